@@ -1,0 +1,11 @@
+"""The Batcher app."""
+
+from django.apps import AppConfig
+
+
+class BatcherConfig(AppConfig):
+    """Collects items and posts them upstream in batches."""
+
+    name = "batcher"
+    label = "batcher"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,12 @@
+"""The PeriodicCleaner app."""
+
+from django.apps import AppConfig
+
+
+class CleanerConfig(AppConfig):
+    """Deletes what has become too old, again and again."""
+
+    name = "cleaner"
+    label = "cleaner"
+    verbose_name = "periodic cleaner"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,18 @@
+"""The engine as a Django app."""
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class DurableObjectsConfig(AppConfig):
+    """Connects the bell to Celery, the system checks, and the care for renamed classes after ``migrate``."""
+
+    name = "durable_objects"
+    verbose_name = "Durable objects"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Import what registers itself."""
+        from durable_objects import checks, renames, tasks  # noqa: F401  # importing them is the point
+
+        post_migrate.connect(renames.merge_renamed_kinds, dispatch_uid="durable_objects.renames")

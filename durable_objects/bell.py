@@ -1,0 +1,103 @@
+"""The bell: tells Celery to wake an object, after the commit and never at the caller's cost.
+
+A wake-up is a hint. What fails here is made up for by the dispatcher, so nothing is ever raised from this room.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from durable_objects import alarms, clock, crash
+
+logger = logging.getLogger(__name__)
+
+#: After a message could not be sent, nobody tries for this many seconds: the dispatcher covers the time.
+BREAK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class WakeUp:
+    """One message to be sent. ``rescue``: an earlier one got lost, perhaps with its worker."""
+
+    object_id: int
+    ring: int
+    at: datetime
+    retries: int
+    time_limit: timedelta
+    rescue: bool = False
+
+
+@dataclass(slots=True)
+class _Bell:
+    publish: Callable[[WakeUp], None] | None = None
+    is_private: Callable[[], bool] = lambda: False
+    worker_here: bool = False
+    broken_until: float = 0.0
+
+
+_bell = _Bell()
+
+
+def connect(publish: Callable[[WakeUp], None], is_private: Callable[[], bool]) -> None:
+    """Say how a wake-up is sent, and whether the broker reaches no further than this process (``tasks`` does)."""
+    _bell.publish, _bell.is_private = publish, is_private
+
+
+def worker_started() -> None:
+    """This process runs a worker of its own, so a message on its private memory broker will be heard."""
+    _bell.worker_here = True
+
+
+def worker_stopped() -> None:
+    """The opposite of ``worker_started``."""
+    _bell.worker_here = False
+
+
+def has_worker() -> bool:
+    """Whether a worker lives in this process."""
+    return _bell.worker_here
+
+
+def can_ring() -> bool:
+    """Whether a wake-up sent now would count: if not, the slot must not say that one is out."""
+    if _bell.publish is None or clock.fake is not None or time.monotonic() < _bell.broken_until:
+        return False
+    return _bell.worker_here or not _bell.is_private()
+
+
+def wake_up(slot: alarms.Slot, time_limit: timedelta, *, rescue: bool = False) -> WakeUp:
+    """The message for the alarm that stands in the slot."""
+    if slot.due_at is None:
+        raise ValueError(f"object {slot.object_id} has no alarm to ring for")
+    return WakeUp(slot.object_id, slot.ring, slot.due_at, slot.retry_count, time_limit, rescue)
+
+
+def ring(wake_ups: Iterable[WakeUp]) -> int:
+    """Send the wake-ups; how many were sent. The first one that fails stops the rest and opens the breaker."""
+    sent, failed = 0, []
+    for wake_up in wake_ups:
+        try:
+            if not can_ring() or _bell.publish is None:
+                failed.append(wake_up)
+                continue
+            crash.reach("bell.before_publish")
+            _bell.publish(wake_up)
+            sent += 1
+        except Exception as error:  # noqa: BLE001  whatever a broker's client raises, it must not reach the caller
+            _bell.broken_until = time.monotonic() + BREAK_SECONDS
+            logger.warning("wake-up for object %s not sent (%r): the dispatcher will", wake_up.object_id, error)
+            failed.append(wake_up)
+    for wake_up in failed:
+        _forget(wake_up)
+    return sent
+
+
+def _forget(wake_up: WakeUp) -> None:
+    try:
+        alarms.forget_ring(wake_up.object_id, wake_up.ring)
+    except Exception:  # noqa: BLE001  best effort, after the commit: the caller's work is done
+        logger.warning("object %s keeps a wake-up that was never sent until it counts as lost", wake_up.object_id)

@@ -1,0 +1,134 @@
+"""System checks: misconfiguration that can be seen before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as Caution
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
+
+from durable_objects.conf import engine
+from durable_objects.models import DurableObject
+
+#: Names that a subclass may override; every other name of ``DurableObject`` must stay the engine's.
+OVERRIDABLE = {"initialize", "alarm", "alarm_died", "alarm_max_retries", "alarm_time_limit", "objects", "Meta"}
+
+#: Names that Python and Django give every class.
+MADE = {"DoesNotExist", "MultipleObjectsReturned", "NotUpdated", "_meta"}
+
+
+@register(Tags.models)
+def check_classes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Every subclass of ``DurableObject`` can do what the engine asks of it."""
+    found: list[CheckMessage] = []
+    for model in apps.get_models():
+        if issubclass(model, DurableObject) and not model.is_base():
+            found += [*_check_form(model), *_check_names(model), *_check_alarm(model)]
+    return found
+
+
+@register(Tags.database)
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The settings let turns lock and alarms ring."""
+    try:
+        engine.read()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="durable_objects.E010")]
+    return [*_check_database(), *_check_dispatch()]
+
+
+def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:
+    if not model._meta.proxy and not model._own_fields():
+        yield Error(
+            f"{model.__name__} has a table of its own without a field in it.",
+            hint="Write `class Meta: proxy = True`.",
+            obj=model,
+            id="durable_objects.E001",
+        )
+
+
+def _check_names(model: type[DurableObject]) -> Iterator[CheckMessage]:
+    engine_names = {name for name in dir(DurableObject) if not _is_free(name)}
+    subclasses = [base for base in model.__mro__ if issubclass(base, DurableObject) and not base.is_base()]
+    taken = {name for base in subclasses for name in vars(base) if not _is_django_made(model, name)}
+    taken |= {field.name for field in model._own_fields()}
+    taken |= {str(related.get_accessor_name()) for related in model._meta.related_objects} - {"alarm_row"}
+    if not model._meta.proxy:
+        taken.add(str(model._meta.model_name))  # the accessor that Django puts on the base for it
+    for name in sorted(taken & engine_names):
+        yield Error(
+            f"{model.__name__} hides {name!r} of DurableObject (by a field, a method, its own name or a related_name).",
+            hint="Give it another name.",
+            obj=model,
+            id="durable_objects.E002",
+        )
+
+
+def _is_free(name: str) -> bool:
+    """Whether a subclass may have this name: meant for it, every class's own, or a row's accessor."""
+    if name in OVERRIDABLE | MADE or name.startswith("__"):
+        return True
+    value = inspect.getattr_static(DurableObject, name, None)
+    return name != "alarm_row" and isinstance(value, ReverseOneToOneDescriptor | ReverseManyToOneDescriptor)
+
+
+def _is_django_made(model: type[DurableObject], name: str) -> bool:
+    """Descriptors that Django puts on each class: the primary key's, the parent link's, those of inherited fields."""
+    own = {field.name for field in model._own_fields()}
+    value = inspect.getattr_static(model, name, None)
+    made = isinstance(value, models.Manager) or "django.db.models" in type(value).__module__
+    return made and name not in own
+
+
+def _check_alarm(model: type[DurableObject]) -> Iterator[CheckMessage]:
+    if not model.has_alarm_handler():
+        return
+    try:
+        inspect.signature(model.alarm).bind(None, None)
+    except TypeError:
+        yield Error(
+            f"{model.__name__}.alarm cannot be called with an AlarmInfo.",
+            hint="Write `def alarm(self, info: AlarmInfo) -> None`.",
+            obj=model,
+            id="durable_objects.E003",
+        )
+
+
+def _check_database() -> Iterator[CheckMessage]:
+    database = settings.DATABASES.get(engine.DATABASE, {})
+    mode = str(database.get("OPTIONS", {}).get("transaction_mode", ""))
+    if database.get("ENGINE", "").endswith("sqlite3") and mode.upper() != "IMMEDIATE":
+        yield Error(
+            f"The SQLite database {engine.DATABASE!r} begins its transactions as {mode or 'DEFERRED'!r}: two calls on "
+            "one object could both read before either writes.",
+            hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE"}.',
+            id="durable_objects.E004",
+        )
+    if database.get("ATOMIC_REQUESTS"):
+        yield Caution(
+            f"The database {engine.DATABASE!r} has ATOMIC_REQUESTS: a view keeps every object it touches until the "
+            "response is made, and unlocked() is refused.",
+            hint="Turn it off, or mark the views with transaction.non_atomic_requests.",
+            id="durable_objects.W005",
+        )
+
+
+def _check_dispatch() -> Iterator[CheckMessage]:
+    schedule = getattr(settings, "CELERY_BEAT_SCHEDULE", {})
+    by_beat = apps.is_installed("django_celery_beat") or any(
+        entry.get("task") == "durable_objects.dispatch_alarms" for entry in schedule.values()
+    )
+    if engine.DISPATCHED_BY != "command" and not by_beat:
+        yield Caution(
+            "Nobody dispatches: an alarm due later than the horizon, or whose message gets lost, never runs.",
+            hint='Install django_celery_beat, schedule "durable_objects.dispatch_alarms" in CELERY_BEAT_SCHEDULE, or '
+            'run `manage.py alarms dispatch --loop` and say DURABLE_OBJECTS = {"DISPATCHED_BY": "command"}.',
+            id="durable_objects.W006",
+        )

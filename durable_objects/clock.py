@@ -1,0 +1,56 @@
+"""The one clock: the database's. What is due is judged by it and by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects.conf import engine
+
+#: Set by ``testing.FakeClock`` for the whole process, threads too.
+fake: Callable[[], datetime] | None = None
+
+
+def connection() -> BaseDatabaseWrapper:
+    """This thread's connection to the database that holds the engine's tables."""
+    return connections[engine.DATABASE]
+
+
+def now_sql(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    """The SQL expression for now, with its parameters. Everything that asks the database for the time uses it.
+
+    SQLite runs in the process that asks, so the process's clock is its clock (its own function counts milliseconds).
+    """
+    if conn.vendor == "postgresql" and fake is None:
+        return "clock_timestamp()", []
+    moment = to_database(conn, fake() if fake is not None else datetime.now(UTC))
+    return ("%s::timestamptz" if conn.vendor == "postgresql" else "%s"), [moment]
+
+
+def now() -> datetime:
+    """The time that alarms are judged by, aware and in UTC: the database's clock, or the ``FakeClock`` that is open.
+
+    One small query on PostgreSQL. Inside a transaction too it is the time of the call, not the transaction's start.
+    """
+    conn = connection()
+    if fake is not None or conn.vendor == "sqlite":
+        return fake() if fake is not None else datetime.now(UTC)
+    expression, params = now_sql(conn)
+    with conn.cursor() as cursor:
+        cursor.execute(f"SELECT {expression}", params)
+        return from_database(cursor.fetchone()[0])
+
+
+def to_database(conn: BaseDatabaseWrapper, value: datetime | None) -> Any:
+    """A moment as the database's driver wants it as a parameter."""
+    return None if value is None else conn.ops.adapt_datetimefield_value(value)
+
+
+def from_database(value: Any) -> datetime:
+    """A moment as the driver gave it (SQLite: text in UTC), aware and in UTC."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,93 @@
+"""What the engine raises. Each docstring says what happened and what to do, and is the message when none is given."""
+
+import inspect
+
+
+class DurableObjectError(Exception):
+    """A durable object could not do what was asked. Catch this to catch every error of the engine."""
+
+    def __init__(self, *args: object) -> None:
+        if not args:
+            args = (" ".join((inspect.getdoc(type(self)) or type(self).__name__).split()),)
+        super().__init__(*args)
+
+
+class InvalidInput(DurableObjectError, ValueError, TypeError):
+    """A name, key, value or time was refused and nothing was changed. Pass what `allowed` describes."""
+
+    allowed: str = "what the called method documents"
+    """What would have been accepted, in one phrase: for messages and for the `allowed` field of an HTTP answer."""
+
+
+class InvalidName(InvalidInput):
+    """The name of an object was refused. Pass text of 1 to 512 characters, without NUL or lone surrogates."""
+
+    allowed = "text (exactly str) of 1 to 512 characters, without NUL or lone surrogates"
+
+
+class InvalidKey(InvalidInput):
+    """A storage key was refused. Pass text of 1 to 2,048 bytes of UTF-8, without NUL or lone surrogates."""
+
+    allowed = "text (exactly str) of 1 to 2,048 bytes of UTF-8, without NUL or lone surrogates"
+
+
+class InvalidValue(InvalidInput):
+    """A value cannot be stored, or a stored text cannot be read. Pass only the types named in `allowed`."""
+
+    allowed = (
+        "None, bool, int, float, str, list, dict with text keys, datetime, date, time, timedelta, Decimal, UUID, "
+        "bytes, tuple, set and frozenset (exactly these types, not subclasses), at most 200 levels deep, without NUL "
+        "or lone surrogates in text, up to 2,000,000 bytes encoded"
+    )
+
+
+class InvalidAlarmTime(InvalidInput):
+    """The time of an alarm was refused. Pass an aware datetime after the epoch, or a timedelta from now."""
+
+    allowed = "an aware datetime after 1970-01-01T00:00:00Z and up to the year 9999, or a timedelta from now"
+
+
+class AlarmHandlerMissing(DurableObjectError, TypeError):
+    """The class has no alarm() of its own, so an alarm could do nothing. Define `def alarm(self, info)` on it."""
+
+
+class AlarmTimeLimitExceeded(DurableObjectError, TimeoutError):
+    """The alarm handler ran past its alarm_time_limit; the run counts as failed and is retried.
+
+    Do less per run, or raise alarm_time_limit on the class.
+    """
+
+
+class ClassUnknown(DurableObjectError, LookupError):
+    """The class of this object is not installed in this process, so its code cannot run here.
+
+    Its rows and alarm are kept: add its app to INSTALLED_APPS, or use a process that has it.
+    """
+
+
+class ObjectBusy(DurableObjectError):
+    """The object's lock was not free within LOCK_TIMEOUT, or a deadlock could not be retried. Nothing was changed.
+
+    Try again later; if it is frequent, do slow work inside `with self.unlocked():`.
+    """
+
+
+class CannotUnlock(DurableObjectError):
+    """unlocked() was used where the work so far cannot be committed.
+
+    Use it in a turn of its own: not in a transaction of the caller, storage.transaction(), or another object's turn.
+    """
+
+
+class IsolationNotSupported(DurableObjectError):
+    """The caller's transaction is not READ COMMITTED, so it could not see what the lock protects. Nothing was run.
+
+    Call the object outside that transaction, or run the transaction at READ COMMITTED.
+    """
+
+
+class RunSuperseded(DurableObjectError):
+    """The run no longer owns the object: its lease ran out and another run took over, or the object was deleted.
+
+    What it wrote since its last commit is dropped. Let it end: every later storage call, and the commit, raise this.
+    """

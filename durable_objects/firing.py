@@ -1,0 +1,211 @@
+"""A wake-up arrives: is it still wanted, is the object free, run ``alarm()``, settle."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+from durable_objects import alarms, clock, crash, retry, settling, watchdog
+from durable_objects.conf import engine
+from durable_objects.database_errors import is_connection_lost, is_worth_another_try
+from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, ObjectBusy, RunSuperseded
+from durable_objects.judging import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict, judge
+from durable_objects.models import DurableObject
+from durable_objects.rows import Object
+from durable_objects.run import Run
+from durable_objects.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+#: How long a wake-up waits for the object's lock before it is rung again: a worker has other things to do.
+WAIT_FOR_LOCK = timedelta(seconds=1)
+
+#: When a wake-up is tried again whose class this code does not know: another worker may (a deploy).
+PARKED_FOR = timedelta(seconds=10)
+
+#: A run that the database made give way is tried so often without counting as failed.
+UNCOUNTED_TRIES = 5
+
+
+def fire(
+    object_id: int, ring: int | None = None, *, rescue: bool = False, waits: int = 0, retry_is_sent: bool = True
+) -> Fired:
+    """Run the alarm of this object if it is armed, due, not running, and ``ring`` is its number (None: any).
+
+    ``rescue`` says that an earlier wake-up got lost, perhaps with its worker, so this start is counted beforehand.
+    ``waits`` is how often this wake-up was put off already. What the handler raises is not raised but answered.
+    Raises the database's error when the connection broke: nothing is counted then.
+    """
+    row = Object.objects.using(engine.DATABASE).filter(pk=object_id).first()
+    if row is None:
+        return Fired(Verdict.DROPPED)
+    handle = row.handle()
+    if handle is None:
+        logger.warning("object %s is of a class that this code does not know: tried again later", object_id)
+        return Fired(Verdict.AGAIN, PARKED_FOR)
+    return Firing(handle, object_id, ring, waits, retry_is_sent).fire(rescue=rescue)
+
+
+class Firing:
+    """One wake-up of one object."""
+
+    def __init__(
+        self, handle: DurableObject, object_id: int, ring: int | None, waits: int, retry_is_sent: bool
+    ) -> None:
+        self.handle, self.object_id, self.ring = handle, object_id, ring
+        self.waits, self.retry_is_sent = waits, retry_is_sent
+        self.arrived = time.monotonic()
+        self.run: Run | None = None
+        self.fence: int | None = None
+
+    def fire(self, *, rescue: bool) -> Fired:
+        """Wait out what is a little early, take over what is left behind, run, settle."""
+        try:
+            while True:
+                fired = self._take_lease() if rescue and self.fence is None else None
+                if fired is None:
+                    with self._turn() as turn:
+                        fired = self._judge(turn) or self._run(turn)
+                if fired.verdict is not Verdict.AGAIN or fired.delay is None or fired.delay > WAIT_UNTIL_DUE:
+                    return fired
+                rescue = rescue or fired is RESCUE
+                time.sleep(fired.delay.total_seconds())
+        except RunSuperseded as error:
+            if self.run is None:
+                return Fired(Verdict.DROPPED)
+            settling.superseded(self.run, error)
+            return Fired(Verdict.SUPERSEDED, error=error)
+        except Exception as error:  # noqa: BLE001  looked at there, and raised again where nothing was to be counted
+            return self._after_lost_transaction(error)
+
+    def _turn(self) -> Turn:
+        return Turn(self.handle, object_id=self.object_id, lock_timeout=WAIT_FOR_LOCK)
+
+    def _judge(self, turn: Turn) -> Fired | None:
+        return judge(turn.slot, turn.now, self.ring, self.fence)
+
+    def _take_lease(self) -> Fired | None:
+        """Commit that this object is started once more, before its handler can take the worker down again."""
+        with self._turn() as turn:
+            slot = turn.slot
+            fired = self._judge(turn)
+            if fired is not None and fired is not RESCUE:
+                return fired
+            if slot.leased_until is not None and not alarms.take_over(turn.conn, slot, turn.now):
+                return Fired(Verdict.DROPPED)
+            if slot.starts >= retry.MAX_CRASHED_STARTS:
+                return self._crashed_too_often(turn)
+            slot.set(starts=slot.starts + 1)
+            alarms.lease(slot, turn.now)
+            self.fence = slot.fence
+        return None
+
+    def _crashed_too_often(self, turn: Turn) -> Fired:
+        error = DurableObjectError(
+            f"{self.handle.key}: alarm() took its worker down {turn.slot.starts} times. "
+            "Look for what kills it (memory, a hard time limit), then revive the alarm."
+        )
+        alarms.release(turn.slot)
+        settling.died(turn, self.handle, self._new_run(turn), error, str(error))
+        return Fired(Verdict.DEAD, error=error)
+
+    def _new_run(self, turn: Turn) -> Run:
+        slot, now = turn.slot, turn.now
+        due_at = slot.due_at or now
+        picked_up_at = now - timedelta(seconds=time.monotonic() - self.arrived)
+        return Run(
+            self.object_id,
+            slot.generation,
+            slot.fence,
+            slot.scheduled_at or due_at,
+            due_at,
+            slot.rung_at,
+            picked_up_at,
+            now,
+            slot.retry_count,
+            self.handle.alarm_time_limit,
+            leased=self.fence is not None,
+        )
+
+    def _run(self, turn: Turn) -> Fired:
+        run = turn.run = self._new_run(turn)
+        try:
+            with turn.savepoint():
+                turn.start()
+                if self._moved_by_initialize(turn):
+                    return Fired(Verdict.DROPPED)
+                self.run = run
+                crash.reach("firing.before_handler")
+                with watchdog.watching(run.time_limit, self._end):
+                    self.handle.alarm(run.info)
+                run.check_time()
+                crash.reach("firing.after_handler")
+        except RunSuperseded:
+            raise
+        except Exception as error:
+            self.run = run
+            if not turn.is_locked or is_connection_lost(turn.conn, error):
+                raise
+            if self._goes_again(error):
+                raise
+            return self._failed(turn, run, error)
+        settling.succeeded(turn, run)
+        return Fired(Verdict.SUCCEEDED)
+
+    def _moved_by_initialize(self, turn: Turn) -> bool:
+        """Whether ``initialize()`` put the alarm off or took it away (DO-35): then it does not run now."""
+        wish = turn.layers.merged().wish
+        if wish is None:
+            return False
+        if wish.at is not None and wish.at <= turn.now:
+            turn.layers.take_wish()
+            return False
+        turn.run = None
+        alarms.release(turn.slot)
+        return True
+
+    def _goes_again(self, error: Exception) -> bool:
+        return is_worth_another_try(error) and self.waits < UNCOUNTED_TRIES
+
+    def _failed(self, turn: Turn, run: Run, error: BaseException) -> Fired:
+        was_armed = turn.slot.generation == run.generation
+        delay = settling.failed(turn, self.handle, run, error, retry_is_sent=self.retry_is_sent)
+        verdict = Verdict.DEAD if was_armed and delay is None else Verdict.FAILED
+        return Fired(verdict, delay, error, failures=run.retry_count + 1)
+
+    def _after_lost_transaction(self, error: Exception) -> Fired:
+        """The turn ended without settling: not had, not had again, refused at its commit, or the connection broke."""
+        if isinstance(error, ObjectBusy) and self.run is None:
+            return Fired(Verdict.AGAIN, retry.busy_delay(self.waits))
+        if self._goes_again(error):
+            return Fired(Verdict.AGAIN, retry.busy_delay(self.waits), error)
+        if self.run is None or is_connection_lost(clock.connection(), error):
+            raise error
+        return self._count_afresh(self.run, error)
+
+    def _count_afresh(self, run: Run, error: Exception) -> Fired:
+        try:
+            with Turn(self.handle, object_id=self.object_id) as turn:
+                if turn.slot.fence == run.fence:
+                    if settling.is_settled(turn.slot, run):
+                        return Fired(Verdict.DROPPED, error=error)
+                    turn.slot.set(fence=run.fence + 1)
+                    return self._failed(turn, run, error)
+        except RunSuperseded:
+            pass  # deleted meanwhile
+        settling.superseded(run, error)
+        return Fired(Verdict.SUPERSEDED, error=error)
+
+    def _end(self) -> None:
+        """Called by the watchdog: the handler is over its time. Count that, and refuse what it does from now on."""
+        run = self.run
+        if run is None:
+            return
+        limit = AlarmTimeLimitExceeded(f"alarm() of {self.handle.key} did not end within {run.time_limit}")
+        self.retry_is_sent = False
+        with Turn(self.handle, object_id=self.object_id, lock_timeout=WAIT_FOR_LOCK) as turn:
+            if turn.slot.fence == run.fence and not settling.is_settled(turn.slot, run):
+                turn.slot.set(fence=run.fence + 1)
+                self._failed(turn, replace(run, wish=None), limit)

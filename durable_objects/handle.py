@@ -1,0 +1,28 @@
+"""What a turn needs to know of an object, so that it need not know the class that users subclass."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Protocol
+
+Key = tuple[str, str]
+
+
+class Handle(Protocol):
+    """What a turn needs to know of an object."""
+
+    name: str
+    alarm_time_limit: timedelta
+
+    @property
+    def key(self) -> Key:
+        """Class label and name."""
+
+    def kind_pk(self) -> int:
+        """The primary key of the class's content type."""
+
+    def admitted(self, object_id: int) -> None:
+        """The object's row is locked: take over its key, read own fields again."""
+
+    def initialize(self) -> None:
+        """The object's own start of a turn."""

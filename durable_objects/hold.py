@@ -1,0 +1,238 @@
+"""Having an object: the lock on its row and the transaction around it; letting go of both, having them again.
+
+What is held is kept per database connection, never on an instance: a call on the same object inside its turn joins it,
+by whatever instance, and an instance may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects import alarms, clock, crash, heartbeat, opening
+from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
+from durable_objects.handle import Handle, Key
+from durable_objects.run import Run
+
+logger = logging.getLogger(__name__)
+
+#: A transaction on SQLite keeps every other writer out: longer ones than this are logged.
+SQLITE_TURN_SECONDS = 1.0
+
+
+def held(conn: BaseDatabaseWrapper) -> dict[Key, Hold]:
+    """The objects that this connection has locked."""
+    holds: dict[Key, Hold] = conn.__dict__.setdefault("durable_objects_held", {})
+    return holds
+
+
+def let_go(conn: BaseDatabaseWrapper) -> dict[Key, Hold]:
+    """The objects that are inside ``unlocked()`` on this connection, or were lost there."""
+    holds: dict[Key, Hold] = conn.__dict__.setdefault("durable_objects_let_go", {})
+    return holds
+
+
+class Hold(ABC):
+    """One object, locked. ``slot`` is its alarm as read under the lock; ``run`` is set while ``alarm()`` runs."""
+
+    object_id: int
+    slot: alarms.Slot
+
+    def __init__(self, handle: Handle, *, object_id: int | None = None, lock_timeout: timedelta | None = None) -> None:
+        """With ``object_id`` the row must be there: ``RunSuperseded`` if not. Otherwise it is made when missing."""
+        self.handle = handle
+        self.conn = clock.connection()
+        self.run: Run | None = None
+        self.was_unlocked = False
+        #: Why the object could not be had again after ``unlocked()``: raised by everything that is asked of it since.
+        self.lost: Exception | None = None
+        self.joins = opening.joins_transaction(self.conn)
+        self._wanted = object_id
+        self._lock_timeout = lock_timeout
+        self._atomics: list[transaction.Atomic] = []
+        self._around: Hold | None = None
+
+    @abstractmethod
+    def begin(self) -> None:
+        """The object is locked and its slot read."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Run the object's ``initialize()``."""
+
+    @abstractmethod
+    def write_out(self) -> None:
+        """Store what was held back: the transaction is about to commit."""
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether the object is had: not so when ``unlocked()`` could not get it back."""
+        return bool(self._atomics)
+
+    def refuse_if_lost(self) -> None:
+        """Raise again what took the object away: catching it once does not give it back."""
+        if self.lost is not None:
+            raise self.lost
+
+    @property
+    def now(self) -> datetime:
+        """The database's clock, as read after the lock, carried on."""
+        if clock.fake is not None:
+            return clock.fake()
+        return self._read_at + timedelta(seconds=time.monotonic() - self._anchor)
+
+    @contextmanager
+    def unlocked(self) -> Iterator[None]:
+        """Commit what is done so far, let go of the object, and lock it again afterwards."""
+        self._check_can_unlock()
+        depth = len(self._atomics)
+        if self.run is not None:
+            alarms.lease(self.slot, self.now)
+            self.run.fence, self.run.leased = self.slot.fence, True
+        self.write_out()
+        self.close(None)
+        self._around = let_go(self.conn).get(self.handle.key)
+        let_go(self.conn)[self.handle.key] = self
+        self.was_unlocked = True
+        crash.reach("turn.unlocked")
+        try:
+            if self.run is not None:
+                heartbeat.keep(self.run)
+            opening.give_back(self.conn)
+            yield
+        except Exception:
+            self._lock_again(depth)
+            raise
+        finally:
+            if self.run is not None:
+                heartbeat.drop(self.run)
+        self._lock_again(depth)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A savepoint that ``unlocked()`` knows how to leave and enter again: a handler runs in it."""
+        self._push()
+        try:
+            yield
+        except BaseException as error:
+            if len(self._atomics) > 1:
+                self._pop(error)
+            raise
+        self.refuse_if_lost()
+        self._pop(None)
+
+    def open(self) -> None:
+        """Begin the transaction, lock the row, read the slot by a second statement. Raises ``ObjectBusy``."""
+        self._depth = opening.depth(self.conn)
+        try:
+            with opening.waiting_for(self.conn, self._lock_timeout):
+                self._push()
+            if not self.joins:
+                opening.limit(self.conn, self._lock_timeout, self.handle.alarm_time_limit)
+            elif not held(self.conn):
+                opening.check_isolation(self.conn)
+            self.object_id = opening.lock(self.conn, self.handle.kind_pk(), self.handle.name, self._wanted)
+            self.slot, self._read_at = alarms.read(self.conn, self.object_id)
+            self._anchor = time.monotonic()
+            if self._lock_timeout is not None and not self.joins:
+                opening.limit(self.conn, None)  # what the code inside waits for is another matter
+            self._check_fence()
+            held(self.conn)[self.handle.key] = self
+            self.begin()
+        except BaseException as error:
+            self.close(error)
+            busy = opening.as_busy(error, self.handle.key)
+            if busy is not None:
+                raise busy from error
+            raise
+
+    def close(self, error: BaseException | None) -> None:
+        """End the transaction: commit, or with an error roll back. Raises when the commit is refused."""
+        if held(self.conn).get(self.handle.key) is self:
+            del held(self.conn)[self.handle.key]
+            self._complain_if_long()
+        failure: BaseException | None = None
+        while self._atomics:
+            try:
+                self._pop(failure or error)
+            except BaseException as refused:  # noqa: BLE001  the commit failed: what is around it must roll back
+                failure = refused
+        if failure is not None:
+            raise failure
+
+    def forget(self) -> None:
+        """The turn is over: a runner that lost its object is refused no longer."""
+        if let_go(self.conn).get(self.handle.key) is self:
+            del let_go(self.conn)[self.handle.key]
+            if self._around is not None:
+                let_go(self.conn)[self.handle.key] = self._around
+
+    def _check_can_unlock(self) -> None:
+        if self.joins or len(held(self.conn)) > 1:
+            raise CannotUnlock(
+                f"{self.handle.key}: unlocked() inside a transaction of the caller or a turn of another "
+                "object, which would stay open. Call the object outside of it."
+            )
+        if opening.depth(self.conn) > self._depth + len(self._atomics):
+            raise CannotUnlock(
+                f"{self.handle.key}: unlocked() inside storage.transaction() or atomic(), which could "
+                "not be undone any more. Leave that block first."
+            )
+
+    def _lock_again(self, depth: int) -> None:
+        opening.wake_up(self.conn)
+        self._wanted = self.object_id
+        try:
+            while not self._atomics:
+                self._try_again()
+        except Exception as error:
+            self.lost = self.lost or error
+            raise
+        while len(self._atomics) < depth:
+            self._push()
+        self.forget()
+        crash.reach("turn.locked_again")
+        self.start()
+
+    def _try_again(self) -> None:
+        try:
+            self.open()
+        except ObjectBusy:
+            if self.run is None:
+                raise
+            self.run.check_time()
+
+    def _check_fence(self) -> None:
+        """A runner whose lease was taken over is refused, in its own turn and in those it opens while unlocked."""
+        outer = self if self.was_unlocked else let_go(self.conn).get(self.handle.key)
+        if outer is not None and outer.run is not None and outer.run.fence != self.slot.fence:
+            outer.lost = RunSuperseded(
+                f"{self.handle.key}: another run has taken over (fence {self.slot.fence}, this run's "
+                f"was {outer.run.fence}). Stop here: nothing of this run counts any more."
+            )
+            raise outer.lost
+
+    def _complain_if_long(self) -> None:
+        spent = time.monotonic() - self._anchor
+        if self.conn.vendor == "sqlite" and spent > SQLITE_TURN_SECONDS and not self.joins:
+            logger.warning(
+                "a turn of %s %r kept SQLite's only write lock for %.1f s: put slow work into `with self.unlocked():`",
+                *self.handle.key,
+                spent,
+            )
+
+    def _push(self) -> None:
+        atomic = transaction.atomic(using=self.conn.alias)
+        atomic.__enter__()
+        self._atomics.append(atomic)
+
+    def _pop(self, error: BaseException | None) -> None:
+        atomic = self._atomics.pop()
+        atomic.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)

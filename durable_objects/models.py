@@ -1,0 +1,233 @@
+"""``DurableObject``, what users subclass, and its manager."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, ClassVar, Self, TypeVar
+
+from django.contrib.contenttypes.models import ContentType
+from django.db import DatabaseError, models, transaction
+
+from durable_objects import turn
+from durable_objects.conf import engine
+from durable_objects.database_errors import is_worth_another_try
+from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError, ObjectBusy
+from durable_objects.names import check_name
+from durable_objects.retry import ALARM_MAX_RETRIES, AlarmInfo
+from durable_objects.rows import Alarm, AlarmRun, Entry, Object
+from durable_objects.storage import Storage
+
+__all__ = ["Alarm", "AlarmRun", "DurableObject", "Entry", "Object", "ObjectManager", "ObjectQuerySet"]
+
+Result = TypeVar("Result")
+Model = TypeVar("Model", bound="DurableObject")
+
+#: How often a turn that owns its transaction is run in all when the database makes it give way.
+TRIES = 5
+
+
+class ObjectQuerySet(models.QuerySet[Model]):
+    """Handles of one class. Iterating reads which objects have rows; it locks nothing."""
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the objects with storage and alarms, in one transaction; each is a turn (see ``DurableObject``)."""
+        total = 0
+        by_model: dict[str, int] = {}
+        with transaction.atomic(using=engine.DATABASE):
+            for handle in self.order_by("pk"):
+                count, counts = handle.delete()
+                total += count
+                by_model = {label: by_model.get(label, 0) + counts.get(label, 0) for label in by_model | counts}
+        return total, by_model
+
+    delete.alters_data = True  # type: ignore[attr-defined]  # as Django marks its own: templates must not call it
+    delete.queryset_only = True  # type: ignore[attr-defined]  # likewise: no manager method
+
+
+class ObjectManager(models.Manager[Model]):
+    """Finds objects by name. Building a handle or a queryset makes no query."""
+
+    def get_queryset(self) -> ObjectQuerySet[Model]:
+        """Exactly the objects of this class, not of its subclasses."""
+        rows: ObjectQuerySet[Model] = ObjectQuerySet(self.model, using=self._db)
+        if self.model.is_base():
+            return rows
+        meta = self.model._meta
+        kind = ContentType.objects.filter(app_label=meta.app_label, model=meta.model_name).values("pk")[:1]
+        return rows.filter(kind=models.Subquery(kind))
+
+    def get_by_name(self, name: str) -> Model:
+        """The object of this name, whether it was ever used or not (DO-86). No query; its first turn makes the row.
+
+        Raises ``InvalidName``.
+        """
+        return self.model.by_name(name)
+
+    def new_unique(self) -> Model:
+        """A fresh object with a random name of 32 hex digits (DO-83). No query."""
+        return self.model.by_name(secrets.token_hex(16))
+
+
+class DurableObject(Object):
+    """A named object with transactional storage and one alarm. Subclass it with ``class Meta: proxy = True``.
+
+    An instance is a handle: cheap, without a query, equal to any other of the same class and name, free to be shared
+    by threads. ``pk`` is None until a turn of this instance has found or made the row.
+    """
+
+    #: Failed runs after which no retry comes: 2, 4, 8 … seconds apart.
+    alarm_max_retries: ClassVar[int] = ALARM_MAX_RETRIES
+    #: A run that lasts longer counts as failed (DO-51).
+    alarm_time_limit: timedelta = timedelta(minutes=15)
+
+    objects: ClassVar[ObjectManager[Self]] = ObjectManager()
+
+    class Meta:
+        proxy = True
+
+    # -- for subclasses to override
+
+    def initialize(self) -> None:
+        """Runs under the lock at the start of every outermost turn, and again after each ``unlocked()``."""
+
+    def alarm(self, info: AlarmInfo) -> None:
+        """Runs when the alarm is due, in a turn: at least once, never early, one run at a time per object.
+
+        When it raises, everything since its last ``unlocked()`` is undone, its own ``set_alarm`` and ``delete_alarm``
+        are dropped, and it is retried after 2, 4, 8 … seconds, ``alarm_max_retries`` times.
+        """
+        raise AlarmHandlerMissing(f"{self.key[0]} {self.name!r} was woken, but its class has no alarm()")
+
+    def alarm_died(self, info: AlarmInfo, error: BaseException) -> None:
+        """Runs when the last allowed run has failed, in the transaction that marks the alarm dead.
+
+        Setting an alarm here keeps the object going. What this raises is logged and undone; the alarm stays dead.
+        """
+
+    # -- for users
+
+    @property
+    def storage(self) -> Storage:
+        """Keys, values and the alarm of this object."""
+        return Storage(self)
+
+    @contextmanager
+    def unlocked(self) -> Iterator[None]:
+        """Commit what is done so far and let go of the object: the place for slow work outside.
+
+        Afterwards the object is locked again and ``initialize()`` runs. Raises ``RunSuperseded`` when another run has
+        taken over meanwhile or the object was deleted, and ``CannotUnlock`` inside a transaction that would stay open.
+        """
+        open_turn = turn.current(self)
+        if open_turn is None:
+            raise CannotUnlock(f"{self.key}: unlocked() outside of a turn, where nothing is locked")
+        with open_turn.unlocked():
+            yield
+
+    def run_exclusive(self, call: Callable[[], Result]) -> Result:
+        """Call in a turn of this object: what ``@exclusive`` does. Raises ``ObjectBusy``, ``IsolationNotSupported``."""
+        joined = turn.current(self)
+        if joined is not None:
+            joined.admit(self)
+            return call()
+        for tries_left in reversed(range(TRIES)):
+            own = turn.Turn(self)
+            try:
+                with own:
+                    own.start()
+                    return call()
+            except (DatabaseError, ObjectBusy) as error:
+                if not is_worth_another_try(error):
+                    raise
+                if not tries_left or own.joins or own.was_unlocked:
+                    raise ObjectBusy(f"{self.key}: the database made this turn give way ({error})") from error
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store this subclass's own fields, in a turn; a proxy has none, so this only makes the row."""
+        values = {field.attname: getattr(self, field.attname) for field in self._own_fields()}
+
+        def store() -> None:
+            if values:
+                type(self)._base_manager.using(engine.DATABASE).filter(pk=self.pk).update(**values)
+                vars(self).update(values)
+
+        self.run_exclusive(store)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the object with its storage, alarm and history, in a turn. A run in progress is fenced."""
+
+        def remove() -> tuple[int, dict[str, int]]:
+            open_turn = turn.current(self)
+            if open_turn is not None:
+                open_turn.discard()
+            return models.Model.delete(self)
+
+        return self.run_exclusive(remove)
+
+    # -- what the engine asks
+
+    @classmethod
+    def is_base(cls) -> bool:
+        """Whether this is ``DurableObject`` itself, which names no kind of object."""
+        return cls is DurableObject
+
+    @classmethod
+    def by_name(cls, name: str) -> Self:
+        """A handle of this class. Raises ``InvalidName``."""
+        if cls.is_base():
+            raise DurableObjectError("DurableObject itself has no objects: call get_by_name on a subclass's manager")
+        return cls(name=check_name(name))
+
+    @classmethod
+    def has_alarm_handler(cls) -> bool:
+        """Whether the class overrides ``alarm()``."""
+        return cls.alarm is not DurableObject.alarm
+
+    @classmethod
+    def kind_pk(cls) -> int:
+        """The primary key of the class's content type: looked up, never made, outside of ``migrate``."""
+        if cls.is_base():
+            raise DurableObjectError("DurableObject itself has no objects: get this one from its own class's manager")
+        try:
+            return ContentType.objects.get_by_natural_key(cls._meta.app_label, str(cls._meta.model_name)).pk
+        except ContentType.DoesNotExist:
+            raise DurableObjectError(f"{cls._meta.label} is not known to the database yet: run migrate") from None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Class label and name: what tells this object from every other."""
+        return self._meta.label_lower, self.name
+
+    def admitted(self, object_id: int) -> None:
+        """Called by the turn under the lock: take over the primary key, read own fields again."""
+        self.pk = self.id = object_id
+        self._state.adding, self._state.db = False, engine.DATABASE
+        own = self._own_fields()
+        if not own:
+            return
+        rows = type(self)._base_manager.using(engine.DATABASE).filter(pk=object_id)
+        values = rows.values(*[field.attname for field in own]).first()
+        if values is None:
+            self._make_own_row(object_id)
+        else:
+            vars(self).update(values)
+
+    def __eq__(self, other: object) -> bool:
+        return self.key == other.key if isinstance(other, DurableObject) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @classmethod
+    def _own_fields(cls) -> list[models.Field[Any, Any]]:
+        inherited = {field.name for field in Object._meta.concrete_fields}
+        return [f for f in cls._meta.concrete_fields if f.name not in inherited and not f.primary_key]
+
+    def _make_own_row(self, object_id: int) -> None:
+        fresh = type(self)(id=object_id, name=self.name, kind_id=self.kind_pk())
+        fresh.pk = object_id
+        models.Model.save_base(fresh, raw=True, force_insert=True, using=engine.DATABASE)

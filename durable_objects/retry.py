@@ -1,0 +1,56 @@
+"""What comes after a failure, and what a handler is told about it. Pure arithmetic; nobody else does any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+#: Retries after the first run, so seven runs in all (DO-44).
+ALARM_MAX_RETRIES = 6
+
+#: Seconds before the first retry; each further one waits twice as long (DO-43).
+FIRST_RETRY_SECONDS = 2
+
+#: No retry waits longer than this, whatever a class's own limit of retries is.
+LONGEST_RETRY_SECONDS = 600
+
+#: An alarm whose runs took their worker down this often is dead: nothing else would ever end it.
+MAX_CRASHED_STARTS = 10
+
+#: How long a wake-up may be overdue before it counts as lost; doubled with every one that did.
+LOST_AFTER = timedelta(seconds=10)
+LOST_AFTER_AT_MOST = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmInfo:
+    """What ``alarm()`` is told about its run (DO-40).
+
+    ``retry_count`` counts failed runs of this alarm, not crashes and not waiting. ``scheduled_at`` is the time
+    that was asked for, the same on every retry. ``lateness`` is the start of this run against the time it was
+    due, which on a retry is later than ``scheduled_at``.
+    """
+
+    retry_count: int
+    scheduled_at: datetime
+    lateness: timedelta
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether an earlier run of this alarm failed."""
+        return self.retry_count > 0
+
+
+def retry_delay(failures: int) -> timedelta:
+    """How long to wait after the given number of failed runs: 2, 4, 8, 16, 32, 64 s … (DO-43)."""
+    return timedelta(seconds=min(FIRST_RETRY_SECONDS << (failures - 1), LONGEST_RETRY_SECONDS))
+
+
+def busy_delay(waits: int) -> timedelta:
+    """How long a wake-up waits that found its object locked for the given number of times: 2, 4, 8 … 64 s."""
+    return timedelta(seconds=2 << min(waits, 5))
+
+
+def lost_after(rerings: int) -> timedelta:
+    """How long after its time a wake-up counts as lost: 10 s, doubled with each that did, at most five minutes."""
+    return min(LOST_AFTER * (1 << min(rerings, 10)), LOST_AFTER_AT_MOST)

@@ -1,0 +1,151 @@
+"""The tables: objects, their entries, their one alarm slot each, and the history of runs.
+
+Who writes what: ``turn`` makes object rows, ``entries`` writes entries, ``alarms`` writes slots, ``history`` runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+if TYPE_CHECKING:
+    from durable_objects.models import DurableObject
+
+    _CharField = models.CharField[str, str]
+    _TextField = models.TextField[str, str]
+else:
+    _CharField, _TextField = models.CharField, models.TextField
+
+
+class _ByteOrder:
+    """Text that compares by code point on every database, as DO-66 asks (SQLite's own order is that already)."""
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        parameters: dict[str, Any] = super().db_parameters(connection)  # type: ignore[misc]  # a mixin of Field
+        return parameters | {"collation": "C" if connection.vendor == "postgresql" else None}
+
+
+class ByteOrderCharField(_ByteOrder, _CharField):
+    """A ``CharField`` in code-point order."""
+
+
+class ByteOrderTextField(_ByteOrder, _TextField):
+    """A ``TextField`` in code-point order."""
+
+
+class Object(models.Model):
+    """One durable object: a class (``kind``) and a name. Locking this row is what holds the object."""
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.ForeignKey(ContentType, on_delete=models.PROTECT, related_name="+", editable=False)
+    name = ByteOrderCharField(max_length=512)
+
+    class Meta:
+        verbose_name = "object"
+        constraints = [models.UniqueConstraint(fields=["kind", "name"], name="durable_objects_one_per_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def handle(self) -> DurableObject | None:
+        """This object as an instance of its own class; None when this code has no such class (a parked object)."""
+        content_type = ContentType.objects.get_for_id(self.kind_id)
+        try:
+            model = apps.get_model(content_type.app_label, content_type.model)
+        except LookupError:
+            return None
+        by_name = getattr(model, "by_name", None)
+        handle: DurableObject | None = by_name(self.name) if by_name else None
+        return handle
+
+
+class Entry(models.Model):
+    """One key of an object's storage, its value as JSON text (see ``values``)."""
+
+    id = models.BigAutoField(primary_key=True)
+    object = models.ForeignKey(Object, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key = ByteOrderTextField()
+    value = models.TextField()
+
+    class Meta:
+        verbose_name_plural = "entries"
+        constraints = [models.UniqueConstraint(fields=["object", "key"], name="durable_objects_one_per_key")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Alarm(models.Model):
+    """An object's alarm slot: made by its first ``set_alarm``, kept while the object lives, armed or not."""
+
+    class State(models.TextChoices):
+        """``idle``: nothing set. ``armed``: will run. ``dead``: its retries are used up."""
+
+        IDLE = "idle"
+        ARMED = "armed"
+        DEAD = "dead"
+
+    object = models.OneToOneField(Object, on_delete=models.CASCADE, primary_key=True, related_name="alarm_row")
+    state = models.CharField(max_length=5, choices=State.choices, default=State.IDLE)
+    #: The time that was asked for, the same on every retry; ``due_at`` is when the next run may begin.
+    scheduled_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True)
+    #: Failed runs of this alarm; and starts that ended with their lease instead of a result.
+    retry_count = models.PositiveIntegerField(default=0)
+    starts = models.PositiveIntegerField(default=0)
+    #: One more with every set and delete: tells a run whether the alarm is still the one it runs.
+    generation = models.PositiveBigIntegerField(default=0)
+    #: One more with every run that took a lease: tells a run whether another has taken over.
+    fence = models.PositiveBigIntegerField(default=0)
+    leased_until = models.DateTimeField(null=True)
+    leased_generation = models.PositiveBigIntegerField(null=True)
+    #: The number of the wake-up that is out, the time it was sent for, and how often it got lost.
+    ring = models.PositiveBigIntegerField(default=0)
+    rung_at = models.DateTimeField(null=True)
+    rerings = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(default="", blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["due_at"], condition=models.Q(state="armed"), name="durable_objects_armed")]
+
+    def __str__(self) -> str:
+        return f"{self.state} alarm of {self.object_id}"
+
+
+class AlarmRun(models.Model):
+    """One call of ``alarm()``: when it was planned, due, rung, picked up, started and ended, and how it went."""
+
+    class Outcome(models.TextChoices):
+        """``dead``: the last allowed run failed. ``superseded``: another run had taken over before this one ended."""
+
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        DEAD = "dead"
+        SUPERSEDED = "superseded"
+
+    id = models.BigAutoField(primary_key=True)
+    object = models.ForeignKey(Object, on_delete=models.CASCADE, related_name="+", db_index=False)
+    scheduled_at = models.DateTimeField()
+    due_at = models.DateTimeField()
+    rung_at = models.DateTimeField(null=True)
+    picked_up_at = models.DateTimeField()
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    retry_count = models.PositiveIntegerField()
+    fence = models.PositiveBigIntegerField()
+    outcome = models.CharField(max_length=10, choices=Outcome.choices)
+    error = models.TextField(default="", blank=True)
+
+    class Meta:
+        verbose_name = "alarm run"
+        indexes = [
+            models.Index(fields=["object", "-id"], name="durable_objects_runs_of"),
+            models.Index(fields=["ended_at"], name="durable_objects_runs_ended"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.outcome} at {self.started_at:%Y-%m-%d %H:%M:%S}"

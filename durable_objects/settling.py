@@ -1,0 +1,99 @@
+"""How a run ends: slot, history and the handler's writes in one transaction."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from datetime import timedelta
+
+from django.db import Error, transaction
+
+from durable_objects import alarms, clock, history
+from durable_objects.alarms import Slot
+from durable_objects.conf import engine
+from durable_objects.errors import RunSuperseded
+from durable_objects.models import DurableObject
+from durable_objects.rows import AlarmRun, Object
+from durable_objects.run import Run
+from durable_objects.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+
+def succeeded(turn: Turn, run: Run) -> None:
+    """The handler returned: its own wish counts, unless somebody set or deleted the alarm after it."""
+    wish, slot = turn.take_wish(), turn.slot
+    turn.run = None
+    if turn.deleted:
+        return
+    alarms.release(slot)
+    if slot.generation == run.generation or (wish and wish.generation == slot.generation):
+        alarms.disarm(slot)
+        if wish is not None:
+            alarms.grant(slot, wish)
+    history.record(run, AlarmRun.Outcome.SUCCEEDED, turn.now)
+
+
+def failed(
+    turn: Turn, handle: DurableObject, run: Run, error: BaseException, *, retry_is_sent: bool
+) -> timedelta | None:
+    """The handler raised and its savepoint is undone: count, and say after how long the retry comes.
+
+    None when none comes: it was the last, or somebody else set or deleted the alarm while the run was unlocked, whose
+    wish then stands (DO-21, DO-49). With ``retry_is_sent`` the caller sends it; else it is rung for like any alarm.
+    """
+    slot, text = turn.slot, describe(error)
+    turn.take_wish()
+    turn.run = run.wish = None
+    alarms.release(slot)
+    delay = None
+    if slot.generation != run.generation:
+        history.record(run, AlarmRun.Outcome.FAILED, turn.now, text)
+    elif run.retry_count < handle.alarm_max_retries:
+        delay = alarms.retry_later(slot, turn.now, text)
+        if not retry_is_sent:
+            slot.set(rung_at=None)
+        history.record(run, AlarmRun.Outcome.FAILED, turn.now, text)
+    else:
+        died(turn, handle, run, error, text)
+    return delay
+
+
+def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text: str) -> None:
+    """No run is left: keep the alarm as a dead row and let the object say what comes next, in one transaction."""
+    turn.run = None
+    alarms.die(turn.slot, text)
+    history.record(run, AlarmRun.Outcome.DEAD, turn.now, text)
+    logger.error("alarm of %s %r is dead after %s runs:\n%s", *handle.key, run.retry_count + 1, text)
+    try:
+        with turn.savepoint():
+            turn.start()
+            handle.alarm_died(run.info, error)
+    except RunSuperseded:
+        raise
+    except Exception:
+        logger.exception("alarm_died() of %s %r raised; its alarm stays dead", *handle.key)
+
+
+def is_settled(slot: Slot, run: Run) -> bool:
+    """Whether the run has ended already, as far as its slot tells."""
+    if run.leased:
+        return slot.leased_until is None
+    return (slot.generation, slot.retry_count) != (run.generation, run.retry_count)
+
+
+def superseded(run: Run, error: BaseException) -> None:
+    """Another run has taken over: write down that this one counted for nothing."""
+    logger.warning("object %s: a run with fence %s was superseded", run.object_id, run.fence)
+    try:
+        with transaction.atomic(using=engine.DATABASE):
+            if Object.objects.using(engine.DATABASE).filter(pk=run.object_id).exists():
+                history.record(run, AlarmRun.Outcome.SUPERSEDED, clock.now(), describe(error))
+    except Error:
+        logger.exception("object %s: the superseded run is not in the history", run.object_id)
+
+
+def describe(error: BaseException) -> str:
+    """The traceback as text that every database stores: NULs and lone surrogates escaped, the end if it is long."""
+    text = "".join(traceback.format_exception(error))[-history.ERROR_LENGTH :]
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

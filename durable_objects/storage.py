@@ -1,0 +1,231 @@
+"""An object's storage: keys and values in transactions, and its one alarm. What users call as ``self.storage``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from django.db import DatabaseError, transaction
+
+from durable_objects import alarms, clock, entries, opening, turn
+from durable_objects.database_errors import is_worth_another_try
+from durable_objects.errors import AlarmHandlerMissing, InvalidAlarmTime, InvalidInput, ObjectBusy
+from durable_objects.handle import Handle
+from durable_objects.names import check_key
+from durable_objects.values import decode, encode
+
+Result = TypeVar("Result")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Owner(Handle, Protocol):
+    """What storage needs to know of its object."""
+
+    def run_exclusive(self, call: Callable[[], Result]) -> Result:
+        """Call in a turn."""
+
+    def has_alarm_handler(self) -> bool:
+        """Whether the class has an ``alarm()`` of its own."""
+
+
+class Storage:
+    """Transactional key-value storage with one alarm.
+
+    Inside a turn it sees the turn's own writes, and nothing is kept unless the turn ends well. Outside of one a read
+    is a plain read of what is committed (no lock, no row made, no ``initialize()``), and a write is a turn of its own.
+
+    Keys: text of 1 to 2,048 bytes of UTF-8, in code-point order. Values: JSON types and ``datetime``, ``date``,
+    ``time``, ``timedelta``, ``Decimal``, ``UUID``, ``bytes``, ``tuple``, ``set``, ``frozenset``, up to 2 MB encoded,
+    and they come back as fresh copies of exactly their types. Anything else raises ``InvalidKey`` or ``InvalidValue``
+    and changes nothing. Every call raises ``RunSuperseded`` in a run that another one has taken over.
+    """
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value under the key, or ``default``."""
+        return self.get_many([key]).get(key, default)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values under those of the keys that are there, in key order (DO-61)."""
+        if isinstance(keys, str):
+            raise InvalidInput(f"get_many() wants several keys, got the text {keys!r}: put it into a list")
+        wanted = sorted({check_key(key) for key in keys})
+        texts = self._read(
+            lambda open_turn: open_turn.get(wanted),
+            lambda object_id: entries.get(clock.connection(), object_id, wanted),
+        )
+        return {key: decode(texts[key]) for key in wanted if key in texts}
+
+    def put(self, key: str, value: Any) -> None:
+        """Store the value under the key."""
+        self.put_many({key: value})
+
+    def put_many(self, values: Mapping[str, Any]) -> None:
+        """Store all the values, or none of them (DO-64)."""
+        if not isinstance(values, Mapping):
+            raise InvalidInput(f"put_many() wants a dict of keys to values, got a {type(values).__name__}")
+        texts = {check_key(key): encode(value) for key, value in values.items()}
+        self._in_turn(lambda open_turn: open_turn.layers.top().writes.update(texts))
+
+    def delete(self, key: str) -> bool:
+        """Delete the key; whether it was there (DO-65)."""
+        return self.delete_many([key]) == 1
+
+    def delete_many(self, keys: Iterable[str]) -> int:
+        """Delete the keys; how many of them were there (DO-65)."""
+        if isinstance(keys, str):
+            raise InvalidInput(f"delete_many() wants several keys, got the text {keys!r}: put it into a list")
+        wanted = sorted({check_key(key) for key in keys})
+
+        def delete(open_turn: turn.Turn) -> int:
+            there = open_turn.get(wanted)
+            open_turn.layers.top().writes.update(dict.fromkeys(there))
+            return len(there)
+
+        return self._in_turn(delete)
+
+    def list(
+        self,
+        *,
+        start: str | None = None,
+        start_after: str | None = None,
+        end: str | None = None,
+        prefix: str | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> dict[str, Any]:
+        """The entries in key order: from ``start`` (or after ``start_after``) up to, not including, ``end`` (DO-66/67).
+
+        With ``prefix`` too, those in both. ``reverse`` turns the order, not the bounds. ``start`` together with
+        ``start_after``, and a ``limit`` below 1, raise ``InvalidInput``. All that is asked for is held in memory.
+        """
+        where = _range(start, start_after, end, prefix, reverse)
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise InvalidInput(f"list() limit is {limit!r}: it must be a whole number from 1 on, or None")
+        texts = self._read(
+            lambda open_turn: open_turn.scan(where, limit),
+            lambda object_id: entries.scan(clock.connection(), object_id, where, limit),
+        )
+        return {key: decode(text) for key, text in texts.items()}
+
+    def delete_all(self, *, keep_alarm: bool = False) -> None:
+        """Delete all entries, and the alarm too unless it is to be kept (DO-24)."""
+
+        def clear(open_turn: turn.Turn) -> None:
+            open_turn.layers.top().clear()
+            if not keep_alarm:
+                open_turn.wish(None)
+
+        self._in_turn(clear)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A block that is undone as a whole when it raises, alarm changes too (DO-55). Blocks may be nested.
+
+        Outside a turn it is one turn. It cannot be run again after a deadlock, so that raises ``ObjectBusy``.
+        """
+        try:
+            with turn.enter(self._owner), transaction.atomic(using=clock.connection().alias):
+                yield
+        except DatabaseError as error:
+            if not is_worth_another_try(error):
+                raise
+            raise ObjectBusy(f"{self._owner.key}: the database made this transaction give way ({error})") from error
+
+    def set_alarm(self, when: datetime | timedelta) -> None:
+        """Make ``alarm()`` run at ``when``: an aware ``datetime``, or a ``timedelta`` from the database's now.
+
+        Replaces what was set before, also a dead alarm. A past time means now. Never early; at least once; retried.
+        In the handler itself it counts only if the run ends well. Anything else as ``when`` (naive, a number, at or
+        before the epoch, past the year 9999) raises ``InvalidAlarmTime``; a class without ``alarm()`` raises
+        ``AlarmHandlerMissing``.
+        """
+        if not self._owner.has_alarm_handler():
+            raise AlarmHandlerMissing(f"{self._owner.key[0]} has no alarm() of its own: define one to set an alarm")
+        check_alarm_time(when)
+
+        def arm(open_turn: turn.Turn) -> None:
+            now = open_turn.now
+            open_turn.wish(max(now, moment(when, now)))
+
+        self._in_turn(arm)
+
+    def get_alarm(self) -> datetime | None:
+        """The time that is set: also between retries; None while the handler runs, unless set again, and once dead."""
+        open_turn = turn.current(self._owner)
+        if open_turn is not None:
+            return open_turn.alarm()
+        conn = clock.connection()
+        object_id = opening.find(conn, self._owner.kind_pk(), self._owner.name)
+        if object_id is None:
+            return None
+        slot, now = alarms.read(conn, object_id)
+        return slot.pending(now)
+
+    def delete_alarm(self) -> None:
+        """Take the alarm away, also one that waits for a retry, or a dead one. A run in progress goes on."""
+        self._in_turn(lambda open_turn: open_turn.wish(None))
+
+    def _in_turn(self, change: Callable[[turn.Turn], Result]) -> Result:
+        def call() -> Result:
+            with turn.enter(self._owner) as open_turn:
+                return change(open_turn)
+
+        return self._owner.run_exclusive(call)
+
+    def _read(
+        self, inside: Callable[[turn.Turn], dict[str, str]], outside: Callable[[int], dict[str, str]]
+    ) -> dict[str, str]:
+        open_turn = turn.current(self._owner)
+        if open_turn is not None:
+            return inside(open_turn)
+        object_id = opening.find(clock.connection(), self._owner.kind_pk(), self._owner.name)
+        return {} if object_id is None else outside(object_id)
+
+
+def check_alarm_time(when: object) -> None:
+    """Refuse what is no time for an alarm: raises ``InvalidAlarmTime``, saying what it is."""
+    allowed = "Give an aware datetime after 1970 and up to the year 9999, or a timedelta from now."
+    if isinstance(when, timedelta):
+        return
+    if not isinstance(when, datetime):
+        raise InvalidAlarmTime(f"alarm time {when!r} is a {type(when).__name__}. {allowed}")
+    if when.utcoffset() is None:
+        raise InvalidAlarmTime(f"alarm time {when!r} is naive: it names no moment. {allowed}")
+    try:
+        at = when.astimezone(UTC)
+    except OverflowError:
+        at = _EPOCH
+    if at <= _EPOCH:
+        raise InvalidAlarmTime(f"alarm time {when!r} is at or before the epoch, or past the year 9999. {allowed}")
+
+
+def moment(when: datetime | timedelta, now: datetime) -> datetime:
+    """The moment that is meant, in UTC. Raises ``InvalidAlarmTime`` for a span that leads past the year 9999."""
+    if isinstance(when, datetime):
+        return when.astimezone(UTC)
+    try:
+        at = now + when
+    except OverflowError:
+        at = _EPOCH
+    if at <= _EPOCH:
+        raise InvalidAlarmTime(f"alarm time now + {when!r} is not between 1970 and the year 9999")
+    return at
+
+
+def _range(start: str | None, after: str | None, end: str | None, prefix: str | None, reverse: bool) -> entries.Range:
+    if start is not None and after is not None:
+        raise InvalidInput(f"list() takes start or start_after, not both (got {start!r} and {after!r})")
+    for name, bound in (("start", start), ("start_after", after), ("end", end), ("prefix", prefix)):
+        if bound is not None and not isinstance(bound, str):
+            raise InvalidInput(f"list() {name} is {bound!r}: it must be text")
+        if bound:
+            check_key(bound)
+    return entries.Range(start, after, end, prefix, reverse)

@@ -1,0 +1,83 @@
+"""The Celery tasks: the only room that knows Celery. A message is a hint; the alarm's row decides."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from celery import Task, current_app, shared_task
+
+from durable_objects import bell, dispatch, retry
+from durable_objects.firing import fire
+from durable_objects.judging import Fired, Verdict
+
+#: Seconds that a soft time limit leaves the handler beyond its own ``alarm_time_limit``, so that the row's rule wins.
+_SOFT_LIMIT_MARGIN = 5
+
+
+class AlarmRunFailed(Exception):
+    """``alarm()`` raised: Celery retries the task after 2, 4, 8 … s. The cause is the handler's error."""
+
+
+@shared_task(
+    bind=True,
+    name="durable_objects.fire_alarm",
+    ignore_result=True,
+    autoretry_for=(AlarmRunFailed,),
+    retry_backoff=retry.FIRST_RETRY_SECONDS,
+    retry_backoff_max=retry.LONGEST_RETRY_SECONDS,
+    retry_jitter=False,
+    max_retries=retry.ALARM_MAX_RETRIES,
+)
+def fire_alarm(
+    self: Task[Any, Any], object_id: int, ring: int | None = None, rescue: bool = False, waits: int = 0
+) -> str:
+    """A wake-up for one object; answers the verdict. Any number of deliveries leads to one run at a time."""
+    fired = fire(object_id, ring, rescue=rescue, waits=waits)
+    if fired.verdict is Verdict.AGAIN and fired.delay is not None:
+        number = ring if fired.ring is None else fired.ring
+        again = (object_id, number, rescue and fired.ring is None, 0 if fired.ring is not None else waits + 1)
+        _send(again, countdown=fired.delay.total_seconds(), retries=self.request.retries)
+    elif fired.verdict is Verdict.FAILED and fired.delay is not None:
+        _retry(self, (object_id, ring), fired)
+    return fired.verdict.value
+
+
+@shared_task(name="durable_objects.dispatch_alarms", ignore_result=True)
+def dispatch_alarms() -> dict[str, int]:
+    """One pass of the dispatcher; answers its figures."""
+    return dispatch.run_pass().as_dict()
+
+
+def _retry(task: Task[Any, Any], args: tuple[int, int | None], fired: Fired) -> None:
+    """Let autoretry send the retry; where the row counts otherwise than the message, send it as the row says."""
+    failure = AlarmRunFailed(f"object {args[0]}: {fired.error!r}, retry {fired.failures}")
+    failure.__cause__ = fired.error
+    if task.request.retries == fired.failures - 1 and fired.failures <= retry.ALARM_MAX_RETRIES:
+        raise failure
+    delay = (fired.delay or timedelta(0)).total_seconds()
+    task.request.retries = fired.failures - 1
+    raise task.retry(args=args, exc=failure, countdown=delay, max_retries=None)
+
+
+def _publish(wake_up: bell.WakeUp) -> None:
+    # An ETA that is over, or nearly, is left out: RabbitMQ's delayed delivery counts whole seconds and refuses 0.
+    soon = wake_up.at <= datetime.now(UTC) + timedelta(seconds=1)
+    limit = wake_up.time_limit.total_seconds() + _SOFT_LIMIT_MARGIN
+    _send(
+        (wake_up.object_id, wake_up.ring, wake_up.rescue),
+        eta=None if soon else wake_up.at,
+        retries=wake_up.retries,
+        soft_time_limit=limit,
+    )
+
+
+def _send(args: tuple[Any, ...], **options: Any) -> None:
+    fire_alarm.apply_async(args, **options)
+
+
+def _broker_is_private() -> bool:
+    return str(current_app.conf.broker_write_url or current_app.conf.broker_url).startswith("memory:")
+
+
+bell.connect(_publish, _broker_is_private)

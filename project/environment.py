@@ -1,0 +1,175 @@
+"""What the process environment says, read and checked in one place; ``project.settings`` asks here."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+#: Every variable that the project reads. One that is set to nothing counts as not set.
+VARIABLES = (
+    "DATABASE_URL",
+    "CELERY_BROKER_URL",
+    "DEBUG",
+    "SECRET_KEY",
+    "ALLOWED_HOSTS",
+    "API_TOKENS",
+    "PORT",
+)
+
+#: Hosts that a development server answers to.
+LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
+
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+class Environment:
+    """Typed reads of ``VARIABLES``; each raises ``ImproperlyConfigured`` naming the variable and what is allowed.
+
+    ``folder`` is where a development machine keeps its database and secret; it is made when first needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.debug = self._debug()
+
+    def secret_key(self) -> str:
+        """SECRET_KEY; in development one that is made once and kept. Production must set it."""
+        given = self._text("SECRET_KEY")
+        if given:
+            return given
+        self._refuse_in_production("SECRET_KEY", "a long random text that only this site knows")
+        return kept_secret(self.folder / "secret_key")
+
+    def allowed_hosts(self) -> list[str]:
+        """ALLOWED_HOSTS, comma separated; in development the loopback names. Production must set it."""
+        given = self._list("ALLOWED_HOSTS")
+        if not given:
+            self._refuse_in_production("ALLOWED_HOSTS", "the host names it answers to, comma separated")
+        return given or LOOPBACK
+
+    def api_tokens(self) -> list[str]:
+        """API_TOKENS, comma separated; empty in development, where ``up`` makes one. Production must set it."""
+        given = self._list("API_TOKENS")
+        if not given:
+            self._refuse_in_production("API_TOKENS", "the bearer tokens of its HTTP interface, comma separated")
+        return given
+
+    def port(self) -> int | None:
+        """PORT, 1 to 65535, or None: the server takes a free one."""
+        given = self._text("PORT")
+        if not given:
+            return None
+        if not (given.isascii() and given.isdecimal() and 1 <= int(given) <= 65535):
+            raise ImproperlyConfigured(f"PORT is {given!r}; allowed: a number from 1 to 65535.")
+        return int(given)
+
+    def broker_url(self) -> str:
+        """CELERY_BROKER_URL; by default a broker inside the process, which ``up`` needs no other process for."""
+        return self._text("CELERY_BROKER_URL") or "memory://"
+
+    def database(self) -> dict[str, Any]:
+        """DATABASE_URL as an entry of ``DATABASES``; by default an SQLite file in ``folder``."""
+        entry = database(self._text("DATABASE_URL") or f"sqlite:///{self.folder / 'db.sqlite3'}", self.folder.parent)
+        if entry["ENGINE"].endswith("sqlite3"):
+            Path(entry["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        return entry
+
+    def _text(self, name: str) -> str:
+        return os.environ.get(name, "").strip()
+
+    def _list(self, name: str) -> list[str]:
+        return [part.strip() for part in self._text(name).split(",") if part.strip()]
+
+    def _debug(self) -> bool:
+        given = self._text("DEBUG") or "1"
+        if given.lower() not in _SWITCH:
+            raise ImproperlyConfigured(f"DEBUG is {given!r}; allowed: 1, or 0 for production.")
+        return _SWITCH[given.lower()]
+
+    def _refuse_in_production(self, name: str, meaning: str) -> None:
+        if not self.debug:
+            raise ImproperlyConfigured(f"DEBUG=0 means production, and production needs {name}: {meaning}. Set it.")
+
+
+def database(url: str, base: Path) -> dict[str, Any]:
+    """The entry of ``DATABASES`` for ``sqlite:///PATH`` (relative to ``base``) or ``postgresql://…`` (libpq's rules).
+
+    Raises ``ImproperlyConfigured`` for anything else, without repeating a password.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite":
+        return _sqlite(rest, base)
+    if scheme in ("postgresql", "postgres"):
+        return _postgresql(url)
+    raise ImproperlyConfigured(
+        f"DATABASE_URL begins with {scheme!r}; allowed: sqlite:///PATH and postgresql://USER:PASSWORD@HOST:PORT/NAME."
+    )
+
+
+def _sqlite(rest: str, base: Path) -> dict[str, Any]:
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or path in ("", ":memory:"):
+        raise ImproperlyConfigured(
+            f"DATABASE_URL is 'sqlite://{rest}'; allowed: sqlite:///PATH with the path of a file, since a database in "
+            "memory is another one for each connection."
+        )
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(base / path),
+        "CONN_MAX_AGE": 60,
+        "OPTIONS": {
+            # A transaction that begins by reading cannot wait for its turn to write: it fails at once. So each one
+            # takes the write lock as it begins, and waits for it.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        },
+    }
+
+
+def _postgresql(url: str) -> dict[str, Any]:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        said: Mapping[str, Any] = conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ImproperlyConfigured(
+            "DATABASE_URL is not a PostgreSQL address; allowed: postgresql://USER:PASSWORD@HOST:PORT/NAME?option=value."
+        ) from None
+    options = {"connect_timeout": 5, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+    known = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    if "dbname" not in said:
+        raise ImproperlyConfigured("DATABASE_URL names no database; allowed: postgresql://USER:PASSWORD@HOST/NAME.")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        **{known[name]: str(value) for name, value in said.items() if name in known},
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": options | {name: value for name, value in said.items() if name not in known},
+    }
+
+
+def kept_secret(path: Path) -> str:
+    """The secret kept in the file ``path``, made when there is none; only its owner may read it.
+
+    Of several processes that come first at once, all get the same.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, made = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(50))
+        try:
+            os.link(made, path)  # unlike a rename it leaves one that is there already
+        except FileExistsError:
+            pass
+        finally:
+            Path(made).unlink()
+    return path.read_text("ascii").strip()

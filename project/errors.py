@@ -1,0 +1,154 @@
+"""What every failed request gets, whoever refused it: ``{"error": {"code", "message", "allowed"}}``."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from durable_objects import InvalidInput, ObjectBusy
+from project.body import MAX_BODY_BYTES, bounded_body
+
+logger = logging.getLogger("project.errors")
+
+#: The code of each status that a request can fail with; any other 4xx is "refused".
+CODES = {
+    400: "malformed",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    422: "refused",
+    429: "full",
+    431: "headers_too_large",
+    500: "internal",
+    503: "busy",
+}
+#: Pages for people, not for programs: their errors stay as Django writes them.
+PAGES_FOR_PEOPLE = ("/admin/", "/static/")
+PATHS = ["/health", "/openapi.json", "/batcher/<name>", "/batcher/<name>/alarm", "/reminders/<name>",
+         "/reminders/<name>/snooze"]  # fmt: skip
+SECONDS_UNTIL_NEXT_TRY = "1"
+
+
+def error(status: int, message: str, *, code: str | None = None, allowed: Any = None) -> dict[str, Any]:
+    """The body of a failed request. ``code`` is for programs (default: by status), ``message`` says what was wrong
+    with the value, ``allowed`` what would do (null when nothing would).
+    """
+    fallback = "refused" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal"
+    return {"error": {"code": code or CODES.get(status, fallback), "message": message, "allowed": allowed}}
+
+
+#: The body of the answer to a request over the limit.
+TOO_LARGE = error(413, f"the request's body has more than {MAX_BODY_BYTES} bytes", allowed=f"{MAX_BODY_BYTES} bytes")
+
+
+def refusal(status: int, message: str, *, code: str | None = None, allowed: Any = None) -> JsonResponse:
+    """A failed request's whole answer; arguments as ``error``. A 503 says by Retry-After when to come again."""
+    response = JsonResponse(error(status, message, code=code, allowed=allowed), status=status)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response["Retry-After"] = SECONDS_UNTIL_NEXT_TRY
+    if status == HTTPStatus.UNAUTHORIZED:
+        response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+class ErrorsAsJson:
+    """Middleware, to stand before Django's own: the errors of all but the pages for people have our form.
+
+    It refuses a body over 1 MiB before it is read, and turns what the URL resolver, Django's middleware, its debug
+    pages or ninja answer in another form (404, 405, a refused host, an exception) into ours. Sets no cookie and
+    touches no session.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith(PAGES_FOR_PEOPLE):
+            return self.get_response(request)
+        if not bounded_body(request):
+            return JsonResponse(TOO_LARGE, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        response = self.get_response(request)
+        if response.status_code < HTTPStatus.BAD_REQUEST or response.get("Content-Type", "").startswith(
+            "application/json"
+        ):
+            return response
+        return in_our_form(request, response)
+
+
+def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonResponse:
+    """The same refusal as ``response``, in our form; the page that it carried is dropped (it may hold settings)."""
+    status = response.status_code
+    if status == HTTPStatus.NOT_FOUND:
+        message = f"nothing is at {request.path_info}; a name is one path segment"
+        return refusal(status, message, allowed=PATHS)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        methods = [method.strip() for method in response.get("Allow", "").split(",") if method.strip()]
+        answer = refusal(status, f"{request.method} is not for {request.path_info}", allowed=methods)
+        answer["Allow"] = ", ".join(methods)
+        return answer
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return refusal(status, "the server failed on this request; its log has the traceback")
+    return refusal(status, HTTPStatus(status).phrase)
+
+
+def install(api: NinjaAPI) -> None:
+    """Make ``api`` answer every exception that a route raises in our form."""
+    handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
+        InvalidInput: _invalid_input,
+        ObjectBusy: _busy,
+        ValidationError: _not_valid,
+        AuthenticationError: _unauthorized,
+        HttpError: _http_error,
+        Http404: _not_found,
+        OperationalError: _database_away,
+        InterfaceError: _database_away,
+        Exception: _failed,
+    }
+    for exception, handler in handlers.items():
+        api.add_exception_handler(exception, handler)
+
+
+def _invalid_input(request: HttpRequest, exc: InvalidInput) -> HttpResponse:
+    code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(exc).__name__).lower()
+    return refusal(422, str(exc), code=code, allowed=getattr(exc, "allowed", None))
+
+
+def _busy(request: HttpRequest, exc: ObjectBusy) -> HttpResponse:
+    return refusal(503, str(exc), allowed="the same request again, later")
+
+
+def _not_valid(request: HttpRequest, exc: ValidationError) -> HttpResponse:
+    problems = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in exc.errors]
+    return refusal(422, "; ".join(problems), allowed="what /openapi.json says of this path")
+
+
+def _unauthorized(request: HttpRequest, exc: AuthenticationError) -> HttpResponse:
+    return refusal(401, "no known bearer token", allowed="the header Authorization: Bearer <one of API_TOKENS>")
+
+
+def _http_error(request: HttpRequest, exc: HttpError) -> HttpResponse:
+    return refusal(exc.status_code, str(exc), allowed=getattr(exc, "allowed", None))
+
+
+def _not_found(request: HttpRequest, exc: Http404) -> HttpResponse:
+    return refusal(404, str(exc) or f"nothing is at {request.path_info}", allowed=PATHS)
+
+
+def _database_away(request: HttpRequest, exc: Exception) -> HttpResponse:
+    logger.error("%s %s: the database refused: %s", request.method, request.path_info, exc)
+    return refusal(503, "the database cannot be had just now", code="database_away", allowed="the same request again")
+
+
+def _failed(request: HttpRequest, exc: Exception) -> HttpResponse:
+    logger.error("%s %s failed", request.method, request.path_info, exc_info=exc)
+    return refusal(500, "the server failed on this request; its log has the traceback")

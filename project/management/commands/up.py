@@ -1,0 +1,152 @@
+"""``manage.py up``: the whole system in one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+
+from durable_objects import dispatch
+from project import tokens
+from project.embedded.dispatcher import Dispatcher
+from project.embedded.login import make_admin
+from project.embedded.web import WebServer, listening_socket
+from project.embedded.worker import EmbeddedWorker
+from project.environment import kept_secret
+
+#: What a stop may take in all; whatever still runs then is cut off, and runs again after the next start.
+SECONDS_TO_STOP = 4.0
+
+
+class Command(BaseCommand):
+    """Migrates, then runs the web server, the dispatcher and (on the memory broker) a Celery worker until Ctrl-C."""
+
+    help = "Run web server, worker and dispatcher in this one process until Ctrl-C. A second Ctrl-C ends it at once."
+
+    stop_asked = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """``--host``, ``--port``, ``--json``, ``--no-admin``."""
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+        parser.add_argument("--port", type=port_number, help="port, 0 for any free one (default: PORT, 8000 or free)")
+        parser.add_argument("--json", action="store_true", help="when ready, print one line of JSON and nothing else")
+        parser.add_argument("--no-admin", action="store_true", help="make no admin login")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until a signal; returns after a clean stop. Raises ``CommandError`` with what to do about it."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.ask_to_stop)
+        port = options["port"] if options["port"] is not None else settings.PORT
+        listener = listening_socket(options["host"], port)
+        call_command("migrate", interactive=False, verbosity=0)
+        token = self.token()
+        admin = None if options["no_admin"] else make_admin()
+        worker = self.worker()
+        dispatcher = Dispatcher()
+        web = self.web(listener)
+        connections.close_all()
+        dispatcher.start()
+        self.announce(options, address_of(options["host"], web.port), token, admin, worker is not None)
+        died = self.serve(web, dispatcher, worker)
+        self.stop(web, dispatcher, worker, died)
+
+    def token(self) -> str:
+        """The token to use the HTTP interface with; in development one is made, and kept in var/."""
+        if settings.API_TOKENS:
+            return str(settings.API_TOKENS[0])
+        if not settings.DEBUG:
+            raise CommandError("API_TOKENS is empty: production needs at least one token, say by API_TOKENS=...")
+        token = kept_secret(Path(settings.VAR_DIR) / "api_token")
+        tokens.accept(token)
+        return token
+
+    def worker(self) -> EmbeddedWorker | None:
+        """The worker of this process, running; None when the broker reaches other processes, which have their own."""
+        if not settings.CELERY_BROKER_URL.startswith("memory:"):
+            return None
+        dispatch.forget_wake_ups()  # what was rung before this start is gone with the broker that held it
+        worker = EmbeddedWorker()
+        worker.start()
+        return worker
+
+    def web(self, listener: Any) -> WebServer:
+        """The web server. The application is imported here, after all that it needs is there."""
+        from project.wsgi import application
+
+        return WebServer(application, listener)
+
+    def announce(
+        self, options: dict[str, Any], address: str, token: str, admin: tuple[str, str | None] | None, worker: bool
+    ) -> None:
+        """Say where it runs and how to get in. The token and a new password are said here and nowhere else."""
+        name, password = admin or (None, None)
+        if options["json"]:
+            ready = {"address": address, "token": token, "admin": {"username": name, "password": password}}
+            lines = [json.dumps(ready | {"worker": worker, "pid": os.getpid()})]
+        else:
+            lines = [f"Running at  {address}", f"API token   {token}"]
+            if name and password:
+                lines.append(f"Admin       {address}/admin/  login {name}, password {password} (said only this once)")
+            elif name:
+                lines.append(
+                    f"Admin       {address}/admin/  login {name} (lost the password? manage.py changepassword {name})"
+                )
+            lines += [] if worker else ["No worker here: run one with  celery -A project worker"]
+            lines.append("Ctrl-C stops it.")
+        self.stdout.write("\n".join(lines))
+        self.stdout.flush()
+
+    def serve(self, web: WebServer, dispatcher: Dispatcher, worker: EmbeddedWorker | None) -> str | None:
+        """Serve until a signal (None), or until a thread died: its name."""
+        while not self.stop_asked:
+            web.tick()
+            if not dispatcher.is_alive():
+                return "dispatcher"
+            if worker is not None and not worker.is_alive():
+                return "worker"
+        return None
+
+    def stop(self, web: WebServer, dispatcher: Dispatcher, worker: EmbeddedWorker | None, died: str | None) -> None:
+        """Stop all within ``SECONDS_TO_STOP`` and end the process with 0, or 1 when a thread had died."""
+        end = time.monotonic() + SECONDS_TO_STOP
+        web.stop(SECONDS_TO_STOP / 3)
+        dispatcher.stop(SECONDS_TO_STOP / 3)
+        if worker is not None and not worker.stop(end - time.monotonic()):
+            self.stderr.write("Cut off an alarm that was still running; it runs again after the next start.")
+        if died is not None:
+            self.stderr.write(f"The {died} ended by itself; the log has its reason.")
+        connections.close_all()
+        self.stdout.flush()
+        self.stderr.flush()
+        # Python would wait for the pool's threads for as long as their tasks run.
+        os._exit(1 if died else 0)
+
+    def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        """The first signal asks, the second one ends the process at once."""
+        if self.stop_asked:
+            os._exit(128 + number)
+        self.stop_asked = True
+
+
+def address_of(host: str, port: int) -> str:
+    """The address that a browser on this machine can open."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - compared, not bound
+    return f"http://{shown}:{port}"
+
+
+def port_number(text: str) -> int:
+    """A port from 0 to 65535; anything else is a ``ValueError``, which argparse reports."""
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError(f"{port} is not a port")
+    return port

@@ -1,0 +1,110 @@
+"""Django settings: complete without any environment (SQLite and a broker inside the process), production by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from project.brokers import transport_options
+from project.environment import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+_environment = Environment(VAR_DIR)
+
+DEBUG = _environment.debug
+SECRET_KEY = _environment.secret_key()
+ALLOWED_HOSTS = _environment.allowed_hosts()
+API_TOKENS = _environment.api_tokens()
+PORT = _environment.port()
+
+# One dict per app; durable_objects.conf and each app's own room name the keys and their defaults.
+DURABLE_OBJECTS: dict[str, object] = {}
+BATCHER: dict[str, object] = {}
+CLEANER: dict[str, object] = {}
+REMINDERS: dict[str, object] = {}
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "durable_objects",
+    "batcher",
+    "cleaner",
+    "reminders",
+    "project",
+]
+MIDDLEWARE = [
+    "project.errors.ErrorsAsJson",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+DATABASES = {"default": _environment.database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LANGUAGE_CODE = "en-us"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# Admin's own files are served from the installed packages: no collectstatic, no folder to keep.
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True
+
+CELERY_BROKER_URL = _environment.broker_url()
+CELERY_BROKER_TRANSPORT_OPTIONS = transport_options(CELERY_BROKER_URL)
+CELERY_BROKER_CONNECTION_TIMEOUT = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Whoever sets an alarm must not wait for a broker: the row is there, and the dispatcher rings again.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {
+    "max_retries": 1,
+    "interval_start": 0.05,
+    "interval_step": 0,
+    "interval_max": 0.05,
+}
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_ENABLE_UTC = True
+CELERY_TIMEZONE = "UTC"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Brokers without an event loop (memory among them) sleep this long between looks at what is due.
+CELERY_WORKER_TIMER_PRECISION = 0.05
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {"django": {"handlers": [], "propagate": True}}
+    | {app: {"level": "INFO"} for app in ("durable_objects", "batcher", "cleaner", "reminders", "project")},
+}

@@ -1,0 +1,102 @@
+"""Reminders over HTTP. Mounted and guarded by the project."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router, Schema
+from pydantic import ConfigDict
+
+from durable_objects import InvalidAlarmTime
+from durable_objects.names import show as shown
+from reminders.models import SHOWN, Reminder
+
+router = Router()
+
+
+class NewReminder(Schema):
+    """What is to be delivered and when: ``fire_at`` is ISO 8601 with its offset, ``recurrence`` an RRULE."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    message: str
+    fire_at: str
+    recurrence: str | None = None
+    time_zone: str | None = None
+    channels: list[str] | None = None
+
+
+class State(Schema):
+    """What is set; nulls where nothing is."""
+
+    message: str | None
+    fire_at: datetime | None
+    next_at: datetime | None
+    recurrence: str | None
+    time_zone: str | None
+    channels: list[str]
+
+
+class Snooze(Schema):
+    """For how long: seconds, or an ISO 8601 duration such as ``PT10M``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: timedelta
+
+
+class Cancelled(Schema):
+    """Whether there was a reminder."""
+
+    cancelled: bool
+
+
+@router.put("/{name}", response=State)
+def put(request: HttpRequest, name: str, new: NewReminder) -> dict[str, Any]:
+    """Set the reminder, in place of an earlier one."""
+    reminder = Reminder.objects.get_by_name(name)
+    reminder.set_reminder(
+        new.message,
+        moment_of(new.fire_at),
+        recurrence=new.recurrence,
+        time_zone=new.time_zone,
+        channels=new.channels,
+    )
+    return state_of(reminder)
+
+
+@router.get("/{name}", response=State)
+def show(request: HttpRequest, name: str) -> dict[str, Any]:
+    """What is set; nulls for a reminder that is not, never was, or is over."""
+    return state_of(Reminder.objects.get_by_name(name))
+
+
+@router.delete("/{name}", response=Cancelled)
+def cancel(request: HttpRequest, name: str) -> dict[str, bool]:
+    """Take the reminder away, the whole series."""
+    return {"cancelled": Reminder.objects.get_by_name(name).cancel()}
+
+
+@router.post("/{name}/snooze", response=State)
+def snooze(request: HttpRequest, name: str, snoozed: Snooze) -> dict[str, Any]:
+    """Put off the coming delivery; the rest of the series stays."""
+    reminder = Reminder.objects.get_by_name(name)
+    reminder.snooze(snoozed.by)
+    return state_of(reminder)
+
+
+def state_of(reminder: Reminder) -> dict[str, Any]:
+    """The answer about one reminder."""
+    return reminder.get_reminder() or {name: [] if name == "channels" else None for name in SHOWN}
+
+
+def moment_of(text: str) -> datetime:
+    """The moment that an ISO 8601 text names. Raises ``InvalidAlarmTime``."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidAlarmTime(
+            f"fire_at is {shown(text)}. Allowed: ISO 8601 with an offset, such as 2030-01-31T09:00:00+01:00."
+        ) from None

@@ -1,0 +1,16 @@
+"""An admin site that has the project's pages and some for classes of the tests; ``Impatient`` is not among them."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+
+from durable_objects.admin import DurableObjectAdmin
+from tests.models import Account, Counter, Scripted
+
+site = admin.AdminSite()
+for _model, _admin in admin.site._registry.items():
+    site.register(_model, type(_admin))
+site.register([Account, Counter, Scripted], DurableObjectAdmin)
+
+urlpatterns = [path("admin/", site.urls)]

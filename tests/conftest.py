@@ -1,0 +1,49 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+
+from tests import services
+
+pytest_plugins = ["durable_objects.pytest_plugin"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of the SQLite test database."""
+    settings.FOLDER.mkdir(mode=0o700, exist_ok=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove that folder, whatever was left in it."""
+    shutil.rmtree(settings.FOLDER, ignore_errors=True)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """``@pytest.mark.services("redis")`` runs where Redis answers; see ``services.require``."""
+    for marker in item.iter_markers("services"):
+        for name in marker.args:
+            services.require(name)
+
+
+@pytest.fixture
+def postgresql_url() -> Iterator[str]:
+    """The URL of an empty PostgreSQL database of this test's own."""
+    with services.fresh_postgresql() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """The URL of a Redis that answers; keys are the test's own to name and remove."""
+    return services.require("redis")
+
+
+@pytest.fixture
+def rabbitmq_url() -> str:
+    """The URL of a RabbitMQ that answers; queues are the test's own to name and remove."""
+    return services.require("rabbitmq")

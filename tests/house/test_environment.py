@@ -1,0 +1,119 @@
+"""What the process environment may say, and what is said when it says something else."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from project.brokers import transport_options
+from project.environment import VARIABLES, Environment, database, kept_secret
+
+
+@pytest.fixture(autouse=True)
+def empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin with none of the variables set."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_any_variable_it_runs_on_this_machine_alone(tmp_path: Path) -> None:
+    """Nothing set means SQLite in a file, a broker inside the process, and loopback names only."""
+    said = Environment(tmp_path / "var")
+    assert said.debug
+    assert said.database()["NAME"] == str(tmp_path / "var" / "db.sqlite3")
+    assert said.broker_url() == "memory://"
+    assert said.allowed_hosts() == ["localhost", "127.0.0.1", "[::1]"]
+    assert (said.api_tokens(), said.port()) == ([], None)
+
+
+def test_the_development_secret_is_made_once_and_kept(tmp_path: Path) -> None:
+    """Sessions outlive a restart: the secret is the same each time, and only its owner may read it."""
+    assert Environment(tmp_path).secret_key() == Environment(tmp_path).secret_key()
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+
+
+def test_processes_that_come_first_at_once_share_one_secret(tmp_path: Path) -> None:
+    """Whoever loses the race to write it takes the winner's, and leaves no file of its own."""
+    with ThreadPoolExecutor(8) as pool:
+        secrets = set(pool.map(lambda _: kept_secret(tmp_path / "secret"), range(8)))
+    assert len(secrets) == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("missing", ["SECRET_KEY", "ALLOWED_HOSTS", "API_TOKENS"])
+def test_production_refuses_to_start_without(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DEBUG=0 with one of the three missing is fatal, and the message names it."""
+    for name in {"SECRET_KEY", "ALLOWED_HOSTS", "API_TOKENS"} - {missing}:
+        monkeypatch.setenv(name, "given")
+    monkeypatch.setenv("DEBUG", "0")
+    said = Environment(tmp_path)
+    with pytest.raises(ImproperlyConfigured, match=f"production needs {missing}"):
+        getattr(said, missing.lower())()
+
+
+def test_another_database_or_broker_alone_is_not_production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only DEBUG=0 makes a missing secret fatal."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://example/shop")
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://example/0")
+    assert Environment(tmp_path).secret_key()
+
+
+@pytest.mark.parametrize(("name", "value"), [("DEBUG", "maybe"), ("PORT", "70000"), ("PORT", "http"), ("PORT", "0")])
+def test_a_strange_value_is_named(name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says which variable, what it holds, and what is allowed."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=f"{name} is '{value}'; allowed: "):
+        Environment(tmp_path).port()
+
+
+def test_lists_are_split_at_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blanks around a name, and a comma too many, do not count."""
+    monkeypatch.setenv("ALLOWED_HOSTS", " a.example, b.example ,")
+    assert Environment(tmp_path).allowed_hosts() == ["a.example", "b.example"]
+
+
+def test_sqlite_takes_its_write_lock_at_the_beginning(tmp_path: Path) -> None:
+    """Every SQLite entry is IMMEDIATE and WAL; its path counts from the project's folder, or is absolute."""
+    relative = database("sqlite:///shop.sqlite3", tmp_path)
+    assert relative["NAME"] == str(tmp_path / "shop.sqlite3")
+    assert relative["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+    assert "journal_mode=WAL" in relative["OPTIONS"]["init_command"]
+    assert database("sqlite:////elsewhere/shop.sqlite3", tmp_path)["NAME"] == "/elsewhere/shop.sqlite3"
+
+
+def test_a_postgresql_address_is_read_as_libpq_reads_it(tmp_path: Path) -> None:
+    """User, password with its escapes, host, port, name and options all arrive."""
+    entry = database("postgresql://ada:a%2Fb@db.example:5433/shop?sslmode=require&connect_timeout=2", tmp_path)
+    said = {name: entry[name] for name in ("USER", "PASSWORD", "HOST", "PORT", "NAME")}
+    assert said == {"USER": "ada", "PASSWORD": "a/b", "HOST": "db.example", "PORT": "5433", "NAME": "shop"}
+    assert entry["OPTIONS"]["sslmode"] == "require"
+    assert int(entry["OPTIONS"]["connect_timeout"]) == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:hunter2@h/n",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "postgresql://u:hunter2@h/n?nonsense=1",
+        "postgresql://u:hunter2@h",
+    ],
+)
+def test_another_database_is_refused_without_telling_its_password(url: str, tmp_path: Path) -> None:
+    """The message says what is allowed and repeats no password."""
+    with pytest.raises(ImproperlyConfigured, match=r"DATABASE_URL .*allowed: ") as refusal:
+        database(url, tmp_path)
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_no_broker_may_hold_a_caller() -> None:
+    """Brokers over a network have timeouts; the one in memory is looked at a hundred times a second."""
+    assert transport_options("memory://")["polling_interval"] == 0.01
+    assert transport_options("rediss://h/0")["socket_timeout"] == 2
+    assert transport_options("amqp://h//")["write_timeout"] == 2
+    assert transport_options("filesystem://") == {}

@@ -1,0 +1,94 @@
+"""Object classes and rows that only tests use."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import models
+
+from durable_objects import AlarmInfo, exclusive
+from durable_objects.models import DurableObject
+
+
+class Counter(DurableObject):
+    """Counts up; has no alarm."""
+
+    class Meta:
+        proxy = True
+
+    @exclusive
+    def add(self, by: int = 1) -> int:
+        """The count after adding."""
+        count: int = self.storage.get("count", 0) + by
+        self.storage.put("count", count)
+        return count
+
+
+class Scripted(DurableObject):
+    """Does in ``alarm()`` and ``initialize()`` what a test put into ``Scripted.script``; writes down each call."""
+
+    class Meta:
+        proxy = True
+
+    script: Script
+
+    def initialize(self) -> None:
+        self.script.initialize(self)
+
+    def alarm(self, info: AlarmInfo) -> None:
+        self.script.infos.append(info)
+        self.script.alarm(self, info)
+
+    def alarm_died(self, info: AlarmInfo, error: BaseException) -> None:
+        self.script.deaths.append(error)
+        self.script.alarm_died(self, info, error)
+
+
+class Script:
+    """What a ``Scripted`` object does: override what the test needs."""
+
+    def __init__(self) -> None:
+        self.infos: list[AlarmInfo] = []
+        self.deaths: list[BaseException] = []
+
+    def initialize(self, obj: Scripted) -> None:
+        """Nothing."""
+
+    def alarm(self, obj: Scripted, info: AlarmInfo) -> None:
+        """Nothing."""
+
+    def alarm_died(self, obj: Scripted, info: AlarmInfo, error: BaseException) -> None:
+        """Nothing."""
+
+
+class Impatient(DurableObject):
+    """Fails always, may be retried once, and only briefly."""
+
+    class Meta:
+        proxy = True
+
+    alarm_max_retries = 1
+    alarm_time_limit = timedelta(minutes=1)
+
+    def alarm(self, info: AlarmInfo) -> None:
+        raise ValueError("no patience")
+
+
+class Account(DurableObject):
+    """A subclass with a table of its own."""
+
+    owner = models.CharField(max_length=50, default="nobody")
+    balance = models.IntegerField(default=0)
+
+    @exclusive
+    def deposit(self, amount: int) -> int:
+        """The balance after the deposit, read under the lock and saved."""
+        self.balance += amount
+        self.save()
+        return self.balance
+
+
+class Note(models.Model):
+    """A row of the user's own, to be committed together with an object's storage."""
+
+    text = models.CharField(max_length=50, unique=True)

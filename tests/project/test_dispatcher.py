@@ -1,0 +1,113 @@
+"""The embedded dispatcher: when it passes, and that trouble never ends it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from pytest_django import Settings
+
+from durable_objects import dispatch
+from project.embedded import dispatcher as room
+from project.embedded.dispatcher import Dispatcher
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATIENCE = 5.0
+on_sqlite = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="only SQLite has PRAGMA data_version")
+
+
+class Passes:
+    """Stands in for ``dispatch.run_pass``: counts, and fails the first ``failing`` times."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failing = 0
+        self._changed = threading.Condition()
+
+    def __call__(self) -> None:
+        with self._changed:
+            self.count += 1
+            self._changed.notify_all()
+            if self.count <= self.failing:
+                raise OperationalError("the database is away")
+
+    def wait_for(self, count: int) -> None:
+        """Return once there were ``count``; fails after PATIENCE."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.count >= count, PATIENCE), f"{self.count} of {count} passes"
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
+    passes = Passes()
+    monkeypatch.setattr(dispatch, "run_pass", passes)
+    return passes
+
+
+@pytest.fixture
+def dispatcher(passes: Passes) -> Iterator[Dispatcher]:
+    dispatcher = Dispatcher()
+    yield dispatcher
+    assert dispatcher.stop(PATIENCE)
+
+
+def commit_elsewhere() -> None:
+    """A commit by a connection that is not the dispatcher's, as another process would make it."""
+    name: Any = connection.settings_dict["NAME"]
+    other = sqlite3.connect(name, timeout=PATIENCE, isolation_level=None)
+    other.execute(f"PRAGMA user_version = {time.monotonic_ns() % 2**31}")
+    other.close()
+
+
+def test_the_first_pass_is_at_once(dispatcher: Dispatcher, passes: Passes) -> None:
+    """What is overdue at the start does not wait for the first interval."""
+    began = time.monotonic()
+    dispatcher.start()
+    passes.wait_for(1)
+    assert time.monotonic() - began < 1
+
+
+def test_it_passes_at_every_interval(dispatcher: Dispatcher, passes: Passes, settings: Settings) -> None:
+    """Without any news there is a pass every DISPATCH_EVERY."""
+    settings.DURABLE_OBJECTS = {"DISPATCH_EVERY": timedelta(seconds=0.3)}
+    dispatcher.start()
+    passes.wait_for(3)
+
+
+@on_sqlite
+def test_a_commit_of_another_process_is_noticed(dispatcher: Dispatcher, passes: Passes, settings: Settings) -> None:
+    """On SQLite a commit elsewhere brings a pass long before the next interval."""
+    settings.DURABLE_OBJECTS = {"DISPATCH_EVERY": timedelta(hours=1)}
+    dispatcher.start()
+    passes.wait_for(1)
+    commit_elsewhere()
+    passes.wait_for(2)
+
+
+def test_trouble_never_ends_it(
+    dispatcher: Dispatcher, passes: Passes, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass that fails is tried again, later each time, until one works; then the usual interval holds again."""
+    monkeypatch.setattr(room, "SECONDS_PER_LOOK", 0.02)
+    settings.DURABLE_OBJECTS = {"DISPATCH_EVERY": timedelta(seconds=0.01)}
+    passes.failing = 4
+    began = time.monotonic()
+    dispatcher.start()
+    passes.wait_for(7)
+    assert time.monotonic() - began > 0.02 + 0.04 + 0.08 + 0.16
+    assert dispatcher.is_alive()
+
+
+def test_the_back_off_is_bounded(monkeypatch: pytest.MonkeyPatch, passes: Passes, dispatcher: Dispatcher) -> None:
+    """However long the trouble lasts, the next try is at most the longest back-off away."""
+    monkeypatch.setattr(room, "LONGEST_BACKOFF_SECONDS", 0.0001)
+    passes.failing = 1100  # 2 to that power is more than a float can hold
+    dispatcher.start()
+    passes.wait_for(1101)

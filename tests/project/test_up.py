@@ -1,0 +1,217 @@
+"""``manage.py up`` as its user meets it: a process that serves, delivers, stops when asked and survives ``kill -9``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management.base import CommandError
+from pytest_django import Settings
+
+from project import tokens
+from project.demo import inside
+from project.demo.processes import Child, clean_environment, wait_for
+from project.embedded.login import make_admin
+from project.management.commands.up import Command, address_of
+from tests.upstream import Upstream
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TOKEN = "a-token-of-the-tests"
+START = 30.0
+PATIENCE = 10.0
+SECONDS_TO_STOP = 5.0
+
+
+class Up:
+    """``manage.py up`` on a database of the test's own; as root or not, without a terminal, in the C locale."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.environment = clean_environment(
+            DJANGO_SETTINGS_MODULE="project.settings",
+            DATABASE_URL=f"sqlite:///{folder / 'db.sqlite3'}",
+            SECRET_KEY="x" * 50,
+            API_TOKENS=TOKEN,
+            LC_ALL="C",
+            LANG="C",
+        )
+        self.folder = folder
+        self.process = self.python("up", "manage.py", "up", "--port", "0", "--json", *options)
+
+    def python(self, name: str, *arguments: str) -> Child:
+        """A Python process beside it, on the same database."""
+        return Child(name, list(arguments), self.folder, REPOSITORY, self.environment)
+
+    def client(self) -> httpx.Client:
+        """A client of it, with the token. Waits until it is ready."""
+        self.said = self.process.ready(START)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        return httpx.Client(base_url=self.said["address"], headers=headers, timeout=PATIENCE, trust_env=False)
+
+    def stopped_by(self, number: signal.Signals) -> tuple[int, float]:
+        """Its exit code after a signal, and how many seconds it took."""
+        began = time.monotonic()
+        os.kill(self.process.pid, number)
+        code = wait_for("it to end", self.process.exit_code, seconds=PATIENCE, until=lambda code: code is not None)
+        assert code is not None
+        return code, time.monotonic() - began
+
+
+@contextmanager
+def up(folder: Path, *options: str) -> Iterator[Up]:
+    """An ``Up`` that is ended in any case."""
+    running = Up(folder, *options)
+    with running.process:
+        yield running
+
+
+def pending_post(running: Up, upstream: Upstream) -> None:
+    """Add an item to a batcher with a short window towards ``upstream``."""
+    with running.client() as client:
+        with running.python("prepare", "-m", "project.demo.inside", "prepare", upstream.url) as prepared:
+            prepared.ready(START)
+        assert client.post(f"/batcher/{inside.PENDING_BATCHER}", content=b"an item").json() == {"queued": 1}
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as server:
+        yield server
+
+
+def test_it_serves_and_delivers_and_stops(tmp_path: Path, upstream: Upstream) -> None:
+    """One command: items in over HTTP, a batch out, alarms set by other processes run, Ctrl-C ends it with 0."""
+    with up(tmp_path) as running:
+        pending_post(running, upstream)
+        with running.client() as client:
+            assert client.get("/health").json()["armed"] == 1
+            assert client.get("/admin/login/").status_code == 200
+            assert client.get("/static/admin/css/base.css").status_code == 200
+        assert upstream.wait_for(1, PATIENCE)[0].items == ["an item"]
+        cleaned = ["-m", "project.demo.inside", "clean"]
+        with running.python("clean", *cleaned) as cleaner:
+            assert inside.OLD in cleaner.ready(START)["entries"]
+            wait_for("the cleaner to clean", lambda: keys_of(tmp_path), seconds=PATIENCE, until=only_fresh)
+        admin = running.said["admin"]
+        assert admin["username"] == "admin"
+        assert admin["password"] not in running.process.log.read_text("utf-8")
+        assert TOKEN not in running.process.log.read_text("utf-8")
+        code, seconds = running.stopped_by(signal.SIGINT)
+        assert (code, seconds < SECONDS_TO_STOP) == (0, True)
+
+
+def keys_of(folder: Path) -> list[str]:
+    """The keys of all entries, read past the engine."""
+    with sqlite3.connect(folder / "db.sqlite3") as database:
+        rows = database.execute("SELECT key FROM durable_objects_entry").fetchall()
+    database.close()
+    return [key for (key,) in rows]
+
+
+def only_fresh(keys: list[str]) -> bool:
+    """Whether the old entry is gone and the fresh one is not."""
+    return inside.FRESH in keys and inside.OLD not in keys
+
+
+def test_it_stops_while_an_alarm_is_running(tmp_path: Path, upstream: Upstream) -> None:
+    """SIGTERM ends it within 5 s with 0, however long an upstream keeps an alarm."""
+    upstream.hold()
+    with up(tmp_path) as running:
+        pending_post(running, upstream)
+        upstream.wait_for(1, PATIENCE)
+        code, seconds = running.stopped_by(signal.SIGTERM)
+        assert (code, seconds < SECONDS_TO_STOP) == (0, True)
+        assert "runs again after the next start" in running.process.log.read_text("utf-8")
+
+
+def test_the_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first signal asks for a clean stop, the second one does not wait for it."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    command = Command()
+    command.ask_to_stop(signal.SIGINT, None)
+    assert (command.stop_asked, codes) == (True, [])
+    command.ask_to_stop(signal.SIGINT, None)
+    assert codes == [130]
+
+
+def test_after_a_kill_overdue_alarms_run_at_once(tmp_path: Path) -> None:
+    """Killed with -9 and started again, what became due meanwhile runs within 2 s of the first answered request."""
+    with up(tmp_path) as running, running.client() as client:
+        fire_at = datetime.now(UTC) + timedelta(seconds=1)
+        put = client.put("/reminders/r", json={"message": "over there", "fire_at": fire_at.isoformat()})
+        assert put.status_code == 200
+        running.process.kill()
+    wait_for("the reminder to be overdue", lambda: datetime.now(UTC) > fire_at, seconds=PATIENCE)
+    with up(tmp_path) as running, running.client() as client:
+        assert client.get("/health").status_code == 200
+        wait_for("the reminder to be over", lambda: client.get("/reminders/r").json(), seconds=2, until=is_over)
+        assert "over there" in running.process.log.read_text("utf-8")
+        assert running.said["admin"] == {"username": "admin", "password": None}
+
+
+def is_over(reminder: dict[str, Any]) -> bool:
+    """Whether nothing is set any more."""
+    return reminder["message"] is None
+
+
+def test_the_token_is_made_once_and_kept_for_its_owner(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In development without API_TOKENS a token is made, the same for every start, that only its owner can read."""
+    monkeypatch.setattr(tokens, "_accepted_here", [])
+    settings.API_TOKENS, settings.VAR_DIR, settings.DEBUG = [], tmp_path / "var", True
+    token = Command().token()
+    assert Command().token() == token
+    assert token in tokens.known_tokens()
+    (kept,) = settings.VAR_DIR.iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_production_without_a_token_does_not_start(settings: Settings) -> None:
+    """DEBUG=0 without API_TOKENS is refused: nobody would know the token that was made."""
+    settings.API_TOKENS, settings.DEBUG = [], False
+    with pytest.raises(CommandError, match="API_TOKENS"):
+        Command().token()
+
+
+@pytest.mark.django_db
+def test_the_admin_login_is_made_once() -> None:
+    """The first start makes a superuser with a password of its own; later ones leave it, and any other, alone."""
+    name, password = make_admin()
+    user = get_user_model().objects.get()
+    assert (user.get_username(), user.is_superuser, user.check_password(password or "")) == (name, True, True)
+    assert make_admin() == (name, None)
+
+
+@pytest.mark.django_db
+def test_a_users_rights_are_not_raised() -> None:
+    """Somebody's own user with our name is not made a superuser."""
+    get_user_model().objects.create_user("admin", password="mine")
+    assert make_admin() == ("", None)
+    assert not get_user_model().objects.filter(is_superuser=True).exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),  # noqa: S104  nothing is bound here
+        ("::", "[::1]"),
+        ("::1", "[::1]"),
+        ("a.example", "a.example"),
+    ],
+)
+def test_the_address_can_be_opened(host: str, shown: str) -> None:
+    """What is printed is an address that a browser on the same machine can open."""
+    assert address_of(host, 8000) == f"http://{shown}:8000"

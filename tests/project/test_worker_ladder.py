@@ -1,0 +1,69 @@
+"""Alarms on a real Celery worker in this process, by the real clock."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from celery.worker import state as worker_state
+
+from durable_objects import AlarmInfo, operate
+from durable_objects.rows import AlarmRun
+from project.embedded.worker import EmbeddedWorker
+from tests.models import Script, Scripted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def worker() -> Iterator[EmbeddedWorker]:
+    """A worker of this test's own."""
+    worker = EmbeddedWorker()
+    worker.start()
+    yield worker
+    assert worker.stop(10), "the worker did not stop within 10 s"
+    setattr(worker_state, "should_stop", None)
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    """What every ``Scripted`` object does in this test."""
+    Scripted.script = Script()
+    yield Scripted.script
+    Scripted.script = Script()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait for the condition, at most so long; fails the test after that."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"not within {seconds} s"
+        time.sleep(0.01)
+
+
+def test_retries_come_after_2_4_and_8_seconds_by_the_clock(worker: EmbeddedWorker, script: Script) -> None:
+    """Celery's autoretry brings a failing alarm back after 2, 4 and 8 s (DO-43), and delays no other alarm."""
+
+    def fail(obj: Scripted, info: AlarmInfo) -> None:
+        if obj.name == "failing":
+            raise ValueError("again")
+
+    script.alarm = fail  # type: ignore[method-assign]  # scripts are made for that
+    failing, quick = (Scripted.objects.get_by_name(name) for name in ("failing", "quick"))
+    failing.storage.set_alarm(timedelta(0))
+    wait_until(AlarmRun.objects.exists, 3)
+    quick.storage.set_alarm(timedelta(seconds=0.5))
+    runs = AlarmRun.objects.filter(object=failing.pk).order_by("id")
+    wait_until(lambda: runs.count() == 4, 20)
+
+    started = list(runs.values_list("started_at", flat=True))
+    gaps = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(started)]
+    assert [round(gap) for gap in gaps] == [2, 4, 8], gaps
+    assert all(gap >= expected for gap, expected in zip(gaps, [2, 4, 8], strict=True)), gaps
+    assert list(runs.values_list("retry_count", "outcome")) == [(count, "failed") for count in range(4)]
+    in_time = AlarmRun.objects.get(object=quick.pk)
+    assert timedelta(0) <= in_time.started_at - in_time.scheduled_at < timedelta(seconds=0.4)
+    operate.cancel(failing)

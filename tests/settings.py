@@ -1,0 +1,34 @@
+"""The project's settings for tests: the caller's environment left out, a database of its own, quick passwords.
+
+TEST_DATABASE_URL names another database to run on; by default it is an SQLite file in a folder that goes away.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from project.environment import VARIABLES, database
+
+for _name in VARIABLES:
+    os.environ.pop(_name, None)
+
+from project.settings import *  # noqa: E402, F403  the environment has to be clean before it is read
+from project.settings import BASE_DIR, INSTALLED_APPS  # noqa: E402  named, so that the checkers know them
+
+#: Made and removed by tests/conftest.py, so that a checker which only reads the settings leaves nothing behind.
+FOLDER = Path(tempfile.gettempdir()) / f"durable-objects-tests-{os.getpid()}"
+
+_url = os.environ.get("TEST_DATABASE_URL") or f"sqlite:///{FOLDER / 'db.sqlite3'}"
+_default = database(_url, BASE_DIR)
+if _url.startswith("sqlite"):
+    # A file: connections to a database in shared memory ignore each other's locks.
+    _default["TEST"] = {"NAME": _default["NAME"] + ".test"}
+DATABASES = {"default": _default}
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests"]
+CELERY_BROKER_URL = "memory://"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Served from the installed packages as they are: nothing is scanned at each client's start.
+WHITENOISE_AUTOREFRESH = True
