@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connections
@@ -11,8 +13,37 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.conf import engine
 
+_READING = "durable_objects_clock"
+
 #: Set by ``testing.FakeClock`` for the whole process, threads too.
 fake: Callable[[], datetime] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the database's clock said at a moment, carried on with the process's monotonic clock."""
+
+    at: datetime
+    anchor: float
+
+    def now(self) -> datetime:
+        """The database's time, without asking it again."""
+        return fake() if fake is not None else self.at + timedelta(seconds=self.passed())
+
+    def passed(self) -> float:
+        """Seconds since the clock was read."""
+        return time.monotonic() - self.anchor
+
+
+def keep_reading(conn: BaseDatabaseWrapper, at: datetime) -> Reading:
+    """The database has just said ``at``: ``now()`` goes by that until ``drop_reading``."""
+    reading = conn.__dict__[_READING] = Reading(at, time.monotonic())
+    return reading
+
+
+def drop_reading(conn: BaseDatabaseWrapper) -> None:
+    """The last turn on this connection is over: ``now()`` asks the database again."""
+    conn.__dict__.pop(_READING, None)
 
 
 def connection() -> BaseDatabaseWrapper:
@@ -34,11 +65,14 @@ def now_sql(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
 def now() -> datetime:
     """The time that alarms are judged by, aware and in UTC: the database's clock, or the ``FakeClock`` that is open.
 
-    One small query on PostgreSQL. Inside a transaction too it is the time of the call, not the transaction's start.
+    On PostgreSQL one small query, inside a turn none. It is the time of the call, not of the transaction's start.
     """
     conn = connection()
     if fake is not None or conn.vendor == "sqlite":
         return fake() if fake is not None else datetime.now(UTC)
+    reading: Reading | None = conn.__dict__.get(_READING)
+    if reading is not None:
+        return reading.now()
     expression, params = now_sql(conn)
     with conn.cursor() as cursor:
         cursor.execute(f"SELECT {expression}", params)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 
 from durable_objects import alarms, bell, clock, crash, history
@@ -55,9 +56,11 @@ def forget_wake_ups() -> None:
 
 
 def known_kinds() -> dict[int, type[DurableObject]]:
-    """The classes of objects that this code knows, by content type."""
-    models = [m for m in apps.get_models() if issubclass(m, DurableObject) and not m.is_base()]
-    return {model.kind_pk(): model for model in models}
+    """The classes of objects that this code and the database know, by content type."""
+    models = {m._meta.label_lower: m for m in apps.get_models() if issubclass(m, DurableObject) and not m.is_base()}
+    content_types = ContentType.objects.filter(app_label__in={label.partition(".")[0] for label in models})
+    found = {ct.pk: models.get(f"{ct.app_label}.{ct.model}") for ct in content_types}
+    return {pk: model for pk, model in found.items() if model is not None}
 
 
 def _mark(limit: int | None) -> list[bell.WakeUp]:

@@ -7,7 +7,6 @@ by whatever instance, and an instance may be shared by threads.
 from __future__ import annotations
 
 import logging
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,9 +83,7 @@ class Hold(ABC):
     @property
     def now(self) -> datetime:
         """The database's clock, as read after the lock, carried on."""
-        if clock.fake is not None:
-            return clock.fake()
-        return self._read_at + timedelta(seconds=time.monotonic() - self._anchor)
+        return self._clock.now()
 
     @contextmanager
     def unlocked(self) -> Iterator[None]:
@@ -139,8 +136,8 @@ class Hold(ABC):
             elif not held(self.conn):
                 opening.check_isolation(self.conn)
             self.object_id = opening.lock(self.conn, self.handle.kind_pk(), self.handle.name, self._wanted)
-            self.slot, self._read_at = alarms.read(self.conn, self.object_id)
-            self._anchor = time.monotonic()
+            self.slot, read_at = alarms.read(self.conn, self.object_id)
+            self._clock = clock.keep_reading(self.conn, read_at)
             if self._lock_timeout is not None and not self.joins:
                 opening.limit(self.conn, None)  # what the code inside waits for is another matter
             self._check_fence()
@@ -158,6 +155,8 @@ class Hold(ABC):
         if held(self.conn).get(self.handle.key) is self:
             del held(self.conn)[self.handle.key]
             self._complain_if_long()
+            if not held(self.conn):
+                clock.drop_reading(self.conn)
         failure: BaseException | None = None
         while self._atomics:
             try:
@@ -220,7 +219,7 @@ class Hold(ABC):
             raise outer.lost
 
     def _complain_if_long(self) -> None:
-        spent = time.monotonic() - self._anchor
+        spent = self._clock.passed()
         if self.conn.vendor == "sqlite" and spent > SQLITE_TURN_SECONDS and not self.joins:
             logger.warning(
                 "a turn of %s %r kept SQLite's only write lock for %.1f s: put slow work into `with self.unlocked():`",

@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from durable_objects.conf import engine
 from durable_objects.database_errors import is_lock_timeout
 from durable_objects.errors import IsolationNotSupported, ObjectBusy, RunSuperseded
+from durable_objects.names import check_name
 from durable_objects.rows import Object
 
 _TABLE = Object._meta.db_table
@@ -88,7 +89,7 @@ def lock(conn: BaseDatabaseWrapper, kind_id: int, name: str, object_id: int | No
     """
     suffix = " FOR NO KEY UPDATE" if conn.features.has_select_for_no_key_update else ""
     where = "kind_id = %s AND name = %s"
-    params: tuple[int | str, ...] = (kind_id, name)
+    params: tuple[int | str, ...] = (kind_id, check_name(name))  # a handle made without the manager may have any
     if object_id is not None:
         where, params = "id = %s", (object_id,)
     while True:
@@ -105,7 +106,7 @@ def lock(conn: BaseDatabaseWrapper, kind_id: int, name: str, object_id: int | No
 def find(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> int | None:
     """The object's key if it has a row, without a lock."""
     with conn.cursor() as cursor:
-        cursor.execute(f"SELECT id FROM {_TABLE} WHERE kind_id = %s AND name = %s", [kind_id, name])
+        cursor.execute(f"SELECT id FROM {_TABLE} WHERE kind_id = %s AND name = %s", [kind_id, check_name(name)])
         row = cursor.fetchone()
     return None if row is None else int(row[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import models
@@ -45,20 +46,14 @@ class Scripted(DurableObject):
 
 
 class Script:
-    """What a ``Scripted`` object does: override what the test needs."""
+    """What a ``Scripted`` object does, nothing at first: set what the test needs. Answers are thrown away."""
 
     def __init__(self) -> None:
         self.infos: list[AlarmInfo] = []
         self.deaths: list[BaseException] = []
-
-    def initialize(self, obj: Scripted) -> None:
-        """Nothing."""
-
-    def alarm(self, obj: Scripted, info: AlarmInfo) -> None:
-        """Nothing."""
-
-    def alarm_died(self, obj: Scripted, info: AlarmInfo, error: BaseException) -> None:
-        """Nothing."""
+        self.initialize: Callable[[Scripted], object] = lambda obj: None
+        self.alarm: Callable[[Scripted, AlarmInfo], object] = lambda obj, info: None
+        self.alarm_died: Callable[[Scripted, AlarmInfo, BaseException], object] = lambda obj, info, error: None
 
 
 class Impatient(DurableObject):
@@ -92,3 +87,10 @@ class Note(models.Model):
     """A row of the user's own, to be committed together with an object's storage."""
 
     text = models.CharField(max_length=50, unique=True)
+
+
+class LoudCounter(Counter):
+    """A subclass of a proxy: a class of objects of its own."""
+
+    class Meta:
+        proxy = True

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
+from durable_objects import bell
+from durable_objects.testing import FakeClock
 from tests.models import Script, Scripted
 
 
@@ -15,3 +18,25 @@ def script() -> Iterator[Script]:
     Scripted.script = Script()
     yield Scripted.script
     Scripted.script = Script()
+
+
+@pytest.fixture
+def clock() -> Iterator[FakeClock]:
+    """Time that stands still, at a round moment."""
+    with FakeClock(datetime(2026, 5, 1, 12, tzinfo=UTC)) as fake:
+        yield fake
+
+
+@pytest.fixture
+def obj(script: Script) -> Scripted:
+    """An object that was never used."""
+    return Scripted.objects.get_by_name("a")
+
+
+@pytest.fixture
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[bell.WakeUp]:
+    """The wake-ups that were published in this test, by a publisher that always succeeds."""
+    monkeypatch.setattr(bell, "_bell", bell._Bell())
+    wake_ups: list[bell.WakeUp] = []
+    bell.connect(wake_ups.append, lambda: False)
+    return wake_ups

@@ -1,8 +1,7 @@
-"""One alarm per object: what set, get and delete mean, in a turn, in the handler, and from elsewhere (DO-1 … DO-28)."""
+"""One alarm per object: what set, get and delete mean (DO-1 … DO-28)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -12,25 +11,11 @@ import durable_objects
 from durable_objects import AlarmHandlerMissing, AlarmInfo, InvalidAlarmTime
 from durable_objects.rows import Alarm, Object
 from durable_objects.testing import FakeClock, run_due_alarms
-from tests.engine.threads import Beside
 from tests.models import Counter, Script, Scripted
 
 HOUR, SECOND, NOW = timedelta(hours=1), timedelta(seconds=1), timedelta(0)
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def clock() -> Iterator[FakeClock]:
-    """Time that stands still."""
-    with FakeClock(datetime(2026, 5, 1, 12, tzinfo=UTC)) as fake:
-        yield fake
-
-
-@pytest.fixture
-def obj(script: Script) -> Scripted:
-    """An object that was never used."""
-    return Scripted.objects.get_by_name("a")
 
 
 def test_time_is_kept_as_asked_for_in_utc(clock: FakeClock, obj: Scripted) -> None:
@@ -130,7 +115,7 @@ def test_handler_sees_no_alarm_but_its_own(clock: FakeClock, obj: Scripted, scri
         seen.append(obj.storage.get_alarm())
         obj.storage.set_alarm(2 * HOUR)
 
-    script.alarm = alarm  # type: ignore[method-assign]  # a script
+    script.alarm = alarm
     obj.storage.set_alarm(NOW)
     assert len(run_due_alarms()) == 1
     assert seen == [None, clock.now() + HOUR, None]
@@ -148,7 +133,7 @@ def test_initialize_sees_the_due_time_at_a_wake_up(clock: FakeClock, obj: Script
 
     obj.storage.set_alarm(NOW)
     due = clock.now()
-    script.initialize = initialize  # type: ignore[method-assign]  # a script
+    script.initialize = initialize
     clock.advance(SECOND)
     assert len(run_due_alarms()) == 1
     assert seen == [due]
@@ -171,21 +156,19 @@ def test_initialize_that_moves_the_alarm(
 
     obj.storage.set_alarm(NOW)
     clock.advance(SECOND)
-    script.initialize = initialize  # type: ignore[method-assign]  # a script
+    script.initialize = initialize
     assert len(run_due_alarms(limit=3)) == runs
     assert obj.storage.get_alarm() == (clock.now() + HOUR if change == "later" else None)
 
 
-def test_set_of_the_running_time_in_the_handler_runs_again(
-    clock: FakeClock, obj: Scripted, script: Script
-) -> None:
+def test_set_of_the_running_time_in_the_handler_runs_again(clock: FakeClock, obj: Scripted, script: Script) -> None:
     """A set inside a run is always a new alarm, also of the very time that is running (DO-60)."""
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         if len(script.infos) < 3:
             obj.storage.set_alarm(info.scheduled_at)
 
-    script.alarm = alarm  # type: ignore[method-assign]  # a script
+    script.alarm = alarm
     obj.storage.set_alarm(NOW)
     assert len(run_due_alarms()) == 3
     assert obj.storage.get_alarm() is None
@@ -194,7 +177,7 @@ def test_set_of_the_running_time_in_the_handler_runs_again(
 
 def test_times_around_a_failure(clock: FakeClock, obj: Scripted, script: Script) -> None:
     """Between retries ``get_alarm()`` answers the original time; a delete cancels the retry (DO-16, DO-22)."""
-    script.alarm = lambda obj, info: 1 / 0  # type: ignore[method-assign,assign]  # a script
+    script.alarm = lambda obj, info: 1 / 0
     obj.storage.set_alarm(NOW)
     at = obj.storage.get_alarm()
     run_due_alarms()
@@ -207,7 +190,7 @@ def test_times_around_a_failure(clock: FakeClock, obj: Scripted, script: Script)
 
 def test_set_between_retries_starts_anew(clock: FakeClock, obj: Scripted, script: Script) -> None:
     """A new alarm replaces a pending retry, at its own time and with a count of its own (DO-23)."""
-    script.alarm = lambda obj, info: 1 / 0  # type: ignore[method-assign,assign]  # a script
+    script.alarm = lambda obj, info: 1 / 0
     obj.storage.set_alarm(NOW)
     run_due_alarms()
     obj.storage.set_alarm(SECOND)
@@ -215,79 +198,6 @@ def test_set_between_retries_starts_anew(clock: FakeClock, obj: Scripted, script
     clock.advance(SECOND)
     run_due_alarms()
     assert [(info.retry_count, info.scheduled_at) for info in script.infos][1:] == [(0, clock.now())]
-
-
-CHANGES = {"set": lambda obj: obj.storage.set_alarm(HOUR), "delete": lambda obj: obj.storage.delete_alarm()}
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("fails", [False, True], ids=["success", "failure"])
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("own", ["none", "before"])
-def test_change_from_elsewhere_while_unlocked_stands(
-    clock: FakeClock, obj: Scripted, script: Script, change: str, own: str, fails: bool
-) -> None:
-    """Set or deleted by others while the handler is unlocked, that stands: after success, and instead of a retry."""
-
-    def alarm(obj: Scripted, info: AlarmInfo) -> None:
-        if own == "before":
-            obj.storage.set_alarm(5 * HOUR)
-        with obj.unlocked():
-            Beside(lambda: CHANGES[change](Scripted.objects.get_by_name("a"))).result()
-        if fails:
-            raise ValueError
-
-    script.alarm = alarm  # type: ignore[method-assign]  # a script
-    obj.storage.set_alarm(NOW)
-    assert [run.outcome for run in run_due_alarms()] == ["failed" if fails else "succeeded"]
-    assert obj.storage.get_alarm() == (clock.now() + HOUR if change == "set" else None)
-    clock.advance(HOUR - SECOND)
-    assert run_due_alarms() == []
-    clock.advance(SECOND)
-    script.alarm = lambda obj, info: None  # type: ignore[method-assign]  # a script
-    assert [run.retry_count for run in run_due_alarms()] == ([0] if change == "set" else [])
-
-
-@pytest.mark.django_db(transaction=True)
-def test_of_own_and_elsewheres_changes_the_last_stands(clock: FakeClock, obj: Scripted, script: Script) -> None:
-    """A handler's own set after others' delete counts, unless others delete once more."""
-
-    def alarm(obj: Scripted, info: AlarmInfo) -> None:
-        for _ in range(len(script.infos)):
-            with obj.unlocked():
-                Beside(Scripted.objects.get_by_name("a").storage.delete_alarm).result()
-            if len(script.infos) == 1:
-                obj.storage.set_alarm(HOUR)
-            elif obj.storage.get_alarm() is None:
-                obj.storage.set_alarm(2 * HOUR)
-                with obj.unlocked():
-                    Beside(Scripted.objects.get_by_name("a").storage.delete_alarm).result()
-                return
-
-    script.alarm = alarm  # type: ignore[method-assign]  # a script
-    obj.storage.set_alarm(NOW)
-    run_due_alarms(raise_errors=True)
-    assert obj.storage.get_alarm() == clock.now() + HOUR
-    clock.advance(HOUR)
-    run_due_alarms(raise_errors=True)
-    assert obj.storage.get_alarm() is None
-
-
-@pytest.mark.django_db(transaction=True)
-def test_elsewhere_no_alarm_is_seen_while_the_handler_is_unlocked(
-    clock: FakeClock, obj: Scripted, script: Script
-) -> None:
-    """A running alarm is not pending for others either (DO-14)."""
-    seen = []
-
-    def alarm(obj: Scripted, info: AlarmInfo) -> None:
-        with obj.unlocked():
-            seen.append(Beside(Scripted.objects.get_by_name("a").storage.get_alarm).result())
-
-    script.alarm = alarm  # type: ignore[method-assign]  # a script
-    obj.storage.set_alarm(NOW)
-    run_due_alarms(raise_errors=True)
-    assert seen == [None]
 
 
 def test_real_clock_is_the_databases(obj: Scripted) -> None:

@@ -68,7 +68,7 @@ def test_put_of_a_handler_after_a_block_it_rolled_back(script: Script) -> None:
             raise Undone
         obj.storage.put("rest", 1)
 
-    script.alarm = alarm  # type: ignore[method-assign]  # a script
+    script.alarm = alarm
     with FakeClock():
         obj.storage.set_alarm(timedelta(0))
         assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
@@ -192,7 +192,7 @@ def test_failing_handler_that_had_deleted_its_object_is_counted(script: Script) 
         obj.delete()
         raise Undone
 
-    script.alarm = alarm  # type: ignore[method-assign]  # a script
+    script.alarm = alarm
     with FakeClock() as clock:
         obj.storage.set_alarm(timedelta(0))
         assert [run.outcome for run in run_due_alarms()] == ["failed"]
@@ -210,7 +210,7 @@ def test_handler_that_deletes_its_object_ends_well(script: Script) -> None:
         with pytest.raises(RunSuperseded):
             obj.storage.get("k")
 
-    script.alarm = alarm  # type: ignore[method-assign]  # a script
+    script.alarm = alarm
     with FakeClock():
         obj.storage.set_alarm(timedelta(0))
         run_due_alarms(raise_errors=True)

@@ -80,7 +80,7 @@ def test_many_at_once(storage: Storage, in_turn: bool) -> None:
 def test_list_is_in_code_point_order(storage: Storage, in_turn: bool) -> None:
     """Keys are listed by code point on every database, written or held back, forwards and backwards (DO-66)."""
     with storage.transaction():
-        storage.put_many({key: 0 for key in reversed(ORDERED)})
+        storage.put_many(dict.fromkeys(reversed(ORDERED), 0))
         if in_turn:
             assert list(storage.list()) == ORDERED
             assert list(storage.list(reverse=True, limit=3)) == ORDERED[:-4:-1]

@@ -64,7 +64,7 @@ def test_own_models_that_fail_at_the_end_take_the_storage_along() -> None:
 def test_initialize_runs_once_per_outermost_turn(script: Script) -> None:
     """Calls inside a turn join it, by any instance, without another ``initialize()``; plain reads are no turns."""
     obj, calls = Scripted.objects.get_by_name("a"), []
-    script.initialize = lambda obj: calls.append(obj)  # type: ignore[method-assign]  # what a script is for
+    script.initialize = lambda obj: calls.append(obj)
 
     def nested() -> None:
         obj.storage.put("k", 1)
@@ -87,7 +87,7 @@ def test_what_initialize_raises_is_the_callers_and_undoes_the_turn(script: Scrip
         obj.storage.put("half", 1)
         raise LookupError("not today")
 
-    script.initialize = fail  # type: ignore[method-assign]  # what a script is for
+    script.initialize = fail
     with pytest.raises(LookupError):
         obj.storage.put("k", 1)
     assert not Object.objects.exists()

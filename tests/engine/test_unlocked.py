@@ -10,14 +10,13 @@ import pytest
 from django.db import transaction
 from pytest_django import Settings
 
-from durable_objects import AlarmInfo, CannotUnlock, ObjectBusy, RunSuperseded
-from durable_objects.conf import engine
+from durable_objects import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.firing import fire
 from durable_objects.judging import Verdict
 from durable_objects.rows import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.engine.threads import Beside, await_event
-from tests.models import Counter, Note, Script, Scripted
+from tests.models import Counter, Script, Scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -79,7 +78,7 @@ def test_an_error_in_the_block_is_the_callers_with_the_object_locked_again() -> 
 def test_initialize_runs_again_after_each_unlock(script: Script) -> None:
     """The object starts afresh under the lock it got back."""
     obj, calls = Scripted.objects.get_by_name("a"), []
-    script.initialize = lambda obj: calls.append(obj.storage.get("k"))  # type: ignore[method-assign]  # a script
+    script.initialize = lambda obj: calls.append(obj.storage.get("k"))
 
     def twice() -> None:
         for value in (1, 2):
@@ -140,7 +139,7 @@ def test_object_deleted_while_unlocked_is_not_resurrected(script: Script, is_ala
                 raise
 
     if is_alarm:
-        script.alarm = work  # type: ignore[method-assign]  # a script
+        script.alarm = work
         with FakeClock() as clock:
             clock.advance(timedelta(seconds=1))
             fired = fire(Alarm.objects.get().pk)
@@ -153,52 +152,6 @@ def test_object_deleted_while_unlocked_is_not_resurrected(script: Script, is_ala
     assert fresh.storage.list() == {"fresh": 1}
     assert fresh.storage.get_alarm() is None
     assert not AlarmRun.objects.exists()
-
-
-def taken_over(script: Script, *, swallows: bool, unlocks_again: bool) -> tuple[Scripted, list[str]]:
-    """An object whose first run was paused past its lease while a second one ran to its end."""
-    obj, log = armed(), []
-
-    def alarm(obj: Scripted, info: AlarmInfo) -> None:
-        if log:
-            obj.storage.put("by", "second")
-            log.append("second ran")
-            return
-        log.append("first began")
-        obj.storage.put("by", "first, before")
-        try:
-            with obj.unlocked():
-                clock.advance(engine.LEASE + timedelta(seconds=1))
-                assert Beside(lambda: fire(pk)).result().verdict is Verdict.SUCCEEDED
-                if unlocks_again:
-                    obj.storage.put("by", "first, inside")
-        except Exception:
-            log.append("first was refused")
-            if not swallows:
-                raise
-            for operation in (lambda: obj.storage.put("by", "first, after"), obj.storage.get_alarm):
-                with pytest.raises(RunSuperseded):
-                    operation()
-            Note.objects.create(text="by a stale runner, on its own")
-
-    script.alarm = alarm  # type: ignore[method-assign]  # a script
-    with FakeClock() as clock:
-        clock.advance(timedelta(seconds=1))
-        pk = Alarm.objects.get().pk
-        assert fire(pk).verdict is Verdict.SUPERSEDED
-        assert run_due_alarms() == []
-    return obj, log
-
-
-@pytest.mark.parametrize("unlocks_again", [False, True], ids=["at its next lock", "inside the block"])
-@pytest.mark.parametrize("swallows", [False, True], ids=["raises", "swallows"])
-def test_stale_runner_is_refused_at_storage_and_commit(script: Script, swallows: bool, unlocks_again: bool) -> None:
-    """A runner paused past its lease is refused by storage and by its end, though it swallows every ``Exception``."""
-    obj, log = taken_over(script, swallows=swallows, unlocks_again=unlocks_again)
-    assert log == ["first began", "second ran", "first was refused"]
-    assert obj.storage.list() == {"by": "second"}
-    assert obj.storage.get_alarm() is None
-    assert sorted(AlarmRun.objects.values_list("outcome", flat=True)) == ["succeeded", "superseded"]
 
 
 def test_lock_not_had_again_is_busy_and_writes_nothing_old(settings: Settings) -> None:

@@ -1,0 +1,144 @@
+"""The bell rings after the commit, once, for what is due soon; its trouble is never the caller's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NoReturn
+
+import pytest
+from django.db import transaction
+
+from durable_objects import bell
+from durable_objects.rows import Alarm
+from durable_objects.testing import FakeClock, SimulatedCrash, crash_at
+from tests.models import Counter, Script, Scripted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+
+
+def test_rings_after_the_commit_and_not_before(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+    """A wake-up is published when the caller's transaction has committed, with what the row says."""
+    with transaction.atomic():
+        obj.storage.set_alarm(10 * SECOND)
+        assert rung == []
+        slot = Alarm.objects.get()
+    [wake_up] = rung
+    assert (wake_up.object_id, wake_up.ring, wake_up.at) == (slot.pk, slot.ring, slot.due_at)
+    assert (wake_up.retries, wake_up.rescue) == (0, False)
+    assert slot.rung_at == slot.due_at
+
+
+def test_does_not_ring_for_what_was_rolled_back(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+    """A transaction, or a block of it, that is undone rings for nothing."""
+    with pytest.raises(KeyError), transaction.atomic():
+        obj.storage.set_alarm(10 * SECOND)
+        raise KeyError
+    with transaction.atomic():
+        with pytest.raises(KeyError), transaction.atomic():
+            obj.storage.set_alarm(10 * SECOND)
+            raise KeyError
+        Counter.objects.get_by_name("b").add()
+    assert rung == []
+    assert not Alarm.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("times", "rings"),
+    [
+        ([10], 1),
+        ([10, 20, 10, 15], 1),  # one that comes early is put off
+        ([20, 10, 5], 3),  # each earlier than what is out
+        ([3600], 0),
+        ([3600, 10], 1),
+    ],
+)
+def test_rings_only_where_no_wake_up_out_would_do(
+    obj: Scripted, rung: list[bell.WakeUp], times: list[int], rings: int
+) -> None:
+    """Far alarms wait as rows; a wake-up that is out at or before the due time is not sent again."""
+    for seconds in times:
+        obj.storage.set_alarm(seconds * SECOND)
+    assert len(rung) == rings
+    numbers = [wake_up.ring for wake_up in rung]
+    assert numbers == sorted(set(numbers))
+
+
+def test_turns_that_leave_the_alarm_alone_do_not_ring(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+    """Many calls on an object with an alarm send no more messages."""
+    obj.storage.set_alarm(10 * SECOND)
+    for number in range(5):
+        obj.storage.put("k", number)
+    assert len(rung) == 1
+
+
+def test_one_turn_rings_once(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+    """Only what stands at the end of a turn is rung for."""
+    with obj.storage.transaction():
+        obj.storage.set_alarm(5 * SECOND)
+        obj.storage.delete_alarm()
+        obj.storage.set_alarm(10 * SECOND)
+    assert [wake_up.at for wake_up in rung] == [obj.storage.get_alarm()]
+
+
+def test_broker_trouble_never_reaches_the_caller(
+    obj: Scripted, rung: list[bell.WakeUp], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wake-up that cannot be sent is logged and marked as not sent; while the break lasts nobody tries again."""
+    tried = []
+
+    def refuse(wake_up: bell.WakeUp) -> NoReturn:
+        tried.append(wake_up)
+        raise ConnectionRefusedError("no broker")
+
+    bell.connect(refuse, lambda: False)
+    obj.storage.set_alarm(10 * SECOND)
+    assert obj.storage.get_alarm() is not None
+    assert Alarm.objects.get().rung_at is None
+    assert "no broker" in caplog.text
+    Scripted.objects.get_by_name("b").storage.set_alarm(10 * SECOND)
+    assert len(tried) == 1
+    assert not Alarm.objects.exclude(rung_at=None).exists()
+
+
+def test_broker_trouble_does_not_keep_other_hooks_from_running(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+    """The caller's own ``on_commit`` hooks run whatever becomes of the wake-up."""
+
+    def refuse(wake_up: bell.WakeUp) -> NoReturn:
+        raise ConnectionRefusedError
+
+    bell.connect(refuse, lambda: False)
+    called = []
+    with transaction.atomic():
+        obj.storage.set_alarm(10 * SECOND)
+        transaction.on_commit(lambda: called.append("own"))
+    assert called == ["own"]
+
+
+def test_private_broker_without_a_worker_is_not_rung(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+    """A message that nobody else could hear is not sent and not marked; with a worker in the process it is."""
+    bell.connect(rung.append, lambda: True)
+    obj.storage.set_alarm(10 * SECOND)
+    assert (rung, Alarm.objects.get().rung_at) == ([], None)
+    bell.worker_started()
+    obj.storage.put("any", "turn")
+    assert len(rung) == 1
+    bell.worker_stopped()
+    obj.storage.set_alarm(5 * SECOND)
+    assert len(rung) == 1
+
+
+def test_nothing_is_published_while_the_clock_is_fake(clock: FakeClock, obj: Scripted, rung: list[bell.WakeUp]) -> None:
+    """Under a ``FakeClock`` no message leaves, and none is marked."""
+    obj.storage.set_alarm(SECOND)
+    assert (rung, Alarm.objects.get().rung_at) == ([], None)
+
+
+def test_death_before_the_message_leaves_a_marked_row(obj: Scripted, script: Script, rung: list[bell.WakeUp]) -> None:
+    """A process that dies between commit and message leaves the alarm armed, for the dispatcher to find."""
+    with crash_at("bell.before_publish"), pytest.raises(SimulatedCrash):
+        obj.storage.set_alarm(SECOND)
+    slot = Alarm.objects.get()
+    assert (rung, slot.state, slot.ring) == ([], "armed", 1)
+    assert slot.rung_at == slot.due_at

@@ -1,0 +1,62 @@
+"""``manage.py up`` as a process of a test's own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from project.demo.processes import Child, clean_environment, wait_for
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TOKEN = "a-token-of-the-tests"
+START = 30.0
+PATIENCE = 10.0
+SECONDS_TO_STOP = 5.0
+
+
+class Up:
+    """``manage.py up`` on a database of the test's own; as root or not, without a terminal, in the C locale."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.environment = clean_environment(
+            DJANGO_SETTINGS_MODULE="project.settings",
+            DATABASE_URL=f"sqlite:///{folder / 'db.sqlite3'}",
+            SECRET_KEY="x" * 50,
+            API_TOKENS=TOKEN,
+            LC_ALL="C",
+            LANG="C",
+        )
+        self.folder = folder
+        self.process = self.python("up", "manage.py", "up", "--port", "0", "--json", *options)
+
+    def python(self, name: str, *arguments: str) -> Child:
+        """A Python process beside it, on the same database."""
+        return Child(name, list(arguments), self.folder, REPOSITORY, self.environment)
+
+    def client(self) -> httpx.Client:
+        """A client of it, with the token. Waits until it is ready."""
+        self.said = self.process.ready(START)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        return httpx.Client(base_url=self.said["address"], headers=headers, timeout=PATIENCE, trust_env=False)
+
+    def stopped_by(self, number: signal.Signals) -> tuple[int, float]:
+        """Its exit code after a signal, and how many seconds it took."""
+        began = time.monotonic()
+        os.kill(self.process.pid, number)
+        code = wait_for("it to end", self.process.exit_code, seconds=PATIENCE, until=lambda code: code is not None)
+        assert code is not None
+        return code, time.monotonic() - began
+
+
+@contextmanager
+def up(folder: Path, *options: str) -> Iterator[Up]:
+    """An ``Up`` that is ended in any case."""
+    running = Up(folder, *options)
+    with running.process:
+        yield running
