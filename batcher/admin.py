@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -15,16 +15,11 @@ from django.utils.safestring import SafeString
 
 from batcher.models import Batch, Batcher, BatcherSettings
 from durable_objects import InvalidInput
-from durable_objects.admin import DurableObjectAdmin, OperableAdmin, ReadOnlyAdmin, Verb
-from durable_objects.admin.reading import badge, now_of
-from durable_objects.admin.wording import NOTHING, Status, class_name, label, when
+from durable_objects.admin import DurableObjectAdmin, OperableAdmin, ReadOnlyAdmin, SettingsInline, Verb
+from durable_objects.admin.reading import badge, moment, now_of
+from durable_objects.admin.wording import NOTHING, Status, class_of, label, when
 from durable_objects.models import DurableObject
 from durable_objects.rows import Object
-
-if TYPE_CHECKING:  # generic in the stubs only
-    _StackedInline = admin.StackedInline[BatcherSettings, Batcher]
-else:
-    _StackedInline = admin.StackedInline
 
 #: Characters of the items' JSON that a batch's page shows.
 ITEMS_SHOWN = 20_000
@@ -46,15 +41,12 @@ REPLAY = Verb(
 )
 
 
-class SettingsInline(_StackedInline):
+class BatcherSettingsInline(SettingsInline):
     """A batcher's own settings. Headers may hold secrets: they are shown by name only, and set by ``configure()``."""
 
     model = BatcherSettings
-    verbose_name_plural = "own settings (empty: the project's)"
     fields = ("upstream_url", "masked_headers", "window", "max_items", "max_bytes", "max_retries", "give_up_after")
     readonly_fields = ("masked_headers",)
-    can_delete = False
-    max_num = 1
     formfield_overrides = {models.TextField: {"widget": forms.TextInput(attrs={"class": "vLargeTextField"})}}
 
     @admin.display(description="headers")
@@ -67,7 +59,7 @@ class SettingsInline(_StackedInline):
 class BatcherAdmin(DurableObjectAdmin):
     """A batcher: how much waits, its own settings, alarm, storage, runs."""
 
-    inlines = (SettingsInline,)
+    inlines = (BatcherSettingsInline,)
     readonly_fields = ("waiting",)
 
     @admin.display(description="items waiting")
@@ -77,12 +69,9 @@ class BatcherAdmin(DurableObjectAdmin):
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         """Settings go the way that code goes, by ``configure()``: checked, and under the batcher's lock."""
-        formset.save(commit=False)
-        for settings in formset.forms:
-            changed = [name for name in settings.changed_data if name in SettingsInline.fields]
-            given = {name: settings.cleaned_data[name] for name in changed}
-            if given:
-                form.instance.configure(**{name: None if value == "" else value for name, value in given.items()})
+        changes = SettingsInline.changes(formset)
+        if changes:
+            form.instance.configure(**{name: None if value == "" else value for name, value in changes.items()})
 
 
 @admin.register(Batch)
@@ -94,9 +83,9 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
     list_filter = ("status",)
     search_fields = ("batcher__name__startswith",)
     search_help_text = "The beginning of a batcher's name, or a batch's key"
-    fields = (
+    fields: ClassVar[Any] = (
         "id", "batcher_name", "state", "item_count", "attempts", "failures", "status_code", "answer_shown",
-        "sealed_at", "next_try_at", "give_up_at", "finished_at", "items_shown",
+        *map(moment, ["sealed_at", "next_try_at", "give_up_at", "finished_at"]), "items_shown",
     )  # fmt: skip
     readonly_fields = fields
     ordering = ("-sealed_at",)
@@ -110,7 +99,7 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
 
     def status(self, request: HttpRequest, row: Batch) -> Status:
         """What became of the batch."""
-        return Status(row.status, f"{row.item_count:,} items, {row.attempts} tries.")
+        return Status(row.status, f"Items: {row.item_count:,}, tries: {row.attempts}.")
 
     def may_use(self, request: HttpRequest, verb: Verb) -> bool:
         """Who may change batchers may replay."""
@@ -144,7 +133,7 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
     def batcher_name(self, row: Batch) -> str:
         """The batcher's name, and its class where that is another."""
         known = type(row.batcher.handle()) is Batcher
-        return label(row.batcher.name) + ("" if known else f" ({class_name(row.batcher.kind_id)})")
+        return label(row.batcher.name) + ("" if known else f" ({class_of(row.batcher)})")
 
     @admin.display(description="status")
     def state(self, row: Batch) -> SafeString:

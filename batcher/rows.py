@@ -113,6 +113,7 @@ class Batch(models.Model):
         verbose_name_plural = "batches"
         indexes = [
             models.Index(fields=["batcher", "-sealed_at"], name="batcher_batches_of"),
+            models.Index(fields=["-sealed_at"], name="batcher_by_age"),
             models.Index(
                 fields=["batcher", "next_try_at"],
                 condition=models.Q(status__in=["open", "set_aside"]),

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
 
 from cleaner.conf import defaults
 from cleaner.models import CleanerProgress, CleanerSettings, PeriodicCleaner
-from durable_objects.admin import DurableObjectAdmin
+from durable_objects.admin import DurableObjectAdmin, SettingsInline
 from durable_objects.admin.wording import NOTHING, absolute, span
 
-if TYPE_CHECKING:  # generic in the stubs only
-    _StackedInline = admin.StackedInline[CleanerSettings, PeriodicCleaner]
-else:
-    _StackedInline = admin.StackedInline
 
-
-class SettingsInline(_StackedInline):
+class CleanerSettingsInline(SettingsInline):
     """A cleaner's own settings."""
 
     model = CleanerSettings
-    verbose_name_plural = "own settings (empty: the project's)"
     fields = ("interval", "max_age")
-    can_delete = False
-    max_num = 1
 
 
 @admin.register(PeriodicCleaner)
 class PeriodicCleanerAdmin(DurableObjectAdmin):
     """A cleaner: its plan and last report, its own settings, alarm, storage, runs."""
 
-    inlines = (SettingsInline,)
+    inlines = (CleanerSettingsInline,)
     readonly_fields = ("planned_for", "running_since", "last_cleanup")
 
     @admin.display(description="planned for")
@@ -58,16 +50,14 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         """Settings go by ``configure()``, which plans anew; a field that was emptied then means the project's."""
-        formset.save(commit=False)
+        changes = SettingsInline.changes(formset)
         cleaner: PeriodicCleaner = form.instance
         project = {"interval": defaults.INTERVAL, "max_age": defaults.MAX_AGE}
-        for settings in formset.forms:
-            given = {name: settings.cleaned_data[name] for name in settings.changed_data if name in project}
-            emptied = {name: None for name, value in given.items() if value is None}
+        emptied = {name: project[name] for name, value in changes.items() if value is None}
 
-            def store(given: dict[str, Any] = given, emptied: dict[str, None] = emptied) -> None:
-                cleaner.configure(**given | {name: project[name] for name in emptied})
-                CleanerSettings.objects.filter(pk=cleaner.pk).update(**emptied)
+        def store() -> None:
+            cleaner.configure(**changes | emptied)
+            CleanerSettings.objects.filter(pk=cleaner.pk).update(**dict.fromkeys(emptied))
 
-            if given:
-                cleaner.run_exclusive(store)
+        if changes:
+            cleaner.run_exclusive(store)

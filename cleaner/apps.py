@@ -8,5 +8,5 @@ class CleanerConfig(AppConfig):
 
     name = "cleaner"
     label = "cleaner"
-    verbose_name = "periodic cleaner"
+    verbose_name = "Periodic cleaner"
     default_auto_field = "django.db.models.BigAutoField"

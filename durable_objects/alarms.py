@@ -1,16 +1,14 @@
 """The alarm slot: read, arm, disarm, settle, write. The only room that writes alarm rows.
 
-A ``Slot`` is one row as a turn read it under the object's lock. The verbs change it in memory and remember which
-columns changed; ``write`` puts just these into the database, so that what the dispatcher (``rung_at``) and the
-heartbeat (``leased_until``) write beside a turn is never overwritten with something older.
+The verbs change a ``Slot`` in memory, which remembers the columns that changed; ``write`` puts just these into the
+database, so that what the dispatcher (``rung_at``) and the heartbeat (``leased_until``) write beside a turn is never
+overwritten with something older.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q, QuerySet
@@ -19,54 +17,13 @@ from durable_objects import clock, retry
 from durable_objects.conf import engine
 from durable_objects.rows import Alarm
 from durable_objects.run import Wish
+from durable_objects.slot import ARMED, DEAD, IDLE, Slot
 
 _TABLE = Alarm._meta.db_table
 _TIMES = {"scheduled_at", "due_at", "leased_until", "rung_at"}
 _COLUMNS = [f.name for f in Alarm._meta.concrete_fields if f.name != "object"]
 #: From so many lost wake-ups on, the wait for the next stays the longest there is.
 _MOST_RERINGS = 5
-IDLE, ARMED, DEAD = Alarm.State.IDLE.value, Alarm.State.ARMED.value, Alarm.State.DEAD.value
-
-
-@dataclass(slots=True)
-class Slot:
-    """An object's alarm as it stands in this turn; the fields are ``rows.Alarm``'s."""
-
-    object_id: int
-    stored: bool = False
-    state: str = IDLE
-    scheduled_at: datetime | None = None
-    due_at: datetime | None = None
-    retry_count: int = 0
-    starts: int = 0
-    generation: int = 0
-    fence: int = 0
-    leased_until: datetime | None = None
-    leased_generation: int | None = None
-    ring: int = 0
-    rung_at: datetime | None = None
-    rerings: int = 0
-    last_error: str = ""
-    changed: set[str] = field(default_factory=set)
-
-    def set(self, **values: Any) -> None:
-        """Change columns; ``write`` will store them."""
-        for name, value in values.items():
-            setattr(self, name, value)
-        self.changed.update(values)
-
-    def is_leased(self, now: datetime) -> bool:
-        """Whether a run that has unlocked still keeps this object."""
-        return self.leased_until is not None and self.leased_until > now
-
-    def pending(self, now: datetime) -> datetime | None:
-        """What ``get_alarm`` answers outside the handler: a running alarm is not pending, a dead one neither."""
-        running = self.is_leased(now) and self.leased_generation == self.generation
-        return self.scheduled_at if self.state == ARMED and not running else None
-
-    def is_out(self, now: datetime) -> bool:
-        """Whether a wake-up was sent that may still arrive."""
-        return self.rung_at is not None and now < self.rung_at + retry.lost_after(self.rerings)
 
 
 def read(conn: BaseDatabaseWrapper, object_id: int) -> tuple[Slot, datetime]:
@@ -146,8 +103,11 @@ def hasten(slot: Slot, now: datetime) -> None:
 
 
 def lease(slot: Slot, now: datetime) -> None:
-    """Keep the object for a run that lets go of the lock: nobody else runs it until the lease is over."""
-    slot.set(fence=slot.fence + 1, leased_until=now + engine.LEASE, leased_generation=slot.generation)
+    """Keep the object for a run that lets go of the lock: nobody else runs it until the lease is over.
+
+    Its wake-up has arrived, so none is out: if the run dies, the dispatcher rings as soon as the lease is over.
+    """
+    slot.set(fence=slot.fence + 1, leased_until=now + engine.LEASE, leased_generation=slot.generation, rung_at=None)
 
 
 def release(slot: Slot) -> None:
@@ -243,6 +203,16 @@ def forget_all_rung(now: datetime) -> None:
     rows.filter(leased_until__gt=now).update(leased_until=now)
     rows.filter(rung_at__gt=now, due_at__gt=now).update(rung_at=None)
     rows.filter(rung_at__isnull=False, due_at__lte=now).update(rung_at=now - retry.LOST_AFTER_AT_MOST)
+
+
+def give_back(conn: BaseDatabaseWrapper, object_id: int, fence: int) -> None:
+    """A start that did not come to its run takes its lease back, and is not counted. Needs no lock: the fence tells."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {_TABLE} SET leased_until = NULL, leased_generation = NULL, starts = starts - 1 "
+            "WHERE object_id = %s AND fence = %s AND leased_until IS NOT NULL AND starts > 0",
+            [object_id, fence],
+        )
 
 
 def forget_ring(object_id: int, ring: int) -> None:

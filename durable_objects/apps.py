@@ -5,7 +5,7 @@ from django.db.models.signals import post_migrate
 
 
 class DurableObjectsConfig(AppConfig):
-    """Connects the bell to Celery, the system checks, and the care for renamed classes after ``migrate``."""
+    """Connects the bell to Celery, the system checks, and what follows ``migrate``: renamed classes, beat's entry."""
 
     name = "durable_objects"
     verbose_name = "Durable objects"
@@ -13,6 +13,7 @@ class DurableObjectsConfig(AppConfig):
 
     def ready(self) -> None:
         """Import what registers itself."""
-        from durable_objects import checks, renames, tasks  # noqa: F401  # importing them is the point
+        from durable_objects import beat, checks, renames, tasks  # noqa: F401  # importing them is the point
 
-        post_migrate.connect(renames.merge_renamed_kinds, dispatch_uid="durable_objects.renames")
+        post_migrate.connect(renames.merge_renamed_kinds, sender=self, dispatch_uid="durable_objects.renames")
+        post_migrate.connect(beat.keep_entry, sender=self, dispatch_uid="durable_objects.beat")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from durable_objects import alarms, clock, crash
+from durable_objects.slot import Slot
 
 logger = logging.getLogger(__name__)
 
@@ -62,33 +63,46 @@ def has_worker() -> bool:
     return _bell.worker_here
 
 
-def can_ring() -> bool:
-    """Whether a wake-up sent now would count: if not, the slot must not say that one is out."""
-    if _bell.publish is None or clock.fake is not None or time.monotonic() < _bell.broken_until:
+def is_heard() -> bool:
+    """Whether a message would reach a worker if the broker took it."""
+    if _bell.publish is None or clock.fake is not None:
         return False
     return _bell.worker_here or not _bell.is_private()
 
 
-def wake_up(slot: alarms.Slot, time_limit: timedelta, *, rescue: bool = False) -> WakeUp:
+def is_broken() -> bool:
+    """Whether a message could not be sent just now, so that nobody but a probe tries for some seconds."""
+    return time.monotonic() < _bell.broken_until
+
+
+def can_ring() -> bool:
+    """Whether a wake-up sent now would count: if not, the slot must not say that one is out."""
+    return is_heard() and not is_broken()
+
+
+def wake_up(slot: Slot, time_limit: timedelta, *, rescue: bool = False) -> WakeUp:
     """The message for the alarm that stands in the slot."""
     if slot.due_at is None:
         raise ValueError(f"object {slot.object_id} has no alarm to ring for")
     return WakeUp(slot.object_id, slot.ring, slot.due_at, slot.retry_count, time_limit, rescue)
 
 
-def ring(wake_ups: Iterable[WakeUp]) -> int:
-    """Send the wake-ups; how many were sent. The first one that fails stops the rest and opens the breaker."""
+def ring(wake_ups: Iterable[WakeUp], *, probe: bool = False) -> int:
+    """Send the wake-ups; how many were sent. The first one that fails stops the rest and opens the breaker.
+
+    ``probe``: try although the breaker is open, for those who can wait; what gets through closes it.
+    """
     sent, failed = 0, []
     for wake_up in wake_ups:
         try:
-            if not can_ring() or _bell.publish is None:
+            if _bell.publish is None or not is_heard() or (is_broken() and not probe):
                 failed.append(wake_up)
                 continue
             crash.reach("bell.before_publish")
             _bell.publish(wake_up)
-            sent += 1
+            sent, _bell.broken_until = sent + 1, 0.0
         except Exception as error:  # noqa: BLE001  whatever a broker's client raises, it must not reach the caller
-            _bell.broken_until = time.monotonic() + BREAK_SECONDS
+            probe, _bell.broken_until = False, time.monotonic() + BREAK_SECONDS
             logger.warning("wake-up for object %s not sent (%r): the dispatcher will", wake_up.object_id, error)
             failed.append(wake_up)
     for wake_up in failed:

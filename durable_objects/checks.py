@@ -11,9 +11,10 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models
+from django.db import DatabaseError, models
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
 
+from durable_objects import beat
 from durable_objects.conf import engine
 from durable_objects.models import DurableObject
 
@@ -35,13 +36,15 @@ def check_classes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 
 
 @register(Tags.database)
-def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_settings(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
     """The settings let turns lock and alarms ring."""
     try:
         engine.read()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="durable_objects.E010")]
-    return [*_check_database(), *_check_dispatch()]
+    return [*_check_database(), *_check_dispatch(databases or [])]
 
 
 def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:
@@ -120,15 +123,23 @@ def _check_database() -> Iterator[CheckMessage]:
         )
 
 
-def _check_dispatch() -> Iterator[CheckMessage]:
+def _check_dispatch(databases: Sequence[str]) -> Iterator[CheckMessage]:
+    """``databases``: those that may be asked, which Django names where a command needs them (``migrate``)."""
     schedule = getattr(settings, "CELERY_BEAT_SCHEDULE", {})
-    by_beat = apps.is_installed("django_celery_beat") or any(
-        entry.get("task") == "durable_objects.dispatch_alarms" for entry in schedule.values()
-    )
-    if engine.DISPATCHED_BY != "command" and not by_beat:
-        yield Caution(
-            "Nobody dispatches: an alarm due later than the horizon, or whose message gets lost, never runs.",
-            hint='Install django_celery_beat, schedule "durable_objects.dispatch_alarms" in CELERY_BEAT_SCHEDULE, or '
-            'run `manage.py alarms dispatch --loop` and say DURABLE_OBJECTS = {"DISPATCHED_BY": "command"}.',
-            id="durable_objects.W006",
-        )
+    if engine.DISPATCHED_BY == "command" or any(entry.get("task") == beat.TASK for entry in schedule.values()):
+        return
+    never = "an alarm due later than the horizon, or whose message gets lost, never runs."
+    command = '`manage.py alarms dispatch --loop` and say DURABLE_OBJECTS = {"DISPATCHED_BY": "command"}.'
+    if not beat.is_installed():
+        hint = f'Install django_celery_beat, schedule "{beat.TASK}" in CELERY_BEAT_SCHEDULE, or run {command}'
+        yield Caution(f"Nobody dispatches: {never}", hint=hint, id="durable_objects.W006")
+    elif engine.DATABASE in databases and _is_switched_off():
+        hint = f"Enable {beat.NAME!r} among admin's periodic tasks, or run {command}"
+        yield Caution(f"Beat's entry is disabled, so nobody dispatches: {never}", hint=hint, id="durable_objects.W006")
+
+
+def _is_switched_off() -> bool:
+    try:
+        return beat.is_switched_off(engine.DATABASE)
+    except DatabaseError:  # before the first migrate, which makes the entry
+        return False

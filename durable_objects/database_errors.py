@@ -9,6 +9,7 @@ from durable_objects.errors import ObjectBusy
 
 _LOCK_TIMEOUT = "55P03"
 _RUN_AGAIN = {"40001", "40P01"}  # serialization failure, deadlock
+_HUNG_UP = {"57P01", "57P02", "57P03", "57P05", "25P03"}  # shutdown, crash, starting up, idle too long
 
 
 def _sqlstate(error: BaseException) -> str:
@@ -32,10 +33,13 @@ def is_worth_another_try(error: BaseException) -> bool:
 
 
 def is_connection_lost(conn: BaseDatabaseWrapper, error: BaseException) -> bool:
-    """The connection broke, so what the transaction wrote is gone and nothing can be said of the code that ran."""
+    """The connection broke, so what the transaction wrote is gone and nothing can be said of the code that ran.
+
+    Told by the error: Django may have connected anew since, and the driver learns late that a server has hung up.
+    """
     if not isinstance(error, OperationalError | InterfaceError):
         return False
-    if conn.connection is None:
+    if conn.connection is None or isinstance(error, InterfaceError):
         return True
-    closed = getattr(conn.connection, "closed", None)
-    return bool(closed) if closed is not None else False
+    state = getattr(error.__cause__, "sqlstate", "")  # None: the server could not say any more
+    return state is None or state in _HUNG_UP or state.startswith("08")

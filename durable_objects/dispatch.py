@@ -40,14 +40,20 @@ class Pass:
 def run_pass(limit: int | None = None) -> Pass:
     """Ring for at most ``limit`` alarms (default: what ``MAX_OUT`` leaves room for). Raises what the database raises.
 
-    Does nothing while no wake-up would be heard: the broker just failed, or is private to a process without a worker.
+    Does nothing while no wake-up would be heard, the broker being private to a process without a worker. Where a
+    message could not be sent a moment ago, it begins with a single one, and goes on only when that gets through.
     """
+    clock.connection().close_if_unusable_or_obsolete()
     pruned = _prune()
-    if not bell.can_ring():
+    if not bell.is_heard():
         return Pass(pruned=pruned)
-    wake_ups = _mark(limit)
-    crash.reach("dispatch.marked")
-    return Pass(bell.ring(wake_ups), sum(wake_up.rescue for wake_up in wake_ups), pruned)
+    probed = Pass()
+    if bell.is_broken():
+        probed = _ring(1, probe=True)
+        if not probed.rung:
+            return Pass(pruned=pruned)
+    rest = _ring(limit)
+    return Pass(probed.rung + rest.rung, probed.rescued + rest.rescued, pruned)
 
 
 def forget_wake_ups() -> None:
@@ -61,6 +67,12 @@ def known_kinds() -> dict[int, type[DurableObject]]:
     content_types = ContentType.objects.filter(app_label__in={label.partition(".")[0] for label in models})
     found = {ct.pk: models.get(f"{ct.app_label}.{ct.model}") for ct in content_types}
     return {pk: model for pk, model in found.items() if model is not None}
+
+
+def _ring(limit: int | None, *, probe: bool = False) -> Pass:
+    wake_ups = _mark(limit)
+    crash.reach("dispatch.marked")
+    return Pass(bell.ring(wake_ups, probe=probe), sum(wake_up.rescue for wake_up in wake_ups))
 
 
 def _mark(limit: int | None) -> list[bell.WakeUp]:

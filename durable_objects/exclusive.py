@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from durable_objects.models import DurableObject
 
-Owner = TypeVar("Owner", bound="DurableObject")
-Params = ParamSpec("Params")
-Result = TypeVar("Result")
+#: The method's own type comes out as it went in; a ``Concatenate`` would refuse methods with ``**kwargs: Any``.
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def exclusive(method: Callable[Concatenate[Owner, Params], Result]) -> Callable[Concatenate[Owner, Params], Result]:
+def exclusive(method: Method) -> Method:
     """Run the method as a turn: the object locked, one transaction, ``initialize()`` first, all or nothing.
 
     A call inside a turn on the same object joins it. A call inside the caller's own ``atomic()`` joins that
@@ -32,7 +31,7 @@ def exclusive(method: Callable[Concatenate[Owner, Params], Result]) -> Callable[
         raise TypeError(f"@exclusive on the generator {method.__qualname__}: its body would run outside the turn")
 
     @functools.wraps(method)
-    def turn(self: Owner, /, *args: Params.args, **kwargs: Params.kwargs) -> Result:
+    def turn(self: DurableObject, /, *args: Any, **kwargs: Any) -> Any:
         return self.run_exclusive(lambda: method(self, *args, **kwargs))
 
-    return turn
+    return cast("Method", turn)

@@ -177,13 +177,21 @@ class Firing:
 
     def _after_lost_transaction(self, error: Exception) -> Fired:
         """The turn ended without settling: not had, not had again, refused at its commit, or the connection broke."""
-        if isinstance(error, ObjectBusy) and self.run is None:
+        run = self.run
+        goes_again = self._goes_again(error) or (isinstance(error, ObjectBusy) and run is None)
+        if goes_again and self.fence is not None and not (run and run.fence != self.fence):
+            alarms.give_back(clock.connection(), self.object_id, self.fence)
+        if goes_again:
             return Fired(Verdict.AGAIN, retry.busy_delay(self.waits))
-        if self._goes_again(error):
-            return Fired(Verdict.AGAIN, retry.busy_delay(self.waits), error)
-        if self.run is None or is_connection_lost(clock.connection(), error):
+        if run is None:
             raise error
-        return self._count_afresh(self.run, error)
+        try:
+            run.check_time()
+        except AlarmTimeLimitExceeded as late:  # the server may have ended the session of a run over its time
+            return self._count_afresh(run, late)
+        if is_connection_lost(clock.connection(), error):
+            raise error
+        return self._count_afresh(run, error)
 
     def _count_afresh(self, run: Run, error: Exception) -> Fired:
         try:

@@ -19,6 +19,7 @@ from durable_objects import alarms, clock, crash, heartbeat, opening
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.handle import Handle, Key
 from durable_objects.run import Run
+from durable_objects.slot import Slot
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Hold(ABC):
     """One object, locked. ``slot`` is its alarm as read under the lock; ``run`` is set while ``alarm()`` runs."""
 
     object_id: int
-    slot: alarms.Slot
+    slot: Slot
 
     def __init__(self, handle: Handle, *, object_id: int | None = None, lock_timeout: timedelta | None = None) -> None:
         """With ``object_id`` the row must be there: ``RunSuperseded`` if not. Otherwise it is made when missing."""

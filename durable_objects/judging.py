@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from durable_objects import alarms, clock
 from durable_objects.conf import engine
+from durable_objects.slot import ARMED, Slot
 
 #: A wake-up that comes this early or less waits; one that comes earlier is rung again.
 WAIT_UNTIL_DUE = timedelta(seconds=1)
@@ -41,10 +42,10 @@ class Fired:
 RESCUE = Fired(Verdict.AGAIN, timedelta(0))
 
 
-def judge(slot: alarms.Slot, now: datetime, ring: int | None, fence: int | None) -> Fired | None:
+def judge(slot: Slot, now: datetime, ring: int | None, fence: int | None) -> Fired | None:
     """Why the alarm does not run now; None if it does. ``ring`` None: any; ``fence``: of the lease this wake-up has."""
     mine = fence is not None and slot.fence == fence
-    wanted = slot.state == alarms.ARMED and (ring is None or slot.ring == ring)
+    wanted = slot.state == ARMED and (ring is None or slot.ring == ring)
     if mine and not wanted:
         alarms.release(slot)
     if not wanted or slot.due_at is None or (slot.is_leased(now) and not mine):
@@ -54,7 +55,7 @@ def judge(slot: alarms.Slot, now: datetime, ring: int | None, fence: int | None)
     return RESCUE if slot.leased_until is not None and not mine else None
 
 
-def _early(slot: alarms.Slot, remaining: timedelta) -> Fired:
+def _early(slot: Slot, remaining: timedelta) -> Fired:
     """Clocks differ, or the alarm was moved: wait, or send the wake-up again for the rest of the time.
 
     With a new number, so that of several early ones only the first goes on.

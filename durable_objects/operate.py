@@ -10,6 +10,7 @@ from durable_objects import alarms, turn
 from durable_objects.errors import ClassUnknown, DurableObjectError
 from durable_objects.models import DurableObject
 from durable_objects.rows import Object
+from durable_objects.slot import ARMED, DEAD, IDLE, Slot
 
 Result = TypeVar("Result")
 
@@ -23,7 +24,7 @@ def fire_now(obj: Object) -> None:
     def fire(open_turn: turn.Turn) -> None:
         slot = open_turn.slot
         _refuse_dead(slot, obj)
-        if slot.state == alarms.ARMED:
+        if slot.state == ARMED:
             alarms.hasten(slot, open_turn.now)
         else:
             _handle(obj).storage.set_alarm(open_turn.now)
@@ -40,7 +41,7 @@ def cancel(obj: Object) -> bool:
     """Take the alarm away, armed or dead; whether there was one."""
 
     def delete_alarm(open_turn: turn.Turn) -> bool:
-        was_set = open_turn.slot.state != alarms.IDLE
+        was_set = open_turn.slot.state != IDLE
         open_turn.wish(None)
         return was_set
 
@@ -52,15 +53,15 @@ def revive(obj: Object) -> None:
 
     def arm_again(open_turn: turn.Turn) -> None:
         slot = open_turn.slot
-        if slot.state != alarms.DEAD:
+        if slot.state != DEAD:
             raise DurableObjectError(f"{obj.name!r} has no dead alarm (it is {slot.state}): nothing was revived")
         alarms.revive(slot, open_turn.now)
 
     _in_turn(obj, arm_again)
 
 
-def _refuse_dead(slot: alarms.Slot, obj: Object) -> None:
-    if slot.state == alarms.DEAD:
+def _refuse_dead(slot: Slot, obj: Object) -> None:
+    if slot.state == DEAD:
         raise DurableObjectError(f"the alarm of {obj.name!r} is dead: revive it instead")
 
 

@@ -6,41 +6,76 @@ with a content type that no class has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+from django.apps import apps as installed
+from django.apps.registry import Apps
 from django.contrib.contenttypes.models import ContentType
-from django.db import transaction
-from django.db.migrations import Migration
+from django.db import connections, router, transaction
+from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations import RenameModel
 
 from durable_objects.errors import DurableObjectError
 from durable_objects.rows import Object
 
+#: App label, old name, new name.
+Rename = tuple[str, str, str]
 
-def merge_renamed_kinds(using: str, plan: Iterable[tuple[Migration, bool]] = (), **kwargs: Any) -> None:
-    """Receiver of ``post_migrate``: move what a ``RenameModel`` of this run left behind to the new content type.
 
-    Raises ``DurableObjectError`` naming the clash, and moves nothing, when both have an object of the same name.
+def merge_renamed_kinds(using: str, apps: Apps = installed, **kwargs: Any) -> None:
+    """Receiver of ``post_migrate``: move objects of a class that is gone to what the migrations renamed it to.
+
+    Whatever this run of ``migrate`` did itself, so that one that was refused can be run again. Raises
+    ``DurableObjectError`` naming the clash, and moves nothing, when both classes have an object of the same name.
     """
-    for migration, backwards in plan:
-        for operation in migration.operations:
-            if isinstance(operation, RenameModel):
-                old, new = operation.old_name_lower, operation.new_name_lower
-                _merge(using, migration.app_label, *((new, old) if backwards else (old, new)))
-
-
-def _merge(using: str, app_label: str, old: str, new: str) -> None:
-    types = {ct.model: ct for ct in ContentType.objects.using(using).filter(app_label=app_label, model__in=[old, new])}
-    if old not in types or new not in types:
+    if not _has(apps, "durable_objects", "object") or not router.allow_migrate_model(using, Object):
         return
-    left_behind = Object.objects.using(using).filter(kind=types[old])
+    kinds = Object.objects.using(using).order_by().values("kind").distinct()
+    lost = [kind for kind in ContentType.objects.using(using).filter(pk__in=kinds) if kind.model_class() is None]
+    renames = _renames(using) if lost else []
+    for kind in lost:
+        name = _name_now(kind, renames) or _name_now(kind, [(app, new, old) for app, old, new in reversed(renames)])
+        if name:
+            _move(using, kind, name)
+
+
+def _renames(using: str) -> list[Rename]:
+    executor = MigrationExecutor(connections[using])
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes(), clean_start=True)
+    return [
+        (migration.app_label, operation.old_name_lower, operation.new_name_lower)
+        for migration, _ in plan
+        for operation in migration.operations
+        if isinstance(operation, RenameModel)
+    ]
+
+
+def _name_now(kind: ContentType, renames: list[Rename]) -> str | None:
+    """What the renames, one after the other, made of this class, if that is a class that is there."""
+    name = kind.model
+    for app_label, old, new in renames:
+        if (app_label, old) == (kind.app_label, name):
+            name = new
+    return name if _has(installed, kind.app_label, name) else None
+
+
+def _has(apps: Apps, app_label: str, name: str) -> bool:
+    try:
+        apps.get_model(app_label, name)
+    except LookupError:
+        return False
+    return True
+
+
+def _move(using: str, kind: ContentType, name: str) -> None:
     with transaction.atomic(using=using):
-        taken = Object.objects.using(using).filter(kind=types[new], name__in=left_behind.values("name"))
+        new, _ = ContentType.objects.using(using).get_or_create(app_label=kind.app_label, model=name)
+        left_behind = Object.objects.using(using).filter(kind=kind)
+        taken = Object.objects.using(using).filter(kind=new, name__in=left_behind.values("name"))
         clash = list(taken.values_list("name", flat=True)[:5])
         if clash:
             raise DurableObjectError(
-                f"{app_label}.{old} was renamed to {new}, and both have objects named {clash}: rename or delete those "
-                "of one class, then run migrate again. Nothing was moved."
+                f"{kind.app_label}.{kind.model} was renamed to {name}, and both have objects named {clash}: rename or "
+                "delete those of one class, then run migrate again. Nothing was moved."
             )
-        left_behind.update(kind=types[new])
+        left_behind.update(kind=new)

@@ -9,12 +9,12 @@ from datetime import timedelta
 from django.db import Error, transaction
 
 from durable_objects import alarms, clock, history
-from durable_objects.alarms import Slot
 from durable_objects.conf import engine
 from durable_objects.errors import RunSuperseded
 from durable_objects.models import DurableObject
 from durable_objects.rows import AlarmRun, Object
 from durable_objects.run import Run
+from durable_objects.slot import Slot
 from durable_objects.turn import Turn
 
 logger = logging.getLogger(__name__)

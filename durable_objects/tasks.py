@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task, current_app, shared_task
+from django.db import close_old_connections
 
 from durable_objects import bell, dispatch, retry
 from durable_objects.firing import fire
@@ -33,11 +34,13 @@ def fire_alarm(
     self: Task[Any, Any], object_id: int, ring: int | None = None, rescue: bool = False, waits: int = 0
 ) -> str:
     """A wake-up for one object; answers the verdict. Any number of deliveries leads to one run at a time."""
+    close_old_connections()  # a worker that keeps its connections may have one that the server has dropped
     fired = fire(object_id, ring, rescue=rescue, waits=waits)
     if fired.verdict is Verdict.AGAIN and fired.delay is not None:
         number = ring if fired.ring is None else fired.ring
         again = (object_id, number, rescue and fired.ring is None, 0 if fired.ring is not None else waits + 1)
-        _send(again, countdown=fired.delay.total_seconds(), retries=self.request.retries)
+        _, soft_limit = self.request.timelimit or (None, None)
+        _send(again, fired.delay, retries=self.request.retries, soft_time_limit=soft_limit)
     elif fired.verdict is Verdict.FAILED and fired.delay is not None:
         _retry(self, (object_id, ring), fired)
     return fired.verdict.value
@@ -61,18 +64,15 @@ def _retry(task: Task[Any, Any], args: tuple[int, int | None], fired: Fired) -> 
 
 
 def _publish(wake_up: bell.WakeUp) -> None:
-    # An ETA that is over, or nearly, is left out: RabbitMQ's delayed delivery counts whole seconds and refuses 0.
-    soon = wake_up.at <= datetime.now(UTC) + timedelta(seconds=1)
     limit = wake_up.time_limit.total_seconds() + _SOFT_LIMIT_MARGIN
-    _send(
-        (wake_up.object_id, wake_up.ring, wake_up.rescue),
-        eta=None if soon else wake_up.at,
-        retries=wake_up.retries,
-        soft_time_limit=limit,
-    )
+    args = (wake_up.object_id, wake_up.ring, wake_up.rescue)
+    _send(args, wake_up.at - datetime.now(UTC), retries=wake_up.retries, soft_time_limit=limit)
 
 
-def _send(args: tuple[Any, ...], **options: Any) -> None:
+def _send(args: tuple[Any, ...], delay: timedelta, **options: Any) -> None:
+    # A delay that is over, or nearly, is left out: RabbitMQ's delayed delivery counts whole seconds and refuses 0.
+    if delay >= timedelta(seconds=1):
+        options["countdown"] = delay.total_seconds()
     fire_alarm.apply_async(args, **options)
 
 

@@ -1,38 +1,126 @@
-"""How Celery is to treat each kind of broker: what may never hang a caller, and what must not be lost for long."""
+"""How Celery is to treat each kind of broker: what may never hang a caller, and what must not be lost for long.
+
+The alarm's row is the redelivery. A message may get lost or come twice, and nothing here tries to prevent that at the
+price of anything else: it only has to be rare.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-_MEMORY = {
-    # The worker's thread looks this often; the default of a second would be every alarm's lateness.
-    "polling_interval": 0.01,
-}
-_REDIS = {
-    # Without these a Redis that vanished or froze holds whoever sets an alarm, for minutes or for ever.
-    "socket_connect_timeout": 1,
-    "socket_timeout": 2,
-    # A message that a dead worker held comes back after this. Wake-ups are sent at most about a minute ahead.
-    "visibility_timeout": 600,
-    "unacked_restore_throttle": 1,
-}
-_AMQP = {
-    # A broker that blocks publishers says nothing: only a confirmation tells, and only a timeout ends the wait.
-    "confirm_publish": True,
-    "read_timeout": 2,
-    "write_timeout": 2,
-}
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "memory": _MEMORY,
-    "redis": _REDIS,
-    "rediss": _REDIS,
-    "amqp": _AMQP,
-    "amqps": _AMQP,
-    "pyamqp": _AMQP,
-}
+from kombu import Exchange, Queue
+
+#: Alarms, and the tasks of your own. A worker takes from both queues unless it is told by ``-Q``.
+ALARMS = "alarms"
+#: The dispatcher's passes: a worker of their own (``-Q dispatch``) is never held up by slow handlers.
+DISPATCH = "dispatch"
+
+#: Whoever sets an alarm waits so long for each step of telling the broker. At worst that is once on a connection that
+#: froze and, with the one retry, twice on a new one: 1.25 s. Then nobody tries for some seconds (durable_objects.bell).
+CALLER_SECONDS = 0.4
+#: A worker has nobody waiting, and all its queues to declare on a busy broker.
+WORKER_SECONDS = 4.0
+
+_SCHEMES = {"memory": "memory", "redis": "redis", "rediss": "redis", "amqp": "amqp", "amqps": "amqp", "pyamqp": "amqp"}
 
 
-def transport_options(url: str) -> dict[str, Any]:
-    """``CELERY_BROKER_TRANSPORT_OPTIONS`` for the broker at ``url``; empty for a scheme that we know nothing about."""
-    scheme = url.partition("://")[0].lower()
-    return dict(_OPTIONS.get(scheme, {}))
+def celery_settings(url: str) -> dict[str, Any]:
+    """Every ``CELERY_*`` setting for the broker at ``url``, by its name in Django's settings.
+
+    For a scheme that we know nothing about: what holds for all, and Celery's own defaults.
+    """
+    kind = _kind(url)
+    settings = {
+        "broker_url": url,
+        "broker_transport_options": transport_options(url),
+        "broker_connection_timeout": CALLER_SECONDS,
+        **_EVERYWHERE,
+        **_queues(kind),
+        **(_RABBITMQ if kind == "amqp" else {}),
+    }
+    return {f"CELERY_{name.upper()}": value for name, value in settings.items()}
+
+
+def worker_settings(url: str) -> dict[str, Any]:
+    """What a worker has otherwise, by Celery's own names: patience."""
+    return {
+        "broker_transport_options": transport_options(url, WORKER_SECONDS),
+        "broker_connection_timeout": WORKER_SECONDS,
+    }
+
+
+def transport_options(url: str, seconds: float = CALLER_SECONDS) -> dict[str, Any]:
+    """``broker_transport_options`` for the broker at ``url``, where each step may take so long."""
+    if _kind(url) == "memory":
+        # The worker's thread looks this often; the default of a second would be every alarm's lateness.
+        return {"polling_interval": 0.01}
+    if _kind(url) == "redis":
+        return {
+            # Without these a Redis that vanished or froze holds whoever sets an alarm, for minutes or for ever.
+            "socket_connect_timeout": seconds,
+            "socket_timeout": seconds,
+            "socket_keepalive": True,
+            # A message that a worker held when it died comes back after this. Far beyond the horizon: a message that
+            # merely waits for its time must not come back. Looked for every 10 s (the default is every 100 s).
+            "visibility_timeout": 600,
+            "unacked_restore_throttle": 1,
+        }
+    if _kind(url) == "amqp":
+        # A broker that blocks publishers says nothing: only a confirmation tells, and only a timeout ends the wait.
+        return {"confirm_publish": True, "read_timeout": seconds, "write_timeout": seconds}
+    return {}
+
+
+def _kind(url: str) -> str | None:
+    return _SCHEMES.get(url.partition("://")[0].lower())
+
+
+def _queues(kind: str | None) -> dict[str, Any]:
+    """The two queues. On RabbitMQ replicated ones, and a topic exchange: the only kind that can delay messages."""
+    exchange = Exchange("durable_objects", type="topic" if kind == "amqp" else "direct")
+    arguments = {"x-queue-type": "quorum"} if kind == "amqp" else None
+    return {
+        "task_queues": [
+            Queue(name, exchange, routing_key=name, queue_arguments=arguments) for name in (ALARMS, DISPATCH)
+        ],
+        "task_default_queue": ALARMS,
+        "task_default_exchange": exchange.name,
+        "task_default_exchange_type": exchange.type,
+        "task_default_routing_key": ALARMS,
+        "task_routes": {"durable_objects.dispatch_alarms": {"queue": DISPATCH}},
+    }
+
+
+_RABBITMQ: dict[str, Any] = {
+    "broker_native_delayed_delivery_queue_type": "quorum",
+    # A host that vanished is missed after twice this.
+    "broker_heartbeat": 20,
+    # A message arrives up to a second before its time and is held by the worker, in a window that does not grow: a
+    # small one would let nothing through behind it. What waits behind a slow handler is rung again after 10 s.
+    "worker_prefetch_multiplier": 64,
+}
+
+_EVERYWHERE: dict[str, Any] = {
+    # Acknowledged when it starts. What a lost worker leaves behind is rung again by the dispatcher, which knows from
+    # the row whether it still has to be; a message that comes back as well is a double, without a limit or a delay.
+    "task_acks_late": False,
+    "task_reject_on_worker_lost": False,
+    # One retry at once, for a connection that broke while nobody used it.
+    "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_step": 0, "interval_max": 0.05},
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "task_ignore_result": True,
+    "enable_utc": True,
+    "timezone": "UTC",
+    "worker_hijack_root_logger": False,
+    # Messages that wait for their time widen the window by themselves; this is for those that are due.
+    "worker_prefetch_multiplier": 16,
+    # Brokers without an event loop (memory among them) sleep this long between looks at what is due.
+    "worker_timer_precision": 0.05,
+    # Celery closes Django's connections around every task unless told to keep them for so many. durable_objects looks
+    # before each task whether the connection still works.
+    "db_reuse_max": 1_000_000,
+    "beat_scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from project.brokers import transport_options
+from project.brokers import celery_settings
 from project.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -79,25 +79,7 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 
 CELERY_BROKER_URL = _environment.broker_url()
-CELERY_BROKER_TRANSPORT_OPTIONS = transport_options(CELERY_BROKER_URL)
-CELERY_BROKER_CONNECTION_TIMEOUT = 1
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# Whoever sets an alarm must not wait for a broker: the row is there, and the dispatcher rings again.
-CELERY_TASK_PUBLISH_RETRY_POLICY = {
-    "max_retries": 1,
-    "interval_start": 0.05,
-    "interval_step": 0,
-    "interval_max": 0.05,
-}
-CELERY_TASK_SERIALIZER = "json"
-CELERY_ACCEPT_CONTENT = ["json"]
-CELERY_TASK_IGNORE_RESULT = True
-CELERY_ENABLE_UTC = True
-CELERY_TIMEZONE = "UTC"
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-# Brokers without an event loop (memory among them) sleep this long between looks at what is due.
-CELERY_WORKER_TIMER_PRECISION = 0.05
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+globals().update(celery_settings(CELERY_BROKER_URL))  # every other CELERY_* setting
 
 LOGGING = {
     "version": 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db import models
@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from durable_objects.admin import DurableObjectAdmin, ReadOnlyAdmin
-from durable_objects.admin.reading import badge, now_of
+from durable_objects.admin.reading import badge, moment, now_of
 from durable_objects.admin.wording import NOTHING, absolute, gist, label, when
 from reminders.models import Delivery, Reminder
 
@@ -53,8 +53,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
     list_select_related = ("reminder",)
     search_fields = ("reminder__name__startswith",)
     search_help_text = "The beginning of a reminder's name"
-    fields = (
-        "key", "reminder_name", "channel", "result", "message", "planned_at", "delivered_at", "attempts", "error",
+    fields: ClassVar[Any] = (
+        "key", "reminder_name", "channel", "result", "message",
+        moment("planned_at"), moment("delivered_at"), "attempts", "error",
     )  # fmt: skip
     readonly_fields = fields
     ordering = ("-id",)

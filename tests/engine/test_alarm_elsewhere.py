@@ -22,7 +22,7 @@ CHANGES = {"set": lambda obj: obj.storage.set_alarm(HOUR), "delete": lambda obj:
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("own", ["none", "before"])
 def test_change_from_elsewhere_while_unlocked_stands(
-    clock: FakeClock, obj: Scripted, script: Script, change: str, own: str, fails: bool
+    clock: FakeClock, obj: Scripted, *, change: str, own: str, fails: bool
 ) -> None:
     """Set or deleted by others while the handler is unlocked, that stands: after success, and instead of a retry."""
 
@@ -34,14 +34,14 @@ def test_change_from_elsewhere_while_unlocked_stands(
         if fails:
             raise ValueError
 
-    script.alarm = alarm
+    obj.script.alarm = alarm
     obj.storage.set_alarm(NOW)
     assert [run.outcome for run in run_due_alarms()] == ["failed" if fails else "succeeded"]
     assert obj.storage.get_alarm() == (clock.now() + HOUR if change == "set" else None)
     clock.advance(HOUR - SECOND)
     assert run_due_alarms() == []
     clock.advance(SECOND)
-    script.alarm = lambda obj, info: None
+    obj.script.alarm = lambda obj, info: None
     assert [run.retry_count for run in run_due_alarms()] == ([0] if change == "set" else [])
 
 

@@ -15,7 +15,7 @@ from durable_objects.firing import fire
 from durable_objects.judging import Fired, Verdict
 from durable_objects.rows import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
-from tests.engine.threads import Beside, at_once, await_event
+from tests.engine.threads import Beside, at_once, await_event, await_that
 from tests.models import Script, Scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -142,18 +142,19 @@ def test_busy_object_is_rung_for_again_uncounted(
     fired = [fire(pk, waits=waits) for waits in (0, 1, 2, 20)]
     leave.set()
     holder.result()
-    assert fired == [Fired(Verdict.AGAIN, seconds * SECOND) for seconds in (2, 4, 8, 64)]
+    assert [(one.verdict, one.delay) for one in fired] == [(Verdict.AGAIN, n * SECOND) for n in (2, 4, 8, 64)]
     assert (Alarm.objects.get().retry_count, AlarmRun.objects.count()) == (0, 0)
     assert fire(pk).verdict is Verdict.SUCCEEDED
 
 
 def test_no_run_overlaps_one_that_is_unlocked(clock: FakeClock, obj: Scripted, script: Script) -> None:
     """While a run is unlocked every other wake-up is dropped, a rescue too, also after the alarm was set anew."""
-    verdicts = []
+    verdicts: list[Fired] = []
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         with obj.unlocked():
-            verdicts.extend(Beside(lambda rescue=rescue: fire(pk, rescue=rescue)).result() for rescue in (False, True))
+            verdicts.append(Beside(lambda: fire(pk)).result())
+            verdicts.append(Beside(lambda: fire(pk, rescue=True)).result())
             obj.storage.set_alarm(NOW)
             verdicts.append(Beside(lambda: fire(pk)).result())
             assert Beside(run_due_alarms).result() == []
@@ -162,7 +163,7 @@ def test_no_run_overlaps_one_that_is_unlocked(clock: FakeClock, obj: Scripted, s
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
     assert fire(pk).verdict is Verdict.SUCCEEDED
-    assert verdicts == [Fired(Verdict.DROPPED)] * 3
+    assert [one.verdict for one in verdicts] == [Verdict.DROPPED] * 3
     script.alarm = lambda obj, info: None
     assert fire(pk).verdict is Verdict.SUCCEEDED
 
@@ -194,14 +195,26 @@ def test_run_left_behind_is_taken_over_when_its_lease_is_over(
     assert obj.storage.get("runs") == 2
 
 
-def test_two_that_take_over_are_one_run(clock: FakeClock, obj: Scripted, script: Script) -> None:
-    """Of several wake-ups that find an old lease, one runs."""
+def test_of_many_that_take_over_one_runs(clock: FakeClock, obj: Scripted, script: Script) -> None:
+    """Of several wake-ups that find an old lease one runs, and the others are dropped while it does."""
+    over: list[Fired] = []
+
+    def take_over(rescue: bool) -> Fired:
+        fired = fire(pk, rescue=rescue)
+        over.append(fired)
+        return fired
+
+    def alarm(obj: Scripted, info: AlarmInfo) -> None:
+        with obj.unlocked():
+            await_that(lambda: len(over) == 3)
+
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
     with crash_at("firing.before_handler"), pytest.raises(SimulatedCrash):
         fire(pk, rescue=True)
     clock.advance(engine.LEASE)
-    fired = at_once(4, lambda number: fire(pk, rescue=bool(number % 2)))
+    script.alarm = alarm
+    fired = at_once(4, lambda number: take_over(bool(number % 2)))
     assert sorted(one.verdict.value for one in fired) == ["dropped"] * 3 + ["succeeded"]
     assert (len(script.infos), AlarmRun.objects.count()) == (1, 1)
 
@@ -212,7 +225,8 @@ def test_object_of_an_unknown_class_is_parked(clock: FakeClock, obj: Scripted, s
     kind = Object.objects.get().kind
     gone = ContentType.objects.create(app_label="tests", model="notdeployedyet")
     Object.objects.update(kind=gone)
-    assert fire(obj.pk) == Fired(Verdict.AGAIN, firing.PARKED_FOR)
+    parked = fire(obj.pk)
+    assert (parked.verdict, parked.delay) == (Verdict.AGAIN, firing.PARKED_FOR)
     assert run_due_alarms() == []
     slot = Alarm.objects.get()
     assert (slot.state, slot.retry_count, slot.starts) == ("armed", 0, 0)

@@ -132,9 +132,8 @@ def test_stale_save_overwrites_nothing_engine_made(script: Script) -> None:
     Scripted.objects.get_by_name("ann").storage.set_alarm(timedelta(hours=1))
     before = [list(model.objects.order_by("pk").values()) for model in (Object, Entry, Alarm)]
     old.owner = "ann"
-    for handle in (old, old_plain):
+    for handle in (old, old_plain, Scripted.objects.get_by_name("ann")):
         handle.save()
-        handle.save(force_insert=False, update_fields=None)
     assert [list(model.objects.order_by("pk").values()) for model in (Object, Entry, Alarm)] == before
     assert Account.objects.get().owner == "ann"
 

@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
 
 
 @pytest.fixture
-def migrate(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def migrate(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], object]]:
     """``migrate`` the tests' app, whose class ``Scripted`` was called ``Diary`` until its second migration."""
     folder = tmp_path / "tests_renaming"
     folder.mkdir()
@@ -72,7 +72,7 @@ def test_stale_content_types_take_no_objects_along(clock: FakeClock, script: Scr
 
 @pytest.mark.parametrize("both", [False, True], ids=["Django renames the type", "both types are there"])
 def test_renamed_class_keeps_its_objects(
-    clock: FakeClock, script: Script, migrate: Callable[[str], None], both: bool
+    clock: FakeClock, script: Script, migrate: Callable[[str], object], both: bool
 ) -> None:
     """After a ``RenameModel`` the objects are the new class's, also where its content type was there before."""
     diary("a", 1)
@@ -90,7 +90,7 @@ def test_renamed_class_keeps_its_objects(
 
 
 def test_names_that_clash_after_a_rename_are_named_and_nothing_is_moved(
-    clock: FakeClock, script: Script, migrate: Callable[[str], None]
+    clock: FakeClock, script: Script, migrate: Callable[[str], object]
 ) -> None:
     """Where both classes have an object of one name the rename says so; once that is mended, ``migrate`` merges."""
     diary("same", 1)

@@ -123,10 +123,10 @@ def test_alarm_changes_go_with_their_block(script: Script, rolled_back: bool) ->
     with FakeClock():
         storage.set_alarm(HOUR)
         before = storage.get_alarm()
-        for change in (lambda: storage.set_alarm(2 * HOUR), storage.delete_alarm):
+        for when in (2 * HOUR, None):
             try:
                 with storage.transaction(), transaction.atomic():
-                    change()
+                    storage.delete_alarm() if when is None else storage.set_alarm(when)
                     inside = storage.get_alarm()
                     if rolled_back:
                         raise Undone
@@ -141,11 +141,15 @@ def test_writes_survive_an_error_of_the_users_own_savepoint() -> None:
     counter = Counter.objects.get_by_name("a")
     Note.objects.create(text="taken")
 
+    @transaction.atomic
+    def add_and_clash() -> None:
+        counter.add()
+        Note.objects.create(text="taken")
+
     def work() -> None:
         counter.add()
-        with pytest.raises(IntegrityError), transaction.atomic():
-            counter.add()
-            Note.objects.create(text="taken")
+        with pytest.raises(IntegrityError):
+            add_and_clash()
         counter.add()
 
     counter.run_exclusive(work)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
-from django.db import transaction
-
 from durable_objects import AlarmInfo, AlarmTimeLimitExceeded, DurableObjectError, operate
 from durable_objects.firing import fire
 from durable_objects.rows import Alarm, AlarmRun
@@ -41,11 +40,11 @@ def exhaust(clock: FakeClock) -> list[AlarmRun]:
 
 
 def test_seven_runs_on_the_ladder_then_a_dead_row(clock: FakeClock, failing: Scripted, script: Script) -> None:
-    """One run and six retries 2, 4, 8, 16, 32, 64 s apart; then the alarm is dead, with its traceback (DO-43, DO-44)."""
+    """One run and six retries 2, 4, 8, 16, 32, 64 s apart; then a dead row with the traceback (DO-43, DO-44)."""
     asked_for = failing.storage.get_alarm()
     runs = exhaust(clock)
     starts = [run.started_at for run in runs]
-    assert [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)] == LADDER
+    assert [later - earlier for earlier, later in pairwise(starts)] == LADDER
     assert [run.outcome for run in runs] == ["failed"] * 6 + ["dead"]
     assert [info.retry_count for info in script.infos] == list(range(7))
     assert [info.is_retry for info in script.infos] == [False] + [True] * 6
@@ -100,7 +99,7 @@ def test_handlers_writes_own_models_and_the_settle_commit_together(
 
     script.alarm = alarm
     pk = Alarm.objects.get().pk
-    with crash_at("turn.before_commit"), pytest.raises(SimulatedCrash), transaction.atomic():
+    with crash_at("turn.before_commit"), pytest.raises(SimulatedCrash):
         fire(pk)
     assert (failing.storage.list(), Note.objects.count(), AlarmRun.objects.count()) == ({}, 0, 0)
     assert Alarm.objects.get().state == "armed"

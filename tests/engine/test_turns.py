@@ -63,8 +63,9 @@ def test_own_models_that_fail_at_the_end_take_the_storage_along() -> None:
 
 def test_initialize_runs_once_per_outermost_turn(script: Script) -> None:
     """Calls inside a turn join it, by any instance, without another ``initialize()``; plain reads are no turns."""
-    obj, calls = Scripted.objects.get_by_name("a"), []
-    script.initialize = lambda obj: calls.append(obj)
+    obj = Scripted.objects.get_by_name("a")
+    calls: list[Scripted] = []
+    script.initialize = calls.append
 
     def nested() -> None:
         obj.storage.put("k", 1)
@@ -152,11 +153,16 @@ def test_other_object_inside_a_turn_has_a_savepoint_of_its_own() -> None:
 def test_turns_inside_the_callers_transaction_are_part_of_it() -> None:
     """What turns inside ``atomic()`` wrote is seen by the later ones, and undone when the block is."""
     counter = Counter.objects.get_by_name("a")
+
+    @transaction.atomic
+    def add_in_vain() -> None:
+        assert counter.add() == 3
+        raise KeyError
+
     with transaction.atomic():
         assert [counter.add(), counter.add()] == [1, 2]
-        with pytest.raises(KeyError), transaction.atomic():
-            assert counter.add() == 3
-            raise KeyError
+        with pytest.raises(KeyError):
+            add_in_vain()
         assert counter.add() == 3
     assert counter.storage.get("count") == 3
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from project.brokers import transport_options
+from project.brokers import CALLER_SECONDS, transport_options
 from project.environment import VARIABLES, Environment, database, kept_secret
 
 
@@ -114,6 +114,6 @@ def test_another_database_is_refused_without_telling_its_password(url: str, tmp_
 def test_no_broker_may_hold_a_caller() -> None:
     """Brokers over a network have timeouts; the one in memory is looked at a hundred times a second."""
     assert transport_options("memory://")["polling_interval"] == 0.01
-    assert transport_options("rediss://h/0")["socket_timeout"] == 2
-    assert transport_options("amqp://h//")["write_timeout"] == 2
+    assert transport_options("rediss://h/0")["socket_timeout"] == CALLER_SECONDS
+    assert transport_options("amqp://h//")["write_timeout"] == CALLER_SECONDS
     assert transport_options("filesystem://") == {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
@@ -26,6 +28,9 @@ def worker() -> Iterator[EmbeddedWorker]:
     yield worker
     assert worker.stop(10), "the worker did not stop within 10 s"
     setattr(worker_state, "should_stop", None)
+    with warnings.catch_warnings():  # the pool's threads are gone and left their connections to the collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
@@ -51,7 +56,7 @@ def test_retries_come_after_2_4_and_8_seconds_by_the_clock(worker: EmbeddedWorke
         if obj.name == "failing":
             raise ValueError("again")
 
-    script.alarm = fail  # type: ignore[method-assign]  # scripts are made for that
+    script.alarm = fail
     failing, quick = (Scripted.objects.get_by_name(name) for name in ("failing", "quick"))
     failing.storage.set_alarm(timedelta(0))
     wait_until(AlarmRun.objects.exists, 3)

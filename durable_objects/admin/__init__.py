@@ -1,0 +1,33 @@
+"""Django admin: lists, pages and verbs for objects, their storage, alarms and runs.
+
+For a class of your own:
+
+    @admin.register(Cart)
+    class CartAdmin(DurableObjectAdmin):
+        pass
+
+Objects of classes that are not registered are found under "Objects", with the same page.
+"""
+
+from durable_objects.admin.engine import AlarmAdmin, AlarmRunAdmin, EntryAdmin, ObjectAdmin
+from durable_objects.admin.objects import DurableObjectAdmin
+from durable_objects.admin.operable import OperableAdmin
+from durable_objects.admin.reading import ReadOnlyAdmin
+from durable_objects.admin.settings import SettingsInline
+from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
+
+__all__ = [
+    "CANCEL",
+    "DELETE",
+    "FIRE_NOW",
+    "REVIVE",
+    "AlarmAdmin",
+    "AlarmRunAdmin",
+    "DurableObjectAdmin",
+    "EntryAdmin",
+    "ObjectAdmin",
+    "OperableAdmin",
+    "ReadOnlyAdmin",
+    "SettingsInline",
+    "Verb",
+]

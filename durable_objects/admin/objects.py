@@ -1,0 +1,162 @@
+"""``DurableObjectAdmin``, the base for classes of objects, and the page that all objects share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
+
+from durable_objects.admin import wording
+from durable_objects.admin.filters import OverdueFilter, StateFilter
+from durable_objects.admin.operable import OperableAdmin
+from durable_objects.admin.reading import alarm_columns, now_of, page_of
+from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
+from durable_objects.errors import DurableObjectError, InvalidName
+from durable_objects.names import check_name
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _ModelForm = forms.ModelForm[Any]
+else:
+    _ModelForm = forms.ModelForm
+
+
+class ObjectPage(OperableAdmin):
+    """The page of one object (alarm, storage, runs, buttons), and the search by how its name begins."""
+
+    change_form_template = "admin/durable_objects/object.html"
+    search_fields = ("name__startswith",)
+    search_help_text = "The beginning of a name"
+    list_filter: ClassVar[Any] = (StateFilter, OverdueFilter)
+    list_per_page = 50
+    #: Whether the page shows the object's entries.
+    shows_storage = True
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add what only objects have to Django's page."""
+        row = context.get("original")
+        if row is not None:
+            context["page"] = page_of(self.target(row), now_of(request), request.GET.get("after"))
+            context["shows_storage"] = self.shows_storage
+            context["subtitle"] = wording.short(self.whole_name(row))
+            context["may_see"] = {
+                name: request.user.has_perm(f"durable_objects.view_{name}") for name in ("entry", "alarmrun")
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        field = self.search_fields[0]
+        return (queryset.filter(**{field: search_term}) if search_term else queryset), False
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """What was done to the object by admin, on whichever page."""
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            return super().history_view(request, object_id, extra_context)
+        target = self.target(row)
+        log = LogEntry.objects.filter(content_type=target.kind_id, object_id=str(target.pk)).select_related("user")
+        page = self.get_paginator(request, log.order_by("-action_time"), 100).get_page(request.GET.get("p", 1))
+        return super().history_view(request, object_id, {"action_list": page, **(extra_context or {})})
+
+    @admin.display(description="name", ordering="name")
+    def named(self, row: Any) -> str:
+        """The object's name for a list: what cannot be seen in it escaped, and not all of a long one."""
+        return wording.short(wording.label(self.target(row).name))
+
+    @admin.display(description="name")
+    def whole_name(self, row: Any) -> str:
+        """The object's name, with what cannot be seen in it escaped."""
+        return wording.label(self.target(row).name)
+
+    @admin.display(description="class")
+    def class_of(self, row: Any) -> str:
+        """The class, with a link to the object's page there where it is registered."""
+        target = self.target(row)
+        handle = target.handle()
+        if handle is None or type(handle) is self.model or not self.admin_site.is_registered(type(handle)):
+            return wording.class_of(target)
+        name = f"{self.admin_site.name}:{handle._meta.app_label}_{handle._meta.model_name}_change"
+        return format_html('<a href="{}">{}</a>', reverse(name, args=[target.pk]), wording.class_of(target))
+
+
+class NameForm(_ModelForm):
+    """Adds an object: its name is all there is to say."""
+
+    name = forms.CharField(
+        max_length=512,
+        strip=False,
+        widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
+        help_text="Any text of 1 to 512 characters. It cannot be changed afterwards.",
+    )
+
+    def clean_name(self) -> str:
+        """The engine's own rule, and that nobody has the name yet."""
+        try:
+            name = check_name(self.cleaned_data["name"])
+        except InvalidName as error:
+            raise ValidationError(str(error)) from error
+        if self._meta.model.objects.filter(name=name).exists():
+            raise ValidationError(f"There is one of this name already: {wording.label(name)}.")
+        return name
+
+
+class DurableObjectAdmin(ObjectPage):
+    """Admin for a class of durable objects; works as it is, and is made to be subclassed.
+
+    The list shows ``list_display`` and then how the alarm stands; the page shows the class's own fields (to be edited,
+    saved in a turn) and ``readonly_fields``, then alarm, storage and the last runs. Adding asks for a name and makes
+    the object by a turn. ``verbs`` are the actions; the user needs the class's change permission for them, and its
+    delete permission to delete.
+    """
+
+    list_display: Any = ("named",)
+    list_select_related = ("alarm_row",)
+    ordering: ClassVar[Any] = ("name",)
+    sortable_by: ClassVar[Any] = ("named",)
+    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE, DELETE)
+
+    def may_use(self, request: HttpRequest, verb: Verb) -> bool:
+        """The class of this list is the one that counts."""
+        return self.may(request, verb, self.model)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [*self.list_display, *alarm_columns(request)]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return ["name"]
+        return ["whole_name", *[field.name for field in self.model._own_fields()], *self.readonly_fields]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [] if obj is None else ["whole_name", *self.readonly_fields]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Adding asks for a name only."""
+        if obj is None:
+            kwargs["form"] = NameForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        saves = object_id is None or bool(self.model._own_fields()) or bool(self.inlines)
+        extra = {"show_save": saves, "show_save_and_continue": saves, "show_save_and_add_another": object_id is None}
+        try:
+            return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
+        except DurableObjectError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return super().get_inlines(request, obj) if obj is not None else []

@@ -1,0 +1,62 @@
+"""Verbs: what an operator can do to objects, one turn each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from durable_objects import operate
+from durable_objects.models import DurableObject
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Something to do to an object, given its handle and the row that was chosen.
+
+    ``call`` returns False when there was nothing to do, and raises when it was refused. ``permission`` (``change`` or
+    ``delete``) is asked of the object's own class. ``fits`` are the states of the alarm in which a page offers it;
+    None: always.
+    """
+
+    name: str
+    label: str
+    question: str
+    done: str
+    call: Callable[[DurableObject, Any], object]
+    permission: str = "change"
+    fits: frozenset[str] | None = None
+
+
+FIRE_NOW = Verb(
+    "fire_now",
+    "Fire now",
+    "Let these alarms run now?",
+    "Told to run now",
+    lambda handle, row: operate.fire_now(handle),
+    fits=frozenset({"idle", "armed", "retrying", "due", "overdue"}),
+)
+CANCEL = Verb(
+    "cancel_alarms",
+    "Cancel alarm",
+    "Take these alarms away? What they were set for will not happen.",
+    "Alarm cancelled",
+    lambda handle, row: operate.cancel(handle),
+    fits=frozenset({"armed", "retrying", "due", "overdue", "dead", "running"}),
+)
+REVIVE = Verb(
+    "revive",
+    "Revive",
+    "Let these dead alarms run again, now and with all their retries?",
+    "Revived",
+    lambda handle, row: operate.revive(handle),
+    fits=frozenset({"dead"}),
+)
+DELETE = Verb(
+    "delete_objects",
+    "Delete with storage, alarm and history",
+    "Delete these objects with all of their storage, alarm and history? This cannot be undone.",
+    "Deleted",
+    lambda handle, row: handle.delete(),
+    permission="delete",
+)

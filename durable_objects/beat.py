@@ -1,0 +1,63 @@
+"""The dispatcher's entry in django-celery-beat, for projects that have it; the engine does not need it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.apps import apps as installed
+from django.apps.registry import Apps
+from django.db import router
+
+from durable_objects.conf import engine
+
+#: Its name in admin, under "Periodic tasks". An entry that has another name is none of ours.
+NAME = "durable_objects: dispatch alarms"
+TASK = "durable_objects.dispatch_alarms"
+
+
+def is_installed() -> bool:
+    """Whether django-celery-beat is among the apps."""
+    return installed.is_installed("django_celery_beat")
+
+
+def is_switched_off(using: str) -> bool:
+    """Whether there are entries that call the dispatcher, and none is enabled. Raises what the database raises."""
+    enabled = list(_model("PeriodicTask").using(using).filter(task=TASK).values_list("enabled", flat=True))
+    return bool(enabled) and not any(enabled)
+
+
+def keep_entry(using: str, apps: Apps = installed, **kwargs: Any) -> None:
+    """Receiver of ``post_migrate``: make the entry if there is none of its name, every ``DISPATCH_EVERY``.
+
+    One that is there is left as it is: an operator may have disabled it, or chosen another interval. A pass that no
+    worker has taken by the time of the next one expires, so that they do not pile up.
+    """
+    if not is_installed() or engine.DISPATCHED_BY != "beat" or not _has_table(using, apps):
+        return
+    seconds = max(1, round(engine.DISPATCH_EVERY.total_seconds()))
+    entries = _model("PeriodicTask").using(using)
+    if not entries.filter(name=NAME).exists():
+        made = {"task": TASK, "interval": _interval(using), "expire_seconds": seconds}
+        entries.get_or_create(name=NAME, defaults=made)
+
+
+def _interval(using: str) -> Any:
+    every, period = engine.DISPATCH_EVERY // timedelta(microseconds=1), "microseconds"
+    if every % 1_000_000 == 0:
+        every, period = every // 1_000_000, "seconds"
+    schedules = _model("IntervalSchedule").using(using)
+    return schedules.filter(every=every, period=period).first() or schedules.create(every=every, period=period)
+
+
+def _model(name: str) -> Any:
+    return installed.get_model("django_celery_beat", name)._default_manager
+
+
+def _has_table(using: str, apps: Apps) -> bool:
+    """Whether this run of ``migrate`` came as far as beat's tables, and they belong in this database."""
+    try:
+        apps.get_model("django_celery_beat", "PeriodicTask")
+    except LookupError:
+        return False
+    return router.allow_migrate_model(using, installed.get_model("django_celery_beat", "PeriodicTask"))

@@ -1,0 +1,139 @@
+"""Batchers and batches in admin."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from batcher.models import Batch, Batcher, BatcherSettings
+from durable_objects.rows import Object
+from durable_objects.testing import FakeClock
+from tests.admin_pages import choose, confirm, list_url, page_url, staff, text_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
+
+SETTINGS = {"upstream_url": "", "window": "", "max_items": "", "max_bytes": "", "max_retries": "", "give_up_after": ""}
+
+
+@pytest.fixture
+def orders(alarm_clock: FakeClock) -> Batcher:
+    """A batcher with one item waiting and a secret among its settings."""
+    batcher = Batcher.objects.get_by_name("orders")
+    batcher.configure(headers={"Authorization": "Bearer s3cret"}, upstream_url="http://127.0.0.1:9/in")
+    batcher.add_item({"n": 1})
+    return batcher
+
+
+def batch_of(batcher: Object, clock: FakeClock, **fields: object) -> Batch:
+    """A failed batch of two items."""
+    values = {"items_json": '[{"n":"<b>"},2]', "item_count": 2, "status": "failed", "attempts": 4, "status_code": 503}
+    moments = {"sealed_at": clock.now(), "give_up_at": clock.now(), "finished_at": clock.now()}
+    return Batch.objects.create(batcher_id=batcher.pk, answer="<h1>down</h1>", **values | moments | fields)
+
+
+def form(pk: int, **settings: str) -> dict[str, str]:
+    """The page's form, filled in so."""
+    management = {"TOTAL_FORMS": "1", "INITIAL_FORMS": str(BatcherSettings.objects.filter(pk=pk).count())}
+    rows = {"object": str(pk), **SETTINGS, **settings}
+    return {f"settings-{n}": v for n, v in management.items()} | {f"settings-0-{n}": v for n, v in rows.items()}
+
+
+def test_a_batcher_without_its_secrets(admin_client: Client, orders: Batcher) -> None:
+    """The page tells how much waits and which settings are its own; values of headers are on no page."""
+    text = text_of(admin_client, page_url(Batcher, orders.pk))
+    assert "Items waiting: 1" in text
+    assert "Authorization: ••••••" in text
+    for url in [list_url(Batcher), page_url(Batcher, orders.pk), page_url(Object, orders.pk)]:
+        assert "s3cret" not in admin_client.get(url).content.decode()
+
+
+def test_settings_are_edited_by_configure(admin_client: Client, orders: Batcher) -> None:
+    """Saving changes what was changed, keeps the secret, and empty puts a setting back to the project's."""
+    url = page_url(Batcher, orders.pk)
+    response = admin_client.post(url, form(orders.pk, upstream_url="http://127.0.0.1:9/in", max_items="7"))
+    assert response.status_code == 302
+    row = BatcherSettings.objects.get()
+    assert (row.max_items, row.upstream_url, row.headers) == (
+        7,
+        "http://127.0.0.1:9/in",
+        {"Authorization": "Bearer s3cret"},
+    )
+    assert admin_client.post(url, form(orders.pk, window="00:00:03")).status_code == 302
+    row = BatcherSettings.objects.get()
+    assert (row.max_items, row.upstream_url, row.window) == (None, None, timedelta(seconds=3))
+
+
+def test_bad_settings_are_refused(admin_client: Client, orders: Batcher) -> None:
+    """What ``configure()`` refuses the form refuses, in its words, and nothing is changed."""
+    before = BatcherSettings.objects.values().get()
+    for settings in [{"upstream_url": "ftp://x"}, {"max_items": "0"}, {"window": "-1 00:00:00"}]:
+        response = admin_client.post(page_url(Batcher, orders.pk), form(orders.pk, **settings))
+        assert response.status_code == 200
+        assert "Allowed: " in response.content.decode()
+    assert BatcherSettings.objects.values().get() == before
+
+
+def test_a_batch(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
+    """List and page tell status, items, tries, answer and key; nothing of it becomes markup, nothing can be edited."""
+    batch = batch_of(orders, alarm_clock)
+    listed = text_of(admin_client, list_url(Batch))
+    assert f"{batch.pk} orders failed 2 4 503" in listed
+    page = text_of(admin_client, page_url(Batch, batch.pk))
+    for said in ["<h1>down</h1>", '[{"n":"<b>"},2]', "Attempts: 4", "Replay"]:
+        assert said in page
+    assert admin_client.post(page_url(Batch, batch.pk), {"status": "delivered"}).status_code == 403
+    assert admin_client.post(page_url(Batch, batch.pk, "delete")).status_code == 403
+
+
+def test_batches_are_found(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
+    """By key, by the beginning of the batcher's name, by status."""
+    batch = batch_of(orders, alarm_clock)
+    other = Batcher.objects.get_by_name("other")
+    other.save()
+    batch_of(other, alarm_clock, status="delivered")
+    for query in [f"q={batch.pk}", "q=ord", "status=failed"]:
+        rows = admin_client.get(f"{list_url(Batch)}?{query}").context["cl"].result_list
+        assert [row.pk for row in rows] == [batch.pk], query
+
+
+def test_replay(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
+    """After a yes the batch is to be tried now, under the same key, and the batcher's history has it."""
+    batch = batch_of(orders, alarm_clock)
+    assert str(batch.pk) in choose(admin_client, Batch, "replay", [batch.pk]).content.decode()
+    assert Batch.objects.get().status == "failed"
+    assert confirm(admin_client, Batch, "replay", [batch.pk]) == ["Told to send again: orders."]
+    again = Batch.objects.get()
+    assert (again.pk, again.next_try_at, again.items_json) == (batch.pk, alarm_clock.now(), batch.items_json)
+    assert orders.storage.get_alarm() == alarm_clock.now()
+    assert f"Told to send again (batch {batch.pk})." in text_of(admin_client, page_url(Batcher, orders.pk, "history"))
+
+
+def test_who_may_replay(orders: Batcher, alarm_clock: FakeClock) -> None:
+    """Replaying takes the change permission of batchers; with view permissions all is seen and nothing done."""
+    batch = batch_of(orders, alarm_clock)
+    viewer = staff(["batcher.view_batch", "batcher.view_batcher", "batcher.change_batch"])
+    assert "Replay" not in text_of(viewer, page_url(Batch, batch.pk))
+    assert "s3cret" not in viewer.get(page_url(Batcher, orders.pk)).content.decode()
+    choose(viewer, Batch, "replay", [batch.pk], confirmed="yes")
+    assert Batch.objects.get().status == "failed"
+    assert not LogEntry.objects.exists()
+    operator = staff(["batcher.view_batch", "batcher.change_batcher"], "olga")
+    assert confirm(operator, Batch, "replay", [batch.pk]) == ["Told to send again: orders."]
+
+
+def test_a_list_of_batches_asks_little(
+    admin_client: Client,
+    orders: Batcher,
+    alarm_clock: FakeClock,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    """A list of 50 batches takes a fixed, small number of queries, and reads no items."""
+    for _ in range(50):
+        batch_of(orders, alarm_clock, items_json='["unread"]')
+    with django_assert_max_num_queries(14) as queries:
+        admin_client.get(list_url(Batch))
+    assert not [query for query in queries.captured_queries if "items_json" in query["sql"]]

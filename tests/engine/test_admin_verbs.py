@@ -1,0 +1,242 @@
+"""What operators do to objects by admin: a question first, one turn each, told in words, and logged."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from durable_objects import ObjectBusy
+from durable_objects.admin import operable
+from durable_objects.rows import Alarm, AlarmRun, Entry, Object
+from durable_objects.testing import FakeClock, run_due_alarms
+from tests.admin_pages import choose, confirm, fail, list_url, page_url, park, scripted, staff, text_of
+from tests.models import Account, Counter, Impatient, Script, Scripted
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
+
+HOUR = timedelta(hours=1)
+VERBS = ["fire_now", "cancel_alarms", "revive"]
+
+
+@pytest.fixture(autouse=True)
+def _script(script: Script) -> None:
+    """Every test has a script of its own."""
+
+
+def dead(name: str) -> Scripted:
+    """An object whose alarm is dead."""
+    obj = scripted(name, HOUR)
+    Alarm.objects.filter(pk=obj.pk).update(state="dead", due_at=None, retry_count=6, last_error="ValueError: no")
+    return obj
+
+
+@pytest.mark.parametrize("model", [Scripted, Alarm, Object])
+def test_fire_now(
+    model: type[Scripted | Alarm | Object], admin_client: Client, alarm_clock: FakeClock, script: Script
+) -> None:
+    """After a yes the alarm is due now, and runs once; before it nothing happened."""
+    obj = scripted("one", HOUR)
+    assert "Let these alarms run now?" in choose(admin_client, model, "fire_now", [obj.pk]).content.decode()
+    assert run_due_alarms() == []
+    assert confirm(admin_client, model, "fire_now", [obj.pk]) == ["Told to run now: one."]
+    assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
+    assert script.infos[0].scheduled_at == alarm_clock.now() + HOUR
+
+
+@pytest.mark.parametrize("model", [Scripted, Alarm])
+def test_cancel(model: type[Scripted | Alarm], admin_client: Client, alarm_clock: FakeClock) -> None:
+    """After a yes no alarm is set any more; where none was, that is said and not logged."""
+    obj = scripted("one", HOUR)
+    assert confirm(admin_client, model, "cancel_alarms", [obj.pk]) == ["Alarm cancelled: one."]
+    assert obj.storage.get_alarm() is None
+    assert confirm(admin_client, model, "cancel_alarms", [obj.pk]) == ["Not done for one: there was nothing to do"]
+    assert LogEntry.objects.count() == 1
+
+
+@pytest.mark.parametrize("model", [Scripted, Alarm])
+def test_revive(model: type[Scripted | Alarm], admin_client: Client, alarm_clock: FakeClock, script: Script) -> None:
+    """A dead alarm runs again with all its retries; one that is not dead is refused in words."""
+    obj, armed = dead("gone"), scripted("armed", HOUR)
+    done, refused = confirm(admin_client, model, "revive", [obj.pk, armed.pk])
+    assert done == "Revived: gone."
+    assert refused.startswith("Not done for armed: ")
+    assert "it is armed" in refused
+    script.alarm = fail
+    assert [run.retry_count for run in run_due_alarms()] == [0]
+
+
+def test_each_object_is_judged_by_itself(admin_client: Client, alarm_clock: FakeClock, script: Script) -> None:
+    """A refusal or a crash of one object is told with its name, and the others are done all the same."""
+
+    def crash(obj: Scripted) -> None:
+        if obj.name == "broken":
+            raise RuntimeError("initialize() is <broken>")
+
+    names = ["a", "broken", "gone", "z"]
+    objs = [dead(name) if name == "gone" else scripted(name, HOUR) for name in names]
+    script.initialize = crash
+    messages = confirm(admin_client, Scripted, "fire_now", [obj.pk for obj in objs])
+    assert messages[0] == "Told to run now: a, z."
+    assert messages[1] == "Not done for broken: RuntimeError: initialize() is <broken>"
+    assert messages[2].startswith("Not done for gone: the alarm of 'gone' is dead")
+    assert LogEntry.objects.values_list("object_repr", flat=True).order_by("object_repr").distinct().count() == 2
+
+
+def test_what_was_done_is_in_the_history(admin_client: Client, alarm_clock: FakeClock) -> None:
+    """Each success is on record with who and what, and shown in the object's history on each of its pages."""
+    obj = scripted("one", HOUR)
+    confirm(admin_client, Alarm, "fire_now", [obj.pk])
+    confirm(admin_client, Scripted, "cancel_alarms", [obj.pk])
+    for model in [Scripted, Object, Alarm]:
+        text = text_of(admin_client, page_url(model, obj.pk, "history"))
+        assert "admin Alarm cancelled." in text
+        assert "admin Told to run now." in text
+
+
+def test_a_page_offers_what_fits(admin_client: Client, alarm_clock: FakeClock) -> None:
+    """The buttons of a page are those that its alarm can bear; they ask too, and lead back to the page."""
+    idle, armed, gone = scripted("idle"), scripted("armed", HOUR), dead("gone")
+    silent = Counter.objects.get_by_name("no alarm()")
+    silent.save()
+    lost = park(state="armed", scheduled_at=alarm_clock.now(), due_at=alarm_clock.now() + HOUR)
+    offers = {idle: ["fire_now"], armed: ["fire_now", "cancel_alarms"], gone: ["cancel_alarms", "revive"], silent: []}
+    for obj, fits in offers.items():
+        page = admin_client.get(page_url(type(obj), obj.pk)).content.decode()
+        assert [verb for verb in VERBS if f'value="{verb}"' in page] == fits
+    assert 'name="action"' not in admin_client.get(page_url(Object, lost.pk)).content.decode()
+    question = choose(admin_client, Scripted, "revive", [gone.pk], from_page="yes").content.decode()
+    assert f'href="{page_url(Scripted, gone.pk)}"' in question
+    done = choose(admin_client, Scripted, "revive", [gone.pk], from_page="yes", confirmed="yes")
+    assert done["Location"] == page_url(Scripted, gone.pk)
+
+
+def test_the_list_is_as_it_was_afterwards(admin_client: Client, alarm_clock: FakeClock) -> None:
+    """The question remembers the list's filters, and the answer leads back to them."""
+    obj = scripted("one", HOUR)
+    url = f"{list_url(Scripted)}?state=armed&q=on"
+    question = admin_client.post(url, {"action": "fire_now", "_selected_action": [obj.pk], "index": "0"})
+    assert 'name="filters" value="state=armed&amp;q=on"' in question.content.decode()
+    done = choose(admin_client, Scripted, "fire_now", [obj.pk], confirmed="yes", filters="state=armed&q=on")
+    assert done["Location"] == url
+
+
+def test_the_question_names_what_it_is_about(admin_client: Client, alarm_clock: FakeClock) -> None:
+    """The question lists each chosen object with its class and state, and holds no more than it can carry out."""
+    objs = [scripted("one", HOUR), dead("gone")]
+    text = choose(admin_client, Object, "fire_now", [obj.pk for obj in objs]).content.decode()
+    for said in ["one", "gone", "tests.Scripted", "Runs in 1 h.", "Its retries are used up."]:
+        assert said in text
+
+
+def test_a_question_is_bounded(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    """Of a whole list that was chosen, one answer covers a bounded number, and says so."""
+    monkeypatch.setattr(operable, "AT_MOST", 5)
+    Object.objects.bulk_create(Object(kind_id=Scripted.kind_pk(), name=str(number)) for number in range(8))
+    first = Object.objects.order_by("pk")[0]
+    with django_assert_max_num_queries(20):
+        question = choose(admin_client, Scripted, "fire_now", [first.pk], select_across="1").content.decode()
+    assert question.count('name="_selected_action"') == 5
+    assert "Only the first 5 of the chosen ones." in question
+
+
+MAY = {
+    "view only": (["tests.view_scripted"], []),
+    "change": (["tests.view_scripted", "tests.change_scripted"], VERBS),
+    "delete": (["tests.view_scripted", "tests.delete_scripted"], ["delete_objects"]),
+    "another class": (["tests.view_scripted", "tests.change_counter"], []),
+}
+
+
+@pytest.mark.parametrize("who", MAY)
+def test_the_class_says_who_may(who: str, alarm_clock: FakeClock) -> None:
+    """Verbs are offered to, and obeyed from, only those with the class's change permission (delete: the delete one)."""
+    permissions, may = MAY[who]
+    user, obj = staff(permissions), scripted("one", HOUR)
+    page = user.get(list_url(Scripted)).content.decode()
+    assert [verb for verb in [*VERBS, "delete_objects"] if f'value="{verb}"' in page] == may
+    before = Alarm.objects.values().get()
+    for verb in {*VERBS, "delete_objects"} - set(may):
+        choose(user, Scripted, verb, [obj.pk], confirmed="yes")
+    if not may:
+        assert "Alarm" in (text := text_of(user, page_url(Scripted, obj.pk)))
+        assert "Fire now" not in text
+        assert Alarm.objects.values().get() == before
+        assert not LogEntry.objects.exists()
+    assert user.get(page_url(Scripted, obj.pk, "delete")).status_code == (200 if who == "delete" else 403)
+
+
+def test_the_alarm_list_asks_each_class(alarm_clock: FakeClock) -> None:
+    """In the list of all alarms one is changed only by who may change its class, whether that has a page or not."""
+    user = staff(["durable_objects.view_alarm", "tests.change_impatient"])
+    mine, other = Impatient.objects.get_by_name("mine"), scripted("other", HOUR)
+    mine.storage.set_alarm(HOUR)
+    done, refused = confirm(user, Alarm, "fire_now", [mine.pk, other.pk])
+    assert done == "Told to run now: mine."
+    assert refused == "Not done for other: you may not change objects of tests.Scripted"
+    assert other.storage.get_alarm() == Alarm.objects.get(pk=other.pk).due_at == alarm_clock.now() + HOUR
+    assert Alarm.objects.get(pk=mine.pk).due_at == alarm_clock.now()
+    viewer = staff(["durable_objects.view_alarm", "durable_objects.change_alarm"], "eve")
+    assert 'name="action"' not in viewer.get(list_url(Alarm)).content.decode()
+
+
+def test_parked_objects_are_left_alone(admin_client: Client, alarm_clock: FakeClock) -> None:
+    """What is of a class unknown here is shown, and neither changed nor deleted."""
+    lost = park(state="armed", scheduled_at=alarm_clock.now(), due_at=alarm_clock.now() + HOUR)
+    for verb in [*VERBS, "delete_objects"]:
+        (message,) = confirm(admin_client, Object, verb, [lost.pk])
+        assert message == "Not done for lost: its class is ghost.phantom (unknown here)"
+    assert admin_client.get(page_url(Object, lost.pk, "delete")).status_code == 403
+    assert Alarm.objects.get().due_at == alarm_clock.now() + HOUR
+
+
+@pytest.mark.parametrize("model", [Scripted, Object])
+def test_delete(model: type[Scripted | Object], admin_client: Client, alarm_clock: FakeClock) -> None:
+    """After a yes the object is gone with entries, alarm and history, by its own delete(), and that is on record."""
+    obj, kept = scripted("one", timedelta(0)), scripted("kept")
+    obj.storage.put_many({str(number): number for number in range(300)})
+    run_due_alarms()
+    page = admin_client.get(page_url(model, obj.pk, "delete"))
+    assert "This cannot be undone." in page.content.decode()
+    assert len(page.content) < 30_000
+    assert confirm(admin_client, model, "delete_objects", [obj.pk], from_page="yes") == ["Deleted: one."]
+    assert [row.pk for row in Object.objects.all()] == [kept.pk]
+    assert [model for model in (Entry, Alarm, AlarmRun) if model._default_manager.exists()] == []
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.object_repr, entry.action_flag) == (str(obj.pk), "one", DELETION)
+
+
+def test_delete_takes_own_tables_along(admin_client: Client) -> None:
+    """An object with a table of its own is deleted there too."""
+    account = Account.objects.get_by_name("ann")
+    account.deposit(5)
+    confirm(admin_client, Object, "delete_objects", [account.pk])
+    assert not Account.objects.exists()
+    assert not Object.objects.exists()
+
+
+def test_what_is_gone_is_said(admin_client: Client) -> None:
+    """A row that vanished between the list and the answer is told, and not made again."""
+    (message,) = confirm(admin_client, Scripted, "fire_now", [4711])
+    assert message == "None of the chosen ones is there any more."
+    assert admin_client.get(page_url(Scripted, 4711, "delete")).status_code == 404
+    assert not Object.objects.exists()
+
+
+def test_a_busy_object_is_told(admin_client: Client, alarm_clock: FakeClock, script: Script) -> None:
+    """An object that is not had in time is a message, not an error page."""
+
+    def busy(obj: Scripted) -> None:
+        raise ObjectBusy("tests.scripted 'one': not had within the lock timeout")
+
+    obj = scripted("one", HOUR)
+    script.initialize = busy
+    (message,) = confirm(admin_client, Scripted, "fire_now", [obj.pk])
+    assert message == "Not done for one: tests.scripted 'one': not had within the lock timeout"
+    assert User.objects.count() == 1

@@ -1,0 +1,201 @@
+"""``manage.py check`` names what cannot work before it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+from django.db import models
+from django.test.utils import isolate_apps
+from pytest_django import Settings
+
+from durable_objects import AlarmInfo, checks
+from durable_objects.models import DurableObject
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+    """The ids of what is found wrong with the classes given."""
+
+    def check(*classes: type[models.Model]) -> list[str]:
+        monkeypatch.setattr(checks, "apps", SimpleNamespace(get_models=lambda: classes))
+        messages: list[CheckMessage] = checks.check_classes(None)
+        assert all(classes[0].__name__ in message.msg and message.hint for message in messages)
+        return sorted(str(message.id) for message in messages)
+
+    with isolate_apps("tests"):
+        yield check
+
+
+def test_good_classes_are_fine(found: Callable[..., list[str]]) -> None:
+    """A proxy, a subclass of one, and a class with fields of its own are what is wanted."""
+
+    class Good(DurableObject):
+        alarm_max_retries = 2
+        alarm_time_limit = timedelta(seconds=1)
+
+        class Meta:
+            proxy = True
+            app_label = "tests"
+
+        def initialize(self) -> None:
+            """Of its own."""
+
+        def alarm(self, info: AlarmInfo, extra: int = 0) -> None:
+            """Of its own."""
+
+        def own(self) -> None:
+            """Of its own."""
+
+    class Better(Good):
+        class Meta:
+            proxy = True
+            app_label = "tests"
+
+    class Rich(DurableObject):
+        balance = models.IntegerField(default=0)
+
+        class Meta:
+            app_label = "tests"
+
+    assert found(Good, Better, Rich) == []
+
+
+def test_class_without_proxy_and_without_fields(found: Callable[..., list[str]]) -> None:
+    """A forgotten ``proxy = True`` would make a table of nothing."""
+
+    class Forgotten(DurableObject):
+        class Meta:
+            app_label = "tests"
+
+    assert found(Forgotten) == ["durable_objects.E001"]
+
+
+def hides_by_field() -> type[models.Model]:
+    """A field with the name of an engine attribute."""
+
+    class Shop(DurableObject):
+        storage = models.TextField()  # type: ignore[assignment]  # the mistake that is to be found
+
+        class Meta:
+            app_label = "tests"
+
+    return Shop
+
+
+def hides_by_method() -> type[models.Model]:
+    """A method with the name of an engine attribute."""
+
+    class Shop(DurableObject):
+        class Meta:
+            proxy = True
+            app_label = "tests"
+
+        def unlocked(self) -> Any:
+            """Hides the engine's."""
+
+    return Shop
+
+
+def hides_by_own_name() -> type[models.Model]:
+    """A class whose accessor on its parent is an engine attribute."""
+
+    class Storage(DurableObject):
+        size = models.IntegerField(default=0)
+
+        class Meta:
+            app_label = "tests"
+
+    return Storage
+
+
+def hides_by_accessor() -> type[models.Model]:
+    """Another model whose reverse accessor is an engine attribute."""
+
+    class Shop(DurableObject):
+        size = models.IntegerField(default=0)
+
+        class Meta:
+            app_label = "tests"
+
+    class Ware(models.Model):
+        shop = models.ForeignKey(Shop, on_delete=models.CASCADE, related_name="storage")
+
+        class Meta:
+            app_label = "tests"
+
+    assert Ware._meta.app_label == "tests"
+    return Shop
+
+
+@pytest.mark.parametrize("make", [hides_by_field, hides_by_method, hides_by_own_name, hides_by_accessor])
+def test_class_that_hides_what_the_engine_needs(
+    found: Callable[..., list[str]], make: Callable[[], type[models.Model]]
+) -> None:
+    """A field, method, class name or reverse accessor that takes an engine attribute's name is refused."""
+    assert found(make()) == ["durable_objects.E002"]
+
+
+def test_alarm_that_cannot_take_its_info(found: Callable[..., list[str]]) -> None:
+    """An ``alarm(self)`` without ``info`` would fail at every run."""
+
+    class Deaf(DurableObject):
+        class Meta:
+            proxy = True
+            app_label = "tests"
+
+        def alarm(self) -> None:  # type: ignore[override]  # the mistake that is to be found
+            """Cannot be called."""
+
+    assert found(Deaf) == ["durable_objects.E003"]
+
+
+def messages() -> set[str]:
+    """The ids of all that is found wrong with the settings."""
+    return {str(message.id) for message in checks.check_settings(None)}
+
+
+def test_database_that_would_lose_updates_or_keep_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite without IMMEDIATE is an error, ATOMIC_REQUESTS a warning."""
+
+    def found_with(**database: object) -> set[str]:
+        given = SimpleNamespace(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", **database}})
+        monkeypatch.setattr(checks, "settings", given)
+        return messages() & {"durable_objects.E004", "durable_objects.W005"}
+
+    assert found_with(ATOMIC_REQUESTS=True) == {"durable_objects.E004", "durable_objects.W005"}
+    assert found_with(OPTIONS={"transaction_mode": "DEFERRED"}) == {"durable_objects.E004"}
+    assert found_with(OPTIONS={"transaction_mode": "IMMEDIATE"}) == set()
+    assert found_with(ENGINE="django.db.backends.postgresql") == set()
+
+
+def test_nobody_dispatches(settings: Settings) -> None:
+    """Without a schedule, and without the word that a command does it, alarms that are far would never run."""
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_celery_beat"]
+    settings.CELERY_BEAT_SCHEDULE = {}
+    assert "durable_objects.W006" in messages()
+    settings.CELERY_BEAT_SCHEDULE = {"any": {"task": "durable_objects.dispatch_alarms"}}
+    assert "durable_objects.W006" not in messages()
+    settings.CELERY_BEAT_SCHEDULE = {}
+    settings.DURABLE_OBJECTS = {"DISPATCHED_BY": "command"}
+    assert "durable_objects.W006" not in messages()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [({"LEESE": timedelta(1)}, "LEASE"), ({"LEASE": 60}, "timedelta")], ids=["name", "type"]
+)
+def test_settings_that_nobody_reads(settings: Settings, given: dict[str, Any], words: str) -> None:
+    """An unknown key is refused with the known ones, a value of the wrong type with the right one."""
+    settings.DURABLE_OBJECTS = given
+    [message] = checks.check_settings(None)
+    assert message.id == "durable_objects.E010"
+    assert words in message.msg
+
+
+def test_the_tests_own_classes_pass() -> None:
+    """All classes of objects in this project pass the checks."""
+    assert [message for message in run_checks() if str(message.id).startswith("durable_objects.E")] == []

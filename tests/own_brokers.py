@@ -1,0 +1,134 @@
+"""Brokers of a test's own, so that it may flush, freeze or end them: a Redis process, a RabbitMQ virtual host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import redis
+
+from project.demo.processes import wait_for
+from tests import services
+
+PATIENCE = 20.0
+
+
+def missing(program: str) -> None:
+    """Skip the test for want of a program; fail it where CI is set."""
+    reason = f"no {program} on PATH"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+class OwnRedis:
+    """A Redis server on a free port of this machine, for the ``with`` block; keeps nothing on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        if shutil.which("redis-server") is None:
+            missing("redis-server")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self.client = redis.Redis(port=self.port, socket_timeout=5)
+
+    def start(self) -> Self:
+        """Start it, again after ``stop`` too, empty; returns once it answers."""
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        with (self._folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(["redis-server", *arguments], cwd=self._folder, stdout=log, stderr=log)
+        wait_for("Redis to answer", self._answers, seconds=PATIENCE)
+        return self
+
+    def stop(self) -> None:
+        """End it: connections to it are refused from now on."""
+        self.thaw()
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections are taken by the system, and nothing ever answers."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT, after ``freeze``."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def empty(self) -> None:
+        """Take every message away."""
+        self.client.flushall()
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.ConnectionError:
+            return False
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.client.close()
+        self.stop()
+
+
+class OwnRabbit:
+    """A virtual host of the RabbitMQ that answers."""
+
+    def __init__(self, url: str) -> None:
+        self.name = f"durable_objects_{uuid.uuid4().hex[:12]}"
+        self.user = urlsplit(url).username or "guest"
+        self.url = urlunsplit(urlsplit(url)._replace(path=f"/{self.name}"))
+
+    def make(self) -> None:
+        """Make it, empty."""
+        control("add_vhost", self.name)
+        control("set_permissions", "-p", self.name, self.user, ".*", ".*", ".*")
+
+    def remove(self) -> None:
+        """Take it away, with its queues; who is connected to it is disconnected."""
+        control("delete_vhost", self.name)
+
+    def empty(self) -> None:
+        """Take every message away, also those that wait for their time; the queues stay."""
+        for queue in self.queues():
+            control("purge_queue", "-p", self.name, queue)
+
+    def queues(self) -> dict[str, int]:
+        """Its queues that hold messages, with how many."""
+        listed = control("list_queues", "-p", self.name, "-q", "--no-table-headers", "name", "messages")
+        figures = dict(line.split("\t") for line in listed.splitlines() if "\t" in line)
+        return {name: int(count) for name, count in figures.items() if int(count)}
+
+
+def control(*arguments: str) -> str:
+    """What ``rabbitmqctl`` says."""
+    done = subprocess.run(["rabbitmqctl", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"rabbitmqctl {arguments} ended with {done.returncode}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@contextmanager
+def own_rabbit() -> Iterator[OwnRabbit]:
+    """A virtual host made for this block and removed after it."""
+    url = services.require("rabbitmq")
+    if shutil.which("rabbitmqctl") is None:
+        missing("rabbitmqctl")
+    rabbit = OwnRabbit(url)
+    rabbit.make()
+    try:
+        yield rabbit
+    finally:
+        rabbit.remove()
