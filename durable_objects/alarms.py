@@ -107,7 +107,8 @@ def lease(slot: Slot, now: datetime) -> None:
 
     Its wake-up has arrived, so none is out: if the run dies, the dispatcher rings as soon as the lease is over.
     """
-    slot.set(fence=slot.fence + 1, leased_until=now + engine.LEASE, leased_generation=slot.generation, rung_at=None)
+    slot.set(fence=slot.fence + 1, leased_until=now + engine.LEASE, leased_generation=slot.generation)
+    slot.set(rung_at=None, rerings=0)
 
 
 def release(slot: Slot) -> None:
@@ -206,11 +207,12 @@ def forget_all_rung(now: datetime) -> None:
 
 
 def give_back(conn: BaseDatabaseWrapper, object_id: int, fence: int) -> None:
-    """A start that did not come to its run takes its lease back, and is not counted. Needs no lock: the fence tells."""
+    """A run that is put off gives its lease back, and its start is not counted. Needs no lock: the fence tells."""
     with conn.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {_TABLE} SET leased_until = NULL, leased_generation = NULL, starts = starts - 1 "
-            "WHERE object_id = %s AND fence = %s AND leased_until IS NOT NULL AND starts > 0",
+            f"UPDATE {_TABLE} SET leased_until = NULL, leased_generation = NULL, "
+            "starts = CASE WHEN starts > 0 THEN starts - 1 ELSE 0 END "
+            "WHERE object_id = %s AND fence = %s AND leased_until IS NOT NULL",
             [object_id, fence],
         )
 

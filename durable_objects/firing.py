@@ -142,11 +142,9 @@ class Firing:
                     self.handle.alarm(run.info)
                 run.check_time()
                 crash.reach("firing.after_handler")
-        except RunSuperseded:
-            raise
         except Exception as error:
             self.run = run
-            if not turn.is_locked or is_connection_lost(turn.conn, error):
+            if turn.lost or not turn.is_locked or is_connection_lost(turn.conn, error):
                 raise
             if self._goes_again(error):
                 raise
@@ -179,9 +177,10 @@ class Firing:
         """The turn ended without settling: not had, not had again, refused at its commit, or the connection broke."""
         run = self.run
         goes_again = self._goes_again(error) or (isinstance(error, ObjectBusy) and run is None)
-        if goes_again and self.fence is not None and not (run and run.fence != self.fence):
-            alarms.give_back(clock.connection(), self.object_id, self.fence)
         if goes_again:
+            fence = run.fence if run is not None and run.leased else self.fence
+            if fence is not None:
+                alarms.give_back(clock.connection(), self.object_id, fence)
             return Fired(Verdict.AGAIN, retry.busy_delay(self.waits))
         if run is None:
             raise error

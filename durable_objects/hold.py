@@ -81,6 +81,11 @@ class Hold(ABC):
         if self.lost is not None:
             raise self.lost
 
+    def refuse_if_broken(self) -> None:
+        """Refuse to end well what Django would roll back without a word: an error of the database was swallowed."""
+        self.refuse_if_lost()
+        self.conn.validate_no_broken_transaction()
+
     @property
     def now(self) -> datetime:
         """The database's clock, as read after the lock, carried on."""
@@ -119,11 +124,11 @@ class Hold(ABC):
         self._push()
         try:
             yield
+            self.refuse_if_broken()
         except BaseException as error:
             if len(self._atomics) > 1:
                 self._pop(error)
             raise
-        self.refuse_if_lost()
         self._pop(None)
 
     def open(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, models, transaction
 
-from durable_objects import turn
+from durable_objects import clock, opening, turn
 from durable_objects.conf import engine
 from durable_objects.database_errors import is_worth_another_try
 from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError, ObjectBusy
@@ -166,7 +166,8 @@ class DurableObject(Object):
                 open_turn.discard()
             return models.Model.delete(self)
 
-        return self.run_exclusive(remove)
+        never_used = opening.find(clock.connection(), self.kind_pk(), self.name) is None
+        return (0, {}) if never_used and turn.current(self) is None else self.run_exclusive(remove)
 
     # -- what the engine asks
 

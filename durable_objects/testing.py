@@ -79,6 +79,8 @@ def run_due_alarms(limit: int = 1000, raise_errors: bool = False) -> list[AlarmR
             raise fired.error
         if fired.verdict.value in {"dropped", "again"}:
             skipped.add(due)
+        else:
+            skipped.clear()  # the handler may have set the alarm of one of them
     if _next_due(skipped) is None:
         return list(runs)
     raise RuntimeError(f"{limit} alarms were run and more are due: does a handler set its alarm for now each time?")

@@ -87,7 +87,7 @@ class Turn(Hold):
 
     def write_out(self) -> None:
         """Store entries and slot: at most one INSERT … ON CONFLICT, one DELETE, one slot update."""
-        self.refuse_if_lost()
+        self.refuse_if_broken()
         layer = self.layers.merged()
         if layer.deleted:
             return

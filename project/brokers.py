@@ -95,8 +95,9 @@ _RABBITMQ: dict[str, Any] = {
     "broker_native_delayed_delivery_queue_type": "quorum",
     # A host that vanished is missed after twice this.
     "broker_heartbeat": 20,
-    # A message arrives up to a second before its time and is held by the worker, in a window that does not grow: a
-    # small one would let nothing through behind it. What waits behind a slow handler is rung again after 10 s.
+    # A message arrives up to a second before its time and is held by the worker, in a window that does not grow: full
+    # of these, it would keep out for that second what is due now. What waits behind a slow handler instead is rung
+    # again after 10 s, for any worker.
     "worker_prefetch_multiplier": 64,
 }
 
@@ -115,8 +116,9 @@ _EVERYWHERE: dict[str, Any] = {
     "enable_utc": True,
     "timezone": "UTC",
     "worker_hijack_root_logger": False,
-    # Messages that wait for their time widen the window by themselves; this is for those that are due.
-    "worker_prefetch_multiplier": 16,
+    # Messages that wait for their time widen the window by themselves. Few of those that are due, so that little waits
+    # behind a slow handler while another worker is free.
+    "worker_prefetch_multiplier": 4,
     # Brokers without an event loop (memory among them) sleep this long between looks at what is due.
     "worker_timer_precision": 0.05,
     # Celery closes Django's connections around every task unless told to keep them for so many. durable_objects looks

@@ -20,6 +20,8 @@ VARIABLES = (
     "ALLOWED_HOSTS",
     "API_TOKENS",
     "PORT",
+    "HTTPS",
+    "BEHIND_PROXY",
 )
 
 #: Hosts that a development server answers to.
@@ -36,7 +38,7 @@ class Environment:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.debug = self._debug()
+        self.debug = self._switch("DEBUG", "1")  # 0: production
 
     def secret_key(self) -> str:
         """SECRET_KEY; in development one that is made once and kept. Production must set it."""
@@ -69,6 +71,14 @@ class Environment:
             raise ImproperlyConfigured(f"PORT is {given!r}; allowed: a number from 1 to 65535.")
         return int(given)
 
+    def https(self) -> bool:
+        """HTTPS: whether browsers may only come by it; in production they may, unless it is 0."""
+        return self._switch("HTTPS", "0" if self.debug else "1")
+
+    def behind_proxy(self) -> bool:
+        """BEHIND_PROXY: whether a proxy in front ends TLS and says so by X-Forwarded-Proto, which it must overwrite."""
+        return self._switch("BEHIND_PROXY", "0")
+
     def broker_url(self) -> str:
         """CELERY_BROKER_URL; by default a broker inside the process, which ``up`` needs no other process for."""
         return self._text("CELERY_BROKER_URL") or "memory://"
@@ -86,10 +96,10 @@ class Environment:
     def _list(self, name: str) -> list[str]:
         return [part.strip() for part in self._text(name).split(",") if part.strip()]
 
-    def _debug(self) -> bool:
-        given = self._text("DEBUG") or "1"
+    def _switch(self, name: str, default: str) -> bool:
+        given = self._text(name) or default
         if given.lower() not in _SWITCH:
-            raise ImproperlyConfigured(f"DEBUG is {given!r}; allowed: 1, or 0 for production.")
+            raise ImproperlyConfigured(f"{name} is {given!r}; allowed: 1 or 0.")
         return _SWITCH[given.lower()]
 
     def _refuse_in_production(self, name: str, meaning: str) -> None:

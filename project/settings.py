@@ -74,6 +74,15 @@ USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
 
+# In production browsers come by HTTPS only. Whether a whole domain does, with all below it, is its owner's to say.
+_https = _environment.https()
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+SECURE_REDIRECT_EXEMPT = [r"^health$"]  # asked by the machine that runs us, past any proxy
+SECURE_HSTS_SECONDS = 3600 if _https else 0
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+if _environment.behind_proxy():
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
 # Admin's own files are served from the installed packages: no collectstatic, no folder to keep.
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True

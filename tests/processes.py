@@ -35,8 +35,8 @@ class Process(Child):
     """One process of a site. ``name`` names its log."""
 
     def text(self) -> str:
-        """Its log so far."""
-        return self.log.read_text("utf-8", errors="replace")
+        """What it has written so far, its log last."""
+        return "".join(file.read_text("utf-8", errors="replace") for file in (self._output, self.log))
 
     def says(self, line: str, seconds: float = SECONDS_TO_START) -> Self:
         """Wait until its log has the line; fails with the log's end when it does not, or when the process ends."""
@@ -179,8 +179,8 @@ class Site:
 
     def logs(self, characters: int = 2000) -> str:
         """The end of each log."""
-        names = dict.fromkeys(process.log for process in self.processes)
-        return "\n".join(f"--- {log.name}\n{log.read_text('utf-8', errors='replace')[-characters:]}" for log in names)
+        texts = {process.name: process.text() for process in self.processes}
+        return "\n".join(f"--- {name}\n{text[-characters:]}" for name, text in texts.items())
 
     def __enter__(self) -> Self:
         return self

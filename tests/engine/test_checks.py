@@ -1,4 +1,4 @@
-"""``manage.py check`` names what cannot work before it is run."""
+"""What cannot work is named before it is run: by ``manage.py check``, or as the class is made."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from django.db import models
 from django.test.utils import isolate_apps
 from pytest_django import Settings
 
-from durable_objects import AlarmInfo, checks
+from durable_objects import AlarmInfo, checks, exclusive
 from durable_objects.models import DurableObject
+from tests.models import Counter
 
 
 @pytest.fixture
@@ -199,3 +200,20 @@ def test_settings_that_nobody_reads(settings: Settings, given: dict[str, Any], w
 def test_the_tests_own_classes_pass() -> None:
     """All classes of objects in this project pass the checks."""
     assert [message for message in run_checks() if str(message.id).startswith("durable_objects.E")] == []
+
+
+def test_exclusive_refuses_what_would_run_outside_its_turn() -> None:
+    """An ``async def`` or a generator is refused when the class is made, by name."""
+
+    async def coroutine(self: Counter) -> None:
+        """Would be awaited after the turn."""
+
+    def generator(self: Counter) -> object:
+        yield 1
+
+    async def agen(self: Counter) -> object:
+        yield 1
+
+    for method in (coroutine, generator, agen):
+        with pytest.raises(TypeError, match=method.__name__):
+            exclusive(method)

@@ -1,18 +1,21 @@
-"""A worker that dies loses nothing and counts nothing; what takes it down again and again ends as a dead alarm."""
+"""Runs that end otherwise than by their handler: a worker that dies, a commit that is refused, an error swallowed."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from django.db import IntegrityError
 
 from durable_objects import AlarmInfo, operate
 from durable_objects.firing import fire
 from durable_objects.judging import Verdict
 from durable_objects.retry import MAX_CRASHED_STARTS
-from durable_objects.rows import Alarm, Object
+from durable_objects.rows import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
-from tests.models import Script, Scripted
+from tests.engine.threads import Beside
+from tests.models import Counter, Note, Script, Scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -94,3 +97,62 @@ def test_shutdown_is_not_counted(clock: FakeClock, failing: Scripted, script: Sc
     slot = Alarm.objects.get()
     assert (slot.state, slot.retry_count, failing.storage.list()) == ("armed", 0, {})
     assert Object.objects.count() == 1
+
+
+def test_commit_that_is_refused_is_a_failed_run(clock: FakeClock, obj: Scripted, script: Script) -> None:
+    """Where the database refuses at the commit what the handler wrote, the run is counted and on record."""
+
+    def alarm(obj: Scripted, info: AlarmInfo) -> None:
+        obj.storage.put("k", 1)
+        times = dict.fromkeys(("scheduled_at", "due_at", "picked_up_at", "started_at", "ended_at"), clock.now())
+        AlarmRun.objects.create(object_id=10**9, retry_count=0, fence=0, **times)
+
+    script.alarm = alarm
+    obj.storage.set_alarm(NOW)
+    assert [(run.outcome, run.object_id) for run in run_due_alarms()] == [("failed", obj.pk)]
+    slot = Alarm.objects.get()
+    assert (slot.retry_count, slot.due_at, obj.storage.list()) == (1, clock.now() + 2 * SECOND, {})
+    assert "FOREIGN KEY" in slot.last_error.upper()
+
+
+def test_error_of_the_database_that_was_swallowed_fails_the_run(
+    clock: FakeClock, obj: Scripted, script: Script
+) -> None:
+    """A handler that goes on after a statement was refused, outside of a block of its own, has not ended well."""
+    Note.objects.create(text="taken")
+
+    def alarm(obj: Scripted, info: AlarmInfo) -> None:
+        obj.storage.put("k", 1)
+        with suppress(IntegrityError):
+            Note.objects.create(text="taken")
+
+    script.alarm = alarm
+    obj.storage.set_alarm(NOW)
+    assert [run.outcome for run in run_due_alarms()] == ["failed"]
+    assert obj.storage.list() == {}
+
+
+def test_refusal_meant_for_another_object_is_a_failure_like_any_other(
+    clock: FakeClock, obj: Scripted, script: Script
+) -> None:
+    """``RunSuperseded`` of another object's call, or after the run's own ``delete()``, does not fence the run."""
+
+    def unlock_and_be_deleted() -> None:
+        with other.unlocked():
+            Beside(Counter.objects.get_by_name("other").delete).result()
+
+    def call_another(obj: Scripted, info: AlarmInfo) -> None:
+        with obj.unlocked():
+            other.run_exclusive(unlock_and_be_deleted)
+
+    def use_after_delete(obj: Scripted, info: AlarmInfo) -> None:
+        obj.delete()
+        obj.storage.put("k", 1)
+
+    other = Counter.objects.get_by_name("other")
+    obj.storage.set_alarm(NOW)
+    for failures, script.alarm in enumerate([call_another, use_after_delete], start=1):
+        assert [run.outcome for run in run_due_alarms()] == ["failed"]
+        slot = Alarm.objects.get()
+        assert (slot.retry_count, slot.leased_until) == (failures, None)
+        clock.advance(2 * SECOND)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+
 from durable_objects import AlarmInfo, AlarmTimeLimitExceeded, DurableObjectError, operate
 from durable_objects.firing import fire
 from durable_objects.rows import Alarm, AlarmRun

@@ -1,0 +1,56 @@
+"""Sites of real processes on PostgreSQL and a real broker, shared by the tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import services
+from tests.own_brokers import OwnRabbit, OwnRedis, own_rabbit
+from tests.processes import Process, Site
+
+REMINDERS = """
+from datetime import timedelta
+from durable_objects import now
+from reminders.models import Reminder
+moment = now()
+for number in range({count}):
+    at = moment + timedelta(seconds={after} + {step} * number)
+    Reminder.objects.get_by_name(f"{name}{{number}}").set_reminder("here", at)
+"""
+
+
+def set_reminders(site: Site, name: str, count: int, *, after: float, step: float = 0) -> None:
+    """Set the alarms NAME0, NAME1 … in a process that has no worker; the first is due after so many seconds."""
+    site.execute(REMINDERS.format(count=count, name=name, after=after, step=step))
+
+
+def own_broker(name: str, folder: Path) -> AbstractContextManager[OwnRedis | OwnRabbit]:
+    """A broker of the test's own, ``"redis"`` or ``"rabbitmq"``."""
+    return OwnRedis(folder) if name == "redis" else own_rabbit()
+
+
+@dataclass
+class Running:
+    """A site, the broker that is its own, and the worker on it."""
+
+    site: Site
+    broker: OwnRedis | OwnRabbit
+    worker: Process
+
+
+@pytest.fixture(scope="module")
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A migrated site on the broker and with the pool that the parameter names, say ``("redis", "prefork")``."""
+    broker_name, pool = request.param
+    folder = tmp_path_factory.mktemp(broker_name)
+    with ExitStack() as stack:
+        database = stack.enter_context(services.fresh_postgresql())
+        broker = stack.enter_context(own_broker(broker_name, folder))
+        site = stack.enter_context(Site(folder, database, broker.url, engine={"DISPATCH_EVERY": 1}))
+        site.migrate()
+        yield Running(site, broker, site.worker(pool=pool, concurrency=2 if pool == "prefork" else 8))

@@ -1,0 +1,65 @@
+"""Alarms on real worker processes, each pool on each broker, against PostgreSQL."""
+
+from __future__ import annotations
+
+import itertools
+from typing import LiteralString
+
+import pytest
+
+from tests.brokers.conftest import Running, set_reminders
+
+WITHIN = 20.0
+#: A rescue comes after 10 s: what happens sooner happened by the first message.
+BEFORE_ANY_RESCUE = 8.0
+
+COMBINATIONS = [
+    pytest.param(("redis", "prefork"), marks=pytest.mark.services("postgresql", "redis")),
+    pytest.param(("rabbitmq", "threads"), marks=pytest.mark.services("postgresql", "rabbitmq")),
+    pytest.param(("redis", "threads"), marks=[pytest.mark.services("postgresql", "redis"), pytest.mark.chaos]),
+    pytest.param(("rabbitmq", "prefork"), marks=[pytest.mark.services("postgresql", "rabbitmq"), pytest.mark.chaos]),
+]
+pytestmark = pytest.mark.parametrize("running", COMBINATIONS, indirect=True, scope="module", ids="-".join)
+
+RUNS: LiteralString = (
+    "SELECT o.name, r.outcome, r.retry_count, EXTRACT(epoch FROM r.started_at - r.due_at)::float, "
+    "EXTRACT(epoch FROM r.started_at)::float "
+    "FROM durable_objects_alarmrun r JOIN durable_objects_object o ON o.id = r.object_id "
+    "WHERE o.name LIKE %s ORDER BY r.id"
+)
+
+
+def test_many_alarms_of_another_process_run_once_each(running: Running) -> None:
+    """100 alarms that a process without a worker has set all run, once each, none early, and none needs a rescue."""
+    set_reminders(running.site, "many", 100, after=2, step=0.01)
+    runs = running.site.wait_for_rows(RUNS, "many%", seconds=WITHIN, until=lambda rows: len(rows) >= 100)
+    assert len({name for name, *_ in runs}) == len(runs) == 100
+    assert {outcome for _, outcome, *_ in runs} == {"succeeded"}
+    lateness = [late for *_, late, _ in runs]
+    assert min(lateness) >= 0
+    assert max(lateness) < BEFORE_ANY_RESCUE
+
+
+def test_the_first_retry_comes_after_two_seconds(running: Running) -> None:
+    """An alarm that fails is run again 2 s later, brought by the broker, and is dead when its retries are used up."""
+    running.site.execute(
+        "from datetime import timedelta\nfrom tests.models import Impatient\n"
+        "Impatient.objects.get_by_name('impatient').storage.set_alarm(timedelta(0))"
+    )
+    runs = running.site.wait_for_rows(RUNS, "impatient", seconds=WITHIN, until=lambda rows: len(rows) == 2)
+    assert [(outcome, count) for _, outcome, count, *_ in runs] == [("failed", 0), ("dead", 1)]
+    [gap] = [later - earlier for earlier, later in itertools.pairwise(started for *_, started in runs)]
+    assert 2 <= gap < BEFORE_ANY_RESCUE
+
+
+def test_connections_that_the_server_dropped_are_replaced(running: Running) -> None:
+    """Workers keep their database connections; one that died is noticed before a task uses it: no rescue is needed."""
+    set_reminders(running.site, "before", 4, after=0)
+    running.site.wait_for_rows(RUNS, "before%", seconds=WITHIN, until=lambda rows: len(rows) == 4)
+    running.site.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    set_reminders(running.site, "after", 4, after=0)
+    runs = running.site.wait_for_rows(RUNS, "after%", seconds=WITHIN, until=lambda rows: len(rows) == 4)
+    assert max(late for *_, late, _ in runs) < BEFORE_ANY_RESCUE

@@ -1,0 +1,91 @@
+"""The dispatcher while the broker is in trouble, and several of them at once."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from durable_objects import bell, dispatch
+from durable_objects.rows import Alarm
+from tests.models import Impatient
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Broker:
+    """Stands in for Celery: notes the wake-ups, or refuses them."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self.works = True
+        self.taken: list[tuple[int, int]] = []
+
+    def __call__(self, wake_up: bell.WakeUp) -> None:
+        self.tried += 1
+        if not self.works:
+            raise ConnectionRefusedError("nobody is there")
+        self.taken.append((wake_up.object_id, wake_up.ring))
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    """The bell rings here, and nobody hears it."""
+    broker = Broker()
+    monkeypatch.setattr(bell, "_bell", bell._Bell(publish=broker))
+    return broker
+
+
+def arm(count: int) -> None:
+    """Alarms that are due now."""
+    for number in range(count):
+        Impatient.objects.get_by_name(f"impatient {number}").storage.set_alarm(timedelta(0))
+
+
+def test_a_broken_broker_is_asked_once_by_callers_and_once_by_each_pass(broker: Broker) -> None:
+    """The first refusal spares all other callers; a pass tries with a single wake-up, and goes on when it works."""
+    broker.works = False
+    arm(5)
+    assert broker.tried == 1
+    assert dispatch.run_pass() == dispatch.Pass(pruned=0)
+    assert broker.tried == 2
+    assert not Alarm.objects.filter(rung_at__isnull=False).exists()
+    broker.works = True
+    assert dispatch.run_pass().rung == 5
+    assert broker.tried == 7
+    assert bell.can_ring()
+
+
+def test_nothing_is_marked_that_nobody_was_told(broker: Broker) -> None:
+    """A wake-up that was refused does not count as out: the next pass sends it."""
+    broker.works = False
+    arm(1)
+    assert Alarm.objects.get().rung_at is None
+
+
+def test_five_dispatchers_ring_for_each_alarm_once(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes at the same time share the alarms out: none is rung twice, none is left."""
+    monkeypatch.setattr(bell, "_bell", bell._Bell())
+    arm(60)
+    monkeypatch.setattr(bell, "_bell", bell._Bell(publish=broker))
+    start, failures = threading.Barrier(5), []
+
+    def run() -> None:
+        try:
+            start.wait(10)
+            dispatch.run_pass()
+        except Exception as error:  # noqa: BLE001  told by the test's own thread
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    dispatch.run_pass()  # for those that another pass had locked when the last one looked
+    assert failures == []
+    assert len(broker.taken) == len(set(broker.taken)) == 60

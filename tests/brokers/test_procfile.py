@@ -1,0 +1,37 @@
+"""The Procfile, as an operator starts it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.own_brokers import OwnRedis
+from tests.processes import TOKEN, Site
+
+WITHIN = 30.0
+
+
+@pytest.mark.chaos
+@pytest.mark.services("postgresql", "redis")
+def test_the_procfile_runs_a_site(postgresql_url: str, tmp_path: Path) -> None:
+    """``honcho start`` serves, delivers what is due beyond the horizon as well, and ends as a whole."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with OwnRedis(tmp_path) as redis:
+        engine = {"DISPATCH_EVERY": 1, "HORIZON": 1}
+        given = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "BATCHER": '{"WINDOW": 3}'}
+        with Site(tmp_path, postgresql_url, redis.url, engine=engine, **given) as site:
+            site.migrate()
+            honcho = site.start("honcho", "-m", "honcho", "start", PORT=port)
+            honcho.says("Listening at")
+            url = f"http://127.0.0.1:{port}/batcher/b"
+            answer = httpx.post(url, content=b"an item", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False)
+            assert answer.json() == {"queued": 1}
+            done = "SELECT count(*) FROM durable_objects_alarmrun WHERE outcome = 'succeeded'"
+            site.wait_for_rows(done, seconds=WITHIN, until=lambda rows: rows == [(1,)])
+            assert honcho.stop() in {0, -15, 143}

@@ -1,0 +1,62 @@
+"""Production as its operator sets it up: by environment alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from project.demo.processes import clean_environment
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PRODUCTION = {
+    "DEBUG": "0",
+    "SECRET_KEY": "0f-a_long/random.text,that:only;this+site=knows!" * 2,
+    "ALLOWED_HOSTS": "shop.example",
+    "API_TOKENS": "a-token-of-the-tests",
+    "CELERY_BROKER_URL": "redis://127.0.0.1:6379/0",
+}
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A Python process with nothing but this environment, run to its end."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        env=clean_environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_deployment_check_is_clean(tmp_path: Path) -> None:
+    """``manage.py check --deploy`` finds nothing to warn of with DEBUG=0 and what production needs."""
+    database = f"sqlite:///{tmp_path / 'db.sqlite3'}"
+    checked = python("manage.py", "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION, DATABASE_URL=database)
+    assert checked.returncode == 0, checked.stderr
+    assert "no issues" in checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "False False 0 None"),
+        (PRODUCTION, "True True 3600 None"),
+        (PRODUCTION | {"HTTPS": "0"}, "False False 0 None"),
+        (PRODUCTION | {"BEHIND_PROXY": "1"}, "True True 3600 ('HTTP_X_FORWARDED_PROTO', 'https')"),
+    ],
+    ids=["development", "production", "without HTTPS", "behind a proxy"],
+)
+def test_https_follows_the_environment(given: dict[str, str], expected: str, tmp_path: Path) -> None:
+    """Production redirects to HTTPS and keeps cookies to it; development answers plain HTTP; a proxy is opt-in."""
+    look = (
+        "import django; django.setup(); from django.conf import settings as s; "
+        "print(s.SECURE_SSL_REDIRECT, s.SESSION_COOKIE_SECURE, s.SECURE_HSTS_SECONDS, s.SECURE_PROXY_SSL_HEADER)"
+    )
+    environment = given | {"DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}"}
+    said = python("-c", look, DJANGO_SETTINGS_MODULE="project.settings", **environment)
+    assert said.stdout.strip() == expected, said.stderr
