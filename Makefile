@@ -2,13 +2,14 @@
 # make demo    the whole story on this machine, in under 90 seconds
 # make up      the web server, a worker and the dispatcher in one process, until Ctrl-C
 # make test    the tests; make test ARGS="-k batcher" for some of them
+# make chaos   kills processes and takes servers away, for a quarter of an hour; CHAOS_KILLS=50 make chaos for more
 # make lint    style, types, import walls, migrations, Django's checks
 # make lock    requirements/*.txt from requirements/*.in; make lock ARGS=--upgrade for newer versions
 ARGS =
 PYTHON = .venv/bin/python
 CLEAN = sh scripts/clean-env
 
-.PHONY: setup demo up test lint lock
+.PHONY: setup demo up test chaos lint lock
 
 setup:
 	@sh scripts/make-venv
@@ -22,6 +23,9 @@ up: setup
 
 test: setup
 	@$(CLEAN) $(PYTHON) -m pytest $(ARGS)
+
+chaos: setup
+	@$(CLEAN) $(PYTHON) -m pytest -m chaos tests/chaos $(ARGS)
 
 lint: setup
 	@$(CLEAN) $(PYTHON) -m ruff check .

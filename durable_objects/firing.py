@@ -148,7 +148,7 @@ class Firing:
                 raise
             if self._goes_again(error):
                 raise
-            return self._failed(turn, run, error)
+            return self._failed(turn, run, _as_late(run, error))
         settling.succeeded(turn, run)
         return Fired(Verdict.SUCCEEDED)
 
@@ -216,3 +216,14 @@ class Firing:
             if turn.slot.fence == run.fence and not settling.is_settled(turn.slot, run):
                 turn.slot.set(fence=run.fence + 1)
                 self._failed(turn, replace(run, wish=None), limit)
+
+
+def _as_late(run: Run, error: Exception) -> Exception:
+    """What ends a run from outside at its time limit (Celery's soft one) says neither the limit nor what to do."""
+    try:
+        run.check_time()
+    except AlarmTimeLimitExceeded as late:
+        if not isinstance(error, AlarmTimeLimitExceeded):
+            late.__cause__ = error
+            return late
+    return error

@@ -53,4 +53,6 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         broker = stack.enter_context(own_broker(broker_name, folder))
         site = stack.enter_context(Site(folder, database, broker.url, engine={"DISPATCH_EVERY": 1}))
         site.migrate()
-        yield Running(site, broker, site.worker(pool=pool, concurrency=2 if pool == "prefork" else 8))
+        worker = site.worker(pool=pool, concurrency=2 if pool == "prefork" else 8)
+        yield Running(site, broker, worker)
+        worker.kill()  # a clean stop takes seconds

@@ -70,7 +70,7 @@ def test_adding_never_hurts_and_everything_runs_once_it_is_back(
         ) as site,
         site.migrate().up() as client,
     ):
-        site.worker(pool="threads", concurrency=8)
+        worker = site.worker(pool="threads", concurrency=8)
         assert client.post("/batcher/before", content=b"an item").status_code == 200
         site.wait_for_rows(DONE, seconds=WITHIN, until=lambda rows: rows == [(1,)])
         with trouble(redis):
@@ -83,6 +83,7 @@ def test_adding_never_hurts_and_everything_runs_once_it_is_back(
         assert set(answers) == {200}
         assert took < 5, took
         assert time.monotonic() - back < DISPATCH_EVERY + 2
+        worker.kill()  # a clean stop takes seconds
 
 
 on_each_broker = pytest.mark.parametrize(

@@ -67,6 +67,27 @@ def test_five_restarts_under_load(
         assert all(runs >= before[0] * slack and added >= before[1] * slack for runs, added in rates)
 
 
+def test_beat_and_its_passes_survive_a_restart(redis_broker: stage.Broker, site_on: Callable[..., Site]) -> None:
+    """A worker that only dispatches, for beat, goes on after a restart: lost wake-ups are made up for as before."""
+    with OwnPostgres() as postgres:
+        site = site_on(redis_broker, postgres.url, DISPATCH_EVERY=1)
+        site.environment["LOST_AFTER"] = "1"
+        site.beat()
+        site.worker("alarms", "-Q", "alarms", DELIVER="0")
+        site.worker("dispatch", "-Q", "dispatch", concurrency=1)
+        site.environment["DELIVER"] = "0"
+        for mode in ("immediate", "fast"):
+            stage.arm(site, [(f"{mode} {n}", 0, {}) for n in range(20)])
+            stage.wait_until_idle(site, seconds=20)
+            postgres.stop(mode)
+            time.sleep(SECONDS_AWAY)
+            postgres.start()
+        stage.arm(site, [(f"last {n}", 0, {}) for n in range(20)])
+        stage.wait_until_idle(site, seconds=20)
+        assert len(verdicts.judge(site)) == 60
+        verdicts.uncounted(site)
+
+
 def _calm_down(site: Site) -> None:
     names = [f"p{n}" for n in range(PERIODIC)]
     site.execute(

@@ -53,7 +53,9 @@ class Killer:
     def strike(self) -> None:
         """Kill, once there is a victim, and see all that it had begin again; a worker is replaced."""
         time.sleep(random.uniform(0.2, 1.5))  # a random point, and time for the pool to recover
-        worker, child = self.site.wait_for("a run that has unlocked", self._victim, seconds=20)
+        victim = self.site.wait_for("a run that has unlocked", self._victim, seconds=20)
+        assert victim is not None
+        worker, child = victim
         if self.only_child:
             pids = {child}
             worker.signal(SIGKILL, child)

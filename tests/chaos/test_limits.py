@@ -33,8 +33,8 @@ def test_a_run_over_its_time_counts_as_failed_and_its_object_is_free(
     """Too long with the lock or without, by little or for good: failed once, free again, the retry succeeds."""
     site = site_on(redis_broker, LEASE=5, DISPATCH_EVERY=1)
     stage.dispatcher(site)
-    site.worker(pool=pool, concurrency=6)
-    plans = {"hang 3": {"hang": 3}, "hang 30": {"hang": 30}, "pause 3": {"pause": 3}, "pause 30": {"pause": 30}}
+    site.worker(pool=pool, concurrency=8)
+    plans = {f"{what} {seconds}": {what: seconds} for what in ("hang", "pause", "query") for seconds in (3, 30)}
     stage.arm(site, [(name, 0, plan) for name, plan in plans.items()], kind="Hasty")
     failed = site.wait_for_rows(_FIRST, seconds=SECONDS_TO_NOTICE, until=lambda rows: len(rows) == len(plans))
     site.execute(_CALM_DOWN.format(names=list(plans)))

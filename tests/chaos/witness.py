@@ -34,9 +34,9 @@ class Moment(models.Model):
 class Witness(DurableObject):
     """Does at its alarm what its plan says, and writes a ``Moment`` at each step.
 
-    The plan, all of it optional: ``hang`` so many seconds with the lock; ``pause`` so many without it; ``kill`` its own
-    process, in the pause if there is one; ``fail`` so many times; set the alarm ``again``, so many seconds after the
-    planned time.
+    The plan, all of it optional: ``hang`` so many seconds with the lock; let the server work for a ``query`` so long;
+    ``pause`` so many without the lock; ``kill`` its own process, in the pause if there is one; ``fail`` so many times;
+    set the alarm ``again``, so many seconds after the planned time.
     """
 
     class Meta:
@@ -52,6 +52,8 @@ class Witness(DurableObject):
         plan, run = self.storage.get("plan"), uuid.uuid4().hex
         fence = self._note(run, "locked", info)
         time.sleep(plan.get("hang", 0))
+        if "query" in plan:
+            _ask("SELECT pg_sleep(%s), clock_timestamp()", plan["query"])
         if plan.get("kill") and "pause" not in plan:
             os.kill(os.getpid(), signal.SIGKILL)
         if "pause" in plan:
@@ -64,7 +66,9 @@ class Witness(DurableObject):
             self._note(run, "again", info, fence)
         self.storage.put("runs", self.storage.get("runs", 0) + 1)
         if "again" in plan:
-            self.storage.set_alarm(max(info.scheduled_at + timedelta(seconds=plan["again"]), _clock()))
+            self.storage.set_alarm(
+                max(info.scheduled_at + timedelta(seconds=plan["again"]), _ask("SELECT 0, clock_timestamp()"))
+            )
         if info.retry_count < plan.get("fail", 0):
             raise ValueError("as planned")
         self._note(run, "done", info, fence)
@@ -90,8 +94,9 @@ class Hasty(Witness):
     alarm_time_limit = timedelta(seconds=2)
 
 
-def _clock() -> datetime:
+def _ask(query: str, *params: Any) -> datetime:
+    """The second column of the answer, past the engine."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        at: datetime = cursor.fetchone()[0]
+        cursor.execute(query, params)
+        at: datetime = cursor.fetchone()[1]
     return at

@@ -116,15 +116,15 @@ class Command(BaseCommand):
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
-        while not stopped.wait(engine.DISPATCH_EVERY.total_seconds()):
+        while not stopped.is_set():
             try:
                 figures = dispatch.run_pass().as_dict()
+                if any(figures.values()):
+                    self._say(options, figures, ", ".join(f"{name} {figure}" for name, figure in figures.items()))
             except Error as error:
                 self.stderr.write(f"the database is in trouble, tried again: {error!r}")
                 clock.connection().close()
-                continue
-            if any(figures.values()):
-                self._say(options, figures, ", ".join(f"{name} {figure}" for name, figure in figures.items()))
+            stopped.wait(engine.DISPATCH_EVERY.total_seconds())
 
     def _say(self, options: dict[str, Any], figures: dict[str, Any], text: str) -> None:
         self.stdout.write(json.dumps(figures) if options["json"] else text)

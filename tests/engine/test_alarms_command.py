@@ -1,0 +1,88 @@
+"""``manage.py alarms``: what an operator does from a shell."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from durable_objects.rows import Object
+from durable_objects.testing import FakeClock, run_due_alarms
+from tests.models import Impatient, Script, Scripted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KIND = "tests.Scripted"
+
+
+def alarms(*arguments: str) -> list[Any]:
+    """What the command prints with ``--json``, a value per line."""
+    out = StringIO()
+    call_command("alarms", *arguments, "--json", stdout=out)
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_list_tells_the_next_one_first(clock: FakeClock, script: Script) -> None:
+    """Armed alarms come in the order in which they are due, with all that one asks about them."""
+    for name, seconds in (("later", 60), ("sooner", 30)):
+        Scripted.objects.get_by_name(name).storage.set_alarm(timedelta(seconds=seconds))
+    sooner, later = alarms("list")
+    assert [sooner["name"], later["name"]] == ["sooner", "later"]
+    assert sooner["due_at"] == (clock.now() + timedelta(seconds=30)).isoformat()
+    assert (sooner["state"], sooner["retry_count"], sooner["kind"]) == ("armed", 0, "tests.scripted")
+    assert alarms("list", "--state", "overdue") == []
+    clock.advance(timedelta(seconds=31))
+    assert [row["name"] for row in alarms("list", "--state", "overdue")] == ["sooner"]
+
+
+def test_move_run_and_cancel(clock: FakeClock, obj: Scripted, script: Script) -> None:
+    """An alarm is moved to a time or by seconds from now, run at once, and taken away."""
+    assert alarms("move", KIND, obj.name, "90") == [{"alarm": (clock.now() + timedelta(seconds=90)).isoformat()}]
+    assert alarms("move", KIND, obj.name, "2031-01-01T01:00:00+01:00") == [{"alarm": "2031-01-01T00:00:00+00:00"}]
+    assert alarms("run", KIND, obj.name) == [{"run": True}]
+    assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
+    assert alarms("cancel", KIND, obj.name) == [{"cancelled": False}]
+    obj.storage.set_alarm(timedelta(hours=1))
+    assert alarms("cancel", KIND, obj.name) == [{"cancelled": True}]
+    assert obj.storage.get_alarm() is None
+
+
+def test_revive_is_for_the_dead_only(clock: FakeClock) -> None:
+    """A dead alarm is listed with its error and runs again once revived; one that is not dead is refused in words."""
+    obj = Impatient.objects.get_by_name("a")
+    obj.storage.set_alarm(timedelta(0))
+    run_due_alarms()
+    clock.advance(timedelta(seconds=2))
+    assert [run.outcome for run in run_due_alarms()] == ["dead"]
+    assert [row["error"] for row in alarms("list", "--state", "dead")] == ["ValueError: no patience"]
+    assert alarms("revive", "tests.Impatient", "a") == [{"revived": True}]
+    assert [run.retry_count for run in run_due_alarms()] == [0]
+    with pytest.raises(CommandError, match="nothing was revived"):
+        alarms("revive", "tests.Impatient", "a")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "tests.Nothing", "a"), "no class 'tests.Nothing'"),
+        (("run", "auth.User", "a"), "not a durable object"),
+        (("run", KIND, ""), "characters"),
+        (("move", KIND, "a", "tomorrow"), "neither an ISO time nor a number of seconds"),
+        (("move", KIND, "a", "2031-01-01T00:00:00"), "naive"),
+    ],
+)
+def test_bad_input_is_refused_in_words(arguments: tuple[str, ...], words: str) -> None:
+    """What cannot be meant is said in one line, and makes no row."""
+    with pytest.raises(CommandError, match=words):
+        alarms(*arguments)
+    assert not Object.objects.exists()
+
+
+def test_dispatch_makes_one_pass_and_tells_its_figures(obj: Scripted, rung: list[Any]) -> None:
+    """One pass, its figures by name."""
+    (figures,) = alarms("dispatch")
+    assert set(figures) == {"rung", "rescued", "pruned"}
