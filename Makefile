@@ -2,7 +2,7 @@
 # make demo    the whole story on this machine, in under 90 seconds
 # make up      the web server, a worker and the dispatcher in one process, until Ctrl-C
 # make test    the tests; make test ARGS="-k batcher" for some of them
-# make chaos   kills processes and takes servers away, for a quarter of an hour; CHAOS_KILLS=50 make chaos for more
+# make chaos   kills processes and takes servers away, for 25 minutes; CHAOS_KILLS=50 make chaos for more
 # make lint    style, types, import walls, migrations, Django's checks
 # make lock    requirements/*.txt from requirements/*.in; make lock ARGS=--upgrade for newer versions
 ARGS =

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q, QuerySet
 
@@ -219,4 +220,8 @@ def give_back(conn: BaseDatabaseWrapper, object_id: int, fence: int) -> None:
 
 def forget_ring(object_id: int, ring: int) -> None:
     """The wake-up could not be sent: let the dispatcher send another at its next pass."""
-    Alarm.objects.using(engine.DATABASE).filter(object_id=object_id, ring=ring).update(rung_at=None)
+    rows = Alarm.objects.using(engine.DATABASE).filter(object_id=object_id, ring=ring)
+    with transaction.atomic(using=engine.DATABASE):
+        # One that somebody's transaction keeps is left alone: whoever set the alarm must not wait for that.
+        if rows.select_for_update(skip_locked=True).values_list("pk").first():
+            rows.update(rung_at=None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
 
-from django.db import Error
+from django.db import Error, transaction
 
 from durable_objects import alarms, clock
 from durable_objects.conf import engine
@@ -14,8 +15,15 @@ from durable_objects.run import Run
 
 logger = logging.getLogger(__name__)
 
+
+@dataclass(slots=True)
+class _Kept:
+    run: Run
+    renew_at: float
+
+
 _lock = threading.Condition()
-_runs: dict[int, Run] = {}
+_kept: dict[int, _Kept] = {}
 _thread: threading.Thread | None = None
 
 
@@ -25,7 +33,7 @@ def keep(run: Run) -> None:
     if clock.fake is not None or clock.connection().in_atomic_block:
         return
     with _lock:
-        _runs[id(run)] = run
+        _kept[id(run)] = _Kept(run, time.monotonic() + _pause())
         if _thread is None or not _thread.is_alive():
             _thread = threading.Thread(target=_beat, name="durable-objects-heartbeat", daemon=True)
             _thread.start()
@@ -35,29 +43,47 @@ def keep(run: Run) -> None:
 def drop(run: Run) -> None:
     """The run has the lock again, or has ended."""
     with _lock:
-        _runs.pop(id(run), None)
+        _kept.pop(id(run), None)
+
+
+def _pause() -> float:
+    return float(engine.LEASE.total_seconds() / 3)
 
 
 def _beat() -> None:
-    while True:
-        with _lock:
-            # Idle for one lease: the thread ends, the next unlock starts another.
-            if not _runs and not _lock.wait_for(lambda: bool(_runs), timeout=engine.LEASE.total_seconds()):
-                global _thread
-                _thread = None
-                break
-        time.sleep(engine.LEASE.total_seconds() / 3)
-        with _lock:
-            runs = list(_runs.values())
+    while (runs := _wait_for_due()) is not None:
         for run in runs:
             _renew(run)
-    clock.connection().close()
+        clock.connection().close()  # it would lie idle for a third of a lease
+
+
+def _wait_for_due() -> list[Run] | None:
+    """The runs whose leases are to be renewed now; None after one idle lease: the next unlock starts another thread."""
+    global _thread
+    with _lock:
+        while True:
+            if not _kept and not _lock.wait_for(lambda: bool(_kept), timeout=engine.LEASE.total_seconds()):
+                _thread = None
+                return None
+            now = time.monotonic()
+            due = [kept for kept in _kept.values() if kept.renew_at <= now]
+            for kept in due:
+                kept.renew_at = now + _pause()
+            if due:
+                return [kept.run for kept in due]
+            _lock.wait(min(kept.renew_at for kept in _kept.values()) - now)
 
 
 def _renew(run: Run) -> None:
     conn = clock.connection()
     try:
-        if not alarms.renew(conn, run.object_id, run.fence):
+        with transaction.atomic(using=conn.alias):
+            if conn.vendor == "postgresql":
+                # A slot that somebody's long transaction keeps must not cost the other runs their leases.
+                with conn.cursor() as cursor:
+                    cursor.execute(f"SET LOCAL lock_timeout = {int(engine.LEASE.total_seconds() * 50)}")
+            renewed = alarms.renew(conn, run.object_id, run.fence)
+        if not renewed:
             logger.warning("object %s: the run with fence %s has lost its lease", run.object_id, run.fence)
             drop(run)
     except Error as error:

@@ -145,7 +145,7 @@ class Hold(ABC):
             self.slot, read_at = alarms.read(self.conn, self.object_id)
             self._clock = clock.keep_reading(self.conn, read_at)
             if self._lock_timeout is not None and not self.joins:
-                opening.limit(self.conn, None)  # what the code inside waits for is another matter
+                opening.limit_run(self.conn, self.handle.alarm_time_limit)
             self._check_fence()
             held(self.conn)[self.handle.key] = self
             self.begin()

@@ -52,7 +52,20 @@ def waiting_for(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None) -> It
         conn.connection.execute(f"PRAGMA busy_timeout = {_milliseconds(usual)}")
 
 
-def limit(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None, time_limit: timedelta | None = None) -> None:
+def limit_run(conn: BaseDatabaseWrapper, time_limit: timedelta) -> None:
+    """Limits of a run, once it has its object: no statement of its handler lasts longer than the run may.
+
+    What the handler waits for is limited as for any other turn.
+    """
+    if conn.vendor == "postgresql":
+        limits = f"SET LOCAL lock_timeout = {_milliseconds(engine.LOCK_TIMEOUT)};"
+        with conn.wrap_database_errors:
+            conn.connection.execute(
+                f"{limits}SET LOCAL statement_timeout = {_milliseconds(time_limit)};", prepare=False
+            )
+
+
+def limit(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None, time_limit: timedelta) -> None:
     """Limits of a transaction that is the turn's own: the server frees the object of a worker that hangs or is gone.
 
     READ COMMITTED is asked for by name, whatever the database's default: a turn must see what was committed while it
@@ -61,7 +74,7 @@ def limit(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None, time_limit:
     if conn.vendor != "postgresql":
         return
     limits = f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout or engine.LOCK_TIMEOUT)};"
-    if depth(conn) == 1 and time_limit is not None:
+    if depth(conn) == 1:
         limits += "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
         limits += f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(time_limit)};"
     with conn.wrap_database_errors:

@@ -9,9 +9,9 @@ from django.db import models
 
 from durable_objects import AlarmInfo, exclusive
 from durable_objects.models import DurableObject
-from tests.chaos.witness import Hasty as Hasty
-from tests.chaos.witness import Moment as Moment
-from tests.chaos.witness import Witness as Witness
+from tests.chaos.witness import Hasty, Moment, Witness
+
+__all__ = ["Account", "Counter", "Hasty", "Impatient", "LoudCounter", "Moment", "Note", "Script", "Scripted", "Witness"]
 
 
 class Counter(DurableObject):

@@ -57,8 +57,9 @@ class Killer:
         assert victim is not None
         worker, child = victim
         if self.only_child:
-            pids = {child}
-            worker.signal(SIGKILL, child)
+            pids = {child, random.choice(worker.children())}  # the other one may be posting a batch
+            for pid in pids:
+                worker.signal(SIGKILL, pid)
         else:
             pids = {worker.pid, *worker.children()}
             worker.kill()

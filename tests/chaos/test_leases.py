@@ -34,7 +34,7 @@ def test_a_long_transaction_elsewhere_costs_no_other_lease(
     """Somebody keeps one alarm's row locked for three leases: the other runs of that worker keep theirs."""
     site = site_on(redis_broker, LEASE=2, DISPATCH_EVERY=1)
     stage.dispatcher(site)
-    site.worker(pool="threads", concurrency=4)
+    site.worker(pool="threads", concurrency=10)
     stage.arm(site, [(f"w{n}", 0, {"pause": 8}) for n in range(4)])
     pausing = site.wait_for_rows(_PAUSING, seconds=20, until=lambda rows: len(rows) == 4)
     blocked = pausing[0][0]

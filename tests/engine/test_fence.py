@@ -110,13 +110,13 @@ def test_heartbeat_keeps_the_lease_of_a_run_that_is_unlocked_for_long(
     obj: Scripted, script: Script, settings: Settings
 ) -> None:
     """A run may be unlocked for longer than one lease while its process lives: nobody takes it over."""
-    settings.DURABLE_OBJECTS = {"LEASE": timedelta(milliseconds=300)}
+    settings.DURABLE_OBJECTS = {"LEASE": timedelta(seconds=1)}
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         with obj.unlocked():
             first = Alarm.objects.get().leased_until
             assert first is not None
-            await_that(lambda: durable_objects.now() > first + timedelta(milliseconds=300))
+            await_that(lambda: durable_objects.now() > first + timedelta(seconds=1))
             verdicts.append(Beside(lambda: fire(pk, rescue=True)).result().verdict)
 
     verdicts: list[Verdict] = []

@@ -95,7 +95,6 @@ def test_caller_at_another_isolation_level_is_refused_before_anything_ran(obj: S
             lambda: obj.storage.put("k", 1),
             lambda: obj.storage.set_alarm(HOUR),
             lambda: obj.storage.transaction().__enter__(),
-            obj.delete,
         ):
             with transaction.atomic():
                 connection.cursor().execute(f"SET TRANSACTION ISOLATION LEVEL {level}")

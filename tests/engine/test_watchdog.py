@@ -6,6 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from durable_objects import AlarmInfo, AlarmTimeLimitExceeded, watchdog
 from durable_objects.firing import fire
@@ -53,6 +54,21 @@ def test_a_hung_run_is_counted_and_refused_when_it_wakes_up(hasty: Scripted, scr
     slot = Alarm.objects.get()
     assert (slot.retry_count, slot.leased_until, hasty.storage.list()) == (1, None, {})
     assert "AlarmTimeLimitExceeded" in slot.last_error
+
+
+def test_one_long_statement_ends_with_the_time_limit(hasty: Scripted, script: Script) -> None:
+    """A handler that sits in a single statement of PostgreSQL is ended by the server, and has failed."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no limit for a statement: set TEST_DATABASE_URL=postgresql://…")
+
+    def sit(obj: Scripted, info: AlarmInfo) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(20)")
+
+    script.alarm = sit
+    fired = fire(hasty.pk)
+    assert fired.verdict is Verdict.FAILED
+    assert isinstance(fired.error, AlarmTimeLimitExceeded)
 
 
 def test_a_run_over_its_time_fails_at_its_end(hasty: Scripted, script: Script) -> None:
