@@ -94,7 +94,8 @@ def test_caller_at_another_isolation_level_is_refused_before_anything_ran(obj: S
             lambda: obj.run_exclusive(lambda: ran.append(obj)),
             lambda: obj.storage.put("k", 1),
             lambda: obj.storage.set_alarm(HOUR),
-            lambda: obj.storage.transaction().__enter__(),
+            lambda: obj.storage.delete("k"),
+            obj.storage.delete_all,
         ):
             with transaction.atomic():
                 connection.cursor().execute(f"SET TRANSACTION ISOLATION LEVEL {level}")

@@ -73,6 +73,7 @@ def only_fresh(keys: list[str]) -> bool:
     return inside.FRESH in keys and inside.OLD not in keys
 
 
+@pytest.mark.chaos
 def test_it_stops_while_an_alarm_is_running(tmp_path: Path, upstream: Upstream) -> None:
     """SIGTERM ends it within 5 s with 0, however long an upstream keeps an alarm."""
     upstream.hold()
