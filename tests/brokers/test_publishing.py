@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from kombu.exceptions import OperationalError
 
 from project import brokers
 from tests.own_brokers import own_rabbit
+from tests.wire import Wire
 
 AT_MOST = 1.6
 
@@ -66,51 +66,6 @@ class TestAway:
         assert seconds_of_failing(publisher(url.format(silent_port))) < AT_MOST
 
 
-class Wire:
-    """A port that leads to another one, until it is frozen: then what is sent stays where it is."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._open = threading.Event()
-        self._open.set()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._server.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def freeze(self) -> None:
-        """Nothing arrives any more; connections stay open."""
-        self._open.clear()
-
-    def thaw(self) -> None:
-        """All goes on."""
-        self._open.set()
-
-    def close(self) -> None:
-        """Take no more connections."""
-        self._server.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                here, _ = self._server.accept()
-            except OSError:
-                return
-            there = socket.create_connection(("127.0.0.1", self._port))
-            for source, sink in ((here, there), (there, here)):
-                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
-
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                self._open.wait(30)
-                sink.sendall(data)
-        except OSError:
-            pass
-        finally:
-            for end in (source, sink):
-                end.close()
-
-
 @pytest.mark.services("rabbitmq")
 def test_a_frozen_rabbitmq_is_left(rabbitmq_url: str) -> None:
     """A confirmation that never comes is waited for briefly, on the old connection and a new one; then all is well."""
@@ -124,4 +79,4 @@ def test_a_frozen_rabbitmq_is_left(rabbitmq_url: str) -> None:
         wire.thaw()
         task.apply_async()
         task.app.pool.force_close_all()
-        wire.close()
+        wire.stop()

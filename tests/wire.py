@@ -1,0 +1,74 @@
+"""A port that leads to another one, until a test cuts it, freezes it or lets it swallow everything."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+#: So long does a frozen connection keep what it was given.
+PATIENCE = 60.0
+
+
+class Wire:
+    """Leads from ``port`` on the loopback to the ``target`` port there."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._open = threading.Event()
+        self._open.set()
+        self._ends: set[socket.socket] = set()
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Take connections, again after ``stop`` too, on the same port."""
+        self._server = socket.create_server(("127.0.0.1", self.port))
+        self.port = int(self._server.getsockname()[1])
+        threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Refuse connections, and cut those that there are."""
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for end in list(self._ends):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def freeze(self) -> None:
+        """Nothing arrives any more; connections stay open, and new ones are taken."""
+        self._open.clear()
+
+    def thaw(self) -> None:
+        """All goes on."""
+        self._open.set()
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """A black hole: the port takes connections, and what is sent is never even read."""
+        self.stop()
+        with socket.create_server(("127.0.0.1", self.port)):
+            yield
+        self.start()
+
+    def _accept(self, server: socket.socket) -> None:
+        while True:
+            try:
+                here, _ = server.accept()
+            except OSError:
+                return
+            there = socket.create_connection(("127.0.0.1", self._target))
+            self._ends |= {here, there}
+            for source, sink in ((here, there), (there, here)):
+                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self._open.wait(PATIENCE)
+                sink.sendall(data)
+        for end in (source, sink):
+            self._ends.discard(end)
+            end.close()
