@@ -57,12 +57,13 @@ def limit_run(conn: BaseDatabaseWrapper, time_limit: timedelta) -> None:
 
     What the handler waits for is limited as for any other turn.
     """
-    if conn.vendor == "postgresql":
-        limits = f"SET LOCAL lock_timeout = {_milliseconds(engine.LOCK_TIMEOUT)};"
-        with conn.wrap_database_errors:
-            conn.connection.execute(
-                f"{limits}SET LOCAL statement_timeout = {_milliseconds(time_limit)};", prepare=False
-            )
+    if conn.vendor != "postgresql":
+        return
+    limits = f"SET LOCAL lock_timeout = {_milliseconds(engine.LOCK_TIMEOUT)};"
+    if depth(conn) == 1:  # in a test case's transaction it would outlast the run
+        limits += f"SET LOCAL statement_timeout = {_milliseconds(time_limit)};"
+    with conn.wrap_database_errors:
+        conn.connection.execute(limits, prepare=False)
 
 
 def limit(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None, time_limit: timedelta) -> None:
