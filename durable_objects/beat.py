@@ -27,6 +27,11 @@ def is_switched_off(using: str) -> bool:
     return bool(enabled) and not any(enabled)
 
 
+def entries(using: str) -> list[Any]:
+    """The periodic tasks that call the dispatcher; none where beat is not installed. Raises what the database does."""
+    return list(_model("PeriodicTask").using(using).filter(task=TASK)) if is_installed() else []
+
+
 def keep_entry(using: str, apps: Apps = installed, **kwargs: Any) -> None:
     """Receiver of ``post_migrate``: make the entry if there is none of its name, every ``DISPATCH_EVERY``.
 

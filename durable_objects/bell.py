@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from durable_objects import alarms, clock, crash
+from durable_objects import claims, clock, crash
 from durable_objects.slot import Slot
 
 logger = logging.getLogger(__name__)
@@ -19,10 +19,17 @@ logger = logging.getLogger(__name__)
 #: After a message could not be sent, nobody tries for this many seconds: the dispatcher covers the time.
 BREAK_SECONDS = 5.0
 
+#: One message carries at most so many alarms, whose times differ by at most so much.
+MOST_TOGETHER = 100
+TOGETHER_WITHIN = timedelta(milliseconds=50)
+
 
 @dataclass(frozen=True, slots=True)
 class WakeUp:
-    """One message to be sent. ``rescue``: an earlier one got lost, perhaps with its worker."""
+    """One alarm to be rung for. ``rescue``: an earlier message got lost, perhaps with its worker.
+
+    ``grouped``: it may go in one message with others.
+    """
 
     object_id: int
     ring: int
@@ -30,11 +37,13 @@ class WakeUp:
     retries: int
     time_limit: timedelta
     rescue: bool = False
+    grouped: bool = False
 
 
 @dataclass(slots=True)
 class _Bell:
     publish: Callable[[WakeUp], None] | None = None
+    publish_group: Callable[[Sequence[WakeUp]], None] | None = None
     is_private: Callable[[], bool] = lambda: False
     worker_here: bool = False
     broken_until: float = 0.0
@@ -43,9 +52,15 @@ class _Bell:
 _bell = _Bell()
 
 
-def connect(publish: Callable[[WakeUp], None], is_private: Callable[[], bool]) -> None:
-    """Say how a wake-up is sent, and whether the broker reaches no further than this process (``tasks`` does)."""
-    _bell.publish, _bell.is_private = publish, is_private
+def connect(
+    publish: Callable[[WakeUp], None],
+    is_private: Callable[[], bool],
+    publish_group: Callable[[Sequence[WakeUp]], None] | None = None,
+) -> None:
+    """Say how a wake-up is sent, or several in one message, and whether the broker reaches no further than this
+    process (``tasks`` does).
+    """
+    _bell.publish, _bell.is_private, _bell.publish_group = publish, is_private, publish_group
 
 
 def worker_started() -> None:
@@ -80,38 +95,69 @@ def can_ring() -> bool:
     return is_heard() and not is_broken()
 
 
-def wake_up(slot: Slot, time_limit: timedelta, *, rescue: bool = False) -> WakeUp:
+def wake_up(slot: Slot, time_limit: timedelta, *, grouped: bool = False) -> WakeUp:
     """The message for the alarm that stands in the slot."""
     if slot.due_at is None:
         raise ValueError(f"object {slot.object_id} has no alarm to ring for")
-    return WakeUp(slot.object_id, slot.ring, slot.due_at, slot.retry_count, time_limit, rescue)
+    return WakeUp(slot.object_id, slot.ring, slot.due_at, slot.retry_count, time_limit, grouped=grouped)
 
 
 def ring(wake_ups: Iterable[WakeUp], *, probe: bool = False) -> int:
-    """Send the wake-ups; how many were sent. The first one that fails stops the rest and opens the breaker.
+    """Send the wake-ups; how many were sent. The first message that fails stops the rest and opens the breaker.
 
     ``probe``: try although the breaker is open, for those who can wait; what gets through closes it.
     """
     sent, failed = 0, []
-    for wake_up in wake_ups:
+    for message in _messages(wake_ups):
         try:
-            if _bell.publish is None or not is_heard() or (is_broken() and not probe):
-                failed.append(wake_up)
+            if not is_heard() or (is_broken() and not probe):
+                failed += message
                 continue
             crash.reach("bell.before_publish")
-            _bell.publish(wake_up)
-            sent, _bell.broken_until = sent + 1, 0.0
+            _publish(message)
+            sent, _bell.broken_until = sent + len(message), 0.0
         except Exception as error:  # noqa: BLE001  whatever a broker's client raises, it must not reach the caller
             probe, _bell.broken_until = False, time.monotonic() + BREAK_SECONDS
-            logger.warning("wake-up for object %s not sent (%r): the dispatcher will", wake_up.object_id, error)
-            failed.append(wake_up)
+            logger.warning(
+                "wake-up for object %s (%s in all) not sent (%r): the dispatcher will",
+                message[0].object_id, len(message), error,
+            )  # fmt: skip
+            failed += message
     for wake_up in failed:
         _forget(wake_up)
     return sent
 
 
+def _messages(wake_ups: Iterable[WakeUp]) -> Iterator[list[WakeUp]]:
+    """Those that may go together, due at about the same time; all others one by one."""
+    together: list[WakeUp] = []
+    for wake_up in wake_ups:
+        if wake_up.grouped and _bell.publish_group is not None:
+            together.append(wake_up)
+        else:
+            yield [wake_up]
+    now = datetime.now(UTC)
+    message: list[WakeUp] = []
+    for wake_up in sorted(together, key=lambda each: (each.time_limit, each.at)):
+        first = message[0] if message else wake_up
+        apart = max(wake_up.at, now) - max(first.at, now) > TOGETHER_WITHIN or wake_up.time_limit != first.time_limit
+        if apart or len(message) == MOST_TOGETHER:
+            yield message
+            message = []
+        message.append(wake_up)
+    if message:
+        yield message
+
+
+def _publish(message: Sequence[WakeUp]) -> None:
+    if _bell.publish_group is not None and len(message) > 1:
+        _bell.publish_group(message)
+    elif _bell.publish is not None:
+        _bell.publish(message[0])
+
+
 def _forget(wake_up: WakeUp) -> None:
     try:
-        alarms.forget_ring(wake_up.object_id, wake_up.ring)
+        claims.forget_ring(wake_up.object_id, wake_up.ring)
     except Exception:  # noqa: BLE001  best effort, after the commit: the caller's work is done
         logger.warning("object %s keeps a wake-up that was never sent until it counts as lost", wake_up.object_id)

@@ -19,7 +19,17 @@ from durable_objects.conf import engine
 from durable_objects.models import DurableObject
 
 #: Names that a subclass may override; every other name of ``DurableObject`` must stay the engine's.
-OVERRIDABLE = {"initialize", "alarm", "alarm_died", "alarm_max_retries", "alarm_time_limit", "objects", "Meta"}
+OVERRIDABLE = {
+    "initialize",
+    "alarm",
+    "alarm_died",
+    "alarm_max_retries",
+    "alarm_time_limit",
+    "alarm_groups",
+    "masked_keys",
+    "objects",
+    "Meta",
+}
 
 #: Names that Python and Django give every class.
 MADE = {"DoesNotExist", "MultipleObjectsReturned", "NotUpdated", "_meta"}

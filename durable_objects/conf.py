@@ -13,18 +13,25 @@ from django.core.exceptions import ImproperlyConfigured
 class AppSettings:
     """The dict ``settings.<NAME>`` laid over defaults, one attribute per key.
 
-    Values are looked up at each read, so ``override_settings`` works. A key that no default names raises
-    ``ImproperlyConfigured`` with the known ones, and so does a value of another type than its default's.
+    Values are looked up at each read, so ``override_settings`` works; changing the dict in place does not. A key that
+    no default names raises ``ImproperlyConfigured`` with the known ones, and so does a value of another type than its
+    default's.
     """
 
     def __init__(self, name: str, defaults: Mapping[str, Any]) -> None:
         self._name = name
         self._defaults = dict(defaults)
+        self._read: tuple[object, dict[str, Any]] = (None, {})
 
     def __getattr__(self, key: str) -> Any:
         if key.startswith("_") or key not in self._defaults:
             raise AttributeError(f"{self._name} has no setting {key!r}; known: {', '.join(sorted(self._defaults))}")
-        return self.read().get(key, self._defaults[key])
+        given = getattr(django_settings, self._name, None)
+        known, values = self._read
+        if given is None or given is not known:  # each dict that the project sets is checked once
+            values = self._defaults | self.read()
+            self._read = (given, values)
+        return values[key]
 
     def read(self) -> dict[str, Any]:
         """The dict as the project wrote it, checked. Raises ``ImproperlyConfigured``."""

@@ -1,14 +1,16 @@
-"""The entries of an object, as text. The only room that writes them; values are encoded and decoded above."""
+"""The entries of an object, as text. The room that writes them (``sweep`` deletes); encoded and decoded above."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects import round_trip
+from durable_objects.round_trip import Statement
 from durable_objects.rows import Entry
 
 _TABLE = Entry._meta.db_table
@@ -51,6 +53,15 @@ class Range:
         return "".join(f" AND {condition}" for condition, _ in kept), [value for _, value in kept]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a turn wrote into its object's storage (None: deleted); ``cleared`` deletes everything else first."""
+
+    object_id: int
+    writes: Mapping[str, str | None]
+    cleared: bool = False
+
+
 def _next_prefix(prefix: str) -> str | None:
     """The first text after everything that begins with ``prefix``; None when there is nothing after it."""
     stem = prefix.rstrip("\U0010ffff")
@@ -65,11 +76,8 @@ def get(conn: BaseDatabaseWrapper, object_id: int, keys: Sequence[str]) -> dict[
     found: dict[str, str] = {}
     for chunk in _chunks(keys):
         marks = ", ".join(["%s"] * len(chunk))
-        with conn.cursor() as cursor:
-            cursor.execute(
-                f"SELECT key, value FROM {_TABLE} WHERE object_id = %s AND key IN ({marks})", [object_id, *chunk]
-            )
-            found.update(cursor.fetchall())
+        select = f"SELECT key, value FROM {_TABLE} WHERE object_id = %s AND key IN ({marks})"
+        found.update(round_trip.send(conn, [(select, [object_id, *chunk])]))
     return found
 
 
@@ -80,31 +88,29 @@ def scan(conn: BaseDatabaseWrapper, object_id: int, where: Range, limit: int | N
     sql = f"SELECT key, value FROM {_TABLE} WHERE object_id = %s{conditions} ORDER BY key {order}"
     if limit is not None:
         sql += f" LIMIT {int(limit)}"
-    with conn.cursor() as cursor:
-        cursor.execute(sql, [object_id, *params])
-        return dict(cursor.fetchall())
+    return dict(round_trip.send(conn, [(sql, [object_id, *params])]))
 
 
-def write(conn: BaseDatabaseWrapper, object_id: int, writes: Mapping[str, str | None], *, cleared: bool) -> None:
-    """Store a turn's writes (None: deleted); ``cleared`` deletes everything else first. Needs the object's lock."""
-    with conn.cursor() as cursor:
-        if cleared:
-            cursor.execute(f"DELETE FROM {_TABLE} WHERE object_id = %s", [object_id])
+def storing(turns: Iterable[Change]) -> Iterator[Statement]:
+    """The statements that store what turns wrote: deletes, then one insert. Needs the objects' locks."""
+    puts: list[Any] = []
+    for change in turns:
+        if change.cleared:
+            yield f"DELETE FROM {_TABLE} WHERE object_id = %s", [change.object_id]
         else:
-            for gone in _chunks(key for key, value in writes.items() if value is None):
+            for gone in _chunks(key for key, text in change.writes.items() if text is None):
                 marks = ", ".join(["%s"] * len(gone))
-                cursor.execute(f"DELETE FROM {_TABLE} WHERE object_id = %s AND key IN ({marks})", [object_id, *gone])
-        for put in _chunks((key, value) for key, value in writes.items() if value is not None):
-            marks = ", ".join(["(%s, %s, %s)"] * len(put))
-            params = [parameter for key, value in put for parameter in (object_id, key, value)]
-            cursor.execute(
-                f"INSERT INTO {_TABLE} (object_id, key, value) VALUES {marks} "
-                "ON CONFLICT (object_id, key) DO UPDATE SET value = excluded.value",
-                params,
-            )
+                yield f"DELETE FROM {_TABLE} WHERE object_id = %s AND key IN ({marks})", [change.object_id, *gone]
+        for key, text in change.writes.items():
+            if text is not None:
+                puts += (change.object_id, key, text)
+    for values in _chunks(puts, 3 * _CHUNK):
+        marks = ", ".join(["(%s, %s, %s)"] * (len(values) // 3))
+        upsert = "ON CONFLICT (object_id, key) DO UPDATE SET value = excluded.value"
+        yield f"INSERT INTO {_TABLE} (object_id, key, value) VALUES {marks} {upsert}", values
 
 
-def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+def _chunks(items: Iterable[Item], size: int = _CHUNK) -> Iterator[list[Item]]:
     iterator = iter(items)
-    while chunk := list(islice(iterator, _CHUNK)):
+    while chunk := list(islice(iterator, size)):
         yield chunk

@@ -7,13 +7,12 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
-from durable_objects import alarms, clock, crash, retry, settling, watchdog
-from durable_objects.conf import engine
+from durable_objects import alarms, clock, crash, opening, retry, settling, watchdog
 from durable_objects.database_errors import is_connection_lost, is_worth_another_try
 from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, ObjectBusy, RunSuperseded
 from durable_objects.judging import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict, judge
 from durable_objects.models import DurableObject
-from durable_objects.rows import Object
+from durable_objects.rows import handle_of
 from durable_objects.run import Run
 from durable_objects.turn import Turn
 
@@ -38,10 +37,10 @@ def fire(
     ``waits`` is how often this wake-up was put off already. What the handler raises is not raised but answered.
     Raises the database's error when the connection broke: nothing is counted then.
     """
-    row = Object.objects.using(engine.DATABASE).filter(pk=object_id).first()
-    if row is None:
+    found = opening.find_by_key(clock.connection(), object_id)
+    if found is None:
         return Fired(Verdict.DROPPED)
-    handle = row.handle()
+    handle = handle_of(*found)
     if handle is None:
         logger.warning("object %s is of a class that this code does not know: tried again later", object_id)
         return Fired(Verdict.AGAIN, PARKED_FOR)
@@ -98,7 +97,7 @@ class Firing:
             if slot.starts >= retry.MAX_CRASHED_STARTS:
                 return self._crashed_too_often(turn)
             slot.set(starts=slot.starts + 1)
-            alarms.lease(slot, turn.now)
+            alarms.lease(slot, turn.now, slot.generation)
             self.fence = slot.fence
         return None
 
@@ -108,10 +107,11 @@ class Firing:
             "Look for what kills it (memory, a hard time limit), then revive the alarm."
         )
         alarms.release(turn.slot)
-        settling.died(turn, self.handle, self._new_run(turn), error, str(error))
+        settling.died(turn, self.handle, self.new_run(turn), error, str(error))
         return Fired(Verdict.DEAD, error=error)
 
-    def _new_run(self, turn: Turn) -> Run:
+    def new_run(self, turn: Turn) -> Run:
+        """The run that this wake-up makes of the alarm in the turn's slot."""
         slot, now = turn.slot, turn.now
         due_at = slot.due_at or now
         picked_up_at = now - timedelta(seconds=time.monotonic() - self.arrived)
@@ -130,18 +130,11 @@ class Firing:
         )
 
     def _run(self, turn: Turn) -> Fired:
-        run = turn.run = self._new_run(turn)
+        run = turn.run = self.new_run(turn)
         try:
             with turn.savepoint():
-                turn.start()
-                if self._moved_by_initialize(turn):
+                if not self.attempt(turn, run):
                     return Fired(Verdict.DROPPED)
-                self.run = run
-                crash.reach("firing.before_handler")
-                with watchdog.watching(run.time_limit, self._end):
-                    self.handle.alarm(run.info)
-                run.check_time()
-                crash.reach("firing.after_handler")
         except Exception as error:
             self.run = run
             if turn.lost or not turn.is_locked or is_connection_lost(turn.conn, error):
@@ -152,9 +145,22 @@ class Firing:
         settling.succeeded(turn, run)
         return Fired(Verdict.SUCCEEDED)
 
+    def attempt(self, turn: Turn, run: Run) -> bool:
+        """``initialize()`` and ``alarm()``; whether the latter was called. Raises what they raise."""
+        turn.start()
+        if self._moved_by_initialize(turn):
+            return False
+        self.run = run
+        crash.reach("firing.before_handler")
+        with watchdog.watching(run.time_limit, self._end):
+            self.handle.alarm(run.info)
+        run.check_time()
+        crash.reach("firing.after_handler")
+        return True
+
     def _moved_by_initialize(self, turn: Turn) -> bool:
         """Whether ``initialize()`` put the alarm off or took it away (DO-35): then it does not run now."""
-        wish = turn.layers.merged().wish
+        wish = turn.layers.wish
         if wish is None:
             return False
         if wish.at is not None and wish.at <= turn.now:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 Key = tuple[str, str]
 
@@ -13,6 +13,7 @@ class Handle(Protocol):
 
     name: str
     alarm_time_limit: timedelta
+    alarm_groups: ClassVar[bool]
 
     @property
     def key(self) -> Key:

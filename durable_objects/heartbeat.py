@@ -60,12 +60,18 @@ def _beat() -> None:
 def _wait_for_due() -> list[Run] | None:
     """The runs whose leases are to be renewed now; None after one idle lease: the next unlock starts another thread."""
     global _thread
+    idle_since = time.monotonic()
     with _lock:
         while True:
-            if not _kept and not _lock.wait_for(lambda: bool(_kept), timeout=engine.LEASE.total_seconds()):
-                _thread = None
-                return None
             now = time.monotonic()
+            if not _kept:
+                patience = idle_since + engine.LEASE.total_seconds() - now
+                if patience <= 0:
+                    _thread = None
+                    return None
+                _lock.wait(patience)
+                continue
+            idle_since = now
             due = [kept for kept in _kept.values() if kept.renew_at <= now]
             for kept in due:
                 kept.renew_at = now + _pause()

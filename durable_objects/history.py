@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Max, Q, Window
 from django.db.models.functions import RowNumber
 
+from durable_objects import clock
 from durable_objects.conf import engine
+from durable_objects.round_trip import Statement
 from durable_objects.rows import AlarmRun
 from durable_objects.run import Run
 
@@ -18,21 +23,31 @@ ERROR_LENGTH = 8_000
 PRUNE_AT_MOST = 2_000
 
 
-def record(run: Run, outcome: str, ended_at: datetime, error: str = "") -> AlarmRun:
-    """Write the run down, in the transaction that settles it."""
-    return AlarmRun.objects.using(engine.DATABASE).create(
-        object_id=run.object_id,
-        scheduled_at=run.scheduled_at,
-        due_at=run.due_at,
-        rung_at=run.rung_at,
-        picked_up_at=run.picked_up_at,
-        started_at=run.started_at,
-        ended_at=max(ended_at, run.started_at),
-        retry_count=run.retry_count,
-        fence=run.fence,
-        outcome=outcome,
-        error=error[-ERROR_LENGTH:],
-    )
+def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[str, Any]:
+    """The run as a row of the history: to be stored in the transaction that settles it."""
+    return {
+        "object_id": run.object_id,
+        "scheduled_at": run.scheduled_at,
+        "due_at": run.due_at,
+        "rung_at": run.rung_at,
+        "picked_up_at": run.picked_up_at,
+        "started_at": run.started_at,
+        "ended_at": max(ended_at, run.started_at),
+        "retry_count": run.retry_count,
+        "fence": run.fence,
+        "outcome": outcome,
+        "error": error[-ERROR_LENGTH:],
+    }
+
+
+def storing(conn: BaseDatabaseWrapper, rows: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
+    """The statement that stores the rows, if there are any."""
+    if rows:
+        columns = list(rows[0])
+        marks = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(rows))
+        values = [row[name] for row in rows for name in columns]
+        params = [clock.to_database(conn, value) if isinstance(value, datetime) else value for value in values]
+        yield f"INSERT INTO {AlarmRun._meta.db_table} ({', '.join(columns)}) VALUES {marks}", params
 
 
 def prune(now: datetime) -> int:

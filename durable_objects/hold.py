@@ -6,7 +6,6 @@ by whatever instance, and an instance may be shared by threads.
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +15,11 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import alarms, clock, crash, heartbeat, opening
+from durable_objects.conf import engine
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.handle import Handle, Key
 from durable_objects.run import Run
 from durable_objects.slot import Slot
-
-logger = logging.getLogger(__name__)
-
-#: A transaction on SQLite keeps every other writer out: longer ones than this are logged.
-SQLITE_TURN_SECONDS = 1.0
 
 
 def held(conn: BaseDatabaseWrapper) -> dict[Key, Hold]:
@@ -51,6 +46,8 @@ class Hold(ABC):
         self.conn = clock.connection()
         self.run: Run | None = None
         self.was_unlocked = False
+        #: Other calls or runs are in this transaction too; what cannot be done there asks to be run again alone.
+        self.is_shared = self.must_run_alone = False
         #: Why the object could not be had again after ``unlocked()``: raised by everything that is asked of it since.
         self.lost: Exception | None = None
         self.joins = opening.joins_transaction(self.conn)
@@ -86,6 +83,17 @@ class Hold(ABC):
         self.refuse_if_lost()
         self.conn.validate_no_broken_transaction()
 
+    def refuse_if_shared(self) -> None:
+        """Refuse what a turn with several calls cannot undo for one of them: that call is run again alone."""
+        if self.is_shared:
+            self.must_run_alone = True
+            raise CannotUnlock(f"{self.handle.key}: not in a turn that other calls share; run again alone")
+
+    @property
+    def may_commit(self) -> bool:
+        """Whether what is written out now is committed next: the transaction is the turn's own, with no savepoint."""
+        return not self.joins and len(self._atomics) == 1 == opening.depth(self.conn)
+
     @property
     def now(self) -> datetime:
         """The database's clock, as read after the lock, carried on."""
@@ -97,7 +105,7 @@ class Hold(ABC):
         self._check_can_unlock()
         depth = len(self._atomics)
         if self.run is not None:
-            alarms.lease(self.slot, self.now)
+            alarms.lease(self.slot, self.now, self.run.generation)
             self.run.fence, self.run.leased = self.slot.fence, True
         self.write_out()
         self.close(None)
@@ -132,20 +140,19 @@ class Hold(ABC):
         self._pop(None)
 
     def open(self) -> None:
-        """Begin the transaction, lock the row, read the slot by a second statement. Raises ``ObjectBusy``."""
+        """Begin the transaction, lock the row, read the slot in one round trip. Raises ``ObjectBusy``."""
         self._depth = opening.depth(self.conn)
+        for other in held(self.conn).values():
+            other.refuse_if_shared()
         try:
             with opening.waiting_for(self.conn, self._lock_timeout):
                 self._push()
-            if not self.joins:
-                opening.limit(self.conn, self._lock_timeout, self.handle.alarm_time_limit)
-            elif not held(self.conn):
+            if self.joins and not held(self.conn):
                 opening.check_isolation(self.conn)
-            self.object_id = opening.lock(self.conn, self.handle.kind_pk(), self.handle.name, self._wanted)
-            self.slot, read_at = alarms.read(self.conn, self.object_id)
+            of = (self.handle.kind_pk(), self.handle.name, self._wanted)
+            self.slot, read_at = opening.take(self.conn, *of, None if self.joins else self._limits())
+            self.object_id = self.slot.object_id
             self._clock = clock.keep_reading(self.conn, read_at)
-            if self._lock_timeout is not None and not self.joins:
-                opening.limit_run(self.conn, self.handle.alarm_time_limit)
             self._check_fence()
             held(self.conn)[self.handle.key] = self
             self.begin()
@@ -160,7 +167,8 @@ class Hold(ABC):
         """End the transaction: commit, or with an error roll back. Raises when the commit is refused."""
         if held(self.conn).get(self.handle.key) is self:
             del held(self.conn)[self.handle.key]
-            self._complain_if_long()
+            if not self.joins:
+                opening.complain_if_long(self.conn, self.handle.key, self._clock.passed())
             if not held(self.conn):
                 clock.drop_reading(self.conn)
         failure: BaseException | None = None
@@ -179,7 +187,12 @@ class Hold(ABC):
             if self._around is not None:
                 let_go(self.conn)[self.handle.key] = self._around
 
+    def _limits(self) -> opening.Limits:
+        timeout, time_limit = self._lock_timeout or engine.LOCK_TIMEOUT, self.handle.alarm_time_limit
+        return opening.Limits(timeout, time_limit, is_run=self._lock_timeout is not None)
+
     def _check_can_unlock(self) -> None:
+        self.refuse_if_shared()
         if self.joins or len(held(self.conn)) > 1:
             raise CannotUnlock(
                 f"{self.handle.key}: unlocked() inside a transaction of the caller or a turn of another "
@@ -216,22 +229,15 @@ class Hold(ABC):
 
     def _check_fence(self) -> None:
         """A runner whose lease was taken over is refused, in its own turn and in those it opens while unlocked."""
-        outer = self if self.was_unlocked else let_go(self.conn).get(self.handle.key)
+        outer: Hold | None = self if self.was_unlocked else let_go(self.conn).get(self.handle.key)
+        while outer is not None and outer.run is None:
+            outer = outer._around  # a call that let go inside of the run's own block
         if outer is not None and outer.run is not None and outer.run.fence != self.slot.fence:
             outer.lost = RunSuperseded(
                 f"{self.handle.key}: another run has taken over (fence {self.slot.fence}, this run's "
                 f"was {outer.run.fence}). Stop here: nothing of this run counts any more."
             )
             raise outer.lost
-
-    def _complain_if_long(self) -> None:
-        spent = self._clock.passed()
-        if self.conn.vendor == "sqlite" and spent > SQLITE_TURN_SECONDS and not self.joins:
-            logger.warning(
-                "a turn of %s %r kept SQLite's only write lock for %.1f s: put slow work into `with self.unlocked():`",
-                *self.handle.key,
-                spent,
-            )
 
     def _push(self) -> None:
         atomic = transaction.atomic(using=self.conn.alias)

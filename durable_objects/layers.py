@@ -8,7 +8,8 @@ marker still stands, and forgotten when it does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -52,6 +53,25 @@ class Layers:
         self._depth = len(conn.savepoint_ids)
         conn.on_commit(on_commit, robust=True)
         self._stack = [Layer("", on_commit)]
+        self._apart: Layer | None = None
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """A layer that is forgotten when the block raises, for code that writes nothing else: it has no savepoint."""
+        layer = Layer("", lambda: None)
+        self._apart = layer
+        self._stack.append(layer)
+        try:
+            yield
+            self._settle()
+        except BaseException:
+            del self._stack[self._stack.index(layer) :]
+            raise
+        else:
+            self._stack.pop()
+            self._stack[-1].absorb(layer)
+        finally:
+            self._apart = None
 
     def top(self) -> Layer:
         """The layer of the innermost savepoint that is open now: the one to write to."""
@@ -88,9 +108,21 @@ class Layers:
                 return True, None
         return False, None
 
+    @property
+    def deleted(self) -> bool:
+        """Whether the object was deleted."""
+        self._settle()
+        return any(layer.deleted for layer in self._stack)
+
+    @property
+    def wish(self) -> Wish | None:
+        """What was asked of the alarm last."""
+        self._settle()
+        return next((layer.wish for layer in reversed(self._stack) if layer.wish), None)
+
     def take_wish(self) -> Wish | None:
         """What was asked of the alarm, taken out of every layer."""
-        wish = self.merged().wish
+        wish = self.wish
         for layer in self._stack:
             layer.wish = None
         return wish
@@ -99,8 +131,12 @@ class Layers:
         return [sid for sid in self._conn.savepoint_ids[self._depth :] if sid]
 
     def _settle(self) -> None:
+        if len(self._stack) == 1:
+            return
         still_open = set(self._open_savepoints())
         while len(self._stack) > 1 and self._stack[-1].savepoint not in still_open:
+            if self._stack[-1] is self._apart:
+                break
             layer = self._stack.pop()
             if any(hook[1] is layer.marker for hook in self._conn.run_on_commit):
                 self._stack[-1].absorb(layer)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import DatabaseError, models, transaction
+from django.db import models, transaction
 
-from durable_objects import clock, opening, turn
+from durable_objects import arming, calls, clock, combining, opening, turn
 from durable_objects.conf import engine
-from durable_objects.database_errors import is_worth_another_try
-from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError, ObjectBusy
+from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError
 from durable_objects.names import check_name
 from durable_objects.retry import ALARM_MAX_RETRIES, AlarmInfo
 from durable_objects.rows import Alarm, AlarmRun, Entry, Object
@@ -24,9 +23,6 @@ __all__ = ["Alarm", "AlarmRun", "DurableObject", "Entry", "Object", "ObjectManag
 
 Result = TypeVar("Result")
 Model = TypeVar("Model", bound="DurableObject")
-
-#: How often a turn that owns its transaction is run in all when the database makes it give way.
-TRIES = 5
 
 
 class ObjectQuerySet(models.QuerySet[Model]):
@@ -66,6 +62,14 @@ class ObjectManager(models.Manager[Model]):
         """
         return self.model.by_name(name)
 
+    def set_alarms(self, times: Mapping[str, datetime | timedelta]) -> None:
+        """Set the alarms of the objects of these names, as ``storage.set_alarm`` does, thousands in a second.
+
+        In transactions of 1,000 objects each, so an error in the middle leaves some set; inside the caller's own
+        ``atomic()`` all or none. Raises as ``set_alarm``, and ``InvalidName``, before anything is set.
+        """
+        arming.set_alarms(self.model.by_name, times)
+
     def new_unique(self) -> Model:
         """A fresh object with a random name of 32 hex digits (DO-83). No query."""
         return self.model.by_name(secrets.token_hex(16))
@@ -82,6 +86,12 @@ class DurableObject(Object):
     alarm_max_retries: ClassVar[int] = ALARM_MAX_RETRIES
     #: A run that lasts longer counts as failed (DO-51).
     alarm_time_limit: timedelta = timedelta(minutes=15)
+    #: Keys whose values admin and commands do not show, as shell patterns: ``("token", "secret:*")``.
+    masked_keys: ClassVar[Sequence[str]] = ()
+
+    #: Says that ``alarm()`` touches storage and models only. Such alarms that are due at the same time may run in one
+    #: transaction, many times faster; one that raises, unlocks or calls another object is run again alone.
+    alarm_groups: ClassVar[bool] = False
 
     objects: ClassVar[ObjectManager[Self]] = ObjectManager()
 
@@ -129,22 +139,12 @@ class DurableObject(Object):
 
     def run_exclusive(self, call: Callable[[], Result]) -> Result:
         """Call in a turn of this object: what ``@exclusive`` does. Raises ``ObjectBusy``, ``IsolationNotSupported``."""
-        joined = turn.current(self)
-        if joined is not None:
-            joined.admit(self)
-            return call()
-        for tries_left in reversed(range(TRIES)):
-            own = turn.Turn(self)
-            try:
-                with own:
-                    own.start()
-                    return call()
-            except (DatabaseError, ObjectBusy) as error:
-                if not is_worth_another_try(error):
-                    raise
-                if not tries_left or own.joins or own.was_unlocked:
-                    raise ObjectBusy(f"{self.key}: the database made this turn give way ({error})") from error
-        raise AssertionError("unreachable: the last try returns or raises")
+        return calls.run(self, call)
+
+    def run_combined(self, call: Callable[[], Result]) -> Result:
+        """Call in a turn that other threads' calls may share: what ``@exclusive(combine=True)`` does."""
+        answer: Result = combining.run(self, call)
+        return answer
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store this subclass's own fields, in a turn; a proxy has none, so this only makes the row."""

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects import alarms, round_trip
 from durable_objects.conf import engine
 from durable_objects.database_errors import is_lock_timeout
 from durable_objects.errors import IsolationNotSupported, ObjectBusy, RunSuperseded
 from durable_objects.names import check_name
+from durable_objects.round_trip import Row, Statement
 from durable_objects.rows import Object
+from durable_objects.slot import Slot
+
+logger = logging.getLogger(__name__)
 
 _TABLE = Object._meta.db_table
+
+#: A transaction on SQLite keeps every other writer out: longer ones than this are logged.
+SQLITE_TURN_SECONDS = 1.0
 
 #: What Python's sqlite3 waits for a lock when nobody said.
 _SQLITE_TIMEOUT_SECONDS = 5
@@ -52,34 +63,33 @@ def waiting_for(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None) -> It
         conn.connection.execute(f"PRAGMA busy_timeout = {_milliseconds(usual)}")
 
 
-def limit_run(conn: BaseDatabaseWrapper, time_limit: timedelta) -> None:
-    """Limits of a run, once it has its object: no statement of its handler lasts longer than the run may.
-
-    What the handler waits for is limited as for any other turn.
-    """
-    if conn.vendor != "postgresql":
-        return
-    limits = f"SET LOCAL lock_timeout = {_milliseconds(engine.LOCK_TIMEOUT)};"
-    if depth(conn) == 1:  # in a test case's transaction it would outlast the run
-        limits += f"SET LOCAL statement_timeout = {_milliseconds(time_limit)};"
-    with conn.wrap_database_errors:
-        conn.connection.execute(limits, prepare=False)
-
-
-def limit(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None, time_limit: timedelta) -> None:
+@dataclass(frozen=True, slots=True)
+class Limits:
     """Limits of a transaction that is the turn's own: the server frees the object of a worker that hangs or is gone.
 
-    READ COMMITTED is asked for by name, whatever the database's default: a turn must see what was committed while it
-    waited for the lock.
+    A run (``is_run``) waits otherwise for its object than for anything else afterwards, and none of its statements
+    lasts longer than the run may.
     """
-    if conn.vendor != "postgresql":
-        return
-    limits = f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout or engine.LOCK_TIMEOUT)};"
-    if depth(conn) == 1:
-        limits += "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
-        limits += f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(time_limit)};"
-    with conn.wrap_database_errors:
-        conn.connection.execute(limits, prepare=False)
+
+    lock_timeout: timedelta
+    time_limit: timedelta
+    is_run: bool = False
+
+    def before_lock(self, *, outermost: bool) -> Iterator[Statement]:
+        """READ COMMITTED is asked for by name, whatever the database's default: a turn must see what was committed
+        while it waited for the lock. What is ``outermost`` must not outlast the turn in a test case's transaction.
+        """
+        if outermost:
+            yield "BEGIN ISOLATION LEVEL READ COMMITTED", ()
+            yield f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(self.time_limit)}", ()
+        yield f"SET LOCAL lock_timeout = {_milliseconds(self.lock_timeout)}", ()
+
+    def after_lock(self, *, outermost: bool) -> Iterator[Statement]:
+        """The limits of a run's own statements."""
+        if self.is_run:
+            yield f"SET LOCAL lock_timeout = {_milliseconds(engine.LOCK_TIMEOUT)}", ()
+            if outermost:
+                yield f"SET LOCAL statement_timeout = {_milliseconds(self.time_limit)}", ()
 
 
 def check_isolation(conn: BaseDatabaseWrapper) -> None:
@@ -96,25 +106,80 @@ def check_isolation(conn: BaseDatabaseWrapper) -> None:
         )
 
 
-def lock(conn: BaseDatabaseWrapper, kind_id: int, name: str, object_id: int | None) -> int:
-    """Lock the object's row and answer its key; by name it is made when missing, by key it must be there.
+def take(
+    conn: BaseDatabaseWrapper, kind_id: int, name: str, object_id: int | None, limits: Limits | None
+) -> tuple[Slot, datetime]:
+    """Lock the object's row; its slot and the database's now, read by a later statement of the same round trip.
 
-    FOR NO KEY UPDATE, so that inserting rows that point to the object does not wait.
+    By name the row is made when missing, by key it must be there. With ``limits`` the transaction is the turn's own:
+    on PostgreSQL it begins here. FOR NO KEY UPDATE, so that inserting rows that point to the object does not wait.
     """
-    suffix = " FOR NO KEY UPDATE" if conn.features.has_select_for_no_key_update else ""
-    where = "kind_id = %s AND name = %s"
-    params: tuple[int | str, ...] = (kind_id, check_name(name))  # a handle made without the manager may have any
+    params: list[Any]
+    where, params = "kind_id = %s AND name = %s", [kind_id, check_name(name)]  # made without the manager it may be any
     if object_id is not None:
-        where, params = "id = %s", (object_id,)
-    while True:
-        with conn.cursor() as cursor:
-            cursor.execute(f"SELECT id FROM {_TABLE} WHERE {where}{suffix}", params)
-            row = cursor.fetchone()
-        if row is not None:
-            return int(row[0])
+        where, params = "id = %s", [object_id]
+    look = alarms.look(conn, where, params)
+    before: list[Statement] = []
+    lock: list[Statement] = []
+    after: list[Statement] = []
+    if conn.vendor == "postgresql":
+        lock = [(f"SELECT id FROM {_TABLE} WHERE {where} FOR NO KEY UPDATE", params)]
+        outermost = depth(conn) == 1
+        if limits is not None:
+            before, after = [*limits.before_lock(outermost=outermost)], [*limits.after_lock(outermost=outermost)]
+    rows = _locked(conn, before, lock, [*after, look])
+    while not rows:
         if object_id is not None:
             raise RunSuperseded(f"object {object_id} ({name!r}) is gone: it was deleted meanwhile")
-        _insert(conn, kind_id, name)
+        rows = _locked(conn, [_inserting(kind_id, name)], lock, [look])
+    return alarms.slot_of(rows[0])
+
+
+def _locked(
+    conn: BaseDatabaseWrapper, before: list[Statement], lock: list[Statement], after: list[Statement]
+) -> list[Row]:
+    """The rows of the last statement, if there was a row to lock: one that came into being after that is not locked."""
+    results = round_trip.send_each(conn, [*before, *lock, *after])
+    return results[-1] if not lock or results[len(before)] else []
+
+
+def take_several(
+    conn: BaseDatabaseWrapper, where: str, params: Sequence[Any], limits: Limits | None, *, skip_locked: bool
+) -> list[tuple[Slot, datetime, int, str]]:
+    """Lock the rows of these objects in the order of their keys; the slot, the database's now, kind and name of each.
+
+    As ``take``, but with a round trip more: the slots are those of the rows that were had.
+    """
+    if conn.vendor == "postgresql":
+        suffix = " SKIP LOCKED" if skip_locked else ""
+        lock = (f"SELECT id FROM {_TABLE} WHERE {where} ORDER BY id FOR NO KEY UPDATE{suffix}", params)
+        outermost = depth(conn) == 1
+        before = limits.before_lock(outermost=outermost) if limits else ()
+        after = limits.after_lock(outermost=outermost) if limits else ()
+        params = [int(row[0]) for row in round_trip.send(conn, [*before, lock])]
+        if not params:
+            return []
+        where = f"id IN ({', '.join(['%s'] * len(params))})"
+        rows = round_trip.send(conn, [*after, alarms.look(conn, where, params)])
+    else:
+        rows = round_trip.send(conn, [alarms.look(conn, where, params)])
+    return [(*alarms.slot_of(row), int(row[-2]), row[-1]) for row in rows]
+
+
+def make_several(conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str], limits: Limits | None) -> None:
+    """Make the rows of those objects that have none; with ``limits``, a transaction of one's own begins with it."""
+    marks = ", ".join(["(%s, %s)"] * len(names))
+    values = [value for name in names for value in (kind_id, check_name(name))]
+    insert = f"INSERT INTO {_TABLE} (kind_id, name) VALUES {marks} ON CONFLICT (kind_id, name) DO NOTHING"
+    own = limits if conn.vendor == "postgresql" else None
+    before = own.before_lock(outermost=depth(conn) == 1) if own else ()
+    round_trip.send(conn, [*before, (insert, values)])
+
+
+def peek(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> tuple[Slot, datetime] | None:
+    """The object's slot and the database's now, without a lock; None for an object without a row."""
+    rows = round_trip.send(conn, [alarms.look(conn, "kind_id = %s AND name = %s", [kind_id, check_name(name)])])
+    return alarms.slot_of(rows[0]) if rows else None
 
 
 def find(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> int | None:
@@ -125,14 +190,30 @@ def find(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+def find_by_key(conn: BaseDatabaseWrapper, object_id: int) -> tuple[int, str] | None:
+    """Kind and name of the object with this key, without a lock; None when it is gone."""
+    rows = round_trip.send(conn, [(f"SELECT kind_id, name FROM {_TABLE} WHERE id = %s", [object_id])])
+    return (int(rows[0][0]), rows[0][1]) if rows else None
+
+
 def as_busy(error: BaseException, key: tuple[str, str]) -> ObjectBusy | None:
     """The ``ObjectBusy`` that this error of opening a turn means, if it does."""
-    if isinstance(error, DatabaseError) and is_lock_timeout(error):
-        return ObjectBusy(
-            f"{key[0]} {key[1]!r}: not had within the lock timeout; another call on it still runs. "
-            "Try again later, or shorten that call with unlocked()."
-        )
-    return None
+    return busy(key) if isinstance(error, DatabaseError) and is_lock_timeout(error) else None
+
+
+def busy(key: tuple[str, str]) -> ObjectBusy:
+    """The error for an object that was not had in time."""
+    return ObjectBusy(
+        f"{key[0]} {key[1]!r}: not had within the lock timeout; another call on it still runs. "
+        "Try again later, or shorten that call with unlocked()."
+    )
+
+
+def complain_if_long(conn: BaseDatabaseWrapper, key: tuple[str, str], seconds: float) -> None:
+    """Say so when a turn has kept SQLite's only write lock for long."""
+    if conn.vendor == "sqlite" and seconds > SQLITE_TURN_SECONDS:
+        advice = "put slow work into `with self.unlocked():`"
+        logger.warning("a turn of %s %r kept SQLite's only write lock for %.1f s: %s", *key, seconds, advice)
 
 
 def give_back(conn: BaseDatabaseWrapper) -> None:
@@ -151,12 +232,11 @@ def wake_up(conn: BaseDatabaseWrapper) -> None:
         conn.close()
 
 
-def _insert(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> None:
-    with conn.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {_TABLE} (kind_id, name) VALUES (%s, %s) ON CONFLICT (kind_id, name) DO NOTHING",
-            [kind_id, name],
-        )
+def _inserting(kind_id: int, name: str) -> Statement:
+    return f"INSERT INTO {_TABLE} (kind_id, name) VALUES (%s, %s) ON CONFLICT (kind_id, name) DO NOTHING", [
+        kind_id,
+        name,
+    ]
 
 
 def _milliseconds(span: timedelta) -> int:

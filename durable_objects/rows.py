@@ -1,6 +1,7 @@
 """The tables: objects, their entries, their one alarm slot each, and the history of runs.
 
-Who writes what: ``turn`` makes object rows, ``entries`` writes entries, ``alarms`` writes slots, ``history`` runs.
+Who writes what: ``turn`` makes object rows, ``entries`` writes entries, ``alarms`` writes slots, ``history`` runs,
+``dispatchers`` its own.
 """
 
 from __future__ import annotations
@@ -53,14 +54,19 @@ class Object(models.Model):
 
     def handle(self) -> DurableObject | None:
         """This object as an instance of its own class; None when this code has no such class (a parked object)."""
-        content_type = ContentType.objects.get_for_id(self.kind_id)
-        try:
-            model = apps.get_model(content_type.app_label, content_type.model)
-        except LookupError:
-            return None
-        by_name = getattr(model, "by_name", None)
-        handle: DurableObject | None = by_name(self.name) if by_name else None
-        return handle
+        return handle_of(self.kind_id, self.name)
+
+
+def handle_of(kind_id: int, name: str) -> DurableObject | None:
+    """The object of this kind and name; None when this code has no such class."""
+    content_type = ContentType.objects.get_for_id(kind_id)
+    try:
+        model = apps.get_model(content_type.app_label, content_type.model)
+    except LookupError:
+        return None
+    by_name = getattr(model, "by_name", None)
+    handle: DurableObject | None = by_name(name) if by_name else None
+    return handle
 
 
 class Entry(models.Model):
@@ -101,7 +107,9 @@ class Alarm(models.Model):
     generation = models.PositiveBigIntegerField(default=0)
     #: One more with every run that took a lease: tells a run whether another has taken over.
     fence = models.PositiveBigIntegerField(default=0)
+    #: Until when a run that let go of the lock keeps the object, and its process (host:pid), also of the last lease.
     leased_until = models.DateTimeField(null=True)
+    leased_by = models.CharField(max_length=100, default="", db_default="", blank=True)
     leased_generation = models.PositiveBigIntegerField(null=True)
     #: The number of the wake-up that is out, the time it was sent for, and how often it got lost.
     ring = models.PositiveBigIntegerField(default=0)
@@ -110,7 +118,21 @@ class Alarm(models.Model):
     last_error = models.TextField(default="", blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["due_at"], condition=models.Q(state="armed"), name="durable_objects_armed")]
+        indexes = [
+            models.Index(fields=["due_at"], condition=models.Q(state="armed"), name="durable_objects_armed"),
+            # For those who look: few rows are in these at a time, so that they cost next to nothing.
+            models.Index(
+                fields=["due_at"],
+                condition=models.Q(state="armed", retry_count__gt=0),
+                name="durable_objects_retrying",
+            ),
+            models.Index(fields=["object"], condition=models.Q(state="dead"), name="durable_objects_dead"),
+            models.Index(
+                fields=["leased_until"],
+                condition=models.Q(leased_until__isnull=False),
+                name="durable_objects_leased",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.state} alarm of {self.object_id}"
@@ -145,7 +167,24 @@ class AlarmRun(models.Model):
         indexes = [
             models.Index(fields=["object", "-id"], name="durable_objects_runs_of"),
             models.Index(fields=["ended_at"], name="durable_objects_runs_ended"),
+            models.Index(
+                fields=["outcome", "-id"], condition=~models.Q(outcome="succeeded"), name="durable_objects_runs_bad"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.outcome} at {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Dispatcher(models.Model):
+    """A process that makes the dispatcher's passes: how one knows that somebody does."""
+
+    #: host:pid
+    process = models.CharField(max_length=100, unique=True)
+    started_at = models.DateTimeField()
+    last_pass_at = models.DateTimeField()
+    #: Since when the broker takes no wake-ups from it; None while it does.
+    refused_since = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.process

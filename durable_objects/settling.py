@@ -31,7 +31,7 @@ def succeeded(turn: Turn, run: Run) -> None:
         alarms.disarm(slot)
         if wish is not None:
             alarms.grant(slot, wish)
-    history.record(run, AlarmRun.Outcome.SUCCEEDED, turn.now)
+    turn.record(run, AlarmRun.Outcome.SUCCEEDED)
 
 
 def failed(
@@ -48,12 +48,12 @@ def failed(
     alarms.release(slot)
     delay = None
     if slot.generation != run.generation:
-        history.record(run, AlarmRun.Outcome.FAILED, turn.now, text)
+        turn.record(run, AlarmRun.Outcome.FAILED, text)
     elif run.retry_count < handle.alarm_max_retries:
         delay = alarms.retry_later(slot, turn.now, text)
         if not retry_is_sent:
             slot.set(rung_at=None)
-        history.record(run, AlarmRun.Outcome.FAILED, turn.now, text)
+        turn.record(run, AlarmRun.Outcome.FAILED, text)
     else:
         died(turn, handle, run, error, text)
     return delay
@@ -63,7 +63,7 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
     """No run is left: keep the alarm as a dead row and let the object say what comes next, in one transaction."""
     turn.run = None
     alarms.die(turn.slot, text)
-    history.record(run, AlarmRun.Outcome.DEAD, turn.now, text)
+    turn.record(run, AlarmRun.Outcome.DEAD, text)
     logger.error("alarm of %s %r is dead after %s runs:\n%s", *handle.key, run.retry_count + 1, text)
     try:
         with turn.savepoint():
@@ -88,7 +88,8 @@ def superseded(run: Run, error: BaseException) -> None:
     try:
         with transaction.atomic(using=engine.DATABASE):
             if Object.objects.using(engine.DATABASE).filter(pk=run.object_id).exists():
-                history.record(run, AlarmRun.Outcome.SUPERSEDED, clock.now(), describe(error))
+                row = history.row_of(run, AlarmRun.Outcome.SUPERSEDED, clock.now(), describe(error))
+                AlarmRun.objects.using(engine.DATABASE).create(**row)
     except Error:
         logger.exception("object %s: the superseded run is not in the history", run.object_id)
 

@@ -26,6 +26,7 @@ class Slot:
     generation: int = 0
     fence: int = 0
     leased_until: datetime | None = None
+    leased_by: str = ""
     leased_generation: int | None = None
     ring: int = 0
     rung_at: datetime | None = None

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from django.db import DatabaseError, transaction
 
-from durable_objects import alarms, clock, entries, opening, turn
+from durable_objects import clock, entries, opening, turn
 from durable_objects.database_errors import is_worth_another_try
 from durable_objects.errors import AlarmHandlerMissing, InvalidAlarmTime, InvalidInput, ObjectBusy
 from durable_objects.handle import Handle
@@ -147,8 +147,7 @@ class Storage:
         before the epoch, past the year 9999) raises ``InvalidAlarmTime``; a class without ``alarm()`` raises
         ``AlarmHandlerMissing``.
         """
-        if not self._owner.has_alarm_handler():
-            raise AlarmHandlerMissing(f"{self._owner.key[0]} has no alarm() of its own: define one to set an alarm")
+        check_has_handler(self._owner)
         check_alarm_time(when)
 
         def arm(open_turn: turn.Turn) -> None:
@@ -162,11 +161,10 @@ class Storage:
         open_turn = turn.current(self._owner)
         if open_turn is not None:
             return open_turn.alarm()
-        conn = clock.connection()
-        object_id = opening.find(conn, self._owner.kind_pk(), self._owner.name)
-        if object_id is None:
+        seen = opening.peek(clock.connection(), self._owner.kind_pk(), self._owner.name)
+        if seen is None:
             return None
-        slot, now = alarms.read(conn, object_id)
+        slot, now = seen
         return slot.pending(now)
 
     def delete_alarm(self) -> None:
@@ -188,6 +186,12 @@ class Storage:
             return inside(open_turn)
         object_id = opening.find(clock.connection(), self._owner.kind_pk(), self._owner.name)
         return {} if object_id is None else outside(object_id)
+
+
+def check_has_handler(owner: Owner) -> None:
+    """Refuse an alarm for what has no ``alarm()``: raises ``AlarmHandlerMissing``."""
+    if not owner.has_alarm_handler():
+        raise AlarmHandlerMissing(f"{owner.key[0]} has no alarm() of its own: define one to set an alarm")
 
 
 def check_alarm_time(when: object) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task, current_app, shared_task
 from django.db import close_old_connections
 
-from durable_objects import bell, dispatch, retry
+from durable_objects import bell, clock, dispatch, retry
+from durable_objects.conf import engine
 from durable_objects.firing import fire
+from durable_objects.groups import fire_group
 from durable_objects.judging import Fired, Verdict
 
 #: Seconds that a soft time limit leaves the handler beyond its own ``alarm_time_limit``, so that the row's rule wins.
@@ -34,7 +37,8 @@ def fire_alarm(
     self: Task[Any, Any], object_id: int, ring: int | None = None, rescue: bool = False, waits: int = 0
 ) -> str:
     """A wake-up for one object; answers the verdict. Any number of deliveries leads to one run at a time."""
-    close_old_connections()  # a worker that keeps its connections may have one that the server has dropped
+    if not clock.connection().in_atomic_block:  # that of a test case is not ours to close
+        close_old_connections()  # a worker that keeps its connections may have one that the server has dropped
     fired = fire(object_id, ring, rescue=rescue, waits=waits)
     if fired.verdict is Verdict.AGAIN and fired.delay is not None:
         number = ring if fired.ring is None else fired.ring
@@ -46,10 +50,30 @@ def fire_alarm(
     return fired.verdict.value
 
 
+@shared_task(name="durable_objects.fire_alarms", ignore_result=True)
+def fire_alarms(alarms: list[tuple[int, int]], seconds: float) -> int:
+    """A wake-up for several objects, as pairs of object and ring; how many were run. Never retried.
+
+    One that fails here, or cannot run with others, is woken alone. ``seconds`` is what each run may take.
+    """
+    close_old_connections()
+    return fire_group(alarms, timedelta(seconds=seconds))
+
+
 @shared_task(name="durable_objects.dispatch_alarms", ignore_result=True)
 def dispatch_alarms() -> dict[str, int]:
-    """One pass of the dispatcher; answers its figures."""
-    return dispatch.run_pass().as_dict()
+    """One pass of the dispatcher, or more while it is behind; answers its figures."""
+    return dispatch.catch_up(engine.DISPATCH_EVERY).as_dict()
+
+
+def settings_in_force() -> dict[str, Any]:
+    """Those of Celery's settings that can lose wake-ups or hold callers up, as this process has them."""
+    conf = current_app.conf
+    names = ("task_always_eager", "task_acks_late", "task_publish_retry_policy", "result_backend")
+    return {name: conf[name] for name in names} | {
+        "broker": str(conf.broker_write_url or conf.broker_url or "amqp://").partition(":")[0],
+        "broker_transport_options": dict(conf.broker_transport_options or {}),
+    }
 
 
 def _retry(task: Task[Any, Any], args: tuple[int, int | None], fired: Fired) -> None:
@@ -69,6 +93,15 @@ def _publish(wake_up: bell.WakeUp) -> None:
     _send(args, wake_up.at - datetime.now(UTC), retries=wake_up.retries, soft_time_limit=limit)
 
 
+def _publish_group(wake_ups: Sequence[bell.WakeUp]) -> None:
+    limit = wake_ups[0].time_limit.total_seconds()
+    options: dict[str, Any] = {"soft_time_limit": limit + _SOFT_LIMIT_MARGIN}
+    delay = min(wake_up.at for wake_up in wake_ups) - datetime.now(UTC)
+    if delay >= timedelta(seconds=1):
+        options["countdown"] = delay.total_seconds()
+    fire_alarms.apply_async(([(wake_up.object_id, wake_up.ring) for wake_up in wake_ups], limit), **options)
+
+
 def _send(args: tuple[Any, ...], delay: timedelta, **options: Any) -> None:
     # A delay that is over, or nearly, is left out: RabbitMQ's delayed delivery counts whole seconds and refuses 0.
     if delay >= timedelta(seconds=1):
@@ -80,4 +113,4 @@ def _broker_is_private() -> bool:
     return str(current_app.conf.broker_write_url or current_app.conf.broker_url).startswith("memory:")
 
 
-bell.connect(_publish, _broker_is_private)
+bell.connect(_publish, _broker_is_private, _publish_group)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
-from durable_objects import alarms, bell, clock, crash, entries
-from durable_objects.errors import RunSuperseded
+from durable_objects import alarms, bell, clock, crash, entries, history, opening
+from durable_objects.errors import DurableObjectError, RunSuperseded
+from durable_objects.flush import Flush
 from durable_objects.handle import Handle
 from durable_objects.hold import Hold, held, let_go
 from durable_objects.layers import Layers
-from durable_objects.run import Wish
+from durable_objects.run import Run, Wish
+from durable_objects.slot import Slot
 
 
 def current(handle: Handle) -> Turn | None:
@@ -45,6 +47,8 @@ class Turn(Hold):
     """One turn, as a context manager: what is written is held back, and stored only if the block ends well."""
 
     initializing = False
+    #: Whether the database has it all; what is raised after that comes from a hook.
+    is_committed = False
 
     def __enter__(self) -> Self:
         self.open()
@@ -53,8 +57,7 @@ class Turn(Hold):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         try:
             if error is None:
-                self.write_out()
-                crash.reach("turn.before_commit")
+                self.write_out(before_sending=lambda: crash.reach("turn.before_commit"))
         except BaseException as failure:
             self.close(failure)
             raise
@@ -68,14 +71,31 @@ class Turn(Hold):
         wake_ups: list[bell.WakeUp] = []
 
         def committed() -> None:
+            self.is_committed = True
             crash.reach("turn.after_commit")
             bell.ring(wake_ups)
 
         self._cache: dict[str, str | None] = {}
         self._wake_ups = wake_ups
+        self._ended: list[dict[str, Any]] = []
         self.layers = Layers(self.conn, committed)
         self._admitted: list[Handle] = []
         self.admit(self.handle)
+
+    def adopt(self, slot: Slot, reading: clock.Reading) -> None:
+        """Begin as one of several turns in a transaction that somebody else has opened, with the object locked."""
+        self.slot, self.object_id, self._clock = slot, slot.object_id, reading
+        self.joins, self.is_shared = False, True
+        self.begin()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While the block lasts, calls on the object join this turn: for one that was adopted."""
+        held(self.conn)[self.handle.key] = self
+        try:
+            yield
+        finally:
+            del held(self.conn)[self.handle.key]
 
     def start(self) -> None:
         """Run the object's ``initialize()``."""
@@ -85,22 +105,50 @@ class Turn(Hold):
         finally:
             self.initializing = False
 
-    def write_out(self) -> None:
-        """Store entries and slot: at most one INSERT … ON CONFLICT, one DELETE, one slot update."""
+    def run_apart(self, handle: Handle, call: Callable[[], Any]) -> Any:
+        """One of several calls in this turn: an instance and an ``initialize()`` of its own, undone if it raises."""
+        self.handle = handle
+        self.admit(handle)
+        hooks = len(self.conn.run_on_commit)
+        try:
+            with self.layers.apart():
+                self.start()
+                return call()
+        except BaseException:
+            del self.conn.run_on_commit[hooks:]
+            raise
+
+    def write_out(self, before_sending: Callable[[], None] = lambda: None) -> None:
+        """Store entries, slot and history: at most one DELETE, and one INSERT … ON CONFLICT into each table."""
+        flush = Flush()
+        self.hand_over(flush)
+        self._wake_ups += flush.wake_ups
+        before_sending()
+        flush.send(self.conn, commit=self.may_commit)
+
+    def hand_over(self, flush: Flush) -> None:
+        """Give what is held back to ``flush``, which is about to be sent."""
         self.refuse_if_broken()
         layer = self.layers.merged()
         if layer.deleted:
             return
         if layer.writes or layer.cleared:
-            entries.write(self.conn, self.object_id, layer.writes, cleared=layer.cleared)
+            flush.changes.append(entries.Change(self.object_id, layer.writes, layer.cleared))
         wish = self.take_wish()
         if self.run is not None:
             self.run.wish = wish  # decided when the run ends
         elif wish is not None:
             alarms.grant(self.slot, wish)
-        if bell.can_ring() and alarms.mark_rung(self.slot, self.now):
-            self._wake_ups.append(bell.wake_up(self.slot, self.handle.alarm_time_limit))
-        alarms.write(self.conn, self.slot)
+        if alarms.needs_wake_up(self.slot, self.now) and bell.can_ring():
+            alarms.mark_rung(self.slot, self.now)
+            groups, limit = self.handle.alarm_groups, self.handle.alarm_time_limit
+            flush.wake_ups.append(bell.wake_up(self.slot, limit, grouped=groups))
+        flush.slots.append(self.slot)
+        flush.runs += self._ended
+
+    def record(self, run: Run, outcome: str, error: str = "") -> None:
+        """Write down how the run ended, with what else this turn stores."""
+        self._ended.append(history.row_of(run, outcome, self.now, error))
 
     def check(self) -> None:
         """Refuse a runner that was fenced, is over its time, or has deleted its object."""
@@ -119,7 +167,7 @@ class Turn(Hold):
     @property
     def deleted(self) -> bool:
         """Whether the object was deleted in this turn, and that was not undone."""
-        return self.layers.merged().deleted
+        return self.layers.deleted
 
     def discard(self) -> None:
         """The object is being deleted: nothing of this turn is written out."""
@@ -154,13 +202,25 @@ class Turn(Hold):
         kept = {key: text for key, text in found.items() if text is not None}
         return {key: kept[key] for key in sorted(kept, reverse=where.reverse)[:limit]}
 
+    def reread(self) -> None:
+        """Entries are about to change in the database beside this turn's writes: forget what was read of them.
+
+        Raises ``DurableObjectError`` inside a savepoint: its rollback would bring back what this turn has seen go.
+        """
+        if opening.depth(self.conn) > self._depth + 1:
+            raise DurableObjectError(
+                f"{self.handle.key}: entries cannot be swept inside storage.transaction(), atomic() or an alarm() that "
+                "keeps its object locked. Sweep outside of it, or in `with self.unlocked():`."
+            )
+        self._cache.clear()
+
     def wish(self, at: datetime | None) -> None:
         """Set (or with None delete) the alarm, as of the end of this turn."""
         self.layers.top().wish = Wish(at, self.slot.generation)
 
     def alarm(self) -> datetime | None:
         """What ``get_alarm`` answers in this turn (DO-13 … DO-18)."""
-        own = self.layers.merged().wish or (self.run.wish if self.run else None)
+        own = self.layers.wish or (self.run.wish if self.run else None)
         if own and own.generation == self.slot.generation:
             return own.at
         if self.run is not None and self.slot.generation == self.run.generation:

@@ -7,17 +7,18 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.db import models
 from django.db.models.functions import Substr
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from durable_objects.admin import wording
-from durable_objects.admin.filters import KindFilter, OverdueFilter, StateFilter
+from durable_objects.admin.filters import KindFilter, StateFilter
 from durable_objects.admin.objects import ObjectPage
+from durable_objects.admin.overview import overview
 from durable_objects.admin.reading import Bytes, ReadOnlyAdmin, alarm_columns, badge, moment, now_of
 from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
-from durable_objects.rows import Alarm, AlarmRun, Entry, Object
+from durable_objects.rows import Alarm, AlarmRun, Dispatcher, Entry, Object
 
 #: Characters of a value in the list of entries, and on an entry's page.
 IN_LIST = 100
@@ -30,7 +31,7 @@ class ObjectAdmin(ObjectPage, ReadOnlyAdmin):
 
     list_display = ("named", "class_of")
     list_select_related = ("alarm_row",)
-    list_filter = (KindFilter, StateFilter, OverdueFilter)
+    list_filter = (StateFilter, KindFilter)
     fields = ("whole_name", "class_of")
     readonly_fields = ("whole_name", "class_of")
     ordering = ("-id",)
@@ -51,12 +52,24 @@ class AlarmAdmin(ObjectPage, ReadOnlyAdmin):
 
     list_display = ("named", "class_of")
     list_select_related = ("object",)
-    list_filter = (StateFilter, OverdueFilter, KindFilter)
+    list_filter = (StateFilter, KindFilter)
     search_fields = ("object__name__startswith",)
     fields = ("whole_name", "class_of")
     readonly_fields = ("whole_name", "class_of")
     sortable_by = ()
     shows_storage = False
+    change_list_template = "admin/durable_objects/alarms.html"
+
+    def get_urls(self) -> list[Any]:
+        def view(request: HttpRequest, *, fragment: bool) -> HttpResponse:
+            return overview(self.admin_site, request, fragment=fragment)
+
+        shown = self.admin_site.admin_view(view)
+        return [
+            path("overview/", shown, {"fragment": False}, name="durable_objects_overview"),
+            path("overview/figures/", shown, {"fragment": True}, name="durable_objects_overview_figures"),
+            *super().get_urls(),
+        ]
 
     def target(self, row: Alarm) -> Object:
         """The alarm's object."""
@@ -67,7 +80,7 @@ class AlarmAdmin(ObjectPage, ReadOnlyAdmin):
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """By what is due first where an index has it: among the armed ones."""
-        armed = request.GET.get("state") in {"armed", "retrying"} or request.GET.get("overdue") == "yes"
+        armed = request.GET.get("state") in {"armed", "retrying", "due", "overdue", "hour", "day"}
         return ("due_at", "pk") if armed else ("-pk",)
 
 
@@ -111,12 +124,16 @@ class EntryAdmin(ReadOnlyAdmin):
     @admin.display(description="value")
     def beginning(self, row: Any) -> str:
         """The value, or how its text begins."""
+        if wording.masked(row.object)(row.key):
+            return wording.HIDDEN
         value = wording.value(row.start, IN_LIST)
         return value.text + ("…" if value.cut else "")
 
     @admin.display(description="value")
     def whole(self, row: Any) -> SafeString:
         """The value, up to a size that a page can bear."""
+        if wording.masked(row.object)(row.key):
+            return format_html("{} <p>{}</p>", wording.HIDDEN, "Its class says that this key is not to be shown.")
         stored = Entry.objects.using(row._state.db).filter(pk=row.pk)
         text = stored.values_list(Substr("value", 1, ON_PAGE + 1), flat=True).get()
         value = wording.value(text, ON_PAGE)
@@ -176,6 +193,32 @@ class AlarmRunAdmin(ReadOnlyAdmin):
     def traceback(self, row: AlarmRun) -> SafeString | str:
         """The end of the traceback, as the history keeps it."""
         return format_html('<pre class="do-value">{}</pre>', row.error) if row.error else wording.NOTHING
+
+
+@admin.register(Dispatcher)
+class DispatcherAdmin(ReadOnlyAdmin):
+    """The processes that ring for alarms, the one that passed last first; each is forgotten after a day."""
+
+    list_display = ("process",)
+    fields: ClassVar[Any] = ("process", *map(moment, ["started_at", "last_pass_at", "refused_since"]))
+    readonly_fields = fields
+    ordering = ("-last_pass_at",)
+    sortable_by = ()
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        @admin.display(description="last pass")
+        def last_pass(row: Dispatcher) -> str:
+            return wording.when(row.last_pass_at, now_of(request))
+
+        @admin.display(description="passes since")
+        def since(row: Dispatcher) -> str:
+            return wording.when(row.started_at, now_of(request))
+
+        @admin.display(description="refused by the broker since")
+        def refused(row: Dispatcher) -> str:
+            return wording.when(row.refused_since, now_of(request))
+
+        return [*self.list_display, last_pass, since, refused]
 
 
 def _object_label(row: Object) -> SafeString:

@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import unquote
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -15,7 +16,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from durable_objects.admin import wording
-from durable_objects.admin.filters import OverdueFilter, StateFilter
+from durable_objects.admin.filters import StateFilter
 from durable_objects.admin.operable import OperableAdmin
 from durable_objects.admin.reading import alarm_columns, now_of, page_of
 from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
@@ -34,7 +35,7 @@ class ObjectPage(OperableAdmin):
     change_form_template = "admin/durable_objects/object.html"
     search_fields = ("name__startswith",)
     search_help_text = "The beginning of a name"
-    list_filter: ClassVar[Any] = (StateFilter, OverdueFilter)
+    list_filter: ClassVar[Any] = (StateFilter,)
     list_per_page = 50
     #: Whether the page shows the object's entries.
     shows_storage = True
@@ -56,8 +57,16 @@ class ObjectPage(OperableAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
+        if not search_term:
+            return queryset, False
+        # Names are indexed within their class, so every class is named: else all names would be read.
         field = self.search_fields[0]
-        return (queryset.filter(**{field: search_term}) if search_term else queryset), False
+        kinds = {field.replace("name__startswith", "kind__in"): list(ContentType.objects.values_list("pk", flat=True))}
+        return queryset.filter(**{field: search_term}, **kinds), False
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """By key where the list is of so many alarms' objects: in any other order all objects would be read."""
+        return ("-pk",) if StateFilter.parameter_name in request.GET else super().get_ordering(request)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """What was done to the object by admin, on whichever page."""

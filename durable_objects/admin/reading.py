@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -17,8 +17,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from durable_objects import clock
-from durable_objects.admin import wording
+from durable_objects.admin import charts, wording
 from durable_objects.conf import engine
+from durable_objects.explain import Step, explain
 from durable_objects.models import DurableObject
 from durable_objects.rows import Alarm, AlarmRun, Entry, Object
 
@@ -35,9 +36,9 @@ VALUE_CHARACTERS = 2_000
 
 
 class BoundedPaginator(_Paginator):
-    """Counts, and so lists, the first 10,000 rows at most: search and filters lead to the others."""
+    """Counts, and so lists, the first 2,000 rows at most: search and filters lead to the others."""
 
-    LIMIT = 10_000
+    LIMIT = 2_000
 
     @cached_property
     def count(self) -> int:
@@ -156,11 +157,14 @@ def object_classes() -> list[type[DurableObject]]:
 def page_of(row: Object, now: datetime, after: str | None) -> dict[str, Any]:
     """What an object's page shows besides its fields: alarm, entries from after a key on, last runs."""
     slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
-    entries, more = read_entries(row.pk, after)
+    entries, more = read_entries(row, after)
     handle = row.handle()
+    told, runs = explain(row, now), _last_runs(row.pk)
     return {
         "object_id": row.pk,
-        "status": wording.status_of(slot, now, known=wording.is_known(row)),
+        "label": wording.short(wording.label(row.name), 30),
+        "told": told,
+        "steps": [_read_step(step) for step in told.steps],
         "slot": slot,
         "retries": handle.alarm_max_retries if handle else None,
         "times": alarm_times(slot, now) if slot else [],
@@ -168,14 +172,15 @@ def page_of(row: Object, now: datetime, after: str | None) -> dict[str, Any]:
         "entries": entries,
         "more_after": entries[-1]["key"] if more else None,
         "after": after,
-        "runs": [read_run(run, now) for run in _last_runs(row.pk)],
+        "runs": [read_run(run, now) for run in runs],
+        "chart": lateness_chart(runs) if len(runs) > 1 else None,
     }
 
 
 def alarm_times(slot: Alarm, now: datetime) -> list[tuple[str, str]]:
     """The moments of an alarm slot that are there, by what they mean."""
     moments = [
-        ("Scheduled for", slot.scheduled_at),
+        ("Planned for", slot.scheduled_at),
         ("Due", slot.due_at),
         ("Wake-up sent for", slot.rung_at),
         ("Leased until", slot.leased_until),
@@ -183,14 +188,30 @@ def alarm_times(slot: Alarm, now: datetime) -> list[tuple[str, str]]:
     return [(title, wording.when(moment, now)) for title, moment in moments if moment is not None]
 
 
-def read_entries(object_id: int, after: str | None) -> tuple[list[dict[str, Any]], bool]:
+def lateness_chart(runs: list[AlarmRun]) -> charts.Chart:
+    """How late the last runs began, oldest first, on a scale of tens."""
+    late = [max(run.started_at - run.due_at, timedelta(0)) for run in runs]
+    heights = [
+        (
+            charts.magnitude(by.total_seconds()),
+            run.outcome,
+            f"{wording.absolute(run.started_at)}: late by {wording.span(by)}",
+        )
+        for run, by in zip(runs, late, strict=True)
+    ]
+    label = f"Lateness of the last {len(runs)} runs: {wording.span(min(late))} to {wording.span(max(late))}"
+    return charts.bars(heights[::-1], label, slots=RUNS, width=10 * RUNS, height=40)
+
+
+def read_entries(row: Object, after: str | None) -> tuple[list[dict[str, Any]], bool]:
     """The next entries in key order, the beginnings of their values only; and whether there are more."""
-    rows = Entry.objects.using(engine.DATABASE).filter(object_id=object_id).order_by("key")
+    hidden = wording.masked(row)
+    rows = Entry.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("key")
     if after is not None:
         rows = rows.filter(key__gt=after)
     read = rows.values_list("pk", "key", Bytes("value"), Substr("value", 1, VALUE_CHARACTERS + 1))[: ENTRIES + 1]
     found = [
-        {"pk": pk, "key": key, "size": size, "value": wording.value(start, VALUE_CHARACTERS)}
+        {"pk": pk, "key": key, "size": size, "hidden": hidden(key), "value": wording.value(start, VALUE_CHARACTERS)}
         for pk, key, size, start in read
     ]
     return found[:ENTRIES], len(found) > ENTRIES
@@ -206,6 +227,11 @@ def read_run(run: AlarmRun, now: datetime) -> dict[str, Any]:
         "took": wording.span(run.ended_at - run.started_at),
         "gist": wording.gist(run.error),
     }
+
+
+def _read_step(step: Step) -> dict[str, str]:
+    took = wording.NOTHING if step.took is None else wording.span(step.took)
+    return {"what": step.what, "at": wording.absolute(step.at, "milliseconds"), "took": took, "share": step.share}
 
 
 def _last_runs(object_id: int) -> list[AlarmRun]:

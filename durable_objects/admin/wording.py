@@ -1,55 +1,51 @@
-"""How things are said on the pages: moments, spans, names, errors, the state of an alarm, stored values."""
+"""How things are said on the pages: what the engine's own words do not know of HTML."""
 
 from __future__ import annotations
 
-import json
-from datetime import datetime, timedelta
-from pprint import pformat
-from typing import NamedTuple
+from datetime import datetime
 
-from django.contrib.contenttypes.models import ContentType
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from durable_objects import values
-from durable_objects.errors import InvalidValue
-from durable_objects.rows import Alarm, Object
+from durable_objects.explain import Status, status_of
+from durable_objects.wording import (
+    HIDDEN,
+    Value,
+    absolute,
+    class_name,
+    class_of,
+    gist,
+    is_known,
+    label,
+    masked,
+    relative,
+    short,
+    span,
+    value,
+)
 
-#: A lost wake-up is rung again within this time: what is due for longer is worth a look.
-OVERDUE_AFTER = timedelta(seconds=10)
+__all__ = [
+    "HIDDEN",
+    "NOTHING",
+    "Status",
+    "Value",
+    "absolute",
+    "class_name",
+    "class_of",
+    "gist",
+    "is_known",
+    "label",
+    "masked",
+    "relative",
+    "short",
+    "span",
+    "status_of",
+    "value",
+    "when",
+]
+
 #: What the admin shows where there is nothing.
 NOTHING = "-"
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-
-
-def span(length: timedelta) -> str:
-    """A span of time in its two largest units: ``2 h 5 min``, ``250 ms``. Negative ones are said without the sign."""
-    seconds = abs(length.total_seconds())
-    if 0 < seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    if seconds < 10:
-        return f"{seconds:.3g} s"
-    whole = round(seconds)
-    parts: list[str] = []
-    for unit, size in _UNITS:
-        count, whole = divmod(whole, size)
-        if count or parts:
-            parts.append(f"{count} {unit}" if count else "")
-    return " ".join(part for part in parts[:2] if part)
-
-
-def relative(moment: datetime, now: datetime) -> str:
-    """``in 5 min`` or ``5 min ago``."""
-    if moment == now:
-        return "now"
-    return f"in {span(moment - now)}" if moment > now else f"{span(now - moment)} ago"
-
-
-def absolute(moment: datetime, timespec: str = "seconds") -> str:
-    """The moment, in the current time zone and with its name."""
-    local = timezone.localtime(moment)
-    return f"{local.replace(tzinfo=None).isoformat(' ', timespec)} {local:%Z}"
 
 
 def when(moment: datetime | None, now: datetime) -> SafeString | str:
@@ -62,100 +58,3 @@ def when(moment: datetime | None, now: datetime) -> SafeString | str:
         relative(moment, now),
         absolute(moment),
     )
-
-
-def label(name: str) -> str:
-    """A name so that it can be seen and told from others: one with invisible characters is quoted and escaped."""
-    return name if name.isprintable() and name == name.strip() else json.dumps(name)
-
-
-def short(text: str, limit: int = 60) -> str:
-    """The beginning of a text that may be long."""
-    return text if len(text) <= limit else text[:limit] + "…"
-
-
-def class_of(row: Object) -> str:
-    """The class of an object, also of one that this code does not have. Content types are cached by Django."""
-    return class_name(ContentType.objects.get_for_id(row.kind_id))
-
-
-def class_name(kind: ContentType) -> str:
-    """The class's label; for one that this code does not have, what the content type calls it."""
-    model = kind.model_class()
-    return f"{kind.app_label}.{kind.model} (unknown here)" if model is None else str(model._meta.label)
-
-
-def is_known(row: Object) -> bool:
-    """Whether this code has the object's class; one that it has not is *parked* and left alone."""
-    return ContentType.objects.get_for_id(row.kind_id).model_class() is not None
-
-
-def gist(error: str) -> str:
-    """The one line that says most: of a traceback the one that names the error, of any other text the first."""
-    lines = [line for line in error.splitlines() if line.strip()]
-    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
-    after = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else lines
-    return (after or lines or [""])[0][:200]
-
-
-class Status(NamedTuple):
-    """The state of an alarm in one word, and in a sentence."""
-
-    word: str
-    sentence: str
-
-
-def status_of(alarm: Alarm | None, now: datetime, *, known: bool) -> Status:
-    """How an object's alarm stands. ``known``: whether its class is; ``parked`` if not."""
-    if alarm is None or (alarm.state == Alarm.State.IDLE and not _is_leased(alarm, now)):
-        return Status("idle", "No alarm is set." if alarm else "No alarm was ever set.")
-    if _is_leased(alarm, now):
-        return Status("running", "A run that has let go of the lock keeps this object. It renews its lease by itself.")
-    if alarm.state == Alarm.State.DEAD:
-        return Status("dead", "Its retries are used up. Nothing runs until it is revived or another alarm is set.")
-    return _armed(alarm, alarm.due_at or now, now, known)
-
-
-def _armed(alarm: Alarm, due: datetime, now: datetime, known: bool) -> Status:
-    if not known:
-        return Status("parked", f"Due {relative(due, now)}, but its class is unknown here: left alone.")
-    if now - OVERDUE_AFTER < due <= now:
-        return Status("due", f"Due since {span(now - due)}.")
-    if due <= now:
-        sent = f"the last wake-up was sent for {relative(alarm.rung_at, now)}" if alarm.rung_at else "no wake-up is out"
-        return Status("overdue", f"Should have run {relative(due, now)}; {sent}.")
-    if alarm.retry_count:
-        return Status("retrying", f"Failed runs: {alarm.retry_count}. The next try is {relative(due, now)}.")
-    return Status("armed", f"Runs {relative(due, now)}.")
-
-
-def _is_leased(alarm: Alarm, now: datetime) -> bool:
-    return alarm.leased_until is not None and alarm.leased_until > now
-
-
-class Value(NamedTuple):
-    """A stored value for reading. ``cut``: only the beginning of its JSON text is shown, and ``kind`` is a guess."""
-
-    kind: str
-    text: str
-    cut: bool
-
-
-def value(start: str, limit: int) -> Value:
-    """Decode a stored text, or show its first ``limit`` characters if it has more (then ``start`` has more too)."""
-    if len(start) > limit:
-        return Value(_kind_of(start), start[:limit], cut=True)
-    try:
-        decoded = values.decode(start)
-        return Value(type(decoded).__name__, pformat(decoded, width=100, sort_dicts=False), cut=False)
-    except InvalidValue:
-        return Value("unreadable", start, cut=False)
-    except ValueError:  # an int of more digits than Python writes out
-        return Value(_kind_of(start), start, cut=False)
-
-
-def _kind_of(text: str) -> str:
-    box = '{"$type":"'
-    if text.startswith(box):
-        return text[len(box) :].partition('"')[0]
-    return {"{": "dict", "[": "list", '"': "str"}.get(text[:1], "int")

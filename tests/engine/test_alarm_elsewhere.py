@@ -83,3 +83,23 @@ def test_elsewhere_no_alarm_is_seen_while_the_handler_is_unlocked(
     obj.storage.set_alarm(NOW)
     run_due_alarms(raise_errors=True)
     assert seen == [None]
+
+
+def test_an_alarm_set_elsewhere_is_seen_while_the_handler_is_unlocked_again(
+    clock: FakeClock, obj: Scripted, script: Script
+) -> None:
+    """What others set during one unlock is pending for everybody, also during the next one."""
+    seen = []
+
+    def alarm(obj: Scripted, info: AlarmInfo) -> None:
+        with obj.unlocked():
+            Beside(lambda: Scripted.objects.get_by_name("a").storage.set_alarm(HOUR)).result()
+        seen.append(obj.storage.get_alarm())
+        with obj.unlocked():
+            seen.append(Beside(Scripted.objects.get_by_name("a").storage.get_alarm).result())
+        seen.append(obj.storage.get_alarm())
+
+    script.alarm = alarm
+    obj.storage.set_alarm(NOW)
+    run_due_alarms(raise_errors=True)
+    assert seen == [clock.now() + HOUR] * 3

@@ -35,7 +35,7 @@ def test_list_tells_the_next_one_first(clock: FakeClock, script: Script) -> None
     assert sooner["due_at"] == (clock.now() + timedelta(seconds=30)).isoformat()
     assert (sooner["state"], sooner["retry_count"], sooner["kind"]) == ("armed", 0, "tests.scripted")
     assert alarms("list", "--state", "overdue") == []
-    clock.advance(timedelta(seconds=31))
+    clock.advance(timedelta(seconds=41))
     assert [row["name"] for row in alarms("list", "--state", "overdue")] == ["sooner"]
 
 

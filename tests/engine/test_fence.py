@@ -106,6 +106,29 @@ def test_deletion_fences_a_run_in_progress(clock: FakeClock, obj: Scripted, scri
     assert not Entry.objects.exists()
 
 
+def test_a_turn_that_unlocks_inside_a_stale_run_is_fenced(clock: FakeClock, obj: Scripted, script: Script) -> None:
+    """A call that an unlocked run makes, and that itself unlocks, is refused at its next lock once the run is stale."""
+
+    def call() -> None:
+        with obj.unlocked():
+            clock.advance(engine.LEASE + timedelta(seconds=1))
+            assert Beside(lambda: fire(pk)).result().verdict is Verdict.SUCCEEDED
+        obj.storage.put("by", "a call of the stale run")
+
+    def alarm(obj: Scripted, info: AlarmInfo) -> None:
+        if len(script.infos) == 2:
+            obj.storage.put("by", "second")
+            return
+        with obj.unlocked():
+            obj.run_exclusive(call)
+
+    script.alarm = alarm
+    obj.storage.set_alarm(NOW)
+    pk = Alarm.objects.get().pk
+    assert fire(pk).verdict is Verdict.SUPERSEDED
+    assert obj.storage.list() == {"by": "second"}
+
+
 def test_heartbeat_keeps_the_lease_of_a_run_that_is_unlocked_for_long(
     obj: Scripted, script: Script, settings: Settings
 ) -> None:

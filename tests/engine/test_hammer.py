@@ -43,12 +43,14 @@ def hammer(url: str) -> None:
     assert processes(url, ["-c", count]) == [f"{2 * THREADS * TIMES}\n"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="the tests run on PostgreSQL")
 def test_no_update_is_lost_on_sqlite(tmp_path: Path) -> None:
     """On SQLite writers wait for each other: none is told "database is locked", none overwrites another."""
     hammer(f"sqlite:///{tmp_path / 'hammered.sqlite3'}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="the tests run on SQLite: TEST_DATABASE_URL says on what")
 def test_no_update_is_lost_on_postgresql(postgresql_url: str) -> None:
     """On PostgreSQL sixteen sessions that want one object have it one after the other."""

@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 from django.db import transaction
 
-from durable_objects import bell
+from durable_objects import bell, dispatch
 from durable_objects.rows import Alarm
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at
 from tests.models import Counter, Script, Scripted
@@ -131,6 +131,16 @@ def test_private_broker_without_a_worker_is_not_rung(obj: Scripted, rung: list[b
     bell.worker_stopped()
     obj.storage.set_alarm(5 * SECOND)
     assert len(rung) == 1
+
+
+def test_moved_earlier_by_a_process_that_cannot_ring(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+    """A wake-up that is out for later does not hide the alarm from the dispatcher until then."""
+    obj.storage.set_alarm(50 * SECOND)
+    bell.connect(rung.append, lambda: True)
+    obj.storage.set_alarm(timedelta(0))
+    bell.connect(rung.append, lambda: False)
+    dispatch.run_pass()
+    assert [wake_up.ring for wake_up in rung] == [1, 2]
 
 
 def test_nothing_is_published_while_the_clock_is_fake(clock: FakeClock, obj: Scripted, rung: list[bell.WakeUp]) -> None:

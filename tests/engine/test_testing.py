@@ -13,6 +13,7 @@ import durable_objects
 from durable_objects import AlarmInfo, bell
 from durable_objects.conf import engine
 from durable_objects.rows import Alarm, AlarmRun
+from durable_objects.tasks import dispatch_alarms, fire_alarm
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from durable_objects.testing import crash_at as simulated_crash
 from tests.engine.threads import Beside
@@ -45,6 +46,14 @@ class TestInATestCase(TestCase):
             runs = run_due_alarms(raise_errors=True)
         assert [run.outcome for run in runs] == ["succeeded"]
         assert obj.storage.list() == {"inside": 1, "after": 1}
+
+    def test_the_tasks_can_be_called(self) -> None:
+        """Called by hand inside the test case's transaction, the Celery tasks leave it open."""
+        with FakeClock():
+            Scripted.objects.get_by_name("a").storage.set_alarm(NOW)
+            dispatch_alarms()
+            assert fire_alarm(Alarm.objects.get().pk) == "succeeded"
+        assert Scripted.objects.count() == 1
 
     def test_nothing_is_left_from_the_test_before(self) -> None:
         """The test case's rollback takes objects along."""

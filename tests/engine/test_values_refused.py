@@ -135,6 +135,7 @@ def test_size_limit() -> None:
         encode([0] * (MAX_VALUE_BYTES // 2))
 
 
+@pytest.mark.slow
 def test_small_value_that_unfolds_without_end() -> None:
     """Lists that hold each other many times are refused as too large before they are written out."""
     value: list[Any] = []

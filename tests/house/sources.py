@@ -65,7 +65,7 @@ def python_files() -> list[Path]:
 def undocumented(source: str) -> Iterator[str]:
     """Public names in ``source`` that have no docstring, as ``name`` or ``Class.method``."""
     for node in ast.parse(source).body:
-        if not isinstance(node, Definition) or node.name.startswith("_"):
+        if not isinstance(node, Definition) or node.name.startswith("_") or _is_overload(node):
             continue
         if not ast.get_docstring(node) and node.name != "Command":  # a command's `help` is shown, its docstring is not
             yield node.name
@@ -73,6 +73,10 @@ def undocumented(source: str) -> Iterator[str]:
             for method in node.body:
                 if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and _owes_docstring(node, method):
                     yield f"{node.name}.{method.name}"
+
+
+def _is_overload(node: Definition) -> bool:
+    return any(ast.unparse(decorator).rpartition(".")[2] == "overload" for decorator in node.decorator_list)
 
 
 def _owes_docstring(owner: ast.ClassDef, method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

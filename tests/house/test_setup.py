@@ -14,7 +14,16 @@ from tests.house.sources import ROOT
 SHELL = shutil.which("dash") or "/bin/sh"
 #: Names that shells of other projects set.
 THEIRS = (
-    *("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_SKIP_CHECKS", "SECRET_KEY", "DEBUG", "ALLOWED_HOSTS", "API_TOKENS"),
+    *(
+        "DATABASE_URL",
+        "CELERY_BROKER_URL",
+        "CELERY_SKIP_CHECKS",
+        "SECRET_KEY",
+        "DEBUG",
+        "ALLOWED_HOSTS",
+        "API_TOKENS",
+        "API_RATE",
+    ),
     *("PORT", "GIT_DIR", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTEST_ADDOPTS"),
 )
 REFUSES = "echo 'this version is not installed' >&2; exit 127"

@@ -1,113 +1,158 @@
-"""``manage.py alarms``: list, run, move, cancel, revive, dispatch."""
+"""``manage.py alarms``: list, explain, run, move, cancel, revive, dispatch, doctor."""
 
 from __future__ import annotations
 
-import json
 import signal
+import sys
 import threading
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+import click
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error
+from django.db.models import QuerySet
 
-from durable_objects import DurableObjectError, clock, dispatch, operate
+from durable_objects import DurableObjectError, clock, dispatch, doctor, figures, operate
 from durable_objects.conf import engine
+from durable_objects.explain import Explanation, explain
+from durable_objects.management.speaking import (
+    SpeakingCommand,
+    add_object,
+    find_class,
+    find_kind,
+    find_row,
+    kind_of,
+    moment,
+    told_in_words,
+)
 from durable_objects.models import DurableObject
 from durable_objects.rows import Alarm
+from durable_objects.states import STATES, alarms_in, count
+from durable_objects.wording import absolute, gist, label, span
 
-EXAMPLES = """examples:
+#: Verbs that change alarms: what they say, and which alarms ``--all`` means unless ``--state`` says otherwise.
+VERBS = {
+    "run": ("let the alarm run now", "armed"),
+    "move": ("set the alarm to another time", "armed"),
+    "cancel": ("take the alarm away", "armed"),
+    "revive": ("let a dead alarm run again, with all its retries", "dead"),
+}
+PAGE = 500
+FAILURES_TOLD = 20
+
+
+class Command(SpeakingCommand):
+    help = "Look at alarms, say why they have not run, move them, and ring for those that are due."
+    examples = """examples:
   manage.py alarms list --state dead
+  manage.py alarms explain batcher.Batcher orders
   manage.py alarms move batcher.Batcher orders 2031-01-01T00:00:00+00:00
-  manage.py alarms move batcher.Batcher orders 90          (seconds from now)
+  manage.py alarms move batcher.Batcher orders 90                  (seconds from now)
+  manage.py alarms revive --all --class batcher.Batcher --prefix eu-
+  manage.py alarms cancel --all --state overdue --yes
+  manage.py alarms doctor --fix
   manage.py alarms dispatch --loop"""
-
-
-class Command(BaseCommand):
-    help = "Look at alarms, move them, and ring for those that are due."
-
-    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """The parser, with examples below the options."""
-        parser = super().create_parser(*args, **kwargs)
-        parser.epilog = EXAMPLES
-        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One subcommand for each verb."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         listing = verbs.add_parser("list", help="alarms, the next one first")
-        listing.add_argument("--state", choices=["armed", "dead", "overdue"], default="armed")
+        _add_filters(listing, default="armed")
         listing.add_argument("--limit", type=int, default=50)
-        for verb, text in (
-            ("run", "let the alarm run now"),
-            ("move", "set the alarm to another time"),
-            ("cancel", "take the alarm away"),
-            ("revive", "let a dead alarm run again"),
-        ):
-            one = verbs.add_parser(verb, help=text)
-            one.add_argument("kind", help="app_label.ClassName")
-            one.add_argument("name")
+        add_object(verbs.add_parser("explain", help="why it ran when it did, or has not run, and what comes next"))
+        for verb, (text, state) in VERBS.items():
+            one = verbs.add_parser(verb, help=f"{text}; --all for all that match")
+            add_object(one, may_miss=True)
             if verb == "move":
-                one.add_argument("when", help="ISO time with its offset, or seconds from now")
+                one.add_argument("when", metavar="WHEN", help="ISO time with its offset, or seconds from now")
+            one.add_argument("--all", action="store_true", help="all alarms that match, instead of KIND NAME")
+            one.add_argument("--yes", action="store_true", help="do not ask before doing it to all")
+            _add_filters(one, default=state)
         passes = verbs.add_parser("dispatch", help="ring for what is due soon or got lost: one pass")
         passes.add_argument("--loop", action="store_true", help="pass after pass, until SIGINT or SIGTERM")
+        asked = verbs.add_parser("doctor", help="what is wrong, and what to do; exits with 1 if there is trouble")
+        asked.add_argument("--fix", action="store_true", help="repair what can be repaired")
         for subparser in verbs.choices.values():
-            subparser.add_argument("--json", action="store_true", help="print JSON")
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Run the verb. Errors of the engine are told in a line."""
-        try:
-            getattr(self, f"_{options['verb']}")(options)
-        except DurableObjectError as error:
-            raise CommandError(str(error)) from error
+            subparser.add_argument("--json", action="store_true", help="print JSON, a value per line")
 
     def _list(self, options: dict[str, Any]) -> None:
-        now = clock.now()
-        rows = Alarm.objects.using(engine.DATABASE).select_related("object__kind")
-        if options["state"] == "dead":
-            rows = rows.filter(state=Alarm.State.DEAD).order_by("-scheduled_at")
-        else:
-            rows = rows.filter(state=Alarm.State.ARMED).order_by("due_at")
-        if options["state"] == "overdue":
-            rows = rows.filter(due_at__lt=now)
-        for row in rows[: options["limit"]]:
-            kind = f"{row.object.kind.app_label}.{row.object.kind.model}"
-            figures = {
-                "kind": kind,
-                "name": row.object.name,
-                "state": row.state,
-                "scheduled_at": row.scheduled_at and row.scheduled_at.isoformat(),
-                "due_at": row.due_at and row.due_at.isoformat(),
-                "retry_count": row.retry_count,
-                "error": row.last_error.strip().rpartition("\n")[2],
-            }
-            text = f"{figures['due_at'] or row.state}  {kind} {row.object.name!r}  retries {row.retry_count}"
-            self._say(options, figures, f"{text}  {figures['error']}".rstrip())
+        rows = _matching(options).select_related("object__kind")
+        ordered = rows.order_by("-pk") if options["state"] in {"dead", "idle", "running"} else rows.order_by("due_at")
+        for row in ordered[: options["limit"]]:
+            self.say(options, _figures(row), _text(row))
+
+    def _explain(self, options: dict[str, Any]) -> None:
+        row = find_row(options)
+        told = explain(row, clock.now())
+        figures = {"kind": kind_of(row), "name": row.name, **told.as_dict()}
+        self.say(options, figures, "\n".join(lines(f"{kind_of(row)} {label(row.name)}", told)))
 
     def _run(self, options: dict[str, Any]) -> None:
-        operate.fire_now(_find(options))
-        self._say(options, {"run": True}, "due now")
+        self._operate(options, operate.fire_now, lambda obj, done: ({"run": True}, "due now"))
 
     def _move(self, options: dict[str, Any]) -> None:
-        obj = _find(options)
-        operate.move(obj, _moment(options["when"]))
-        at = obj.storage.get_alarm()
-        self._say(options, {"alarm": at and at.isoformat()}, f"set to {at}")
+        when = moment(options["when"])
+
+        def moved(obj: DurableObject, done: object) -> tuple[dict[str, Any], str]:
+            at = obj.storage.get_alarm()
+            return {"alarm": at and at.isoformat()}, f"set to {at}"
+
+        self._operate(options, lambda obj: operate.move(obj, when), moved)
 
     def _cancel(self, options: dict[str, Any]) -> None:
-        was_set = operate.cancel(_find(options))
-        self._say(options, {"cancelled": was_set}, "cancelled" if was_set else "nothing was set")
+        self._operate(
+            options,
+            operate.cancel,
+            lambda obj, done: ({"cancelled": done}, "cancelled" if done else "nothing was set"),
+        )
 
     def _revive(self, options: dict[str, Any]) -> None:
-        operate.revive(_find(options))
-        self._say(options, {"revived": True}, "revived, due now")
+        self._operate(options, operate.revive, lambda obj, done: ({"revived": True}, "revived, due now"))
+
+    def _operate(
+        self,
+        options: dict[str, Any],
+        verb: Callable[[DurableObject], object],
+        answer: Callable[[DurableObject, Any], tuple[dict[str, Any], str]],
+    ) -> None:
+        if options["all"] == (options["name"] is not None):
+            raise CommandError("say which: KIND and NAME, or --all (with --class, --prefix, --state)")
+        if options["all"]:
+            self._operate_on_all(options, verb)
+            return
+        obj = find_class(options["kind"]).by_name(options["name"])
+        with told_in_words():
+            self.say(options, *answer(obj, verb(obj)))
+
+    def _operate_on_all(self, options: dict[str, Any], verb: Callable[[DurableObject], object]) -> None:
+        """Each alarm in a turn of its own, page by page; what fails is told and does not stop the others."""
+        found = count(_matching(options))
+        if found and not options["yes"]:
+            if options["json"] or not sys.stdin.isatty():
+                raise CommandError(f"{figures.said(found)} alarms match; --yes does it to all of them")
+            click.confirm(f"{options['verb']} {figures.said(found)} alarms?", abort=True, err=True)
+        done, failed = 0, []
+        with click.progressbar(length=found, label=options["verb"], file=sys.stderr) as bar:
+            for row in _paged(_matching(options).select_related("object")):
+                try:
+                    handle = row.object.handle()
+                    if handle is None:
+                        raise DurableObjectError("its class is unknown here")
+                    verb(handle)
+                    done += 1
+                except Exception as error:  # noqa: BLE001  the object's own initialize() may raise anything
+                    failed.append(f"{label(row.object.name)}: {type(error).__name__}: {error}")
+                bar.update(1)
+        self.say(options, {"done": done, "failed": len(failed), "failures": failed[:FAILURES_TOLD]}, f"{done} done")
+        if failed:
+            raise CommandError("\n".join([f"{len(failed)} failed:", *failed[:FAILURES_TOLD]]))
 
     def _dispatch(self, options: dict[str, Any]) -> None:
         if not options["loop"]:
-            figures = dispatch.run_pass().as_dict()
-            self._say(options, figures, ", ".join(f"{name} {figure}" for name, figure in figures.items()))
+            made = dispatch.run_pass().as_dict()
+            self.say(options, made, ", ".join(f"{name} {figure}" for name, figure in made.items()))
             return
         stopped = threading.Event()
 
@@ -118,30 +163,77 @@ class Command(BaseCommand):
             signal.signal(number, stop)
         while not stopped.is_set():
             try:
-                figures = dispatch.run_pass().as_dict()
-                if any(figures.values()):
-                    self._say(options, figures, ", ".join(f"{name} {figure}" for name, figure in figures.items()))
+                made = dispatch.catch_up(engine.DISPATCH_EVERY).as_dict()
+                if any(made.values()):
+                    self.say(options, made, ", ".join(f"{name} {figure}" for name, figure in made.items()))
             except Error as error:
                 self.stderr.write(f"the database is in trouble, tried again: {error!r}")
                 clock.connection().close()
             stopped.wait(engine.DISPATCH_EVERY.total_seconds())
 
-    def _say(self, options: dict[str, Any], figures: dict[str, Any], text: str) -> None:
-        self.stdout.write(json.dumps(figures) if options["json"] else text)
+    def _doctor(self, options: dict[str, Any]) -> None:
+        found = doctor.examine(clock.now())
+        if options["fix"]:
+            for finding in found:
+                if finding.fix is not None:
+                    done = finding.fix()
+                    self.say(options, {"code": finding.code, "fixed": done}, f"fixed    {done}")
+            found = doctor.examine(clock.now())
+        for finding in found:
+            word = "TROUBLE" if finding.is_trouble else "notice "
+            self.say(options, finding.as_dict(), f"{word}  {finding.text}\n         {finding.advice}")
+        troubles = sum(finding.is_trouble for finding in found)
+        if troubles:
+            raise CommandError(f"{troubles} in trouble")
+        self.say(options, {"ok": True}, "No trouble.")
 
 
-def _find(options: dict[str, Any]) -> DurableObject:
-    try:
-        model = apps.get_model(options["kind"])
-    except (LookupError, ValueError) as error:
-        raise CommandError(f"no class {options['kind']!r}: {error}") from error
-    if not issubclass(model, DurableObject):
-        raise CommandError(f"{options['kind']} is not a durable object")
-    return model.by_name(options["name"])
+def lines(title: str, told: Explanation) -> Iterator[str]:
+    """An explanation as text."""
+    yield f"{title}: {told.status.word}. {told.status.sentence}"
+    yield from (f"  why   {sentence}" for sentence in told.why)
+    yield from (f"  next  {sentence}" for sentence in told.next)
+    if told.run is not None:
+        error = f", {gist(told.run.error)}" if told.run.error else ""
+        yield f"last run: {told.run.outcome}, retry {told.run.retry_count}{error}"
+        for step in told.steps:
+            took = f"  +{span(step.took)} {step.share}" if step.took is not None else f"  {step.share}"
+            yield f"  {step.what:<10}{absolute(step.at, 'milliseconds')}{took}".rstrip()
 
 
-def _moment(text: str) -> datetime | timedelta:
-    try:
-        return timedelta(seconds=float(text)) if text.replace(".", "", 1).isdigit() else datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:
-        raise CommandError(f"{text!r} is neither an ISO time nor a number of seconds: {error}") from error
+def _add_filters(parser: CommandParser, default: str) -> None:
+    parser.add_argument("--state", choices=list(STATES), default=default, help=f"default: {default}")
+    parser.add_argument("--class", dest="of_class", metavar="KIND", help="only of this class")
+    parser.add_argument("--prefix", default="", help="only of objects whose name begins so")
+
+
+def _matching(options: dict[str, Any]) -> QuerySet[Alarm]:
+    rows = alarms_in(options["state"], clock.now())
+    if options["of_class"]:
+        rows = rows.filter(object__kind=find_kind(options["of_class"]))
+    return rows.filter(object__name__startswith=options["prefix"]) if options["prefix"] else rows
+
+
+def _paged(rows: QuerySet[Alarm]) -> Iterator[Alarm]:
+    seen = 0
+    while page := list(rows.filter(pk__gt=seen).order_by("pk")[:PAGE]):
+        yield from page
+        seen = page[-1].pk
+
+
+def _figures(row: Alarm) -> dict[str, Any]:
+    return {
+        "kind": kind_of(row.object),
+        "name": row.object.name,
+        "state": row.state,
+        "scheduled_at": row.scheduled_at and row.scheduled_at.isoformat(),
+        "due_at": row.due_at and row.due_at.isoformat(),
+        "retry_count": row.retry_count,
+        "error": gist(row.last_error),
+    }
+
+
+def _text(row: Alarm) -> str:
+    at = row.due_at.isoformat() if row.due_at else row.state
+    text = f"{at}  {kind_of(row.object)} {row.object.name!r}  retries {row.retry_count}"
+    return f"{text}  {gist(row.last_error)}".rstrip()

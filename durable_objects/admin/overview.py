@@ -1,0 +1,100 @@
+"""One page on how all alarms stand: what wants attention, tiles that lead to lists, the load ahead, lateness."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from durable_objects import doctor, figures
+from durable_objects.admin import charts
+from durable_objects.admin.reading import now_of
+from durable_objects.admin.wording import absolute, span
+from durable_objects.rows import Alarm
+
+#: States in the order of the tiles, with what a tile is called there.
+TILES = {
+    "overdue": "Overdue",
+    "due": "Due now",
+    "running": "Running",
+    "retrying": "Retrying",
+    "dead": "Dead",
+    "parked": "Parked",
+    "hour": "Next hour",
+    "day": "Next day",
+}
+#: States that are no good when there are any.
+BAD = {"overdue": "bad", "dead": "bad", "retrying": "warn", "parked": "warn"}
+
+
+def overview(site: AdminSite, request: HttpRequest, *, fragment: bool) -> HttpResponse:
+    """The page, or only the part of it that changes, which the page's script asks for every few seconds."""
+    if not request.user.has_perm("durable_objects.view_alarm"):
+        raise PermissionDenied
+    request.current_app = site.name
+    context = figures_of(site, request)
+    if fragment:
+        return TemplateResponse(request, "admin/durable_objects/overview_figures.html", context)
+    urls = {
+        "fragment_url": reverse(f"{site.name}:durable_objects_overview_figures"),
+        "alarms_url": reverse(f"{site.name}:durable_objects_alarm_changelist"),
+    }
+    page = {**site.each_context(request), "title": "Alarms overview", "opts": Alarm._meta, **urls, **context}
+    return TemplateResponse(request, "admin/durable_objects/overview.html", page)
+
+
+def figures_of(site: AdminSite, request: HttpRequest) -> dict[str, Any]:
+    """What the page says, in a bounded number of small reads."""
+    now = now_of(request)
+    alarms_url = reverse(f"{site.name}:durable_objects_alarm_changelist")
+    counted = figures.counts(now, list(TILES))
+    oldest = figures.oldest_overdue(now)
+    age = now - oldest.due_at if oldest and oldest.due_at else None
+    tiles = [
+        {
+            "title": title,
+            "figure": figures.said(counted[state]),
+            "note": f"oldest {span(age)}" if state == "due" and age is not None else "",
+            "kind": BAD.get(state, "") if counted[state] else "",
+            "url": f"{alarms_url}?state={state}",
+        }
+        for state, title in TILES.items()
+    ]
+    findings = [
+        {"finding": finding, "url": f"{alarms_url}?state={finding.state}" if finding.state else ""}
+        for finding in doctor.glance(now)
+    ]
+    late = figures.lateness(now)
+    return {
+        "now": absolute(now),
+        "tiles": tiles,
+        "findings": findings,
+        "load": _load(figures.load_ahead(now)),
+        "late": late,
+        "percentiles": [(name, span(getattr(late, name))) for name in ("p50", "p95", "p99")] if late else [],
+        "lateness_runs": figures.said(late.runs, figures.RUNS) if late else "0",
+    }
+
+
+def _load(counted: list[int]) -> dict[str, Any]:
+    most = max(counted)
+    minutes = figures.BAR // timedelta(minutes=1)
+    heights = [
+        (
+            number / most if most else 0.0,
+            "armed",
+            f"in {at * minutes} to {(at + 1) * minutes} min: {figures.said(number, figures.BAR_COUNTED_TO)}",
+        )
+        for at, number in enumerate(counted)
+    ]
+    total = (
+        figures.said(sum(counted), figures.BAR_COUNTED_TO) if most >= figures.BAR_COUNTED_TO else f"{sum(counted):,}"
+    )
+    label = f"Alarms due in the next hour, by {minutes} minutes: {total} in all, at most "
+    label += f"{figures.said(most, figures.BAR_COUNTED_TO)} at a time"
+    return {"chart": charts.bars(heights, label, slots=figures.BARS, width=600, height=80), "most": label}

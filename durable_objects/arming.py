@@ -1,0 +1,62 @@
+"""Setting the alarms of many objects of one class at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from durable_objects import calls, clock, opening
+from durable_objects.conf import engine
+from durable_objects.database_errors import is_worth_another_try
+from durable_objects.errors import ObjectBusy
+from durable_objects.storage import Owner, check_alarm_time, check_has_handler, moment
+from durable_objects.together import Together
+
+#: Objects per transaction.
+MOST_TOGETHER = 1_000
+
+When = datetime | timedelta
+
+
+def set_alarms(by_name: Callable[[str], Owner], times: Mapping[str, When]) -> None:
+    """Set the alarm of each object; see ``ObjectManager.set_alarms``. ``by_name`` makes the handles."""
+    wanted = {name: (by_name(name), when) for name, when in sorted(times.items())}
+    now = clock.now()
+    for handle, when in wanted.values():
+        check_has_handler(handle)
+        check_alarm_time(when)
+        moment(when, now)
+    names = list(wanted)
+    for start in range(0, len(names), MOST_TOGETHER):
+        _set({name: wanted[name] for name in names[start : start + MOST_TOGETHER]})
+
+
+def _set(wanted: Mapping[str, tuple[Owner, When]]) -> None:
+    """One transaction, made again when the database makes it give way."""
+    handle = next(iter(wanted.values()))[0]
+    for tries_left in reversed(range(calls.TRIES)):
+        limits = opening.Limits(engine.LOCK_TIMEOUT, handle.alarm_time_limit)
+        try:
+            with Together(limits) as together:
+                joins = together.joins
+                _arm(together, handle.kind_pk(), wanted)
+                return
+        except Exception as error:
+            if busy := opening.as_busy(error, handle.key):
+                raise busy from error
+            if not is_worth_another_try(error):
+                raise
+            if not tries_left or joins:
+                raise ObjectBusy(f"{handle.key} and others: the database made this give way ({error})") from error
+
+
+def _arm(together: Together, kind_id: int, wanted: Mapping[str, tuple[Owner, When]]) -> None:
+    names = list(wanted)
+    where = f"kind_id = %s AND name IN ({', '.join(['%s'] * len(names))})"
+    params = [kind_id, *names]
+    together.make(kind_id, names)
+    for turn in together.lock(where, params, lambda object_id, kind_id, name: wanted[name][0], skip_locked=False):
+        together.turns.append(turn)
+        with turn.running():
+            turn.start()
+            turn.wish(max(turn.now, moment(wanted[turn.handle.name][1], turn.now)))

@@ -1,0 +1,47 @@
+"""What is wrong, found by asking: the engine's own questions, and those that apps bring in a module ``doctor``.
+
+# shop/doctor.py
+from durable_objects.doctor import Finding, question
+
+@question
+def carts_without_owner(now: datetime) -> Iterator[Finding]:
+    yield Finding("shop.orphans", "3 carts have no owner.", "Delete them.", fix=delete_them)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.utils.module_loading import autodiscover_modules
+
+from durable_objects.doctor import running, setup
+from durable_objects.doctor.finding import Finding, Question
+from durable_objects.doctor.running import LATE_AFTER, Late, late
+
+__all__ = ["LATE_AFTER", "Finding", "Late", "examine", "glance", "late", "question"]
+
+_of_apps: list[Question] = []
+
+
+def question(asked: Question) -> Question:
+    """Register a function that is given the database's now and yields what is wrong. It may take seconds."""
+    if asked not in _of_apps:
+        _of_apps.append(asked)
+    return asked
+
+
+def glance(now: datetime) -> list[Finding]:
+    """What can be seen at a glance, troubles first: for pages, each question a small read of an index."""
+    return _sorted(finding for ask in running.AT_A_GLANCE for finding in ask(now))
+
+
+def examine(now: datetime) -> list[Finding]:
+    """Everything, the questions of every installed app's ``doctor`` module among it, troubles first."""
+    autodiscover_modules("doctor")
+    asked = [*running.AT_A_GLANCE, *running.INVARIANTS, *setup.QUESTIONS, *_of_apps]
+    return _sorted(finding for ask in asked for finding in ask(now))
+
+
+def _sorted(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: not finding.is_trouble)

@@ -1,0 +1,151 @@
+"""Many wake-ups in one message: the alarms of classes with ``alarm_groups`` run in one transaction.
+
+When one of them raises, or cannot run with others, the transaction is undone, that one is woken alone, and the others
+run again without it. So a group counts no failure and no start: whatever is not plain is left to ``firing``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from durable_objects import bell, clock, opening, settling
+from durable_objects.database_errors import is_connection_lost
+from durable_objects.firing import WAIT_FOR_LOCK, Firing
+from durable_objects.judging import WAIT_UNTIL_DUE
+from durable_objects.models import DurableObject
+from durable_objects.rows import handle_of
+from durable_objects.slot import ARMED
+from durable_objects.together import Together
+from durable_objects.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+#: A transaction that has lasted so long is committed, and what is left of its group goes on in another one: nobody
+#: waits much longer than for the slowest of its runs.
+SECONDS_TOGETHER = 0.25
+
+#: After so many runs that made their group be undone, the rest are woken alone.
+MOST_UNDONE = 3
+
+
+class _Undone(Exception):
+    """The group is undone because of this object."""
+
+    def __init__(self, object_id: int) -> None:
+        super().__init__(object_id)
+        self.object_id = object_id
+
+
+def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
+    """Run the alarms (pairs of object and ring) that are armed, due, free and rung for under that number; how many ran.
+
+    The rest of those that are wanted is woken alone: what is locked, leased, retried, fails, or is not to be grouped.
+    Raises the database's error when the connection broke: then nothing is counted, as in ``firing.fire``.
+    """
+    group = _Group(time_limit, {int(object_id): int(ring) for object_id, ring in alarms})
+    undone = 0
+    while group.waiting and group.is_in_time():
+        try:
+            group.run_some()
+        except _Undone as error:
+            logger.info("object %s is woken alone, its group runs without it (%r)", error.object_id, error.__cause__)
+            group.leave_alone(error.object_id)
+            undone += 1
+            if undone == MOST_UNDONE:
+                break
+        except Exception as error:
+            if is_connection_lost(clock.connection(), error):
+                raise
+            logger.warning("a group of %s alarms could not be committed (%r): each is woken alone", group.size, error)
+            break
+    group.leave_alone(*group.waiting)
+    bell.ring(group.alone)
+    return group.ran
+
+
+class _Group:
+    """The alarms of one message: those that wait for their run, by ring, and those to be woken alone."""
+
+    def __init__(self, time_limit: timedelta, waiting: dict[int, int]) -> None:
+        self.time_limit, self.waiting, self.size = time_limit, waiting, len(waiting)
+        self.alone: list[bell.WakeUp] = []
+        self.ran = 0
+        self.arrived = time.monotonic()
+
+    def is_in_time(self) -> bool:
+        """Whether the message may still be worked on: the task has a limit of its own."""
+        return time.monotonic() - self.arrived < self.time_limit.total_seconds()
+
+    def leave_alone(self, *object_ids: int) -> None:
+        """These are woken by a message of their own."""
+        now = clock.now()
+        for object_id in list(object_ids):
+            ring = self.waiting.pop(object_id)
+            self.alone.append(bell.WakeUp(object_id, ring, now, 0, self.time_limit))
+
+    def run_some(self) -> None:
+        """One transaction: run what can be run now, forget what is not wanted any more, wait for what is early."""
+        decided: set[int] = set()
+        odd: set[int] = set()
+        ran, pause = 0, WAIT_UNTIL_DUE.total_seconds()
+        with Together(opening.Limits(WAIT_FOR_LOCK, self.time_limit, is_run=True)) as together:
+            begun = time.monotonic()
+            keys = list(self.waiting)
+            where = f"id IN ({', '.join(['%s'] * len(keys))})"
+            turns = together.lock(where, keys, _handle, skip_locked=True)
+            odd.update(set(keys) - {turn.object_id for turn in turns})
+            for turn in sorted(turns, key=lambda each: (each.slot.due_at or each.now, each.object_id)):
+                wait = self._judge(turn)
+                if wait is None:
+                    odd.add(turn.object_id)
+                elif wait > 0:
+                    pause = min(pause, wait)
+                elif wait < 0:
+                    decided.add(turn.object_id)
+                elif not together.turns or time.monotonic() - begun < SECONDS_TOGETHER:
+                    together.turns.append(turn)
+                    ran += self._run(turn)
+                    decided.add(turn.object_id)
+        self.ran += ran
+        for object_id in decided:
+            del self.waiting[object_id]
+        self.leave_alone(*odd)
+        if self.waiting and not decided:
+            time.sleep(pause)
+
+    def _judge(self, turn: Turn) -> float | None:
+        """0: runs now; more: in so many seconds; less: is not wanted; None: not in a group."""
+        slot, now = turn.slot, turn.now
+        if slot.state != ARMED or slot.ring != self.waiting[turn.object_id] or slot.due_at is None:
+            return -1.0
+        if slot.leased_until is not None or slot.starts or slot.retry_count or slot.due_at - now > WAIT_UNTIL_DUE:
+            return None
+        return max((slot.due_at - now).total_seconds(), 0.0)
+
+    def _run(self, turn: Turn) -> bool:
+        handle = turn.handle
+        assert isinstance(handle, DurableObject)
+        firing = Firing(handle, turn.object_id, self.waiting[turn.object_id], 0, retry_is_sent=False)
+        firing.arrived = self.arrived
+        run = turn.run = firing.new_run(turn)
+        try:
+            with turn.running():
+                called = firing.attempt(turn, run)
+            turn.refuse_if_broken()
+        except Exception as error:
+            if is_connection_lost(turn.conn, error):
+                raise
+            raise _Undone(turn.object_id) from error
+        if turn.must_run_alone or turn.deleted:
+            raise _Undone(turn.object_id)
+        if called:
+            settling.succeeded(turn, run)
+        return called
+
+
+def _handle(object_id: int, kind_id: int, name: str) -> DurableObject | None:
+    handle = handle_of(kind_id, name)
+    return handle if handle is not None and handle.alarm_groups else None

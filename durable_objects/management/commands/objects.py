@@ -1,0 +1,233 @@
+"""``manage.py objects``: list, show, call, export, import."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from django.core.management.base import CommandError, CommandParser
+from django.db.models import QuerySet
+
+from durable_objects import InvalidValue, clock, jsonlines, values
+from durable_objects.conf import engine
+from durable_objects.entries import Range, scan
+from durable_objects.explain import explain, status_of
+from durable_objects.figures import said
+from durable_objects.management.commands.alarms import lines
+from durable_objects.management.speaking import (
+    SpeakingCommand,
+    add_object,
+    find_class,
+    find_kind,
+    find_row,
+    kind_of,
+    told_in_words,
+)
+from durable_objects.models import DurableObject
+from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.states import STATES, condition, count
+from durable_objects.wording import HIDDEN, absolute, is_known, label, masked, short, span, value
+
+#: Methods that the engine calls, and nobody else.
+HOOKS = {"initialize", "alarm", "alarm_died"}
+RUNS = 10
+
+
+class Command(SpeakingCommand):
+    help = "Look into objects of any class, call their methods, and move them between databases."
+    examples = """examples:
+  manage.py objects list                                     (the classes)
+  manage.py objects list batcher.Batcher --prefix eu- --state dead
+  manage.py objects show batcher.Batcher orders
+  manage.py objects call batcher.Batcher orders add_item '{"id": 1}'
+  manage.py objects call batcher.Batcher orders configure max_items=50 upstream_url='"http://127.0.0.1:9000/"'
+  manage.py objects export batcher.Batcher > batchers.jsonl
+  manage.py objects import batchers.jsonl --dry-run
+
+ARGS are JSON, NAME=JSON by keyword; text is written '"text"'. What has no JSON of its own (times, tuples …) is written
+as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """One subcommand for each verb."""
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        listing = verbs.add_parser("list", help="the classes, or the objects of one class by name")
+        listing.add_argument("kind", nargs="?", metavar="KIND", help="app_label.ClassName")
+        listing.add_argument("--prefix", default="", help="only those whose name begins so")
+        listing.add_argument("--state", choices=list(STATES), help="only those whose alarm stands so")
+        listing.add_argument("--after", metavar="NAME", help="go on after this name")
+        listing.add_argument("--limit", type=int, default=50)
+        show = verbs.add_parser("show", help="its storage, its alarm and why it stands so, its last runs")
+        add_object(show)
+        show.add_argument("--prefix", default="", help="only keys that begin so")
+        show.add_argument("--after", metavar="KEY", help="go on after this key")
+        show.add_argument("--limit", type=int, default=100, help="entries, default 100")
+        call = verbs.add_parser("call", help="call a public method of its class; prints what it returns, as JSON")
+        add_object(call)
+        call.add_argument("method", metavar="METHOD")
+        call.add_argument("arguments", nargs="*", metavar="ARGS", help="JSON, or NAME=JSON")
+        out = verbs.add_parser("export", help="objects with entries and alarms as JSON lines, to standard output")
+        out.add_argument("kind", nargs="?", metavar="KIND", help="app_label.ClassName; none: of every class")
+        out.add_argument("--prefix", default="", help="only those whose name begins so")
+        back = verbs.add_parser("import", help="store what `export` wrote; alarms arrive held")
+        back.add_argument("file", metavar="FILE", help="- for standard input")
+        back.add_argument("--arm", action="store_true", help="set the alarms that were armed")
+        back.add_argument("--replace", action="store_true", help="also objects that are there already")
+        back.add_argument("--dry-run", action="store_true", help="read and check everything, write nothing")
+        for subparser in verbs.choices.values():
+            subparser.add_argument("--json", action="store_true", help="print JSON, a value per line")
+
+    def _list(self, options: dict[str, Any]) -> None:
+        if options["kind"] is None:
+            for kind, rows in _by_class():
+                self.say(options, {"kind": kind, "objects": count(rows)}, f"{said(count(rows)):>8}  {kind}")
+            return
+        now = clock.now()
+        rows = _objects(options).select_related("kind", "alarm_row")
+        if options["state"]:
+            rows = rows.filter(condition(options["state"], now, "alarm_row__"))
+        if options["after"] is not None:
+            rows = rows.filter(name__gt=options["after"])
+        page = list(rows.order_by("name")[: options["limit"] + 1])
+        for row in page[: options["limit"]]:
+            slot: Alarm | None = getattr(row, "alarm_row", None)
+            status = status_of(slot, now, known=is_known(row))
+            due = slot.due_at if slot else None
+            figures = {"kind": kind_of(row), "name": row.name, "alarm": status.word, "due_at": due and due.isoformat()}
+            self.say(options, figures, f"{status.word:<9} {label(row.name)}  {absolute(due) if due else ''}".rstrip())
+        if len(page) > options["limit"] and not options["json"]:
+            self.stdout.write(f"more: --after {json.dumps(page[-2].name, ensure_ascii=False)}")
+
+    def _show(self, options: dict[str, Any]) -> None:
+        row = find_row(options)
+        hidden = masked(row)
+        where = Range(prefix=options["prefix"] or None, after=options["after"])
+        entries = scan(clock.connection(), row.pk, where, options["limit"])
+        runs = AlarmRun.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("-id")[:RUNS]
+        told = explain(row, clock.now())
+        if options["json"]:
+            shown = {key: HIDDEN if hidden(key) else json.loads(text) for key, text in entries.items()}
+            figures = {"kind": kind_of(row), "name": row.name, "id": row.pk, "alarm": told.as_dict()}
+            self.say(options, {**figures, "storage": shown, "runs": [_run(run) for run in runs]}, "")
+            return
+        for line in lines(f"{kind_of(row)} {label(row.name)} (id {row.pk})", told):
+            self.stdout.write(line)
+        self.stdout.write(f"storage, {len(entries)} of its entries:")
+        for key, text in entries.items():
+            read = value(text, len(text))
+            text_shown = HIDDEN if hidden(key) else short(" ".join(read.text.split()), 100)
+            self.stdout.write(f"  {label(key)}  {read.kind}, {len(text.encode()):,} B  {text_shown}")
+        if len(entries) == options["limit"]:
+            self.stdout.write(f"more: --after {json.dumps(next(reversed(entries)), ensure_ascii=False)}")
+        self.stdout.write("runs, the last first:")
+        for run in runs:
+            late, took = span(run.started_at - run.due_at), span(run.ended_at - run.started_at)
+            self.stdout.write(f"  {absolute(run.started_at)}  {run.outcome}  late by {late}, took {took}")
+
+    def _call(self, options: dict[str, Any]) -> None:
+        obj = find_class(options["kind"]).by_name(options["name"])
+        method = _method(obj, options["method"])
+        args, kwargs = _arguments(options["arguments"])
+        try:
+            inspect.signature(method).bind(*args, **kwargs)
+        except TypeError as error:
+            signature = f"{options['method']}{inspect.signature(method)}"
+            raise CommandError(f"{error}; it is {signature}") from error
+        with told_in_words():
+            result = method(*args, **kwargs)
+        try:
+            self.stdout.write(values.encode(result))
+        except InvalidValue:
+            self.stdout.write(json.dumps({"repr": repr(result)}, ensure_ascii=False))
+
+    def _export(self, options: dict[str, Any]) -> None:
+        rows = _objects(options)
+        with click.progressbar(length=count(rows), label="export", file=sys.stderr) as bar:
+            for line in jsonlines.dump(rows):
+                self.stdout.write(line)
+                bar.update(line.startswith('{"kind":'))
+
+    def _import(self, options: dict[str, Any]) -> None:
+        totals = {"imported": 0, "exists": 0, "refused": 0, "entries": 0, "armed": 0, "held": 0, "dead": 0}
+        chosen = {name: options[name] for name in ("arm", "replace", "dry_run")}
+        with _opened(options["file"]) as file:
+            for done in jsonlines.load(file, **chosen):
+                totals[done.outcome] += 1
+                totals["entries"] += done.entries
+                totals.update({done.alarm: totals[done.alarm] + 1} if done.alarm != "none" else {})
+                if done.outcome != "imported":
+                    self.stderr.write(f"{done.outcome}: {done.kind} {label(done.name)} {done.reason}".rstrip())
+        text = ", ".join(f"{name} {number}" for name, number in totals.items())
+        self.say(options, {**totals, "dry_run": options["dry_run"]}, text + (" (dry run)" * options["dry_run"]))
+        if totals["held"] and not options["json"]:
+            self.stdout.write("Held alarms are not set; --arm sets them.")
+        if totals["exists"] or totals["refused"]:
+            raise CommandError(f"{totals['exists'] + totals['refused']} objects were not imported")
+
+
+def _objects(options: dict[str, Any]) -> QuerySet[Object]:
+    rows = Object.objects.using(engine.DATABASE)
+    if options["kind"]:
+        rows = rows.filter(kind=find_kind(options["kind"]))
+    return rows.filter(name__startswith=options["prefix"]) if options["prefix"] else rows
+
+
+def _by_class() -> Iterator[tuple[str, QuerySet[Object]]]:
+    from django.contrib.contenttypes.models import ContentType
+
+    for kind in ContentType.objects.order_by("app_label", "model"):
+        rows = Object.objects.using(engine.DATABASE).filter(kind=kind)
+        if rows.exists():
+            yield f"{kind.app_label}.{kind.model}", rows
+
+
+def _method(obj: DurableObject, name: str) -> Callable[..., Any]:
+    """A public method that the class itself brings, not one of Django's or the engine's. Raises ``CommandError``."""
+    own = [base for base in type(obj).__mro__ if issubclass(base, DurableObject) and not base.is_base()]
+    names = {each for base in own for each, found in vars(base).items() if inspect.isfunction(found)}
+    allowed = sorted(each for each in names - HOOKS if not each.startswith("_"))
+    if name not in allowed:
+        raise CommandError(f"{name!r} is none of its public methods; these are: {', '.join(allowed) or 'none'}")
+    method: Callable[..., Any] = getattr(obj, name)
+    return method
+
+
+def _arguments(texts: list[str]) -> tuple[list[Any], dict[str, Any]]:
+    args, kwargs = [], {}
+    for text in texts:
+        name, equals, rest = text.partition("=")
+        if equals and name.isidentifier():
+            kwargs[name] = _json(rest)
+        else:
+            args.append(_json(text))
+    return args, kwargs
+
+
+def _json(text: str) -> Any:
+    try:
+        return values.decode(text)
+    except InvalidValue as error:
+        raise CommandError(f"{text!r} is no JSON; a text is written {json.dumps(text)!r}") from error
+
+
+def _run(run: AlarmRun) -> dict[str, Any]:
+    moments = ("scheduled_at", "due_at", "rung_at", "picked_up_at", "started_at", "ended_at")
+    times = {name: at and at.isoformat() for name in moments for at in [getattr(run, name)]}
+    return {"outcome": run.outcome, "retry_count": run.retry_count, **times, "error": run.error}
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[IO[str]]:
+    if name == "-":
+        yield sys.stdin
+        return
+    try:
+        with Path(name).open(encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise CommandError(f"{name}: {error.strerror}") from error

@@ -1,0 +1,15 @@
+"""The other side of a webhook: verifies signature and age, and does what it asks for once per key.
+
+A Django app of its own, which needs no other room of the engine: the receiving project installs
+``"durable_objects.receiver"`` and the library ``standardwebhooks``.
+
+    @receives(secret=settings.WEBHOOK_SECRET)
+    def reminded(request, event):
+        Task.objects.create(title=event["data"]["message"])
+        return HttpResponse(status=204)
+"""
+
+from durable_objects.receiver.receiving import receives
+from durable_objects.receiver.verifying import NotGenuine, verify
+
+__all__ = ["NotGenuine", "receives", "verify"]

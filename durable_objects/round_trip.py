@@ -1,0 +1,99 @@
+"""Several statements at once: one round trip to PostgreSQL, whatever their number. On SQLite, one after the other.
+
+What a turn pays for is the way to the server and back, and Python's work for each call of the driver. So its opening is
+one message and its end another. They are sent as texts (PostgreSQL's simple protocol takes several statements in a
+message only so), with libpq's own quoting of the values. Django's cursor is passed by; its log of queries is not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import TransactionManagementError
+
+#: SQL with a ``%s`` for each value (None, whole number, text, or a moment as ``clock.to_database`` gives it).
+Statement = tuple[str, Sequence[Any]]
+Row = tuple[Any, ...]
+
+
+def send(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> list[Row]:
+    """Execute the statements in order; the rows of the last one. Raises Django's database errors.
+
+    PostgreSQL: what follows a statement that failed is not executed, and every value in a row is text or None.
+    """
+    results = send_each(conn, statements)
+    return results[-1] if results else []
+
+
+def send_each(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> list[list[Row]]:
+    """As ``send``; the rows of each statement."""
+    statements = list(statements)
+    if not statements:
+        return []
+    if conn.vendor == "postgresql":
+        return [_rows(result) for result in _exchange(conn, statements)]
+    results: list[list[Row]] = []
+    with conn.cursor() as cursor:
+        for sql, values in statements:
+            cursor.execute(sql, values)
+            results.append(cursor.fetchall() if cursor.description else [])
+    return results
+
+
+def commit(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> None:
+    """Execute the statements and commit, on PostgreSQL. Raises what refused it; then nothing of it happened, unless
+    the connection was lost: then nobody knows.
+    """
+    results = _exchange(conn, [*statements, ("COMMIT", ())])
+    if results[-1].command_status != b"COMMIT":
+        raise TransactionManagementError(
+            "the database has rolled this transaction back: an error of an earlier query was swallowed"
+        )
+
+
+def _exchange(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> list[Any]:
+    from psycopg import generators
+    from psycopg.errors import error_from_result
+    from psycopg.pq import ExecStatus
+
+    conn.close_if_health_check_failed()  # as Django's cursor does: the server may have dropped it meanwhile
+    conn.ensure_connection()
+    driver = conn.connection
+    message = _as_text(driver.pgconn, statements)
+    started = time.monotonic()
+    with conn.wrap_database_errors:
+        driver.pgconn.send_query(message)
+        results: list[Any] = driver.wait(generators.execute(driver.pgconn))
+        for result in results:
+            if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+                raise error_from_result(result)
+    if conn.queries_logged:
+        conn.queries_log.append({"sql": message.decode(), "time": f"{time.monotonic() - started:.3f}"})
+    return results
+
+
+def _as_text(pgconn: Any, statements: Iterable[Statement]) -> bytes:
+    from psycopg.pq import Escaping
+
+    quote = Escaping(pgconn).escape_literal
+
+    def literal(value: Any) -> bytes:
+        if value is None:
+            return b"NULL"
+        return b"%d" % value if type(value) is int else quote(str(value).encode())
+
+    return b";".join(
+        sql.encode() % tuple(map(literal, values)) if values else sql.encode() for sql, values in statements
+    )
+
+
+def _rows(result: Any) -> list[Row]:
+    columns = range(result.nfields)
+    return [tuple(_text(result.get_value(row, column)) for column in columns) for row in range(result.ntuples)]
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()

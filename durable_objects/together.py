@@ -1,0 +1,81 @@
+"""Turns of several objects in one transaction, written out and committed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+from django.db import transaction
+
+from durable_objects import bell, clock, opening
+from durable_objects.flush import Flush
+from durable_objects.handle import Handle
+from durable_objects.turn import Turn
+
+#: The object of this key, content type and name; None for one that is to be left out.
+Making = Callable[[int, int, str], Handle | None]
+
+
+class Together(AbstractContextManager["Together"]):
+    """One transaction for turns of several objects; with an error it is undone as a whole.
+
+    The objects are locked in the order of their keys. Each of them is a turn like any other, except that it cannot be
+    unlocked and no other object can be called from it: ``must_run_alone`` says that one of them tried.
+    """
+
+    def __init__(self, limits: opening.Limits) -> None:
+        self.conn = clock.connection()
+        self.joins = opening.joins_transaction(self.conn)
+        #: What is written out at the end: to be filled with those turns that have started.
+        self.turns: list[Turn] = []
+        self._limits = None if self.joins else limits
+        self._atomic = transaction.atomic(using=self.conn.alias)
+
+    def __enter__(self) -> Self:
+        with opening.waiting_for(self.conn, self._limits.lock_timeout if self._limits else None):
+            self._atomic.__enter__()
+        if self.joins:
+            opening.check_isolation(self.conn)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._write_out()
+        except BaseException as refused:
+            self._atomic.__exit__(type(refused), refused, refused.__traceback__)
+            raise
+        else:
+            self._atomic.__exit__(kind, error, tb)
+        finally:
+            clock.drop_reading(self.conn)
+
+    def lock(self, where: str, params: Sequence[Any], making: Making, *, skip_locked: bool) -> list[Turn]:
+        """A turn of each object that the condition names, begun but not started; those that others have are waited
+        for, or with ``skip_locked`` left out.
+        """
+        turns = []
+        rows = opening.take_several(self.conn, where, params, self._limits, skip_locked=skip_locked)
+        if rows:
+            reading = clock.keep_reading(self.conn, min(now for _, now, _, _ in rows))
+        for slot, _, kind_id, name in sorted(rows, key=lambda row: row[0].object_id):
+            handle = making(slot.object_id, kind_id, name)
+            if handle is not None:
+                turn = Turn(handle, object_id=slot.object_id)
+                turn.adopt(slot, reading)
+                turns.append(turn)
+        return turns
+
+    def make(self, kind_id: int, names: Sequence[str]) -> None:
+        """Make the rows of those objects that have none."""
+        opening.make_several(self.conn, kind_id, names, self._limits)
+        self._limits = None
+
+    def _write_out(self) -> None:
+        flush = Flush()
+        for turn in self.turns:
+            turn.hand_over(flush)
+        self.conn.on_commit(lambda: bell.ring(flush.wake_ups), robust=True)
+        flush.send(self.conn, commit=not self.joins and opening.depth(self.conn) == 1)

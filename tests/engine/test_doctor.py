@@ -1,0 +1,200 @@
+"""``alarms doctor``: what it finds, what it repairs, and how it exits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django_celery_beat.models import PeriodicTask
+
+from batcher.models import Batcher
+from durable_objects import clock as engine_clock
+from durable_objects import doctor
+from durable_objects.doctor import setup
+from durable_objects.rows import Alarm, AlarmRun, Dispatcher, Entry
+from durable_objects.testing import FakeClock, run_due_alarms
+from project import health
+from tests.models import Impatient, Script, Scripted
+
+pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def healthy(clock: FakeClock) -> FakeClock:
+    """A site where somebody dispatches, seconds ago."""
+    Dispatcher.objects.create(process="web-1:1", started_at=clock.now(), last_pass_at=clock.now())
+    return clock
+
+
+def ask(*options: str) -> tuple[int, list[dict[str, Any]]]:
+    """The doctor's exit code and lines."""
+    out = StringIO()
+    code = 0
+    try:
+        call_command("alarms", "doctor", "--json", *options, stdout=out)
+    except CommandError as error:
+        code = error.returncode
+    return code, [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def codes(lines: list[dict[str, Any]]) -> set[str]:
+    """What was found."""
+    return {line["code"] for line in lines if "trouble" in line}
+
+
+def test_a_healthy_site(healthy: FakeClock, script: Script) -> None:
+    """With nothing wrong the doctor says so and exits with 0."""
+    Scripted.objects.get_by_name("a").storage.set_alarm(MINUTE)
+    assert ask() == (0, [{"ok": True}])
+
+
+def test_late_and_why(clock: FakeClock, script: Script) -> None:
+    """Alarms that are late are counted, with the cause in words; health says the same, without names of hosts."""
+    for name in ("a", "b"):
+        Scripted.objects.get_by_name(name).storage.set_alarm(timedelta(0))
+    Dispatcher.objects.create(process="web-1:1", started_at=clock.now(), last_pass_at=clock.now())
+    assert health.figures()["cause"] is None
+    clock.advance(timedelta(seconds=95))
+    code, lines = ask()
+    assert (code, codes(lines)) == (1, {"late", "dispatcher"})
+    figures = health.figures()
+    cause = "2 alarms are late, the oldest by 1 min 35 s. No dispatcher has made a pass for 1 min 35 s: does beat run?"
+    assert figures["cause"].startswith(cause)
+    assert lines[0]["text"] == figures["cause"]
+    assert "web-1" not in json.dumps(figures)
+    assert (figures["status"], figures["overdue"], figures["armed"]) == ("late", 2, 2)
+
+
+def test_dead_ones_are_news_but_no_trouble(healthy: FakeClock) -> None:
+    """A dead alarm is told with its error; it was kept as promised, so the exit code stays 0."""
+    Impatient.objects.get_by_name("a").storage.set_alarm(timedelta(0))
+    run_due_alarms()
+    healthy.advance(timedelta(seconds=2))
+    run_due_alarms()
+    code, lines = ask()
+    assert (code, codes(lines)) == (0, {"dead"})
+    assert "ValueError: no patience" in lines[0]["text"]
+
+
+def test_impossible_rows_are_repaired(healthy: FakeClock, script: Script) -> None:
+    """An armed alarm without a due time and a lease of the dead are trouble; --fix repairs both, then all is well."""
+    timeless, leased = (Scripted.objects.get_by_name(name) for name in ("timeless", "leased"))
+    for obj in (timeless, leased):
+        obj.storage.set_alarm(timedelta(hours=1))
+    Alarm.objects.filter(pk=timeless.pk).update(due_at=None)
+    Alarm.objects.filter(pk=leased.pk).update(leased_until=healthy.now() - 2 * MINUTE, leased_generation=1, fence=3)
+    code, lines = ask()
+    assert (code, codes(lines)) == (1, {"no_due_time", "lease"})
+    code, lines = ask("--fix")
+    assert code == 0
+    assert [line.get("fixed") for line in lines] == ["ended 1 leases", "made 1 alarms due now", None]
+    assert Alarm.objects.get(pk=timeless.pk).due_at == healthy.now()
+    after = Alarm.objects.get(pk=leased.pk)
+    assert (after.leased_until, after.fence) == (None, 4)
+
+
+def test_history_above_its_bounds_is_pruned(healthy: FakeClock, obj: Scripted) -> None:
+    """A history that nobody pruned is trouble, and pruned by --fix to its bounds."""
+    obj.save()
+    at = healthy.now()
+    moments = dict.fromkeys(["scheduled_at", "due_at", "picked_up_at", "started_at", "ended_at"], at)
+    rows = [AlarmRun(object_id=obj.pk, retry_count=0, fence=0, outcome="succeeded", **moments) for _ in range(120)]
+    AlarmRun.objects.bulk_create(rows)
+    assert codes(ask()[1]) == {"history"}
+    assert ask("--fix")[0] == 0
+    assert AlarmRun.objects.count() == 100
+
+
+def test_items_left_waiting_are_sent(healthy: FakeClock) -> None:
+    """A batcher with items and no alarm is trouble unless somebody cancelled it; --fix sends them."""
+    for name in ("stranded", "cancelled", "fine"):
+        Batcher.objects.get_by_name(name).add_item("x")
+    Batcher.objects.get_by_name("cancelled").cancel_alarm()
+    stranded = Batcher.objects.get_by_name("stranded")
+    stranded.storage.delete_alarm()
+    code, lines = ask()
+    assert (code, codes(lines)) == (1, {"batcher.stranded"})
+    assert "'stranded'" in lines[0]["text"]
+    assert ask("--fix")[0] == 0
+    assert stranded.get_alarm_time() == healthy.now()
+    assert Entry.objects.filter(object_id=stranded.pk, key__startswith="item:").exists()
+
+
+def test_beats_entry_is_made_and_enabled(clock: FakeClock, script: Script) -> None:
+    """With nobody dispatching a disabled entry is trouble and enabled by --fix, a missing one is made."""
+    Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(hours=1))
+    PeriodicTask.objects.filter(task="durable_objects.dispatch_alarms").update(enabled=False)
+    lines = ask()[1]
+    assert codes(lines) == {"dispatcher", "beat_entry"}
+    assert "is disabled; enable it" in lines[0]["text"]
+    ask("--fix")
+    assert PeriodicTask.objects.get(task="durable_objects.dispatch_alarms").enabled
+    PeriodicTask.objects.filter(task="durable_objects.dispatch_alarms").delete()
+    assert "beat has no entry for it" in ask()[1][0]["text"]
+    ask("--fix")
+    assert PeriodicTask.objects.get(task="durable_objects.dispatch_alarms").enabled
+
+
+SOUND: dict[str, Any] = {
+    "task_always_eager": False,
+    "task_acks_late": False,
+    "task_publish_retry_policy": {"max_retries": 1},
+    "result_backend": None,
+    "broker": "redis",
+    "broker_transport_options": {"visibility_timeout": 600, "socket_timeout": 0.4, "socket_connect_timeout": 0.4},
+}
+RABBIT = {
+    "broker": "amqp",
+    "broker_transport_options": {"confirm_publish": True, "read_timeout": 1, "write_timeout": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({}, set()),
+        (RABBIT, set()),
+        ({"task_always_eager": True}, {"broker_eager"}),
+        (
+            {"broker_transport_options": {**SOUND["broker_transport_options"], "visibility_timeout": 60}},
+            {"broker_visibility"},
+        ),
+        ({"broker_transport_options": {}}, {"broker_hangs"}),
+        ({**RABBIT, "broker_transport_options": {}}, {"broker_confirms", "broker_hangs"}),
+        ({"task_publish_retry_policy": {"max_retries": None}}, {"broker_retries"}),
+        ({"task_acks_late": True}, {"broker_acks"}),
+        ({"result_backend": "redis://"}, {"broker_results"}),
+    ],
+)
+def test_broker_settings(changed: dict[str, Any], found: set[str]) -> None:
+    """Settings of Celery that lose wake-ups or hold callers up are found; the project's kind are not."""
+    assert {finding.code for finding in setup.judge_broker({**SOUND, **changed})} == found
+
+
+def test_clocks_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database whose clock is 5 s off this machine's is trouble, with the direction; one that agrees is not."""
+    assert [finding.code for finding in setup._clock_skew(engine_clock.now())] == []
+    honest = engine_clock.now
+    monkeypatch.setattr(engine_clock, "now", lambda: honest() + timedelta(seconds=5))
+    (finding,) = setup._clock_skew(honest())
+    assert "5 s behind the database's" in finding.text
+
+
+def test_an_app_may_ask(healthy: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that an app registers is asked with the database's now, and its findings are told."""
+
+    def asked(now: Any) -> Iterator[doctor.Finding]:
+        yield doctor.Finding("shop.orphans", f"orphans at {now}", "Adopt them.", is_trouble=False)
+
+    ask()  # the questions of the installed apps are registered once, by their import
+    monkeypatch.setattr(doctor, "_of_apps", [])
+    doctor.question(asked)
+    doctor.question(asked)
+    assert [line["text"] for line in ask()[1][:-1]] == [f"orphans at {healthy.now()}"]
