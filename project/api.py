@@ -6,30 +6,48 @@ from http import HTTPStatus
 from typing import Any
 
 from django.db import DatabaseError
-from django.http import HttpRequest
-from ninja import NinjaAPI, Status
+from django.http import HttpRequest, HttpResponse
+from ninja import Status
 
 from batcher.api import router as batcher
-from project import errors, health
-from project.tokens import BearerToken
+from project import errors, health, metrics
+from project.access import BearerToken
+from project.openapi import DESCRIPTION, DescribedAPI
 from reminders.api import router as reminders
 
 #: Guarded by a bearer token, but for ``/health`` and ``/openapi.json``. No cookies, no sessions, so nothing that
 #: a browser could be tricked into (CSRF). ninja's documentation page is off, since it loads its scripts from
 #: other hosts.
-api = NinjaAPI(
+api = DescribedAPI(
     title="Durable Objects with alarms",
     version="1",
-    auth=BearerToken(),
+    description=DESCRIPTION,
+    auth=BearerToken("nothing"),  # a route that is not guarded by its area below opens for nobody
     docs_url=None,
     urls_namespace="api",
 )
 errors.install(api)
-api.add_router("/batcher", batcher, tags=["batcher"])
-api.add_router("/reminders", reminders, tags=["reminders"])
+api.add_router("/batcher", batcher, auth=BearerToken("batcher"), tags=["batcher"])
+api.add_router("/reminders", reminders, auth=BearerToken("reminders"), tags=["reminders"])
 
 
-@api.get("/health", auth=None, response={200: dict[str, Any], 503: dict[str, Any]}, tags=["health"])
+HEALTHY = {
+    "status": "ok",
+    "armed": 3,
+    "dead": 0,
+    "overdue": 0,
+    "oldest_overdue_seconds": 0.0,
+    "late_after_seconds": 30.0,
+}
+
+
+@api.get(
+    "/health",
+    auth=None,
+    response={200: dict[str, Any], 503: dict[str, Any]},
+    tags=["operations"],
+    openapi_extra={"responses": {200: {"content": {"application/json": {"example": HEALTHY}}}}},
+)
 def get_health(request: HttpRequest) -> Status[dict[str, Any]]:
     """200 while alarms run in time; 503 when one is late, or when the database cannot say."""
     try:
@@ -38,3 +56,14 @@ def get_health(request: HttpRequest) -> Status[dict[str, Any]]:
         return Status(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "database_away"})
     late = figures["status"] != "ok"
     return Status(HTTPStatus.SERVICE_UNAVAILABLE if late else HTTPStatus.OK, figures)
+
+
+@api.get(
+    "/metrics",
+    auth=BearerToken("metrics"),
+    tags=["operations"],
+    openapi_extra={"responses": {200: {"content": {"text/plain": metrics.EXAMPLE}}}},
+)
+def get_metrics(request: HttpRequest) -> HttpResponse:
+    """The figures of alarms, runs and batches in Prometheus' text format."""
+    return HttpResponse(metrics.exposition(), content_type=metrics.CONTENT_TYPE)

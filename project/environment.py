@@ -11,6 +11,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from project.rate import Rate
+
 #: Every variable that the project reads. One that is set to nothing counts as not set.
 VARIABLES = (
     "DATABASE_URL",
@@ -19,6 +21,8 @@ VARIABLES = (
     "SECRET_KEY",
     "ALLOWED_HOSTS",
     "API_TOKENS",
+    "API_RATE",
+    "API_FAILURE_RATE",
     "PORT",
     "HTTPS",
     "BEHIND_PROXY",
@@ -27,6 +31,7 @@ VARIABLES = (
 #: Hosts that a development server answers to.
 LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -61,6 +66,16 @@ class Environment:
         if not given:
             self._refuse_in_production("API_TOKENS", "the bearer tokens of its HTTP interface, comma separated")
         return given
+
+    def rate(self, name: str, default: str) -> Rate | None:
+        """How often something may be done: ``100/s``, ``600/m`` or ``5000/h``; 0 is no limit (None)."""
+        given = self._text(name) or default
+        if given == "0":
+            return None
+        count, _, unit = given.partition("/")
+        if not (count.isascii() and count.isdecimal() and 1 <= int(count) <= 10**9 and unit in _SECONDS):
+            raise ImproperlyConfigured(f"{name} is {given!r}; allowed: such as 100/s, 600/m or 5000/h; 0: no limit.")
+        return Rate(int(count), _SECONDS[unit])
 
     def port(self) -> int | None:
         """PORT, 1 to 65535, or None: the server takes a free one."""

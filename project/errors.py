@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from ninja import NinjaAPI
-from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.errors import HttpError, ValidationError
 
-from durable_objects import InvalidInput, ObjectBusy
+from durable_objects import DurableObjectError, InvalidInput, ObjectBusy
 from project.body import MAX_BODY_BYTES, bounded_body
 
 logger = logging.getLogger("project.errors")
@@ -26,6 +29,7 @@ CODES = {
     404: "not_found",
     405: "method_not_allowed",
     413: "too_large",
+    415: "unsupported_media_type",
     422: "refused",
     429: "full",
     431: "headers_too_large",
@@ -33,10 +37,20 @@ CODES = {
     503: "busy",
 }
 #: Pages for people, not for programs: their errors stay as Django writes them.
-PAGES_FOR_PEOPLE = ("/admin/", "/static/")
-PATHS = ["/health", "/openapi.json", "/batcher/<name>", "/batcher/<name>/alarm", "/reminders/<name>",
-         "/reminders/<name>/snooze"]  # fmt: skip
-SECONDS_UNTIL_NEXT_TRY = "1"
+PAGES_FOR_PEOPLE = ("/admin/", "/static/", "/remind/")
+PATHS = ["/health", "/metrics", "/openapi.json", "/batcher/<name>", "/batcher/<name>/items/<id>",
+         "/batcher/<name>/alarm", "/reminders/<name>", "/reminders/<name>/snooze"]  # fmt: skip
+SECONDS_UNTIL_NEXT_TRY = 1
+
+
+class Refused(HttpError):
+    """A refusal with all that it says; arguments as ``refusal``. Raised in a route, it becomes the answer."""
+
+    def __init__(
+        self, status: int, message: str, *, code: str | None = None, allowed: Any = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(status, message)
+        self.code, self.allowed, self.retry_after = code, allowed, retry_after
 
 
 def error(status: int, message: str, *, code: str | None = None, allowed: Any = None) -> dict[str, Any]:
@@ -51,11 +65,13 @@ def error(status: int, message: str, *, code: str | None = None, allowed: Any = 
 TOO_LARGE = error(413, f"the request's body has more than {MAX_BODY_BYTES} bytes", allowed=f"{MAX_BODY_BYTES} bytes")
 
 
-def refusal(status: int, message: str, *, code: str | None = None, allowed: Any = None) -> JsonResponse:
-    """A failed request's whole answer; arguments as ``error``. A 503 says by Retry-After when to come again."""
+def refusal(
+    status: int, message: str, *, code: str | None = None, allowed: Any = None, retry_after: int | None = None
+) -> JsonResponse:
+    """A failed request's whole answer; arguments as ``error``. 429 and 503 say by Retry-After when to come again."""
     response = JsonResponse(error(status, message, code=code, allowed=allowed), status=status)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response["Retry-After"] = SECONDS_UNTIL_NEXT_TRY
+    if retry_after is not None or status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        response["Retry-After"] = str(retry_after or SECONDS_UNTIL_NEXT_TRY)
     if status == HTTPStatus.UNAUTHORIZED:
         response["WWW-Authenticate"] = "Bearer"
     return response
@@ -64,9 +80,10 @@ def refusal(status: int, message: str, *, code: str | None = None, allowed: Any 
 class ErrorsAsJson:
     """Middleware, to stand before Django's own: the errors of all but the pages for people have our form.
 
-    It refuses a body over 1 MiB before it is read, and turns what the URL resolver, Django's middleware, its debug
-    pages or ninja answer in another form (404, 405, a refused host, an exception) into ours. Sets no cookie and
-    touches no session.
+    It refuses what no route should see (a body over 1 MiB, before it is read; a compressed one; a path that is not
+    UTF-8), and turns what the URL resolver, Django's middleware, its debug pages or ninja answer in another form (404,
+    405, a refused host, an exception) into ours. HEAD is answered as GET without the body. Sets no cookie and touches
+    no session.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -75,14 +92,39 @@ class ErrorsAsJson:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path_info.startswith(PAGES_FOR_PEOPLE):
             return self.get_response(request)
-        if not bounded_body(request):
-            return JsonResponse(TOO_LARGE, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        response = self.get_response(request)
-        if response.status_code < HTTPStatus.BAD_REQUEST or response.get("Content-Type", "").startswith(
-            "application/json"
-        ):
-            return response
-        return in_our_form(request, response)
+        head, request.method = request.method == "HEAD", "GET" if request.method == "HEAD" else request.method
+        response = refused_unseen(request) or self.get_response(request)
+        is_json = response.get("Content-Type", "").startswith("application/json")
+        if response.status_code >= HTTPStatus.BAD_REQUEST and not is_json:
+            response = in_our_form(request, response)
+        if head and isinstance(response, HttpResponse):
+            response.headers.setdefault("Content-Length", str(len(response.content)))
+            response.content = b""
+        return response
+
+
+def refused_unseen(request: HttpRequest) -> JsonResponse | None:
+    """The refusal of what no route should see, None for all else."""
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        return refusal(415, f"the body is encoded ({encoding[:40]})", allowed="a body as it is: no Content-Encoding")
+    sent: str = request.META.get("REQUEST_URI") or request.META.get("RAW_URI") or ""  # waitress, gunicorn
+    if not is_percent_encoded_utf8(sent.partition("?")[0]):
+        return refusal(400, "the path is not percent-encoded UTF-8", allowed="UTF-8, with %25 for a percent sign")
+    if not bounded_body(request):
+        return JsonResponse(TOO_LARGE, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return None
+
+
+def is_percent_encoded_utf8(path: str) -> bool:
+    """Whether a path, as it was sent, names exactly one text: else several spellings would be one object."""
+    if "%" not in path:
+        return True
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return not re.search("%(?![0-9A-Fa-f]{2})", path)
 
 
 def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonResponse:
@@ -92,7 +134,8 @@ def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonRespons
         message = f"nothing is at {request.path_info}; a name is one path segment"
         return refusal(status, message, allowed=PATHS)
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        methods = [method.strip() for method in response.get("Allow", "").split(",") if method.strip()]
+        methods = sorted({method.strip() for method in response.get("Allow", "").split(",") if method.strip()})
+        methods += ["HEAD"] if "GET" in methods else []
         answer = refusal(status, f"{request.method} is not for {request.path_info}", allowed=methods)
         answer["Allow"] = ", ".join(methods)
         return answer
@@ -106,8 +149,8 @@ def install(api: NinjaAPI) -> None:
     handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
         InvalidInput: _invalid_input,
         ObjectBusy: _busy,
+        DurableObjectError: _not_now,
         ValidationError: _not_valid,
-        AuthenticationError: _unauthorized,
         HttpError: _http_error,
         Http404: _not_found,
         OperationalError: _database_away,
@@ -127,17 +170,23 @@ def _busy(request: HttpRequest, exc: ObjectBusy) -> HttpResponse:
     return refusal(503, str(exc), allowed="the same request again, later")
 
 
+def _not_now(request: HttpRequest, exc: DurableObjectError) -> HttpResponse:
+    """An error that says when to come again (``retry_after``, a timedelta) is no failure of the server."""
+    retry_after: timedelta | None = getattr(exc, "retry_after", None)
+    if retry_after is None:
+        return _failed(request, exc)
+    seconds = max(math.ceil(retry_after.total_seconds()), SECONDS_UNTIL_NEXT_TRY)
+    return refusal(429, str(exc), allowed=f"the same request after {seconds} s", retry_after=seconds)
+
+
 def _not_valid(request: HttpRequest, exc: ValidationError) -> HttpResponse:
     problems = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in exc.errors]
     return refusal(422, "; ".join(problems), allowed="what /openapi.json says of this path")
 
 
-def _unauthorized(request: HttpRequest, exc: AuthenticationError) -> HttpResponse:
-    return refusal(401, "no known bearer token", allowed="the header Authorization: Bearer <one of API_TOKENS>")
-
-
 def _http_error(request: HttpRequest, exc: HttpError) -> HttpResponse:
-    return refusal(exc.status_code, str(exc), allowed=getattr(exc, "allowed", None))
+    said = {name: getattr(exc, name, None) for name in ("code", "allowed", "retry_after")}
+    return refusal(exc.status_code, str(exc), **said)
 
 
 def _not_found(request: HttpRequest, exc: Http404) -> HttpResponse:

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Min, Q
-
-from durable_objects import now
-from durable_objects.rows import Alarm
-
-#: An alarm that is overdue by more than this is late: a lost wake-up is rung again within 10 s, a busy object waited
-#: for a few seconds; what takes longer has nobody to run it.
-LATE_AFTER = timedelta(seconds=30)
+from durable_objects import doctor, now
+from durable_objects.figures import counts
 
 
 def figures() -> dict[str, Any]:
-    """The state of all alarms by the database's clock, in one query besides the clock's.
+    """The state of all alarms by the database's clock, in a few small reads however many there are.
 
-    ``status`` is ``"ok"``, or ``"late"`` when the oldest overdue alarm is overdue by more than ``LATE_AFTER``. One
-    whose run is under way (a living lease) is not overdue. ``armed``, ``overdue`` and ``dead`` count alarms,
-    ``oldest_overdue_seconds`` is 0 when none is. Raises what the database raises.
+    ``status`` is ``"ok"``, or ``"late"`` when the oldest overdue alarm is overdue by more than ``doctor.LATE_AFTER``;
+    then ``cause`` says why in words, as the doctor does. One whose run is under way (a living lease) is not overdue.
+    ``armed``, ``overdue`` and ``dead`` count alarms to 10,000 each, ``oldest_overdue_seconds`` is 0 when none is.
+    Raises what the database raises.
     """
     moment = now()
-    running = Q(leased_until__gt=moment)
-    overdue = Q(state="armed", due_at__lte=moment) & ~running
-    counted = Alarm.objects.filter(state__in=["armed", "dead"]).aggregate(
-        armed=Count("pk", filter=Q(state="armed")),
-        dead=Count("pk", filter=Q(state="dead")),
-        overdue=Count("pk", filter=overdue),
-        oldest=Min("due_at", filter=overdue),
-    )
-    oldest = counted.pop("oldest")
-    lateness = moment - oldest if oldest else timedelta()
+    late = doctor.late(moment)
+    counted = counts(moment, ["armed", "dead", "due"])
     return {
-        "status": "late" if lateness > LATE_AFTER else "ok",
-        **counted,
-        "oldest_overdue_seconds": round(lateness.total_seconds(), 3),
-        "late_after_seconds": LATE_AFTER.total_seconds(),
+        "status": "late" if late.cause else "ok",
+        "cause": late.cause,
+        "armed": counted["armed"],
+        "dead": counted["dead"],
+        "overdue": counted["due"],
+        "oldest_overdue_seconds": round(late.by.total_seconds(), 3),
+        "late_after_seconds": doctor.LATE_AFTER.total_seconds(),
     }

@@ -15,6 +15,8 @@ DEBUG = _environment.debug
 SECRET_KEY = _environment.secret_key()
 ALLOWED_HOSTS = _environment.allowed_hosts()
 API_TOKENS = _environment.api_tokens()
+API_RATE = _environment.rate("API_RATE", "0")
+API_FAILURE_RATE = _environment.rate("API_FAILURE_RATE", "60/m")
 PORT = _environment.port()
 
 # One dict per app; durable_objects.conf and each app's own room name the keys and their defaults.

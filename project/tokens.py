@@ -1,39 +1,125 @@
-"""Who may use the HTTP interface: those who hold a bearer token."""
+"""Who may use the HTTP interface, and for what: the holders of bearer tokens."""
 
 from __future__ import annotations
 
 import hmac
+import logging
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.http import HttpRequest
-from ninja.security import HttpBearer
+from django.db import DatabaseError
+from django.utils import timezone
+
+from project.models import SCOPES, ApiToken, digest_of
+
+logger = logging.getLogger("project.tokens")
+
+#: So long a process goes by what the database said of a token: a revoked one is refused everywhere within this time.
+TRUSTED_FOR = 5.0
+#: How often at most the time of a token's last use is written.
+USE_WRITTEN_EVERY = timedelta(minutes=1)
 
 #: Tokens that this process accepts beside ``settings.API_TOKENS``; see ``accept``.
 _accepted_here: list[str] = []
+#: What the database said, and when (monotonic), by digest. Good tokens only, so strangers cannot make it grow.
+_trusted: dict[str, tuple[Principal, float]] = {}
 
 
-class BearerToken(HttpBearer):
-    """Lets in whoever sends ``Authorization: Bearer <token>`` with a token of ``settings.API_TOKENS``.
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who sent a token. ``id`` tells it from others and is no secret."""
 
-    Closed by default: without tokens nobody gets in. Every comparison takes the same time. What was sent is never
-    logged.
+    id: str
+    scopes: frozenset[str]
+    name_prefix: str = ""
+    expires_at: datetime | None = None
+
+    def may(self, scope: str, name: str | None = None) -> bool:
+        """Whether the token opens ``scope`` for the object of this name; None: for what is about no one object."""
+        return scope in self.scopes and (name or "").startswith(self.name_prefix)
+
+
+def authenticate(header: str) -> Principal | None:
+    """The holder of the token in an ``Authorization`` header (``Bearer <token>``); None when nobody is.
+
+    Closed by default: without tokens nobody gets in. ``settings.API_TOKENS`` open every scope and are compared in
+    constant time; any other token is looked up by its hash, at most every ``TRUSTED_FOR`` seconds in each process.
+    What was sent is never logged. Raises what the database raises.
     """
+    token = token_in(header)
+    if not token:
+        return None
+    return _of_settings(token) or _of_database(digest_of(token))
 
-    def __call__(self, request: HttpRequest) -> str | None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        return self.authenticate(request, token.strip()) if scheme.lower() == "bearer" else None
 
-    def authenticate(self, request: HttpRequest, token: str) -> str | None:
-        """``"bearer"`` for a known token, else None."""
-        matches = [hmac.compare_digest(known.encode(), token.encode()) for known in known_tokens()]
-        return "bearer" if any(matches) else None
+def is_familiar(header: str) -> bool:
+    """Whether the token in the header opened something in this process before. Asks no database."""
+    token = token_in(header)
+    return bool(token) and (_of_settings(token) is not None or digest_of(token) in _trusted)
+
+
+def trusted(header: str) -> Principal | None:
+    """As ``authenticate``, by what this process knows: None also where the database would have to be asked."""
+    token = token_in(header)
+    principal, asked = _trusted.get(digest_of(token), (None, 0.0))
+    if principal is None or time.monotonic() - asked >= TRUSTED_FOR:
+        return _of_settings(token) if token else None
+    return None if principal.expires_at is not None and principal.expires_at <= timezone.now() else principal
+
+
+def token_in(header: str) -> str:
+    """The token in an ``Authorization`` header; empty when there is none."""
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def known_tokens() -> list[str]:
-    """The tokens that are accepted now; empty ones never are."""
+    """The tokens that open everything; empty ones never do."""
     return [token for token in (*settings.API_TOKENS, *_accepted_here) if token]
 
 
 def accept(token: str) -> None:
     """Accept ``token`` in this process too, until it ends."""
     _accepted_here.append(token)
+
+
+def forget() -> None:
+    """Ask the database about every token again: one was revoked here, and is refused at once in this process."""
+    _trusted.clear()
+
+
+def _of_settings(token: str) -> Principal | None:
+    matches = [hmac.compare_digest(known.encode(), token.encode()) for known in known_tokens()]
+    return Principal(f"API_TOKENS {matches.index(True) + 1}", frozenset(SCOPES)) if any(matches) else None
+
+
+def _of_database(digest: str) -> Principal | None:
+    principal, asked = _trusted.get(digest, (None, 0.0))
+    if principal is None or time.monotonic() - asked >= TRUSTED_FOR:
+        principal = _look_up(digest)
+    elif principal.expires_at is not None and principal.expires_at <= timezone.now():
+        return None
+    return principal
+
+
+def _look_up(digest: str) -> Principal | None:
+    now = timezone.now()
+    row = ApiToken.objects.valid(now).filter(digest=digest).first()
+    if row is None:
+        _trusted.pop(digest, None)
+        return None
+    principal = Principal(f"token {row.pk}", frozenset(row.scopes), row.name_prefix, row.expires_at)
+    _trusted[digest] = principal, time.monotonic()
+    if row.last_used_at is None or now - row.last_used_at >= USE_WRITTEN_EVERY:
+        _write_use(row, now)
+    return principal
+
+
+def _write_use(row: ApiToken, now: datetime) -> None:
+    try:
+        # Of all who see the same old time, one writes.
+        ApiToken.objects.filter(pk=row.pk, last_used_at=row.last_used_at).update(last_used_at=now)
+    except DatabaseError as error:  # the request is what matters
+        logger.warning("the last use of the API token %s was not written: %s", row.prefix, error)

@@ -1,13 +1,14 @@
-"""Every address the site answers: Django admin, and the HTTP interface at the root."""
+"""Every address the site answers: Django admin, the pages of reminders, and the HTTP interface at the root."""
 
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from project.api import api
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("remind/", include("reminders.urls")),
     path("", api.urls),
 ]

@@ -15,12 +15,15 @@ import django
 
 BATCHER = "demo"
 PENDING_BATCHER = "pending"
+#: Their upstreams are down, and refuse, the first batch.
+UNLUCKY_BATCHER, REFUSED_BATCHER = "unlucky", "refused"
 CLEANER = "demo"
 OLD, FRESH = "seen two days ago", "seen just now"
 #: Long enough for all lines to come in on a slow machine, so that they are one batch.
 WINDOW = timedelta(seconds=8)
 #: Over before a killed server is back.
 PENDING_WINDOW = timedelta(seconds=2)
+SHORT_WINDOW = timedelta(milliseconds=500)
 
 
 def prepare(upstream_url: str) -> None:
@@ -29,6 +32,9 @@ def prepare(upstream_url: str) -> None:
 
     Batcher.objects.get_by_name(BATCHER).configure(upstream_url=upstream_url, window=WINDOW)
     Batcher.objects.get_by_name(PENDING_BATCHER).configure(upstream_url=upstream_url, window=PENDING_WINDOW)
+    for name, path in ((UNLUCKY_BATCHER, "down"), (REFUSED_BATCHER, "refused")):
+        batcher = Batcher.objects.get_by_name(name)
+        batcher.configure(upstream_url=upstream_url + path, window=SHORT_WINDOW, max_retries=0)
 
 
 def fill() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -36,7 +37,8 @@ class Story:
             DEBUG="1",
             PYTHONUTF8="1",
         )
-        self.accepted: list[str] = []
+        self.accepted: dict[str, list[str]] = {}
+        self._receipts: dict[str, str] = {}
         self._running = ExitStack()
         self.server: Child
         self.http: httpx.Client
@@ -52,6 +54,8 @@ class Story:
         self.start()
         self.batch(source, lines)
         self.kill()
+        self.set_aside()
+        self.replay()
         self.remind()
         self.clean()
         self.judge()
@@ -106,13 +110,38 @@ class Story:
         same_items("the batch after the restart", posts[before], [item])
         self.say("   The alarm ran: the item that was waiting is at the upstream.")
 
+    def set_aside(self) -> None:
+        """A batch whose upstream is down past its quick retries is set aside; newer items go on; a flush sends it."""
+        receipt = self._receipt_of(inside.UNLUCKY_BATCHER, "set aside")
+        seen = self._wait_for_state(receipt, "set_aside")
+        self.say(f"4. An upstream that was down: batch {seen['batch']} is set aside, to be tried again in a minute.")
+        newer = self._receipt_of(inside.UNLUCKY_BATCHER, "newer")
+        self._wait_for_state(newer, "delivered")
+        self.say("   It holds up nobody: a newer item is delivered meanwhile.")
+        self._command("flush", inside.UNLUCKY_BATCHER)
+        self._wait_for_state(receipt, "delivered")
+        self._sent_twice(seen["batch"], [503, 200], "set aside")
+        self.say(f"   manage.py batcher flush {inside.UNLUCKY_BATCHER}: delivered now, under the same key.")
+
+    def replay(self) -> None:
+        """A batch that the upstream refuses is kept, says why, and is sent again under its key when told to."""
+        receipt = self._receipt_of(inside.REFUSED_BATCHER, "refused at first")
+        seen = self._wait_for_state(receipt, "failed")
+        self.say(f"5. An upstream that refused with 422: batch {seen['batch']} failed and is kept.")
+        replayed = self._command("replay", inside.REFUSED_BATCHER)["replayed"]
+        if replayed != [seen["batch"]]:
+            raise Failure(f"expected {seen['batch']} to be replayed, saw {replayed}")
+        self._wait_for_state(receipt, "delivered")
+        self._sent_twice(seen["batch"], [422, 200], "refused at first")
+        self.say(f"   manage.py batcher replay {inside.REFUSED_BATCHER}: delivered now, under the same key.")
+
     def remind(self) -> None:
         """A reminder two seconds ahead fires."""
         fire_at = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
         put = self.http.put("/reminders/demo", json={"message": REMINDER, "fire_at": fire_at})
         if put.status_code != 200 or REMINDER not in self.http.get("/reminders/demo").text:
             raise Failure(f"expected the reminder to be set, saw {put.status_code} {put.text}")
-        self.say(f'4. Set a reminder "{REMINDER}" for {fire_at}.')
+        self.say(f'6. Set a reminder "{REMINDER}" for {fire_at}.')
         wait_for(
             "the reminder to be over",
             lambda: self.http.get("/reminders/demo").text,
@@ -129,19 +158,21 @@ class Story:
         before = self._entries("clean")
         if before != [inside.FRESH, inside.OLD]:
             raise Failure(f"expected the cleaner to have both entries, saw {before}")
-        self.say(f'5. A cleaner was given entries "{inside.OLD}" and "{inside.FRESH}"; it cleans every second.')
+        self.say(f'7. A cleaner was given entries "{inside.OLD}" and "{inside.FRESH}"; it cleans every second.')
         kept = wait_for("the old entry to go", self._entries, seconds=20, until=lambda keys: inside.OLD not in keys)
         if kept != [inside.FRESH]:
             raise Failure(f"expected the cleaner to keep {inside.FRESH!r}, saw {kept}")
         self.say("   The old one is gone, the fresh one stays.")
 
     def judge(self) -> None:
-        """All that was delivered in the whole story is all that was accepted, once and in order."""
+        """All that was delivered in the whole story is all that was accepted, each item once."""
         posts = [post for post in self._posts() if post["status"] == httpx.codes.OK]
-        delivered = [item for post in posts for item in post["body"]["items"]]
-        if delivered != self.accepted:
-            raise Failure(f"expected {len(self.accepted)} items delivered, each once, saw {len(delivered)}")
-        self.say(f"6. In all, {len(delivered)} items were accepted and delivered, in {len(posts)} batches, each once.")
+        delivered = Counter((post["body"]["batcher"], item) for post in posts for item in post["body"]["items"])
+        accepted = Counter((batcher, item) for batcher, items in self.accepted.items() for item in items)
+        count = accepted.total()
+        if delivered != accepted:
+            raise Failure(f"expected {count} items delivered, each once, saw {delivered.total()}")
+        self.say(f"8. In all, {count} items were accepted and delivered, in {len(posts)} batches, each once.")
 
     def _child(self, name: str, arguments: list[str]) -> Child:
         child = Child(name, arguments, self.folder, self.repository, self.environment)
@@ -160,8 +191,36 @@ class Story:
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise Failure(f"expected an item to be accepted, saw {answer.status_code} {answer.text}")
         if answer.is_success:
-            self.accepted.append(line)
+            self.accepted.setdefault(batcher, []).append(line)
+            self._receipts[batcher] = answer.headers["Location"]
         return answer.is_success
+
+    def _receipt_of(self, batcher: str, line: str) -> str:
+        """Add an item; where its receipt is."""
+        if not self._add(batcher, line):
+            raise Failure(f"expected the item {line!r} to be accepted")
+        return self._receipts[batcher]
+
+    def _wait_for_state(self, receipt: str, state: str) -> dict[str, Any]:
+        """The receipt, once it says so."""
+        return wait_for(
+            f"{receipt} to say {state}",
+            lambda: self.http.get(receipt).json(),
+            seconds=20,
+            until=lambda seen: seen.get("state") == state,
+        )
+
+    def _command(self, verb: str, batcher: str) -> dict[str, Any]:
+        """What ``manage.py batcher`` says, run in a process of its own beside the server."""
+        return self._child(verb, ["manage.py", "batcher", verb, batcher, "--json"]).ready(SECONDS_TO_START)
+
+    def _sent_twice(self, key: str, answers: list[int], item: str) -> None:
+        """Raise ``Failure`` unless the upstream's file has the batch so, with this item, and under this key only."""
+        posts = [post for post in self._posts() if item in post["body"]["items"]]
+        if [(post["key"], post["status"]) for post in posts] != [(key, answer) for answer in answers]:
+            raise Failure(f"expected two posts under {key}, answered {answers}, saw {posts}")
+        for post in posts:
+            same_items(f"the post of {key}", post, [item])
 
     def _posts(self) -> list[dict[str, Any]]:
         if not self.upstream_file.exists():

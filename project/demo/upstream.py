@@ -1,7 +1,8 @@
 """The upstream of the demonstration, a process of its own: ``python -m project.demo.upstream FILE``.
 
-It answers 503 to the first POST and 200 to every further one, writes each to FILE as one line of JSON (``key``: its
-Idempotency-Key, ``status``: its answer, ``body``: what it got), and says its port as JSON on standard output.
+It answers the first POST to each path as ``FIRST`` says and every further one with 200, writes each to FILE as one line
+of JSON (``key``: its Idempotency-Key, ``status``: its answer, ``body``: what it got), and says its port as JSON on
+standard output.
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+FIRST = {"/": 503, "/down": 503, "/refused": 422}
+
 
 def upstream_on(file: Path) -> ThreadingHTTPServer:
     """An HTTP server on a free port of 127.0.0.1 that writes what it gets to ``file``; call its ``serve_forever``."""
     lock = threading.Lock()
-    posts = 0
+    posted: set[str] = set()
 
     class Upstream(BaseHTTPRequestHandler):
         """Takes one POST."""
 
         def do_POST(self) -> None:
             """Write the post down, then answer: what was answered is in the file for certain."""
-            nonlocal posts
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with lock, file.open("a", encoding="utf-8") as written:
-                posts += 1
-                status = 503 if posts == 1 else 200
+                status = 200 if self.path in posted else FIRST.get(self.path, 200)
+                posted.add(self.path)
                 got = {"key": self.headers["Idempotency-Key"], "status": status, "body": body}
                 written.write(json.dumps(got) + "\n")
             self.send_response(status)

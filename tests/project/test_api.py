@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from batcher.models import Batcher
-from durable_objects import ObjectBusy
+from durable_objects import DurableObjectError, ObjectBusy
 from durable_objects.rows import Object
 from project.body import MAX_BODY_BYTES
 
@@ -99,8 +100,8 @@ def test_unknown_path(client: Client, settings: Settings, path: str, *, debug: b
 def test_wrong_method(client: Client, method: str) -> None:
     """A method that a path does not have is refused with those that it has."""
     response = getattr(client, method)("/batcher/a", headers=IN)
-    assert sorted(refused(response, 405, "method_not_allowed")["allowed"]) == ["GET", "POST"]
-    assert sorted(response["Allow"].split(", ")) == ["GET", "POST"]
+    assert sorted(refused(response, 405, "method_not_allowed")["allowed"]) == ["GET", "HEAD", "POST"]
+    assert sorted(response["Allow"].split(", ")) == ["GET", "HEAD", "POST"]
 
 
 @pytest.mark.parametrize("body", ["{", " ", "[1,]", "NaN", b"\xff", '"\\'])
@@ -202,6 +203,21 @@ def test_a_busy_object(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     response = client.post("/batcher/a", "x", content_type=TEXT, headers=IN)
     refused(response, 503, "busy")
     assert int(response["Retry-After"]) > 0
+
+
+def test_an_object_that_takes_no_more(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object that is full says so and when to come again, told apart from asking too often."""
+
+    class Full(DurableObjectError):
+        retry_after = timedelta(seconds=7.2)
+
+    def full(self: Batcher, item: object) -> int:
+        raise Full("batcher a is full")
+
+    monkeypatch.setattr(Batcher, "add_item", full)
+    response = client.post("/batcher/a", "x", content_type=TEXT, headers=IN)
+    refused(response, 429, "full")
+    assert response["Retry-After"] == "8"
 
 
 @pytest.mark.parametrize("debug", [True, False])

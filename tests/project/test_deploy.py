@@ -33,6 +33,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_the_deployment_check_is_clean(tmp_path: Path) -> None:
     """``manage.py check --deploy`` finds nothing to warn of with DEBUG=0 and what production needs."""
     database = f"sqlite:///{tmp_path / 'db.sqlite3'}"
@@ -41,6 +42,7 @@ def test_the_deployment_check_is_clean(tmp_path: Path) -> None:
     assert "no issues" in checked.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

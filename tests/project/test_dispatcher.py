@@ -19,7 +19,7 @@ from project.embedded.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 on_sqlite = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="only SQLite has PRAGMA data_version")
 
 
@@ -105,6 +105,7 @@ def test_trouble_never_ends_it(
     assert dispatcher.is_alive()
 
 
+@pytest.mark.slow
 def test_the_back_off_is_bounded(monkeypatch: pytest.MonkeyPatch, passes: Passes, dispatcher: Dispatcher) -> None:
     """However long the trouble lasts, the next try is at most the longest back-off away."""
     monkeypatch.setattr(room, "LONGEST_BACKOFF_SECONDS", 0.0001)

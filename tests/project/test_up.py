@@ -96,6 +96,7 @@ def test_the_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert codes == [130]
 
 
+@pytest.mark.slow
 def test_after_a_kill_overdue_alarms_run_at_once(tmp_path: Path) -> None:
     """Killed with -9 and started again, what became due meanwhile runs within 2 s of the first answered request."""
     with up(tmp_path) as running, running.client() as client:

@@ -17,7 +17,7 @@ from durable_objects.rows import AlarmRun
 from project.embedded.worker import EmbeddedWorker
 from tests.models import Script, Scripted
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

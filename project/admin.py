@@ -1,0 +1,134 @@
+"""The tokens of the HTTP interface in Django admin: made (and told once), listed, revoked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import models
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from project import tokens
+from project.models import SCOPES, ApiToken
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _ModelAdmin = admin.ModelAdmin[ApiToken]
+    _ModelForm = forms.ModelForm[ApiToken]
+else:
+    _ModelAdmin, _ModelForm = admin.ModelAdmin, forms.ModelForm
+
+#: Tokens that one confirmation covers.
+AT_MOST = 500
+
+
+class NewTokenForm(_ModelForm):
+    """A token to be made: its scopes as boxes to tick."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, f"{scope}: {meaning}") for scope, meaning in SCOPES.items()],
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "radiolist"}),  # admin's style for one choice a line
+    )
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(_ModelAdmin):
+    """What a token opens, who has it, when it was used. Nobody sees its hash, and nothing of it can be changed."""
+
+    form = NewTokenForm
+    fields = ("name", "scopes", "name_prefix", "expires_at")
+    list_display = ("name", "begins", "state", "opens", "name_prefix", "last_used_at", "expires_at", "created_at")
+    search_fields = ("name", "prefix")
+    actions = ("revoke",)
+
+    def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> Any:
+        if obj is None:
+            return self.fields
+        return (
+            "name",
+            "begins",
+            "state",
+            "opens",
+            "name_prefix",
+            "created_at",
+            "expires_at",
+            "last_used_at",
+            "revoked_at",
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> Any:
+        return () if obj is None else self.get_fields(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        return super().has_view_permission(request, obj) or self.has_revoke_permission(request)
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Who may change tokens may revoke them."""
+        return bool(request.user.has_perm("project.change_apitoken"))
+
+    @admin.display(description="begins with", ordering="prefix")
+    def begins(self, row: ApiToken) -> str:
+        """How a token is recognised."""
+        return f"{row.prefix}…"
+
+    @admin.display(description="opens")
+    def opens(self, row: ApiToken) -> str:
+        """The scopes in a line."""
+        return ", ".join(row.scopes)
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Django's, with one way to save: the token is on the next page, whatever one wants to do then."""
+        only_save = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().add_view(request, form_url, (extra_context or {}) | only_save)
+
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
+        """Make the token; the answer to this very request tells it."""
+        setattr(request, "_token_told_once", obj.issue())
+
+    def response_add(self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None) -> HttpResponse:
+        """The token, on a page of its own (no page of admin is cached): neither a message nor the log ever has it."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Token for {obj.name}",
+            "opts": self.opts,
+            "row": obj,
+            "token": request.__dict__.pop("_token_told_once"),
+            "seconds": tokens.TRUSTED_FOR,
+        }
+        return TemplateResponse(request, "admin/project/apitoken/made.html", context)
+
+    @admin.action(description="Revoke", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: models.QuerySet[ApiToken]) -> HttpResponse:
+        """Ask, or once that was answered do it: each one logged."""
+        rows = list(queryset.filter(revoked_at=None)[:AT_MOST])
+        back = reverse(f"{self.admin_site.name}:project_apitoken_changelist")
+        if rows and request.POST.get("confirmed") != "yes":
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Revoke",
+                "opts": self.opts,
+                "rows": rows,
+                "checkbox": ACTION_CHECKBOX_NAME,
+                "back": back,
+            }
+            return TemplateResponse(request, "admin/project/apitoken/revoke.html", context)
+        user: Any = request.user
+        revoked = [row for row in rows if row.revoke()]
+        tokens.forget()
+        LogEntry.objects.log_actions(user.pk, revoked, CHANGE, change_message="Revoked.")
+        if revoked:
+            seconds = f"refused everywhere within {tokens.TRUSTED_FOR:.0f} s"
+            self.message_user(request, f"Revoked, {seconds}: {', '.join(map(str, revoked))}.", messages.SUCCESS)
+        else:
+            self.message_user(request, "The chosen ones were revoked before.", messages.WARNING)
+        return HttpResponseRedirect(back)

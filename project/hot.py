@@ -1,0 +1,192 @@
+"""The short way for the one hot request, ``POST /batcher/<name>``: past Django's middleware and router, in batches.
+
+Requests for the same batcher that are there at the same time share one transaction: they are collected here, without a
+thread for each, and added together (``durable_objects.combining``). Whatever is not plain (another path, an unknown
+token, a body that is too large, compressed or not what it says) takes Django's way, which has the words for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+from urllib.parse import quote
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
+from django.db import close_old_connections
+from django.http.request import split_domain_port, validate_host
+from ninja.errors import HttpError
+
+from batcher.api import item_in
+from batcher.models import Batcher, Receipt
+from durable_objects import combining
+from project import access, tokens
+from project.api import api
+from project.body import MAX_BODY_BYTES
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+PREFIX = "/batcher/"
+#: What Django allows where DEBUG is set and nothing else is.
+LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
+#: Batchers that are added to at the same time by one process; requests for one of them need no more than one thread.
+THREADS = 8
+
+
+class HotPath:
+    """An ASGI application around Django's that answers plain ``POST /batcher/<name>`` itself."""
+
+    def __init__(self, django: Application) -> None:
+        self._django = django
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="hot-path")
+        #: What waits to be added, by batcher; while a name is in here, a thread works for it.
+        self._lines: dict[str, list[tuple[Any, asyncio.Future[Receipt]]]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = _plain_name(scope)
+        if name is None:
+            await self._django(scope, receive, send)
+            return
+        body = await _read(receive)
+        if body is None:
+            return  # the client has gone
+        try:
+            item = _item(scope, body)
+        except ValueError:
+            await self._django(scope, _replay(body, receive), send)
+            return
+        try:
+            receipt = await self._add(name, item)
+        except Exception as error:  # noqa: BLE001  the interface has an answer for each
+            response = api.on_exception(ASGIRequest(dict(scope), BytesIO(body)), error)
+            await _answer(send, response.status_code, response.content, response.items())
+        else:
+            headers = [
+                ("Content-Type", "application/json; charset=utf-8"),
+                ("Location", f"{quote(scope['path'])}/items/{receipt.item}"),
+            ]
+            await _answer(send, 200, b'{"queued": %d}' % (receipt.position or 0), headers)
+
+    async def _add(self, name: str, item: Any) -> Receipt:
+        loop = asyncio.get_running_loop()
+        added: asyncio.Future[Receipt] = loop.create_future()
+        idle = name not in self._lines
+        self._lines.setdefault(name, []).append((item, added))
+        if idle:
+            loop.create_task(self._work(name))  # noqa: RUF006  kept by the futures that it ends
+        return await added
+
+    async def _work(self, name: str) -> None:
+        """Add what waits, again and again until nothing does."""
+        loop = asyncio.get_running_loop()
+        while self._lines[name]:
+            waiting, self._lines[name] = self._lines[name], []
+            answers: Sequence[Receipt | BaseException]
+            try:
+                answers = await loop.run_in_executor(self._threads, _add_all, name, [item for item, _ in waiting])
+            except BaseException as error:  # noqa: BLE001  nobody else would tell those who wait
+                answers = [error for _ in waiting]
+            for (_, added), answer in zip(waiting, answers, strict=True):
+                if added.done():
+                    continue  # its client has gone
+                if isinstance(answer, BaseException):
+                    added.set_exception(answer)
+                else:
+                    added.set_result(answer)
+        del self._lines[name]
+
+
+def _add_all(name: str, items: list[Any]) -> list[Receipt | Exception]:
+    """The receipt of each of these, or why it was not added."""
+    close_old_connections()
+    batchers = [Batcher.objects.get_by_name(name) for _ in items]
+    adding = [(one, functools.partial(one.submit, item)) for one, item in zip(batchers, items, strict=True)]
+    answers: list[Receipt | Exception] = []
+    for outcome in combining.run_all(batchers[0].key, adding):
+        try:
+            answers.append(outcome())
+        except Exception as error:  # noqa: BLE001  it is the answer to one of the requests
+            answers.append(error)
+    return answers
+
+
+def _plain_name(scope: Scope) -> str | None:
+    """The batcher that is added to, when this is such a request, by somebody who may, and of a known, small size."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    name = scope["path"].removeprefix(PREFIX)
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"")
+    plain = (
+        name not in ("", scope["path"]) and "/" not in name and "%" not in scope["path"] and not scope["query_string"]
+    )
+    if not plain or not length.isdigit() or int(length) > MAX_BODY_BYTES or b"content-encoding" in headers:
+        return None
+    if settings.SECURE_SSL_REDIRECT and not _is_secure(scope, headers):
+        return None
+    host = split_domain_port(headers.get(b"host", b"").decode("latin-1"))[0]
+    if not validate_host(host, settings.ALLOWED_HOSTS or LOCAL_HOSTS):
+        return None
+    return name if _is_let_in(headers.get(b"authorization", b"").decode("latin-1"), name) else None
+
+
+def _is_secure(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """As Django sees it: by HTTPS, or by what a proxy that we trust says."""
+    if settings.SECURE_PROXY_SSL_HEADER is None:
+        return bool(scope.get("scheme") == "https")
+    name, value = settings.SECURE_PROXY_SSL_HEADER
+    said = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower().encode(), b"")
+    return said.decode("latin-1").partition(",")[0].strip() == value
+
+
+def _is_let_in(authorization: str, name: str) -> bool:
+    """Whether the bearer token opens this, by what this process knows. If not, Django's way has the words."""
+    principal = tokens.trusted(authorization)
+    if principal is None or not principal.may("batcher:write", name):
+        return False
+    return not access.requests.take(principal.id, settings.API_RATE)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body; None when the client went away before its end."""
+    body: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
+
+
+def _item(scope: Scope, body: bytes) -> Any:
+    """The item, where the body is what it says. Raises ``ValueError``: Django's way says what is wrong with it."""
+    media_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+    try:
+        return item_in(body, media_type)
+    except (HttpError, RecursionError) as error:
+        raise ValueError from error
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body once more, for somebody else."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> MutableMapping[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+async def _answer(send: Send, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> None:
+    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    raw = [*raw, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

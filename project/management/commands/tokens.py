@@ -1,0 +1,108 @@
+"""``manage.py tokens create|list|revoke``."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from project import tokens
+from project.models import SCOPES, ApiToken
+
+EXAMPLES = """examples:
+  manage.py tokens create "the shop" --scope batcher:write --scope batcher:read
+  manage.py tokens create prometheus --scope metrics:read --expires 90d
+  manage.py tokens create "team a" --scope reminders:write --names team-a/
+  manage.py tokens list --json
+  manage.py tokens revoke do_Zk3xW0qa
+
+scopes:
+""" + "\n".join(f"  {scope:<16} {meaning}" for scope, meaning in SCOPES.items())
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+class Command(BaseCommand):
+    help = "Make, list and revoke the tokens of the HTTP interface. A token is told once, when it is made."
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        """The parser, with examples below the options."""
+        parser = super().create_parser(*args, **kwargs)
+        parser.epilog = EXAMPLES
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """One subcommand for each verb."""
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke")
+        create = verbs.add_parser("create", help="make a token, and print it this once")
+        create.add_argument("name", help="who or what uses it")
+        create.add_argument("--scope", action="append", required=True, help=f"any of {', '.join(SCOPES)}; several")
+        create.add_argument("--names", default="", metavar="PREFIX", help="only objects whose names begin so")
+        create.add_argument("--expires", metavar="WHEN", help="ISO time with its offset, or 90d, 12h, 30m from now")
+        listing = verbs.add_parser("list", help="the tokens, the newest first")
+        listing.add_argument("--valid", action="store_true", help="without those that are revoked or expired")
+        revoke = verbs.add_parser("revoke", help="let a token open nothing any more, for good")
+        revoke.add_argument("prefix", help="the token's beginning, as listed")
+        for verb in verbs.choices.values():
+            verb.add_argument("--json", action="store_true", help="print one line of JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        getattr(self, f"_{options['verb']}")(options)
+
+    def _create(self, options: dict[str, Any]) -> None:
+        row = ApiToken(name=options["name"], scopes=options["scope"], name_prefix=options["names"])
+        row.expires_at = _moment(options["expires"]) if options["expires"] else None
+        try:
+            token = row.issue()
+        except ValidationError as refused:
+            raise CommandError(" ".join(refused.messages)) from refused
+        if options["json"]:
+            self.stdout.write(json.dumps({"token": token, **_figures(row)}))
+        else:
+            self.stdout.write(f"{token}\nThis is the only time that it is told. Opens: {', '.join(row.scopes)}.")
+
+    def _list(self, options: dict[str, Any]) -> None:
+        rows = ApiToken.objects.all()
+        for row in rows.filter(pk__in=ApiToken.objects.valid(timezone.now())) if options["valid"] else rows:
+            figures = _figures(row)
+            text = f"{row.prefix}…  {row.state:<7}  {row.name}  {' '.join(row.scopes)}"
+            used = f"  last used {figures['last_used_at'] or 'never'}"
+            only = f"  names {row.name_prefix!r}…" if row.name_prefix else ""
+            self.stdout.write(json.dumps(figures) if options["json"] else text + only + used)
+
+    def _revoke(self, options: dict[str, Any]) -> None:
+        row = ApiToken.objects.filter(prefix=options["prefix"].rstrip("…")).first()
+        if row is None:
+            raise CommandError(f"no token begins with {options['prefix']!r}; 'manage.py tokens list' names them")
+        was_valid = row.revoke()
+        tokens.forget()
+        said = f"revoked; refused everywhere within {tokens.TRUSTED_FOR:.0f} s" if was_valid else "was revoked before"
+        self.stdout.write(json.dumps({"revoked": was_valid, "prefix": row.prefix}) if options["json"] else said)
+
+
+def _figures(row: ApiToken) -> dict[str, Any]:
+    moments = {name: getattr(row, name) for name in ("created_at", "expires_at", "last_used_at", "revoked_at")}
+    return {
+        "prefix": row.prefix,
+        "name": row.name,
+        "state": row.state,
+        "scopes": row.scopes,
+        "name_prefix": row.name_prefix,
+        **{name: moment and moment.isoformat() for name, moment in moments.items()},
+    }
+
+
+def _moment(text: str) -> datetime:
+    try:
+        if span := re.fullmatch(r"([0-9]{1,6})([dhm])", text):
+            return timezone.now() + timedelta(**{_UNITS[span[2]]: int(span[1])})
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise CommandError(f"--expires is {text!r}: {error}. Allowed: an ISO time with its offset, or 90d") from error
+    if moment.tzinfo is None:
+        raise CommandError(f"--expires is {text!r}, without an offset. Allowed: such as {text}+00:00")
+    return moment

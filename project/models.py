@@ -1,0 +1,98 @@
+"""The tokens of the HTTP interface that are kept in the database: hashed, with scopes, made and revoked by people."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+#: What a token may be good for, with the words for it.
+SCOPES = {
+    "batcher:read": "look at batchers",
+    "batcher:write": "add items, stop and flush batchers",
+    "reminders:read": "look at reminders",
+    "reminders:write": "set, snooze and cancel reminders",
+    "metrics:read": "read /metrics",
+}
+#: How a token begins, so that one that leaked into a text is recognised; and how much of it is shown.
+BEGINNING = "do_"
+SHOWN = len(BEGINNING) + 8
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    """Tokens, by whether they open anything."""
+
+    def valid(self, now: datetime) -> Self:
+        """Those that are neither revoked nor expired."""
+        return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now), revoked_at__isnull=True)
+
+
+class ApiToken(models.Model):
+    """A bearer token of 256 random bits. Only its SHA-256 is kept, so nobody can read it back: it is told once, by
+    ``make``. A plain hash is enough where nothing can be guessed.
+    """
+
+    name = models.CharField(max_length=100, help_text="Who or what uses it.")
+    #: The beginning of the token: tells which one it is, and opens nothing.
+    prefix = models.CharField(max_length=20, unique=True, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = models.JSONField(default=list)
+    name_prefix = models.CharField(
+        max_length=512,
+        blank=True,
+        default="",
+        help_text="Good only for objects whose names begin so, case counts. Empty: for all, and for /metrics.",
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    objects: ClassVar[models.Manager[ApiToken]] = models.Manager.from_queryset(ApiTokenQuerySet)()
+
+    class Meta:
+        verbose_name = "API token"
+        ordering = ("-created_at", "-pk")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def clean(self) -> None:
+        """Scopes that there are, and an end that is still to come."""
+        unknown = [scope for scope in self.scopes if scope not in SCOPES]
+        if unknown or not self.scopes:
+            problem = f"unknown: {', '.join(map(str, unknown))}" if unknown else "none is given"
+            raise ValidationError({"scopes": f"Scopes: {problem}. Allowed: {', '.join(SCOPES)}."})
+        if self.expires_at is not None and self.expires_at <= timezone.now():
+            raise ValidationError({"expires_at": f"{self.expires_at.isoformat()} is over. Allowed: a time to come."})
+
+    def issue(self) -> str:
+        """Give this new row its token, and store it. The answer is the token: it is told this once."""
+        token = BEGINNING + secrets.token_urlsafe(32)
+        self.prefix, self.digest = token[:SHOWN], digest_of(token)
+        self.full_clean()
+        self.save(force_insert=True)
+        return token
+
+    def revoke(self) -> bool:
+        """Let it open nothing any more, for good; False when it was revoked before."""
+        self.revoked_at = timezone.now()
+        return bool(ApiToken.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=self.revoked_at))
+
+    @property
+    def state(self) -> str:
+        """``valid``, ``expired`` or ``revoked``."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= timezone.now() else "valid"
+
+
+def digest_of(token: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,118 @@
+"""The description of the HTTP interface (``/openapi.json``): what ninja says of each route, and what holds for all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ninja import NinjaAPI
+
+from project.body import MAX_BODY_BYTES
+from project.errors import error
+
+DESCRIPTION = """\
+Every request but those for `/health` and `/openapi.json` carries a bearer token; what a token opens are its scopes.
+
+A name is one path segment, percent-encoded. An object that was never used answers with zeros, and asking makes
+nothing. Every refusal has the same form, and has changed nothing: `code` is for programs, `message` says what was
+wrong, `allowed` what would do. A body has at most 1 MiB and is not compressed. HEAD is answered wherever GET is.
+"""
+TAGS = {
+    "batcher": "Items in one by one, batches out. Scopes `batcher:read` (GET), `batcher:write`.",
+    "reminders": "A message at a time, once or again and again. Scopes `reminders:read` (GET), `reminders:write`.",
+    "operations": "Whether all is well: `/health` is open, `/metrics` asks for the scope `metrics:read`.",
+}
+#: What a name may be: a path segment of 1 to 512 characters that every database keeps.
+NAME = {"type": "string", "minLength": 1, "maxLength": 512, "pattern": r"^[^/\x00]{1,512}$", "example": "orders"}
+
+ERROR = {
+    "type": "object",
+    "description": "What every refused request gets.",
+    "required": ["error"],
+    "additionalProperties": False,
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "allowed"],
+            "additionalProperties": False,
+            "properties": {
+                "code": {"type": "string", "description": "For programs."},
+                "message": {"type": "string", "description": "What was wrong, with the value."},
+                "allowed": {"description": "What would do; null where nothing would."},
+            },
+        }
+    },
+}
+_SECONDS = {"description": "Seconds until the next try.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}
+_RETRY_AFTER = {"Retry-After": _SECONDS}
+_CHALLENGE = {"WWW-Authenticate": {"description": "How to come in.", "schema": {"type": "string", "const": "Bearer"}}}
+
+
+def _refused(description: str, example: dict[str, Any], headers: dict[str, Any] | None = None) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}, "example": example}}
+    return {"description": description, "content": content} | ({"headers": headers} if headers else {})
+
+
+#: What any route may answer beside its own, by status; and what those with a token may.
+ANYWHERE = {
+    "400": _refused(
+        "Malformed: no JSON, no UTF-8, no HTTP.",
+        error(400, "the body is not JSON: Expecting value: line 1 column 1 (char 0)"),
+    ),
+    "404": _refused(
+        "Nothing is at this path, or nothing is on record.",
+        error(404, "nothing is at /batcher/a/b; a name is one path segment"),
+    ),
+    "413": _refused(
+        "The body is larger than 1 MiB.",
+        error(413, f"the request's body has more than {MAX_BODY_BYTES} bytes", allowed=f"{MAX_BODY_BYTES} bytes"),
+    ),
+    "415": _refused("The body is compressed.", error(415, "the body is encoded (gzip)", allowed="no Content-Encoding")),
+    "500": _refused(
+        "The server failed; nothing was changed.", error(500, "the server failed on this request; its log has more")
+    ),
+    "503": _refused(
+        "Busy, or the database is away; nothing was changed.",
+        error(503, "batcher.Batcher 'orders' is busy", allowed="the same request again, later"),
+        _RETRY_AFTER,
+    ),
+}
+WITH_A_TOKEN = {
+    "401": _refused("No known token.", error(401, "no known bearer token", allowed="the header ..."), _CHALLENGE),
+    "403": _refused(
+        "The token lacks the scope, or is for other names.",
+        error(403, "this token has not the scope batcher:write", allowed=["batcher:read"]),
+    ),
+    "422": _refused(
+        "Refused by the contract.", error(422, "the name has 600 characters", code="invalid_name", allowed="1 to 512")
+    ),
+    "429": _refused(
+        "The token or the address asks too often (`too_many_requests`), or the object takes no more (`full`).",
+        error(429, "this token asked too often", code="too_many_requests", allowed="the same request after 1 s"),
+        _RETRY_AFTER,
+    ),
+}
+
+
+class DescribedAPI(NinjaAPI):
+    """An API whose description says of every route how it refuses, what a name is, and who may come in."""
+
+    def get_openapi_schema(self, **kwargs: Any) -> Any:
+        """Ninja's description, with what holds for all routes filled in."""
+        schema = super().get_openapi_schema(**kwargs)
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                _fill_in(operation)
+        schema["components"].setdefault("schemas", {})["Error"] = ERROR
+        schema["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
+        return schema
+
+
+def _fill_in(operation: dict[str, Any]) -> None:
+    responses = ANYWHERE | {str(status): response for status, response in operation["responses"].items()}
+    if operation.get("security"):
+        responses |= ANYWHERE | WITH_A_TOKEN  # one form for all, whatever a route calls it
+    operation["responses"] = dict(sorted(responses.items()))
+    for parameter in operation["parameters"]:
+        if (parameter["in"], parameter["name"]) == ("path", "name"):
+            parameter["schema"] = {**parameter["schema"], **NAME}
+            parameter["description"] = "The object's name: any text of 1 to 512 characters, percent-encoded."

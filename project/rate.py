@@ -1,0 +1,59 @@
+"""How often somebody may ask: one bucket of turns for each, refilled as time goes by, in this process alone."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import NamedTuple
+
+#: Buckets that a limiter keeps; more than these, and the fullest ones are thrown away, which favours their owners.
+MOST_BUCKETS = 10_000
+
+
+class Rate(NamedTuple):
+    """At most ``most`` at once, and on average no more than that every ``seconds``."""
+
+    most: int
+    seconds: float
+
+
+class Limiter:
+    """Buckets by name. Thread-safe; every process counts for itself."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._buckets: dict[str, tuple[float, float]] = {}  # how many turns were left, and when
+
+    def take(self, who: str, rate: Rate | None) -> int:
+        """Take one turn: 0 when there was one, else after how many whole seconds there will be. None: no limit."""
+        return self._left(who, rate, taking=1.0)
+
+    def wait(self, who: str, rate: Rate | None) -> int:
+        """As ``take``, and takes nothing."""
+        return self._left(who, rate, taking=0.0)
+
+    def clear(self) -> None:
+        """Forget everybody."""
+        with self._lock:
+            self._buckets.clear()
+
+    def _left(self, who: str, rate: Rate | None, taking: float) -> int:
+        if rate is None:
+            return 0
+        now, refill = time.monotonic(), rate.most / rate.seconds
+        with self._lock:
+            left, at = self._buckets.get(who, (float(rate.most), now))
+            left = min(left + (now - at) * refill, float(rate.most))
+            if left < 1.0:
+                return math.ceil((1.0 - left) / refill)
+            if taking:
+                self._buckets[who] = left - taking, now
+                if len(self._buckets) > MOST_BUCKETS:
+                    self._thin_out()
+        return 0
+
+    def _thin_out(self) -> None:
+        fullest = sorted(self._buckets, key=lambda who: self._buckets[who][0], reverse=True)
+        for who in fullest[: MOST_BUCKETS // 2]:
+            del self._buckets[who]

@@ -1,0 +1,62 @@
+"""``manage.py tokens``, as its operator meets it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from project import tokens
+from project.models import ApiToken
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*arguments: str) -> list[Any]:
+    """What the command prints with ``--json``, line by line."""
+    return [json.loads(line) for line in said(*arguments, "--json").splitlines()]
+
+
+def said(*arguments: str) -> str:
+    """What the command prints."""
+    out = StringIO()
+    call_command("tokens", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_made_listed_and_revoked() -> None:
+    """A made token opens what it says, is listed without itself, and opens nothing once it is revoked."""
+    (made,) = run("create", "the shop", "--scope", "batcher:write", "--scope", "batcher:read", "--expires", "90d")
+    principal = tokens.authenticate(f"Bearer {made['token']}")
+    assert principal is not None
+    assert principal.scopes == {"batcher:write", "batcher:read"}
+    assert timedelta(days=89) < ApiToken.objects.get().expires_at - timezone.now() < timedelta(days=90)  # type: ignore[operator]  # it was set
+    (listed,) = run("list")
+    assert (listed["prefix"], listed["state"]) == (made["prefix"], "valid")
+    assert made["token"] not in said("list") + json.dumps(listed)
+    assert run("revoke", made["prefix"]) == [{"revoked": True, "prefix": made["prefix"]}]
+    assert tokens.authenticate(f"Bearer {made['token']}") is None
+    assert (run("list", "--valid"), len(run("list"))) == ([], 1)
+    assert "before" in said("revoke", made["prefix"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["create", "a", "--scope", "everything"], "unknown: everything. Allowed: batcher:read"),
+        (["create", "a", "--scope", "batcher:read", "--expires", "soon"], "'soon'"),
+        (["create", "a", "--scope", "batcher:read", "--expires", "2031-01-01"], "without an offset"),
+        (["create", "a", "--scope", "batcher:read", "--expires", "2001-01-01T00:00:00Z"], "is over"),
+        (["revoke", "do_nobody"], "tokens list"),
+    ],
+)
+def test_wrong_arguments_are_told(arguments: list[str], problem: str) -> None:
+    """What cannot be done is told in a line that says what is allowed."""
+    with pytest.raises(CommandError, match=problem):
+        said(*arguments)
+    assert not ApiToken.objects.exists()
