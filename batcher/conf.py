@@ -9,18 +9,37 @@ defaults = AppSettings(
     {
         # Where batches are posted; empty: nowhere, a batch is logged and counts as delivered.
         "UPSTREAM_URL": "",
-        # Sent with each post, beside Content-Type and Idempotency-Key.
+        # Sent with each post, beside those that are set by us.
         "HEADERS": {},
+        # The body goes compressed.
+        "GZIP": False,
+        # Signs each post as Standard Webhooks: "whsec_…"; empty: no signature.
+        "SECRET": "",
         # How long the first item waits for others.
         "WINDOW": timedelta(seconds=10),
+        # When no item came for so long, the window ends early; 0: it does not.
+        "QUIET": timedelta(0),
         # A batch holds at most so many items, and so many bytes of them as JSON; a full one goes at once.
         "MAX_ITEMS": 5000,
         "MAX_BYTES": 1_048_576,
+        # At most so many items are accepted and not finished, else QueueFull; 0: any number.
+        "MAX_QUEUED": 0,
         # Quick retries, 2, 4, 8 s … after each failure; then a batch is set aside and retried slowly.
         "MAX_RETRIES": 3,
         # How long after it was sealed (or replayed) a batch is failed for good.
         "GIVE_UP_AFTER": timedelta(days=1),
-        # How long an upstream may take over each step of a post.
+        # A batch that is refused as a whole is split, until the item that the upstream does not take is alone.
+        "BISECT": False,
+        # How long an upstream may take over each step of a post, and over all of it.
         "TIMEOUT": timedelta(seconds=10),
+        "DEADLINE": timedelta(seconds=30),
+        # After so many failed tries in a row, of whatever batchers, an upstream is left alone; 0: never.
+        "BREAKER_FAILURES": 5,
+        # For so long at first, then twice as long after each probe that failed, up to the second.
+        "BREAKER_PAUSE": timedelta(seconds=30),
+        "BREAKER_PAUSE_AT_MOST": timedelta(minutes=5),
+        # Delivered batches are kept for so long, and those of at most so many items that came last, per batcher.
+        "KEEP_DELIVERED": timedelta(days=30),
+        "KEEP_DELIVERED_ITEMS": 1_000_000,
     },
 )

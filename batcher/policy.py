@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypedDict
 
 import httpx
 
 from batcher.conf import defaults
-from durable_objects import InvalidInput
+from batcher.errors import refusal
+from batcher.masking import MASK, SECRET, masked_url, secrets_of
 from durable_objects.names import show, text_flaw
 
-SET_BY_US = {"content-type", "content-length", "idempotency-key", "transfer-encoding", "host", "connection"}
+SET_BY_US = {
+    "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "host", "idempotency-key",
+    "transfer-encoding", "webhook-id", "webhook-signature", "webhook-timestamp",
+}  # fmt: skip
+SIGNING_SECRET = "whsec_"  # noqa: S105  what a secret of Standard Webhooks begins with
 
 
 class Changes(TypedDict, total=False):
@@ -21,29 +28,44 @@ class Changes(TypedDict, total=False):
 
     upstream_url: str | None
     headers: dict[str, str] | None
+    gzip: bool | None
+    secret: str | None
     window: timedelta | None
+    quiet: timedelta | None
     max_items: int | None
     max_bytes: int | None
+    max_queued: int | None
     max_retries: int | None
     give_up_after: timedelta | None
+    bisect: bool | None
 
 
 @dataclass(frozen=True)
 class Policy:
     """The settings in force for one batcher. ``upstream_url`` is empty where batches are only logged."""
 
-    upstream_url: str
-    headers: Mapping[str, str]
+    upstream_url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    gzip: bool
+    secret: str = field(repr=False)
     window: timedelta
+    quiet: timedelta
     max_items: int
     max_bytes: int
+    max_queued: int
     max_retries: int
     give_up_after: timedelta
+    bisect: bool
 
     @classmethod
     def over_defaults(cls, own: Mapping[str, Any]) -> Policy:
         """The project's settings, with those of ``own`` that are not None in their place."""
         return cls(**{name: getattr(defaults, name.upper()) if own.get(name) is None else own[name] for name in RULES})
+
+    @property
+    def secrets(self) -> list[str]:
+        """The texts that nobody is to see: not in a log, not in a stored answer."""
+        return secrets_of(self.upstream_url, self.headers, self.secret)
 
 
 @dataclass(frozen=True)
@@ -54,24 +76,33 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
-class InvalidSetting(InvalidInput):
-    """A setting of a batcher was refused and none was changed. Pass what `allowed` describes."""
-
-
 def check(changes: Mapping[str, Any]) -> None:
-    """Raise ``InvalidSetting`` for the first change that breaks its rule, naming the value and what is allowed."""
+    """Raise ``InvalidSetting`` for the first change that breaks its rule, naming the value and what is allowed.
+
+    The value of a secret setting is not named.
+    """
     for name, value in changes.items():
         if name not in RULES:
             raise refusal(f"a batcher has no setting {show(name)}", f"one of {', '.join(RULES)}")
         if value is not None and not RULES[name].holds(value):
-            raise refusal(f"{name} is {show(value)}", RULES[name].allowed)
+            raise refusal(f"{name} is {_shown(name, value)}", RULES[name].allowed)
 
 
-def refusal(problem: str, allowed: str) -> InvalidSetting:
-    """The error for a refused setting."""
-    error = InvalidSetting(f"{problem}. Allowed: {allowed}.")
-    error.allowed = allowed
-    return error
+def is_header(name: Any, text: Any) -> bool:
+    """Whether a batcher may be told to send this header."""
+    if type(name) is not str or type(text) is not str or name.lower() in SET_BY_US:
+        return False
+    named = bool(name) and name.isascii() and all(letter.isalnum() or letter in "!#$%&'*+-.^_`|~" for letter in name)
+    return named and text.isascii() and (text.isprintable() or not text) and text == text.strip()
+
+
+def _shown(name: str, value: Any) -> str:
+    if name == "headers" and isinstance(value, dict):
+        wrong = [header for header, text in value.items() if not is_header(header, text)]
+        return f"a dict with the header {show(wrong[0])}: {MASK}" if wrong else MASK
+    if name in SECRET:
+        return f"{MASK} (a {type(value).__name__}, not shown)"
+    return show(masked_url(value)) if type(value) is str else show(value)
 
 
 def _is_url(value: Any) -> bool:
@@ -85,14 +116,17 @@ def _is_url(value: Any) -> bool:
 
 
 def _are_headers(value: Any) -> bool:
-    return type(value) is dict and all(_is_header(name, text) for name, text in value.items())
+    return type(value) is dict and all(is_header(name, text) for name, text in value.items())
 
 
-def _is_header(name: Any, text: Any) -> bool:
-    if type(name) is not str or type(text) is not str or name.lower() in SET_BY_US:
+def _is_secret(value: Any) -> bool:
+    if type(value) is not str or not value.startswith(SIGNING_SECRET):
+        return type(value) is str and not value
+    try:
+        key = base64.b64decode(value.removeprefix(SIGNING_SECRET), validate=True)
+    except (binascii.Error, ValueError):
         return False
-    named = bool(name) and name.isascii() and all(letter.isalnum() or letter in "!#$%&'*+-.^_`|~" for letter in name)
-    return named and text.isascii() and (text.isprintable() or not text) and text == text.strip()
+    return 24 <= len(key) <= 64
 
 
 def _is_span(least: timedelta, most: timedelta) -> Callable[[Any], bool]:
@@ -103,15 +137,25 @@ def _is_number(least: int, most: int) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and least <= value <= most
 
 
+def _is_yes_or_no(value: Any) -> bool:
+    return type(value) is bool
+
+
+DAY = timedelta(days=1)
 RULES = {
     "upstream_url": Rule('the text of an http or https address, or "" to log batches only', _is_url),
     "headers": Rule(
         "a dict of header names to printable ASCII text, without Content-Type, Idempotency-Key and others set by us",
         _are_headers,
     ),
-    "window": Rule("a timedelta from 0 to 1 day", _is_span(timedelta(0), timedelta(days=1))),
+    "gzip": Rule("True or False", _is_yes_or_no),
+    "secret": Rule('"whsec_" and the base64 of 24 to 64 bytes, or "" for no signature', _is_secret),
+    "window": Rule("a timedelta from 0 to 1 day", _is_span(timedelta(0), DAY)),
+    "quiet": Rule("a timedelta from 0 (off) to 1 day", _is_span(timedelta(0), DAY)),
     "max_items": Rule("a whole number from 1 to 100,000", _is_number(1, 100_000)),
     "max_bytes": Rule("a whole number from 1 to 100,000,000", _is_number(1, 100_000_000)),
+    "max_queued": Rule("a whole number from 0 (any number) to 2,000,000,000", _is_number(0, 2_000_000_000)),
     "max_retries": Rule("a whole number from 0 to 20", _is_number(0, 20)),
-    "give_up_after": Rule("a timedelta from 0 to 365 days", _is_span(timedelta(0), timedelta(days=365))),
+    "give_up_after": Rule("a timedelta from 0 to 365 days", _is_span(timedelta(0), 365 * DAY)),
+    "bisect": Rule("True or False", _is_yes_or_no),
 }

@@ -1,22 +1,20 @@
-"""The tables: each batcher's own settings, and the batches that were sealed."""
+"""The tables: each batcher's own settings, the batches that were sealed, and the upstreams that have failed.
+
+Who writes what: ``models`` (and admin) settings, ``batches`` batches, ``breaker`` upstreams.
+"""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import connections, models
 
-from batcher import retrying
-from batcher.policy import InvalidSetting, Policy, check
-from batcher.upstream import Answer, Verdict
-
-#: What a try or a replay may change; never the items.
-OUTCOME = ["status", "failures", "status_code", "answer", "next_try_at", "give_up_at", "finished_at"]
+from batcher.errors import InvalidSetting
+from batcher.policy import Policy, check
 
 
 class BatcherSettings(models.Model):
@@ -27,11 +25,16 @@ class BatcherSettings(models.Model):
     )
     upstream_url = models.TextField(null=True, blank=True)  # noqa: DJ001  null: the project's; empty: none
     headers = models.JSONField(null=True, blank=True)
+    gzip = models.BooleanField(null=True, blank=True)
+    secret = models.TextField(null=True, blank=True)  # noqa: DJ001  null: the project's; empty: no signature
     window = models.DurationField(null=True, blank=True)
+    quiet = models.DurationField(null=True, blank=True)
     max_items = models.PositiveIntegerField(null=True, blank=True)
     max_bytes = models.PositiveIntegerField(null=True, blank=True)
+    max_queued = models.PositiveIntegerField(null=True, blank=True)
     max_retries = models.PositiveIntegerField(null=True, blank=True)
     give_up_after = models.DurationField(null=True, blank=True)
+    bisect = models.BooleanField(null=True, blank=True)
 
     class Meta:
         verbose_name = verbose_name_plural = "batcher settings"
@@ -52,9 +55,21 @@ class BatcherSettings(models.Model):
 
 
 def policy_of(object_id: int) -> Policy:
-    """The settings in force for a batcher."""
-    row = BatcherSettings.objects.filter(pk=object_id).first()
-    return Policy.over_defaults(row.own() if row else {})
+    """The settings in force for a batcher. Each item that is added asks, so the row is read past the ORM, which takes
+    ten times as long.
+    """
+    conn = connections[BatcherSettings.objects.db]
+    fields = [field for field in BatcherSettings._meta.concrete_fields if not field.primary_key]
+    columns = ", ".join(conn.ops.quote_name(str(field.column)) for field in fields)
+    own: dict[str, Any] = {}
+    with conn.cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM {BatcherSettings._meta.db_table} WHERE object_id = %s", [object_id])
+        for field, value in zip(fields, cursor.fetchone() or (), strict=False):
+            column = field.cached_col
+            own[field.name] = value
+            for convert in (*conn.ops.get_db_converters(column), *column.get_db_converters(conn)):
+                own[field.name] = convert(own[field.name], column, conn)
+    return Policy.over_defaults(own)
 
 
 class BatchQuerySet(models.QuerySet["Batch"]):
@@ -65,13 +80,18 @@ class BatchQuerySet(models.QuerySet["Batch"]):
         return self.filter(batcher_id=object_id)
 
     def unfinished(self) -> BatchQuerySet:
-        """Those that are still to be delivered."""
-        return self.filter(status__in=[Batch.Status.OPEN, Batch.Status.SET_ASIDE])
+        """Those that are still to be delivered: ``open`` and ``set_aside``."""
+        return self.filter(finished_at__isnull=True)  # said so, and not by status, because SQLite finds its index then
 
     def next_try(self) -> datetime | None:
         """When the first of them is to be tried."""
         soonest: datetime | None = self.aggregate(at=models.Min("next_try_at"))["at"]
         return soonest
+
+    def item_count(self) -> int:
+        """The items in them."""
+        counted: int = self.aggregate(items=models.Sum("item_count", default=0))["items"]
+        return counted
 
 
 class Batch(models.Model):
@@ -83,7 +103,8 @@ class Batch(models.Model):
 
     class Status(models.TextChoices):
         """``open``: in its quick retries, newer items wait for it. ``set_aside``: tried again at long intervals.
-        ``failed``: refused or given up, kept for a replay.
+        ``delivered``: the upstream has every item. ``failed``: refused or given up, in whole or in part
+        (``failed_items``), kept for a replay.
         """
 
         OPEN = "open"
@@ -97,15 +118,30 @@ class Batch(models.Model):
     #: The items as the JSON array that is posted.
     items_json = models.TextField()
     item_count = models.PositiveIntegerField()
+    #: The number of its first item among all that the batcher ever accepted; the others follow without a gap.
+    first_item = models.PositiveBigIntegerField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
     #: Failed tries since it was sealed, set aside or replayed: what the next pause goes by.
     failures = models.PositiveIntegerField(default=0)
+    #: When the running try began; None while none is. One that finds it set was preceded by a crash.
+    began_at = models.DateTimeField(null=True, blank=True)
     status_code = models.PositiveSmallIntegerField(null=True, blank=True)
     answer = models.TextField(default="", blank=True)
+    #: What the upstream last said of each item that it did not accept, by its place in the batch (from 0, as text):
+    #: ``{"4": {"status": 422, "error": "…"}}``. What it once accepted stays accepted. None: it accepted nothing yet.
+    outcomes = models.JSONField(null=True, blank=True)
+    #: Once finished: how many items the upstream did not accept.
+    failed_items = models.PositiveIntegerField(default=0)
+    #: A try may have been taken without our knowing: no answer after the body was sent, a crash before it was written
+    #: down, an answer that does not say what became of each item. False on a failed batch: it is proven undelivered.
+    outcome_unknown = models.BooleanField(default=False)
     sealed_at = models.DateTimeField()
     next_try_at = models.DateTimeField(null=True, blank=True)
     give_up_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
+    #: Split into smaller ones after it was refused as a whole (``bisect``): its items are theirs now.
+    was_split = models.BooleanField(default=False)
+    parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="parts")
 
     objects: ClassVar[models.Manager[Batch]] = models.Manager.from_queryset(BatchQuerySet)()
 
@@ -116,8 +152,14 @@ class Batch(models.Model):
             models.Index(fields=["-sealed_at"], name="batcher_by_age"),
             models.Index(
                 fields=["batcher", "next_try_at"],
-                condition=models.Q(status__in=["open", "set_aside"]),
+                condition=models.Q(finished_at__isnull=True),
                 name="batcher_unfinished",
+            ),
+            models.Index(fields=["batcher", "-first_item"], name="batcher_by_item"),
+            models.Index(
+                fields=["batcher", "finished_at"],
+                condition=models.Q(status="delivered"),
+                name="batcher_delivered",
             ),
         ]
 
@@ -135,47 +177,30 @@ class Batch(models.Model):
         """The number of the running try, from 1."""
         return self.attempts
 
-    @classmethod
-    def seal(cls, object_id: int, texts: Sequence[str], policy: Policy, now: datetime) -> Batch:
-        """A new batch of these items (JSON texts), to be tried at once."""
-        return cls.objects.create(
-            batcher_id=object_id,
-            items_json=f"[{','.join(texts)}]",
-            item_count=len(texts),
-            sealed_at=now,
-            next_try_at=now,
-            give_up_at=now + policy.give_up_after,
-        )
 
-    def begin(self) -> None:
-        """A try begins: counted before it is made, so that a crash cannot hide it."""
-        self.attempts += 1
-        self.save(update_fields=["attempts"])
+class Upstream(models.Model):
+    """The circuit breaker of one upstream, shared by all batchers that post to it.
 
-    def settle(self, answer: Answer, policy: Policy, now: datetime) -> None:
-        """Write down what came of a try, and when the next one is."""
-        self.status_code, self.answer = answer.status_code, answer.text
-        if answer.verdict is Verdict.RETRY:
-            following = retrying.after_failure(
-                now,
-                set_aside=self.status == self.Status.SET_ASIDE,
-                failures=self.failures,
-                max_retries=policy.max_retries,
-                give_up_at=self.give_up_at,
-                retry_after=answer.retry_after,
-            )
-            self.next_try_at, self.failures = following.at, following.failures
-            self.status = self.Status.SET_ASIDE if following.set_aside else self.Status.OPEN
-        if answer.verdict is not Verdict.RETRY or self.next_try_at is None:
-            delivered = answer.verdict is Verdict.DELIVERED
-            self.status = self.Status.DELIVERED if delivered else self.Status.FAILED
-            self.next_try_at, self.finished_at = None, now
-        self.save(update_fields=OUTCOME)
+    There is a row from the first failure on. Success where nothing has failed since the last one writes nothing.
+    """
 
-    def revive(self, policy: Policy, now: datetime) -> None:
-        """To be tried now, under the same key, and once more for ``give_up_after`` if that fails."""
-        if self.status != self.Status.OPEN:
-            self.status, self.failures, self.finished_at = self.Status.SET_ASIDE, 0, None
-            self.give_up_at = now + policy.give_up_after
-        self.next_try_at = now
-        self.save(update_fields=OUTCOME)
+    class State(models.TextChoices):
+        """``closed``: posts go. ``open``: none goes before ``retry_at``. ``half_open``: one goes, as a probe."""
+
+        CLOSED = "closed"
+        OPEN = "open"
+        HALF_OPEN = "half_open"
+
+    #: Scheme, host and port: ``https://example.com:443``.
+    origin = models.CharField(max_length=300, primary_key=True)
+    state = models.CharField(max_length=9, choices=State.choices, default=State.CLOSED)
+    #: Failed tries in a row, of whatever batchers.
+    failures = models.PositiveIntegerField(default=0)
+    opened_at = models.DateTimeField(null=True, blank=True)
+    #: From when on a probe may go; while one is under way, when it counts as lost.
+    retry_at = models.DateTimeField(null=True, blank=True)
+    #: What the last failure was: a status, or the error.
+    last_error = models.CharField(max_length=200, default="", blank=True)
+
+    def __str__(self) -> str:
+        return self.origin

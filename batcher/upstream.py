@@ -1,111 +1,124 @@
-"""The effect: one POST to an upstream, and what its answer means."""
+"""The effect: one POST to an upstream, with an end."""
 
 from __future__ import annotations
 
 import functools
+import os
+import socket
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from enum import Enum
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any
 
 import httpx
 
-from durable_objects import now
+from batcher.answers import Answer, Verdict, read
 
-KEPT_BYTES = 2000
-"""So much of an answer's body is read and kept."""
+__all__ = ["Answer", "Verdict", "origin_of", "post"]
 
-RETRIED_CLIENT_ERRORS = {408, 425, 429}
+#: So much of an answer's body is read: enough for a word on each item.
+READ_BYTES = 65_536
+READ_BYTES_PER_ITEM = 1024
+READ_BYTES_AT_MOST = 16 * 1024 * 1024
+
+_PORTS = {"http": 80, "https": 443}
+#: The upstream cannot have had the body when one of these is raised.
+_NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+#: The fault is in what we were told to send, and where to.
+_NOT_SENDABLE = (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
-class Verdict(Enum):
-    """What becomes of a batch: done; to be tried again; refused, so that trying again would change nothing."""
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address: what one circuit breaker stands for."""
+    parsed = httpx.URL(url)
+    host = parsed.raw_host.decode("ascii").lower()
+    host = f"[{host}]" if ":" in host else host
+    return f"{parsed.scheme}://{host}:{parsed.port or _PORTS.get(parsed.scheme, 0)}"[:300]
 
-    DELIVERED = "delivered"
-    RETRY = "retry"
-    REFUSED = "refused"
 
+def post(
+    url: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    timeout: timedelta,
+    deadline: timedelta,
+    item_count: int,
+) -> Answer:
+    """POST ``body`` and say what the answer means. Never raises for an upstream that is down, slow, or speaks
+    nonsense: those are answers to be tried again.
 
-@dataclass(frozen=True)
-class Answer:
-    """What came of one try: the verdict, the status (None: no answer), the start of the body or the error, and how
-    long the upstream asked us to stay away.
+    ``timeout`` is for each step (connect, send, each wait for more of the answer), ``deadline`` for all together.
+    Redirects are not followed. A connection of its own for each post: a kept one that the upstream has closed would
+    look like a failed try. User and password of the address go as a header, so that no log has them.
     """
-
-    verdict: Verdict
-    status_code: int | None = None
-    text: str = ""
-    retry_after: timedelta | None = None
-
-    @classmethod
-    def failed(cls, error: Exception) -> Answer:
-        """A try that raised: to be tried again."""
-        return cls(Verdict.RETRY, text=plain(f"{type(error).__name__}: {error}"))
-
-
-def post(url: str, body: bytes, *, key: str, headers: Mapping[str, str], timeout: timedelta) -> Answer:
-    """POST ``body`` as JSON with ``Idempotency-Key: key`` and say what the answer means. Never raises for an upstream
-    that is down, slow, or speaks nonsense: those are answers to be tried again.
-
-    ``timeout`` is for each step (connect, send, wait for the answer). Redirects are not followed. A connection of its
-    own for each post: a kept one that the upstream has closed would look like a failed try.
-    """
-    sent = {**headers, "Content-Type": "application/json", "Idempotency-Key": key}
+    limits = httpx.Timeout(min(timeout, deadline).total_seconds())
     try:
+        address = httpx.URL(url)
+        auth = (address.username, address.password) if address.userinfo else None
+        address = address.copy_with(username=None, password=None)
         with (
-            httpx.Client(timeout=timeout.total_seconds(), verify=_tls()) as client,
-            client.stream("POST", url, content=body, headers=sent) as response,
+            httpx.Client(timeout=limits, verify=_tls(), auth=auth) as client,
+            _ended_after(deadline) as extensions,
+            client.stream("POST", address, content=body, headers=headers, extensions=extensions) as response,
         ):
-            return read(response.status_code, response.headers, _start_of(response))
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError, OSError) as error:
+            start, whole = _start_of(response, item_count)
+            return read(response.status_code, response.headers, start, item_count, whole=whole)
+    except _NOT_SENDABLE as error:
         return Answer.failed(error)
+    except _NOTHING_SENT as error:
+        return Answer.failed(error, is_down=True)
+    except (httpx.HTTPError, httpx.StreamError, ValueError, OSError) as error:
+        return Answer.failed(error, unknown=True, is_down=True)
 
 
-def read(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    """What an answer means: 2xx delivered; 408, 425, 429, 5xx and redirects tried again; any other 4xx refused."""
-    if 200 <= status < 300:
-        verdict = Verdict.DELIVERED
-    elif 400 <= status < 500 and status not in RETRIED_CLIENT_ERRORS:
-        verdict = Verdict.REFUSED
-    else:
-        verdict = Verdict.RETRY
-    return Answer(verdict, status, plain(body.decode(errors="replace")), retry_after(headers.get("Retry-After")))
+@contextmanager
+def _ended_after(deadline: timedelta) -> Iterator[dict[str, Any]]:
+    """Extensions for a request whose connection is shut down after ``deadline``, whatever it is waiting for then.
 
+    A time-out of httpx is for one step, and starts afresh with each byte that an upstream lets drip.
+    """
+    opened: list[socket.socket] = []
+    is_over = threading.Event()
 
-def retry_after(value: str | None) -> timedelta | None:
-    """The header as a span from now, whether it came as seconds or as a date; None when it says nothing sane."""
-    text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        return timedelta(seconds=min(int(text[:12]), 10**9))
+    def trace(event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            connection = info["return_value"].get_extra_info("socket")
+            opened.append(socket.socket(fileno=os.dup(connection.fileno())))  # TLS takes the first one over
+            if is_over.is_set():
+                end()
+
+    def end() -> None:
+        is_over.set()
+        for connection in opened:
+            with suppress(OSError):  # closed already
+                connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(deadline.total_seconds(), end)
+    timer.daemon = True
+    timer.start()
     try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return max(_aware(moment) - now(), timedelta(0))
+        yield {"trace": trace}
+    finally:
+        timer.cancel()
+        for connection in opened:
+            connection.close()
 
 
-def plain(text: str) -> str:
-    """Text that every database can keep, cut to what is worth keeping."""
-    return text[:KEPT_BYTES].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _start_of(response: httpx.Response) -> bytes:
-    """The first bytes of the body, and no more of it: the verdict hangs on the status, so a body may break off."""
-    start = b""
+def _start_of(response: httpx.Response, item_count: int) -> tuple[bytes, bool]:
+    """The body as far as it is worth reading, and whether that is all of it: it may break off."""
+    limit = min(READ_BYTES + READ_BYTES_PER_ITEM * item_count, READ_BYTES_AT_MOST)
+    start = bytearray()
     try:
-        for chunk in response.iter_bytes(KEPT_BYTES):
+        for chunk in response.iter_bytes(8192):
             start += chunk
-            if len(start) >= KEPT_BYTES:
-                break
+            if len(start) > limit:
+                return bytes(start[:limit]), False
     except httpx.HTTPError:
-        pass
-    return start[:KEPT_BYTES]
+        return bytes(start), False
+    return bytes(start), True
 
 
 @functools.cache

@@ -136,6 +136,19 @@ def test_a_batch_deleted_in_flight_is_left_alone(batcher: Batcher, upstream: Ups
     assert batcher.get_alarm_time() is None
 
 
+@pytest.mark.parametrize(("status", "becomes"), [(200, "delivered"), (500, "failed")])
+def test_a_batch_failed_by_hand_in_flight(
+    batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock, status: int, becomes: str
+) -> None:
+    """A person's fail() stands, unless the try that was under way delivers the batch."""
+    upstream.script(status)
+    in_flight(upstream, lambda: batcher.fail(Batch.objects.get().pk))
+    batcher.add_item("a")
+    pass_time(alarm_clock, WINDOW)
+    assert (Batch.objects.get().status, Batch.objects.get().attempts) == (becomes, 1)
+    assert batcher.get_alarm_time() is None
+
+
 @pytest.mark.parametrize("point", ["turn.before_commit", "batcher.sealed", "batcher.posted", "batcher.settled"])
 def test_a_crash_at_any_step_loses_nothing(
     batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock, crash_at: CrashAt, point: str

@@ -1,127 +1,151 @@
-"""``manage.py batcher add|show|flush|cancel|replay NAME``."""
+"""``manage.py batcher list``, and ``add|show|flush|cancel|replay|fail|receipt|configure NAME``."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import sys
-from argparse import ArgumentParser
-from collections.abc import Iterable, Iterator
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db.models import QuerySet
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from batcher.management import lines, reading, setting
 from batcher.models import Batch, Batcher
 from durable_objects import DurableObjectError
 
-CHUNK = 500
-SHOWN_BATCHES = 20
+SHOWN = 20
+EXAMPLES = {
+    "list": "manage.py batcher list --prefix ord --json",
+    "add": "manage.py batcher add orders first second\n  manage.py batcher add orders - < shop.log\n"
+    "  manage.py batcher add orders --json-items - < orders.jsonl",
+    "show": "manage.py batcher show orders --json",
+    "flush": "manage.py batcher flush orders",
+    "cancel": "manage.py batcher cancel orders",
+    "replay": "manage.py batcher replay orders\n  manage.py batcher replay orders --unknown\n"
+    "  manage.py batcher replay orders 6f1c64c9-9b35-4f0e-9c0b-0f4d5a1de3a1",
+    "fail": "manage.py batcher fail orders 6f1c64c9-9b35-4f0e-9c0b-0f4d5a1de3a1 --reason 'sent by mail'",
+    "receipt": "manage.py batcher receipt orders 17",
+    "configure": "manage.py batcher configure orders upstream_url=https://example.com/in window=30 gzip=true\n"
+    "  manage.py batcher configure orders window=            (back to the project's)\n"
+    "  printenv SECRET | manage.py batcher configure orders secret=-",
+}
 
 
 class Command(BaseCommand):
     help = "Add items to a batcher, look at it, send what waits, stop it, or send a batch again."
 
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        """The parser, with examples below the options."""
+        parser = super().create_parser(*args, **kwargs)
+        parser.epilog = "examples:\n  " + "\n  ".join(EXAMPLES.values())
+        return parser
+
     def add_arguments(self, parser: ArgumentParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="add|show|flush|cancel|replay")
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(EXAMPLES))
+        listing = self._verb(verbs, "list", "batchers, with how much waits and when they act next", named=False)
+        listing.add_argument("--prefix", default="", help="only names that begin so")
+        listing.add_argument("--limit", type=int, default=50)
         add = self._verb(verbs, "add", "add items, each argument one text; - reads them from standard input, by line")
         add.add_argument("items", nargs="+", metavar="ITEM", help="a text, or - for the lines of standard input")
-        self._verb(verbs, "show", "how many items wait, when it acts next, its last batches")
+        add.add_argument("--json-items", action="store_true", help="each item is JSON and not text")
+        self._verb(verbs, "show", "how many items wait, when it acts next, its settings and last batches")
         self._verb(verbs, "flush", "send now what waits, and try now what was not delivered")
         self._verb(verbs, "cancel", "stop until the next item")
         replay = self._verb(verbs, "replay", "send batches again, under the same keys")
-        replay.add_argument("batches", nargs="*", metavar="BATCH", help="ids; none: all that failed")
+        replay.add_argument("batches", nargs="*", metavar="BATCH", help="ids; none: all failed, proven undelivered")
+        replay.add_argument("--unknown", action="store_true", help="also failed ones that may have been delivered")
+        fail = self._verb(verbs, "fail", "give batches up that are not delivered yet")
+        fail.add_argument("batches", nargs="+", metavar="BATCH", help="ids")
+        fail.add_argument("--reason", default="failed by hand")
+        receipt = self._verb(verbs, "receipt", "what became of an item")
+        receipt.add_argument("item", type=int, help="its number")
+        configure = self._verb(verbs, "configure", "change settings; times in seconds, nothing: the project's")
+        configure.add_argument("changes", nargs="+", metavar="NAME=VALUE", help="a VALUE of - is read from a line")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        batcher = Batcher.objects.get_by_name(options["name"])
+        verb: Callable[[dict[str, Any]], dict[str, Any]] = getattr(self, f"_{options['verb']}")
         try:
-            result = getattr(self, f"_{options['verb']}")(batcher, options)
+            result = verb(options)
         except DurableObjectError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
             self.stdout.write(json.dumps(result, default=str))
         else:
-            self._print(result)
+            self.stdout.write(reading.as_text(result))
 
-    def _verb(self, verbs: Any, name: str, text: str) -> ArgumentParser:
-        parser: ArgumentParser = verbs.add_parser(name, help=text)
-        parser.add_argument("name", metavar="NAME", help="the batcher's name")
+    def _verb(self, verbs: Any, name: str, text: str, *, named: bool = True) -> ArgumentParser:
+        parser: ArgumentParser = verbs.add_parser(
+            name, help=text, description=text, epilog=f"examples:\n  {EXAMPLES[name]}",
+            formatter_class=RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        if named:
+            parser.add_argument("name", metavar="NAME", help="the batcher's name")
         parser.add_argument("--json", action="store_true", help="print one line of JSON")
         return parser
 
-    def _add(self, batcher: Batcher, options: dict[str, Any]) -> dict[str, Any]:
-        added = 0
-        if options["items"] == ["-"]:
-            for chunk in _chunks(sys.stdin, show_progress=not options["json"]):
-                batcher.add_items(chunk)
-                added += len(chunk)
+    def _list(self, options: dict[str, Any]) -> dict[str, Any]:
+        named = Batcher.objects.filter(name__startswith=options["prefix"]).order_by("name")
+        return {"batchers": [reading.state(batcher) for batcher in named[: max(options["limit"], 1)]]}
+
+    def _add(self, options: dict[str, Any]) -> dict[str, Any]:
+        batcher, given = _of(options), options["items"]
+        read = lines.as_json if options["json_items"] else lines.as_text
+        if given == ["-"]:
+            added = lines.add(batcher, sys.stdin, read, show_progress=not options["json"])
         else:
-            batcher.add_items(options["items"])
-            added = len(options["items"])
-        return {"added": added, **_state(batcher)}
+            added = lines.add(batcher, given, read, show_progress=False)
+        return {"added": added, **reading.state(batcher)}
 
-    def _show(self, batcher: Batcher, options: dict[str, Any]) -> dict[str, Any]:
-        last = _batches(batcher).order_by("-sealed_at")[:SHOWN_BATCHES]
-        return {**_state(batcher), "batches": [_line(batch) for batch in last.defer("items_json")]}
+    def _show(self, options: dict[str, Any]) -> dict[str, Any]:
+        batcher = _of(options)
+        last = reading.batches(batcher).order_by("-sealed_at").defer("items_json", "outcomes")[:SHOWN]
+        upstream = batcher.upstream()
+        return {
+            **reading.state(batcher),
+            "settings": batcher.settings(),
+            "upstream": reading.breaker(upstream) if upstream else None,
+            "batches": [reading.line(batch) for batch in last],
+        }
 
-    def _flush(self, batcher: Batcher, options: dict[str, Any]) -> dict[str, Any]:
+    def _flush(self, options: dict[str, Any]) -> dict[str, Any]:
+        batcher = _of(options)
         batcher.flush()
-        return _state(batcher)
+        return reading.state(batcher)
 
-    def _cancel(self, batcher: Batcher, options: dict[str, Any]) -> dict[str, Any]:
-        return {"cancelled": batcher.cancel_alarm(), **_state(batcher)}
+    def _cancel(self, options: dict[str, Any]) -> dict[str, Any]:
+        batcher = _of(options)
+        return {"cancelled": batcher.cancel_alarm(), **reading.state(batcher)}
 
-    def _replay(self, batcher: Batcher, options: dict[str, Any]) -> dict[str, Any]:
-        failed = _batches(batcher).filter(status=Batch.Status.FAILED)
-        wanted = options["batches"] or [str(pk) for pk in failed.values_list("pk", flat=True)]
+    def _replay(self, options: dict[str, Any]) -> dict[str, Any]:
+        batcher = _of(options)
+        failed = reading.batches(batcher).filter(status=Batch.Status.FAILED, was_split=False)
+        wanted = options["batches"]
+        if not wanted:
+            proven = failed if options["unknown"] else failed.filter(outcome_unknown=False)
+            wanted = [str(pk) for pk in proven.order_by("sealed_at", "first_item").values_list("pk", flat=True)]
         for batch_id in wanted:
             batcher.replay(batch_id)
-        return {"replayed": wanted, **_state(batcher)}
+        left = failed.filter(outcome_unknown=True).count()
+        return {"replayed": wanted, "left_unknown": left, **reading.state(batcher)}
 
-    def _print(self, result: dict[str, Any]) -> None:
-        for name, value in result.items():
-            if isinstance(value, list):
-                self.stdout.write(f"{name}: {len(value)}")
-                for each in value:
-                    self.stdout.write("  " + (each if isinstance(each, str) else _as_text(each)))
-            else:
-                self.stdout.write(f"{name}: {'-' if value is None else value}")
+    def _fail(self, options: dict[str, Any]) -> dict[str, Any]:
+        batcher = _of(options)
+        for batch_id in options["batches"]:
+            batcher.fail(batch_id, options["reason"])
+        return {"failed": options["batches"], **reading.state(batcher)}
 
+    def _receipt(self, options: dict[str, Any]) -> dict[str, Any]:
+        batcher = _of(options)
+        return {"batcher": batcher.name, **vars(batcher.receipt(options["item"]))}
 
-def _state(batcher: Batcher) -> dict[str, Any]:
-    alarm = batcher.get_alarm_time()
-    return {"batcher": batcher.name, "queued": batcher.queued(), "alarm": alarm.isoformat() if alarm else None}
-
-
-def _batches(batcher: Batcher) -> QuerySet[Batch]:
-    return Batch.objects.filter(batcher__in=Batcher.objects.filter(name=batcher.name))
-
-
-def _line(batch: Batch) -> dict[str, Any]:
-    return {
-        "id": str(batch.id),
-        "status": batch.status,
-        "items": batch.item_count,
-        "attempts": batch.attempts,
-        "status_code": batch.status_code,
-        "answer": batch.answer[:80],
-        "next_try_at": batch.next_try_at.isoformat() if batch.next_try_at else None,
-    }
+    def _configure(self, options: dict[str, Any]) -> dict[str, Any]:
+        batcher = _of(options)
+        given = itertools.starmap(setting.change, (text.partition("=")[::2] for text in options["changes"]))
+        batcher.configure(**dict(given))
+        return {"batcher": batcher.name, "settings": batcher.settings()}
 
 
-def _as_text(line: dict[str, Any]) -> str:
-    return "  ".join(f"{name}={value}" for name, value in line.items() if value not in {None, ""})
-
-
-def _chunks(lines: Iterable[str], *, show_progress: bool) -> Iterator[list[str]]:
-    """The lines in chunks as they come in, with a count on the terminal (standard error) while they are taken."""
-    console = Console(stderr=True)
-    columns = (TextColumn("added"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not (show_progress and console.is_terminal)) as progress:
-        task = progress.add_task("added", total=None)
-        rest = (line.removesuffix("\n") for line in lines)
-        while chunk := list(itertools.islice(rest, CHUNK)):
-            yield chunk
-            progress.advance(task, len(chunk))
+def _of(options: dict[str, Any]) -> Batcher:
+    return Batcher.objects.get_by_name(options["name"])

@@ -1,0 +1,129 @@
+"""The list of batchers and the page of one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import path, reverse
+
+from batcher.admin.settings import BatcherSettingsInline
+from batcher.admin.standing import Standing, last_answer, line, newest_batches, standings
+from batcher.admin.verbs import FLUSH
+from batcher.models import Batcher
+from batcher.waiting import Waiting
+from durable_objects import DurableObjectError
+from durable_objects.admin import CANCEL, DELETE, REVIVE, DurableObjectAdmin, SettingsInline, Verb
+from durable_objects.admin.reading import alarm_columns, badge, now_of
+from durable_objects.admin.wording import relative, when
+
+
+@admin.register(Batcher)
+class BatcherAdmin(DurableObjectAdmin):
+    """A batcher: what waits and when it goes, its batches, its own settings, alarm, storage, runs."""
+
+    change_form_template = "admin/batcher/batcher.html"
+    inlines = (BatcherSettingsInline,)
+    verbs: ClassVar[tuple[Verb, ...]] = (FLUSH, CANCEL, REVIVE, DELETE)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        @admin.display(description="waiting")
+        def waiting(row: Batcher) -> str:
+            return f"{self._standing(request, row).queued:,}"
+
+        @admin.display(description="last batch")
+        def last_batch(row: Batcher) -> str:
+            return last_answer(self._standing(request, row).last, now_of(request))
+
+        return [*self.list_display, waiting, *alarm_columns(request)[:2], last_batch]
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Read how the page's batchers stand, together."""
+        changes = super().get_changelist_instance(request)
+        request.__dict__["_standings"] = standings(changes.result_list)
+        return changes
+
+    def get_urls(self) -> list[Any]:
+        add = self.admin_site.admin_view(self.add_item)
+        return [path("<path:object_id>/items/", add, name="batcher_batcher_add_item"), *super().get_urls()]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add what waits, what went, and the form for one more item."""
+        row = context.get("original")
+        if row is not None:
+            context["batching"] = self._batching(row, request)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def add_item(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Add the item that was typed: JSON if it is that, else its text."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row: Any = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404(f"There is no batcher {object_id}.")
+        if not self.has_change_permission(request, row):
+            raise PermissionDenied
+        text = request.POST.get("item", "").strip()
+        try:
+            queued = row.add_item(_item_of(text))
+        except DurableObjectError as error:
+            self.message_user(request, f"Not added: {error}", messages.ERROR)
+        else:
+            user: Any = request.user
+            LogEntry.objects.create(
+                user_id=user.pk, content_type_id=row.kind_id, object_id=str(row.pk), object_repr=row.name[:200],
+                action_flag=CHANGE, change_message="Added an item.",
+            )  # fmt: skip
+            self.message_user(request, f"Added: {queued:,} wait now.", messages.SUCCESS)
+        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"
+        return HttpResponseRedirect(reverse(name, args=[row.pk]))
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Settings go the way that code goes, by ``configure()``: checked, and under the batcher's lock."""
+        changes = SettingsInline.changes(formset)
+        if changes:
+            form.instance.configure(**{name: None if value == "" else value for name, value in changes.items()})
+
+    def _standing(self, request: HttpRequest, row: Any) -> Standing:
+        known: dict[int, Standing] = request.__dict__.setdefault("_standings", {})
+        if row.pk not in known:
+            known |= standings([row])
+        return known[row.pk]
+
+    def _batching(self, row: Batcher, request: HttpRequest) -> dict[str, Any]:
+        now, waiting, upstream = now_of(request), Waiting(row.storage), row.upstream()
+        settings = row.settings()
+        facts = [
+            ("Items waiting", f"{waiting.count:,}"),
+            ("Their size as JSON", f"{waiting.size:,} B"),
+            ("They go", "when somebody flushes or adds" if waiting.held else when(waiting.due, now)),
+            ("Upstream", settings["upstream_url"] or "none: batches are logged"),
+        ]
+        return {
+            "facts": facts,
+            "breaker": None
+            if upstream is None or upstream.state == upstream.State.CLOSED
+            else {
+                "badge": badge(upstream.state),
+                "sentence": f"The circuit breaker of {upstream.origin} is {upstream.state.replace('_', ' ')}: "
+                f"{upstream.failures} failures in a row, the last: {upstream.last_error}. "
+                f"Batches wait, no try is counted. The next probe: "
+                f"{relative(upstream.retry_at, now) if upstream.retry_at else 'at once'}.",
+            },
+            "batches": [line(batch, now) for batch in newest_batches(row.pk)],
+            "may_add": self.has_change_permission(request, row),
+        }
+
+
+def _item_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,99 @@
+"""The form of a batcher's own settings. What is secret in them can be typed, and never read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.db import models
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from batcher.conf import defaults
+from batcher.masking import MASK
+from batcher.rows import BatcherSettings
+from durable_objects.admin import SettingsInline
+from durable_objects.admin.wording import NOTHING
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _ModelForm = forms.ModelForm[BatcherSettings]
+else:
+    _ModelForm = forms.ModelForm
+
+
+class UnseenJSONField(forms.JSONField):
+    """JSON that can be typed; what is stored is never put into the page."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """What was typed and refused, and else nothing."""
+        return value if isinstance(value, str) else ""
+
+
+class BatcherSettingsForm(_ModelForm):
+    """Fields for secrets come empty: left so they change nothing."""
+
+    headers = UnseenJSONField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "cols": 60, "placeholder": '{"Authorization": "Bearer …"}'}),
+        label="New headers",
+        help_text="A JSON object of names and texts. It takes the place of all that are set; {} sets none.",
+    )
+    secret = forms.CharField(
+        required=False,
+        widget=forms.PasswordInput(attrs={"class": "vTextField", "autocomplete": "new-password"}),
+        label="New signing secret",
+        help_text="whsec_ and the secret in base64: posts are signed as Standard Webhooks.",
+    )
+
+    class Meta:
+        model = BatcherSettings
+        exclude = ("object",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial.update(headers=None, secret="")
+        for name in ("gzip", "bisect"):
+            project = "yes" if getattr(defaults, name.upper()) else "no"
+            choices = [("unknown", f"the project's: {project}"), ("true", "yes"), ("false", "no")]
+            self.fields[name].widget = forms.NullBooleanSelect()
+            self.fields[name].widget.choices = choices
+        for name in ("window", "quiet", "max_items", "max_bytes", "max_queued", "max_retries", "give_up_after"):
+            self.fields[name].widget.attrs["placeholder"] = str(getattr(defaults, name.upper()))
+
+    def clean(self) -> dict[str, Any] | None:
+        """What was left empty stays as it is: the row's own ``clean()`` then judges that."""
+        for name in ("headers", "secret"):
+            if name not in self.changed_data and name in self.cleaned_data:
+                self.cleaned_data[name] = getattr(self.instance, name)
+        return super().clean()
+
+
+class BatcherSettingsInline(SettingsInline):
+    """A batcher's own settings; the secret ones are shown masked."""
+
+    model = BatcherSettings
+    form = BatcherSettingsForm
+    fields = (
+        "upstream_url",
+        ("window", "quiet"),
+        ("max_items", "max_bytes", "max_queued"),
+        ("max_retries", "give_up_after"),
+        ("gzip", "bisect"),
+        "masked_headers",
+        "headers",
+        "masked_secret",
+        "secret",
+    )
+    readonly_fields = ("masked_headers", "masked_secret")
+    formfield_overrides = {models.TextField: {"widget": forms.TextInput(attrs={"class": "vLargeTextField"})}}
+
+    @admin.display(description="headers")
+    def masked_headers(self, row: BatcherSettings) -> SafeString | str:
+        """The headers' names, each with a mask for its value."""
+        return format_html_join("", "<div>{}: {}</div>", ((name, MASK) for name in row.headers or {})) or NOTHING
+
+    @admin.display(description="signing secret")
+    def masked_secret(self, row: BatcherSettings) -> str:
+        """Whether there is one."""
+        return MASK if row.secret else NOTHING

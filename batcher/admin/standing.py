@@ -1,0 +1,70 @@
+"""How batchers stand, read for a whole list at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import OuterRef, Subquery
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from batcher.rows import Batch
+from batcher.waiting import counts
+from durable_objects.admin.reading import badge
+from durable_objects.admin.wording import NOTHING, relative, short, span, when
+from durable_objects.rows import Object
+
+#: Batches that a batcher's page lists.
+BATCHES = 10
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How many items wait, and the batch that was sealed last (None: none is on record)."""
+
+    queued: int
+    last: Batch | None
+
+
+def standings(rows: Iterable[Object]) -> dict[int, Standing]:
+    """How each of these batchers stands, by primary key: three queries for however many."""
+    ids = [row.pk for row in rows]
+    newest = Batch.objects.filter(batcher_id=OuterRef("pk")).order_by("-sealed_at").values("pk")[:1]
+    keys = dict(Object.objects.filter(pk__in=ids).values_list("pk", Subquery(newest)))
+    batches = Batch.objects.defer("items_json").in_bulk([key for key in keys.values() if key is not None])
+    waiting = counts(ids)
+    return {pk: Standing(waiting.get(pk, 0), batches.get(keys.get(pk))) for pk in ids}
+
+
+def newest_batches(object_id: int) -> list[Batch]:
+    """The batches of one batcher that its page lists, the newest first, without their items."""
+    return list(Batch.objects.of(object_id).defer("items_json").order_by("-sealed_at")[:BATCHES])
+
+
+def last_answer(batch: Batch | None, now: datetime) -> SafeString | str:
+    """What became of a batch, in a line: status, answer, when it ended or, if it has not, was sealed."""
+    if batch is None:
+        return NOTHING
+    return format_html(
+        "{} {} {}", badge(batch.status), answer_of(batch), relative(batch.finished_at or batch.sealed_at, now)
+    )
+
+
+def answer_of(batch: Batch) -> str:
+    """What the upstream said last, in short: its status, or why there was no answer."""
+    return str(batch.status_code) if batch.status_code is not None else short(batch.answer)
+
+
+def line(batch: Batch, now: datetime) -> dict[str, Any]:
+    """A batch as a line of a table."""
+    return {
+        "batch": batch,
+        "badge": badge(batch.status),
+        "answer": answer_of(batch) or NOTHING,
+        "sealed": when(batch.sealed_at, now),
+        "next_try": when(batch.next_try_at, now),
+        "took": span(batch.finished_at - batch.sealed_at) if batch.finished_at else NOTHING,
+    }

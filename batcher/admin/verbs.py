@@ -1,0 +1,48 @@
+"""What an operator can do to batchers and batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batcher.models import Batch, Batcher
+from durable_objects import DurableObjectError
+from durable_objects.admin import Verb
+from durable_objects.models import DurableObject
+
+
+def as_batcher(handle: DurableObject, row: Any) -> Batcher:
+    """The batcher that a handle is. Raises ``DurableObjectError`` for anything else."""
+    if not isinstance(handle, Batcher):
+        raise DurableObjectError(f"{row} belongs to an object of {handle._meta.label}, which is no batcher")
+    return handle
+
+
+def _flush(handle: DurableObject, row: Any) -> bool:
+    batcher = as_batcher(handle, row)
+    if not batcher.queued() and not Batch.objects.of(row.pk).unfinished().exists():
+        return False
+    batcher.flush()
+    return True
+
+
+FLUSH = Verb(
+    "flush",
+    "Flush",
+    "Send now what waits in these batchers, and try now what was not delivered yet?",
+    "Told to send now",
+    _flush,
+)
+REPLAY = Verb(
+    "replay",
+    "Replay",
+    "Send these batches again, with the same items and under the same keys?",
+    "Told to send again",
+    lambda handle, batch: as_batcher(handle, batch).replay(batch.pk),
+)
+FAIL = Verb(
+    "fail",
+    "Fail now",
+    "Give these batches up? They are kept as failed, and newer items go on. A try that is under way may still deliver.",
+    "Given up",
+    lambda handle, batch: as_batcher(handle, batch).fail(batch.pk),
+)

@@ -1,0 +1,154 @@
+"""What an upstream's answer means: of the batch as a whole, and of each item where it says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any
+
+from durable_objects import now
+
+KEPT_CHARACTERS = 2000
+"""So much of an answer's body is kept."""
+
+KEPT_OF_AN_ITEM = 200
+"""So much of what is said of one item is kept."""
+
+RETRIED_CLIENT_ERRORS = {408, 425, 429}
+#: A gateway answers these for an upstream of which it does not know what it did.
+GATEWAY_ERRORS = {502, 504}
+MULTI_STATUS = 207
+
+
+class Verdict(Enum):
+    """What becomes of a batch: done; to be tried again; refused, so that trying again would change nothing."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    REFUSED = "refused"
+
+
+Outcomes = dict[str, dict[str, Any]]
+"""By an item's place in the batch (from 0, as text), for those not accepted: ``{"status": 422, "error": "…"}``."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one try: the verdict, the status (None: no answer), the start of the body or the error, and how
+    long the upstream asked us to stay away.
+
+    ``outcomes``: the items that were not accepted, where the upstream said of each what became of it. ``unknown``: it
+    may have taken the batch without our knowing. ``is_down``: it speaks against the upstream as such, and counts for
+    its circuit breaker.
+    """
+
+    verdict: Verdict
+    status_code: int | None = None
+    text: str = ""
+    retry_after: timedelta | None = None
+    outcomes: Outcomes | None = None
+    unknown: bool = False
+    is_down: bool = False
+
+    @classmethod
+    def failed(cls, error: Exception, *, unknown: bool = False, is_down: bool = False) -> Answer:
+        """A try that raised: to be tried again."""
+        return cls(Verdict.RETRY, text=plain(f"{type(error).__name__}: {error}"), unknown=unknown, is_down=is_down)
+
+
+def verdict_on(status: int) -> Verdict:
+    """2xx delivered; 408, 425, 429, 5xx and redirects tried again; any other 4xx refused. Of a batch or of an item."""
+    if 200 <= status < 300:
+        return Verdict.DELIVERED
+    if 400 <= status < 500 and status not in RETRIED_CLIENT_ERRORS:
+        return Verdict.REFUSED
+    return Verdict.RETRY
+
+
+def verdict_on_all(outcomes: Outcomes) -> Verdict:
+    """Of a batch whose items fared so: tried again while one of them may pass, refused while one is left."""
+    verdicts = {verdict_on(outcome["status"]) for outcome in outcomes.values()}
+    if Verdict.RETRY in verdicts:
+        return Verdict.RETRY
+    return Verdict.REFUSED if verdicts else Verdict.DELIVERED
+
+
+def read(status: int, headers: Mapping[str, str], body: bytes, item_count: int, *, whole: bool = True) -> Answer:
+    """What an answer to a batch of so many items means. See docs/batcher.md for the forms of a map of outcomes.
+
+    A 207 without one, or with one of another length, says nothing that could be relied on: tried again, as *unknown*.
+    So is any 2xx whose body is JSON and did not come ``whole``: it may have named items that were not taken.
+    """
+    verdict, text = verdict_on(status), plain(body.decode(errors="replace"))
+    pause = retry_after(headers.get("Retry-After"))
+    if verdict is Verdict.DELIVERED:
+        said = _statuses(body, is_multi=status == MULTI_STATUS)
+        if said is not None and len(said) == item_count:
+            outcomes = {str(at): outcome for at, outcome in enumerate(said) if not _is_accepted(outcome)}
+            return Answer(verdict_on_all(outcomes), status, text, pause, outcomes)
+        cut_off = not whole and "json" in headers.get("Content-Type", "").lower()
+        if said is not None or status == MULTI_STATUS or cut_off:
+            return Answer(Verdict.RETRY, status, text, pause, unknown=True)
+    is_down = status == 429 or status >= 500
+    return Answer(verdict, status, text, pause, unknown=status in GATEWAY_ERRORS, is_down=is_down)
+
+
+def retry_after(value: str | None) -> timedelta | None:
+    """The header as a span from now, whether it came as seconds or as a date; None when it says nothing sane."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=min(int(text[:12]), 10**9))
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return max(_aware(moment) - now(), timedelta(0))
+
+
+def plain(text: str, characters: int = KEPT_CHARACTERS) -> str:
+    """Text that every database can keep, cut to what is worth keeping."""
+    return text[:characters].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _is_accepted(outcome: Mapping[str, Any]) -> bool:
+    return verdict_on(outcome["status"]) is Verdict.DELIVERED
+
+
+def _statuses(body: bytes, *, is_multi: bool) -> Sequence[dict[str, Any]] | None:
+    """What the body says of each item, in order; None when it is no such list.
+
+    An upstream that answers 200 and sends back the batch that it got has not spoken of its items, so that there the
+    list must not come along with our own ``batcher``.
+    """
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(said, dict) and (is_multi or "batcher" not in said):
+        said = next((said[name] for name in ("items", "results", "outcomes") if name in said), None)
+    elif not is_multi:
+        return None
+    if not isinstance(said, list):
+        return None
+    outcomes = list(_outcomes(said))
+    return outcomes if len(outcomes) == len(said) and said else None
+
+
+def _outcomes(said: list[Any]) -> Iterator[dict[str, Any]]:
+    for each in said:
+        is_wrapped = isinstance(each, dict) and "status" not in each and len(each) == 1
+        entry = next(iter(each.values())) if is_wrapped else each  # {"index": {"status": 201}}, as of Elasticsearch
+        status = entry.get("status") if isinstance(entry, dict) else None
+        if type(status) is not int or not 200 <= status <= 599:
+            return
+        error = entry.get("error") or entry.get("message") or ""
+        text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+        yield {"status": status, "error": plain(text, KEPT_OF_AN_ITEM)}

@@ -1,0 +1,74 @@
+"""One try: the request that a batch is, made while the batcher is unlocked."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import httpx
+from standardwebhooks import Webhook
+
+from batcher import breaker, upstream
+from batcher.answers import Answer, Verdict
+from batcher.breaker import Gate
+from batcher.conf import defaults
+from batcher.masking import scrub
+from batcher.policy import Policy
+from batcher.rows import Batch
+from durable_objects import RunSuperseded, crash, now
+
+logger = logging.getLogger("batcher")
+
+
+def post(name: str, batch: Batch, policy: Policy) -> Answer:
+    """Post the batch as its batcher's settings say. What is secret in them does not come back in the answer."""
+    text = f'{{"batcher":{json.dumps(name, ensure_ascii=False)},"batch":"{batch.id}","items":{batch.items_json}}}'
+    headers = _headers(text, batch, policy)
+    # Without a time in it the same text compressed is the same bytes, on every try.
+    body = gzip.compress(text.encode(), mtime=0) if policy.gzip else text.encode()
+    answer = upstream.post(
+        policy.upstream_url,
+        body,
+        headers=headers,
+        timeout=defaults.TIMEOUT,
+        deadline=defaults.DEADLINE,
+        item_count=batch.item_count,
+    )
+    secrets = policy.secrets
+    outcomes = answer.outcomes and {
+        at: {**said, "error": scrub(said["error"], secrets)} for at, said in answer.outcomes.items()
+    }
+    return replace(answer, text=scrub(answer.text, secrets), outcomes=outcomes)
+
+
+def attempt(process_batch: Callable[[Batch], Answer | None], batch: Batch, gate: Gate, name: str) -> Answer:
+    """One try, of which nothing escapes but that this run was superseded. The upstream's breaker is told of it."""
+    try:
+        answer = process_batch(batch)
+    except RunSuperseded:
+        raise
+    except Exception as error:  # whatever an override raises is a failed try of this batch
+        logger.warning("Batcher %s: batch %s could not be processed", name, batch.id, exc_info=True)
+        answer = Answer.failed(error)
+    answer = answer if isinstance(answer, Answer) else Answer(Verdict.DELIVERED)
+    crash.reach("batcher.posted")
+    breaker.tell(gate, answer)
+    return answer
+
+
+def _headers(text: str, batch: Batch, policy: Policy) -> httpx.Headers:
+    """The batcher's own headers, and ours over them. The signature is over the JSON text, before it is compressed."""
+    headers = httpx.Headers(dict(policy.headers))
+    headers.update({"Content-Type": "application/json", "Idempotency-Key": str(batch.id)})
+    headers["Accept-Encoding"] = "identity"
+    if policy.gzip:
+        headers["Content-Encoding"] = "gzip"
+    if policy.secret:
+        moment = now()
+        headers["webhook-id"] = str(batch.id)
+        headers["webhook-timestamp"] = str(int(moment.timestamp()))
+        headers["webhook-signature"] = Webhook(policy.secret).sign(str(batch.id), moment, text)
+    return headers

@@ -1,0 +1,44 @@
+"""What the doctor asks about batchers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from batcher.models import Batcher
+from batcher.waiting import LINE, Waiting
+from durable_objects.doctor import Finding, question
+from durable_objects.rows import Alarm, Entry
+
+AT_MOST = 1_000
+
+
+@question
+def items_left_waiting(now: datetime) -> Iterator[Finding]:
+    """Items wait, no alarm is set for them, and nobody has cancelled it."""
+    stranded = [batcher for batcher in _suspects() if _is_stranded(batcher)]
+    if stranded:
+        number = f"{len(stranded)}" + ("+" if len(stranded) >= AT_MOST else "")
+        text = f"Batchers with items waiting, no alarm and no cancel on record: {number}, one is {stranded[0].name!r}."
+        yield Finding("batcher.stranded", text, "--fix sends what waits.", fix=lambda: _flush(stranded))
+
+
+def _suspects() -> QuerySet[Batcher]:
+    """Batchers without an alarm whose line says neither that it is empty nor that it is held: read off the text."""
+    line = Entry.objects.filter(object=OuterRef("pk"), key=LINE, value__contains='"held":false')
+    waits = line.exclude(value__contains='"bytes":0,')
+    none_set = Batcher.objects.exclude(alarm_row__state__in=[Alarm.State.ARMED, Alarm.State.DEAD])
+    return none_set.exclude(alarm_row__leased_until__isnull=False).filter(Exists(waits)).order_by("pk")[:AT_MOST]
+
+
+def _is_stranded(batcher: Batcher) -> bool:
+    waiting = Waiting(batcher.storage)
+    return bool(waiting.count) and not waiting.held
+
+
+def _flush(batchers: list[Batcher]) -> str:
+    for batcher in batchers:
+        batcher.flush()
+    return f"told {len(batchers)} batchers to send what waits"

@@ -1,0 +1,30 @@
+"""What a batcher raises beside the engine's own errors."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from durable_objects import DurableObjectError, InvalidInput
+
+
+class InvalidSetting(InvalidInput):
+    """A setting of a batcher was refused and none was changed. Pass what `allowed` describes."""
+
+
+class QueueFull(DurableObjectError):
+    """The batcher holds as many undelivered items as its max_queued allows; none of these was accepted.
+
+    Add them again after `retry_after`, or raise max_queued.
+    """
+
+    def __init__(self, message: str, retry_after: timedelta) -> None:
+        super().__init__(message)
+        #: When there may be room again: the batcher's next try.
+        self.retry_after = retry_after
+
+
+def refusal(problem: str, allowed: str) -> InvalidSetting:
+    """The error for a refused setting or argument."""
+    error = InvalidSetting(f"{problem}. Allowed: {allowed}.")
+    error.allowed = allowed
+    return error

@@ -1,0 +1,70 @@
+"""Many items from a stream: in chunks, in bounded memory, each chunk in one turn."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from django.core.management.base import CommandError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from batcher.models import Batcher
+from durable_objects import DurableObjectError
+
+CHUNK = 500
+
+Read = Callable[[str], Any]
+
+
+def as_text(line: str) -> Any:
+    """The item that a line is: its text."""
+    return line
+
+
+def as_json(line: str) -> Any:
+    """The item that a line is: the JSON on it. Raises ``ValueError``."""
+    return json.loads(line)
+
+
+def add(batcher: Batcher, lines: Iterable[str], read: Read, *, show_progress: bool) -> int:
+    """Add each line as one item; how many there were.
+
+    Stops at the first line that is no item, and at a batcher that takes no more: ``CommandError`` with what was wrong,
+    the number of the line, and that those before it were added.
+    """
+    added = 0
+    try:
+        for chunk in _shown((line.removesuffix("\n") for line in lines), show_progress=show_progress):
+            for count in _add(batcher, chunk, read):
+                added += count
+    except (DurableObjectError, ValueError, RecursionError) as error:
+        raise CommandError(
+            f"line {added + 1:,} was not added: {error} (the {added:,} lines before it were added, and none after it)"
+        ) from error
+    return added
+
+
+def _add(batcher: Batcher, chunk: list[str], read: Read) -> Iterator[int]:
+    """Add a chunk in one turn; where a line of it is no item, line by line up to that. How many at a time."""
+    try:
+        batcher.add_items([read(line) for line in chunk])
+    except (ValueError, RecursionError):
+        for line in chunk:
+            batcher.add_item(read(line))
+            yield 1
+    else:
+        yield len(chunk)
+
+
+def _shown(lines: Iterator[str], *, show_progress: bool) -> Iterator[list[str]]:
+    """The lines in chunks as they come in, with a count on the terminal (standard error) while they are taken."""
+    console = Console(stderr=True)
+    columns = (TextColumn("added"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not (show_progress and console.is_terminal)) as progress:
+        task = progress.add_task("added", total=None)
+        while chunk := list(itertools.islice(lines, CHUNK)):
+            yield chunk
+            progress.advance(task, len(chunk))
