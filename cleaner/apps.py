@@ -10,3 +10,6 @@ class CleanerConfig(AppConfig):
     label = "cleaner"
     verbose_name = "Periodic cleaner"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from cleaner import checks  # noqa: F401  importing registers them

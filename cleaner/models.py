@@ -1,115 +1,212 @@
-"""The periodic cleaner: an object that keeps its own storage free of what has become too old."""
+"""The periodic cleaner: an object that keeps its own storage, or a Django model, free of what has become too old."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import DatabaseError
+
+from cleaner import walking
 from cleaner.conf import defaults
-from cleaner.rows import CleanerProgress, CleanerSettings, check
-from cleaner.schedule import following, is_expired
-from durable_objects import AlarmInfo, exclusive, now
+from cleaner.policy import check, choose
+from cleaner.rows import CleanerProgress, CleanerRun, CleanerSettings
+from cleaner.schedule import following
+from cleaner.targets import ModelRows, OwnStorage, Target
+from durable_objects import AlarmInfo, DurableObjectError, exclusive, now, turn
 from durable_objects.models import DurableObject
 
-__all__ = ["CleanerProgress", "CleanerSettings", "PeriodicCleaner"]
+__all__ = ["CleanerProgress", "CleanerRun", "CleanerSettings", "PeriodicCleaner"]
 
 logger = logging.getLogger("cleaner")
+
+#: So long a finished cleanup looks for expired rows that are still there.
+LOOK_FOR = timedelta(seconds=0.1)
+
+REPORTED = (
+    "target", "planned_at", "started_at", "ended_at", "examined", "removed", "chunks", "longest_chunk", "remaining",
+    "oldest_left", "next_at", "error",
+)  # fmt: skip
 
 
 class PeriodicCleaner(DurableObject):
     """Deletes, once an hour, those entries of its own storage whose value is a dict with a ``timestamp`` (milliseconds
-    since the epoch, or a datetime) more than a day old.
+    since the epoch, or a datetime) more than a day old; or the rows of a Django model, by a field of time.
 
     Its first use plans the first cleanup. The next one is always the first planned time still ahead: neither lateness
-    nor failures shift the schedule or end it. Interval and age are changed with ``configure()``.
+    nor failures shift the schedule or end it. What, how often and how old is changed with ``configure()``.
     """
+
+    #: The planned cleanup that this instance is at, while it runs unlocked.
+    _planned: CleanerRun | None = None
 
     class Meta:
         proxy = True
 
     def initialize(self) -> None:
-        """Plan the first cleanup, at the first use and when the alarm was taken away."""
+        """Plan the first cleanup, at the first use and when the alarm was taken away, unless it was stopped."""
         if self.storage.get_alarm() is None:
-            moment = now()
-            since = CleanerProgress.of(self.pk).running_since
+            moment, progress = now(), CleanerProgress.of(self.pk)
             # While a cleanup runs unlocked there is no alarm either, and an alarm set now would replace its retry.
-            if since is None or since + self.alarm_time_limit < moment:
+            since = progress.running_since
+            if not progress.stopped and (since is None or since + self.alarm_time_limit < moment):
                 self._plan(moment + CleanerSettings.of(self.pk).interval_in_force)
 
     @exclusive
-    def configure(self, *, interval: timedelta | None = None, max_age: timedelta | None = None) -> None:
+    def configure(
+        self,
+        *,
+        interval: timedelta | None = None,
+        max_age: timedelta | None = None,
+        model: str | None = None,
+        field: str | None = None,
+    ) -> None:
         """Change what is given. A new interval counts from the last planned time, so that editing does not put off.
+
+        ``model`` (``"shop.Visit"``, one of ``CLEANER["MODELS"]``) and ``field`` make it clean that model's rows instead
+        of its own storage; ``model=""`` goes back to that. A cleanup under way ends as it began.
 
         Raises ``InvalidInput`` naming the value and what is allowed; then nothing was changed.
         """
-        given = {"interval": interval, "max_age": max_age}
-        changes = {name: value for name, value in given.items() if value is not None}
+        changes: dict[str, Any] = {"interval": interval, "max_age": max_age}
+        changes = {name: value for name, value in changes.items() if value is not None}
         check(changes)
-        before = CleanerSettings.of(self.pk).interval_in_force
+        own = CleanerSettings.of(self.pk)
+        if model == "":
+            changes |= {"model": "", "field": ""}
+        elif model is not None or field is not None:
+            chosen = choose(own.model if model is None else model, field or "")
+            changes |= dict(zip(("model", "field"), chosen, strict=True))
+        before = own.interval_in_force
         CleanerSettings.objects.update_or_create(object_id=self.pk, defaults=changes)
         progress = CleanerProgress.of(self.pk)
         if interval is not None and progress.planned_at is not None and progress.running_since is None:
             self._plan(following(progress.planned_at - before + interval, interval, now()))
 
-    def cleanup(self, dry_run: bool = False) -> int:
-        """Clean now, whatever is planned; how many entries were deleted, or with ``dry_run`` would be.
+    @exclusive
+    def start(self) -> datetime | None:
+        """Plan cleanups again after ``stop()``, the first in an interval from now; when the next one is."""
+        if CleanerProgress.of(self.pk).stopped:
+            CleanerProgress.note(self.pk, stopped=False)
+            self._plan(now() + CleanerSettings.of(self.pk).interval_in_force)
+        return self.storage.get_alarm()
 
-        Works in chunks, each read and deleted in a turn of its own, so that memory holds one chunk at a time and other
-        calls on the object come in between. When it raises, the chunks before stay deleted.
+    @exclusive
+    def stop(self) -> bool:
+        """Plan nothing more until ``start()``; whether that is new. A cleanup under way ends with its chunk."""
+        progress = CleanerProgress.of(self.pk)
+        if progress.stopped:
+            return False
+        under_way = CleanerRun.open_of(self.pk)
+        if under_way is not None:
+            under_way.end(now(), error="stopped")
+        CleanerProgress.note(self.pk, stopped=True, planned_at=None, running_since=None)
+        self.storage.delete_alarm()
+        return True
+
+    def cleanup(self, dry_run: bool = False, *, on_chunk: walking.OnChunk = walking.say_nothing) -> int:
+        """Clean now, whatever is planned; how many rows were deleted, or with ``dry_run`` would be.
+
+        Works in chunks of a tenth of a second, each a turn of its own, so that other calls on the object come in
+        between, and holds no entries in memory. When it raises, the chunks before stay deleted. Inside a turn of the
+        object it would be one long one, so there it raises ``DurableObjectError``, unless in ``unlocked()``. The alarm
+        calls it too: then it goes on with the planned cleanup, for ``BUDGET``. A subclass may override it.
         """
-        started_at = now()
-        limit = started_at - self._settings().max_age_in_force
-        examined = removed = 0
-        last: str | None = None
-        while True:
-            keys, expired = self._look(last, limit) if dry_run else self._clean(last, limit)
-            examined, removed = examined + len(keys), removed + expired
-            if len(keys) < defaults.CHUNK:
-                break
-            last = keys[-1]
-        if not dry_run:
-            self._report(started_at, examined, removed)
-        return removed
+        if turn.current(self) is not None and not dry_run:
+            raise DurableObjectError(
+                f"{self.key}: cleanup() in a turn of the same object would keep it locked for as long as it takes. "
+                "Call it outside of the turn, or in `with self.unlocked():`."
+            )
+        if self._planned is not None and not dry_run:
+            target = self.target(self._planned.target)
+            walking.clean(self, target, self._planned, within=defaults.BUDGET, on_chunk=on_chunk)
+            return self._planned.removed
+        settings = self._settings()
+        older_than, target = now() - settings.max_age_in_force, self.target(settings.target)
+        if dry_run:
+            return walking.count(target, older_than, on_chunk=on_chunk).expired
+        begin = {"target": target.name, "started_at": now(), "older_than": older_than}
+        run = self.run_exclusive(lambda: CleanerRun.begin(self.pk, **begin))
+        try:
+            walking.clean(self, target, run, within=None, on_chunk=on_chunk)
+        except BaseException as error:
+            with suppress(DatabaseError):
+                run.end(now(), error=_described(error))
+            raise
+        run.end(now(), **self._left(run))
+        return run.removed
+
+    def look(self, *, within: timedelta | None = None) -> walking.Counted:
+        """What ``cleanup(dry_run=True)`` counts, as far as it comes in the time given."""
+        settings = self._settings()
+        return walking.count(self.target(settings.target), now() - settings.max_age_in_force, within=within)
+
+    def target(self, name: str) -> Target:
+        """What is cleaned, by the name that a cleanup has it under. Raises ``InvalidInput`` when it is not allowed."""
+        if name == OwnStorage.name:
+            return OwnStorage(self)
+        label, _, field = name.rpartition(".")
+        return ModelRows(label, field)
+
+    def size(self, at_most: int) -> int:
+        """How many rows there are where it cleans, counted up to ``at_most``."""
+        return self.target(self._settings().target).size(at_most)
 
     def last_report(self) -> dict[str, Any] | None:
-        """The last cleanup that ended: ``started_at``, ``ended_at`` (aware), ``examined``, ``removed``; None before."""
-        row = CleanerProgress.objects.filter(object__in=type(self).objects.filter(name=self.name)).first()
-        if row is None or row.last_report is None:
-            return None
-        report: dict[str, Any] = row.last_report
-        return report | {name: datetime.fromisoformat(report[name]) for name in ("started_at", "ended_at")}
+        """The last cleanup that ended; None before the first. Moments are aware.
+
+        ``target``, ``planned_at`` (None: by hand), ``started_at``, ``ended_at``, ``examined``, ``removed``, ``chunks``,
+        ``longest_chunk``, ``remaining`` (expired rows it left: at least so many; None: not known), ``oldest_left``,
+        ``next_at``, ``error`` (empty when it ended well).
+        """
+        own = CleanerRun.objects.filter(object__in=type(self).objects.filter(name=self.name), ended_at__isnull=False)
+        run = own.order_by("-id").first()
+        return None if run is None else {name: getattr(run, name) for name in REPORTED}
 
     def alarm(self, info: AlarmInfo) -> None:
-        """A planned cleanup: while unlocked, so that other calls come in between its chunks. Then plan the next."""
-        CleanerProgress.note(self.pk, running_since=now())
-        with self.unlocked():
-            self.cleanup()
-        self._plan_next(info)
+        """A planned cleanup, or the rest of one: unlocked, for ``BUDGET``. Then plan the next, or go on at once."""
+        moment = now()
+        CleanerProgress.note(self.pk, running_since=moment)
+        run = CleanerRun.open_of(self.pk)
+        if run is None:
+            own = CleanerSettings.of(self.pk)
+            begin = {"target": own.target, "started_at": moment, "older_than": moment - own.max_age_in_force}
+            run = CleanerRun.begin(self.pk, planned_at=info.scheduled_at, **begin)
+        try:
+            with self.unlocked():
+                self._planned = run
+                self.cleanup()
+                through = run.cursor is None
+                left = self._left(run) if through else {}
+        except walking.CleanupEnded:
+            CleanerProgress.note(self.pk, running_since=None)
+            return
+        finally:
+            self._planned = None
+        if not through:
+            self.storage.set_alarm(now())
+            return
+        if CleanerProgress.of(self.pk).stopped:
+            CleanerProgress.note(self.pk, running_since=None)
+        else:
+            self._plan_next(info)
+        run.end(now(), next_at=CleanerProgress.of(self.pk).planned_at, **left)
 
     def alarm_died(self, info: AlarmInfo, error: BaseException) -> None:
-        """The cleanup failed for good: the next planned one is to run all the same."""
-        self._plan_next(info)
+        """The cleanup failed for good: the next planned one is to run all the same, from the beginning."""
+        if not CleanerProgress.of(self.pk).stopped:
+            self._plan_next(info)
+        run = CleanerRun.open_of(self.pk)
+        if run is not None:
+            run.end(now(), error=_described(error), next_at=CleanerProgress.of(self.pk).planned_at)
 
-    # -- steps
-
-    @exclusive
-    def _clean(self, last: str | None, limit: datetime) -> tuple[list[str], int]:
-        return self._look(last, limit, delete=True)
-
-    def _look(self, last: str | None, limit: datetime, *, delete: bool = False) -> tuple[list[str], int]:
-        """The keys of the chunk behind ``last``, and how many of them are expired (and deleted, if so wished)."""
-        chunk = self.storage.list(start_after=last, limit=defaults.CHUNK)
-        expired = [key for key, value in chunk.items() if is_expired(value, limit)]
-        if delete:
-            self.storage.delete_many(expired)
-        return list(chunk), len(expired)
-
-    @exclusive
-    def _report(self, started_at: datetime, examined: int, removed: int) -> None:
-        moments = {"started_at": started_at.isoformat(), "ended_at": now().isoformat()}
-        CleanerProgress.note(self.pk, last_report={**moments, "examined": examined, "removed": removed})
-        logger.info("Cleaner %s: %s of %s entries removed", self.name, removed, examined)
+    def _left(self, run: CleanerRun) -> dict[str, Any]:
+        """What a cleanup that got through has left behind."""
+        logger.info("Cleaner %s: %s of %s rows removed (%s)", self.name, run.removed, run.examined, run.target)
+        left = walking.count(self.target(run.target), run.older_than, within=LOOK_FOR)
+        return {"remaining": left.expired}
 
     def _plan_next(self, info: AlarmInfo) -> None:
         """The first planned time still ahead, counted from the plan and not from now."""
@@ -124,3 +221,7 @@ class PeriodicCleaner(DurableObject):
         """The settings in force, read without making the object."""
         own = CleanerSettings.objects.filter(object__in=type(self).objects.filter(name=self.name)).first()
         return own or CleanerSettings()
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:2_000]

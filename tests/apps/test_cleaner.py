@@ -1,4 +1,4 @@
-"""PeriodicCleaner: what is deleted, and a schedule that nothing ends or shifts."""
+"""PeriodicCleaner: a schedule that nothing ends or shifts, and the ways to steer it."""
 
 from __future__ import annotations
 
@@ -41,33 +41,6 @@ def test_first_use_plans_the_first_cleanup(cleaner: PeriodicCleaner, alarm_clock
     alarm_clock.advance(HOUR / 2)
     cleaner.storage.put("b", 1)
     assert cleaner.storage.get_alarm() == first
-
-
-def test_entries_older_than_a_day_are_deleted(cleaner: PeriodicCleaner, alarm_clock: FakeClock) -> None:
-    """Dicts with a timestamp (ms or datetime) of over max_age go; all else stays, and nothing of ours is in storage."""
-    kept = {
-        "young": aged(alarm_clock, DAY - HOUR * 2),
-        "text": "x",
-        "list": [{"timestamp": 0}],
-        "no number": {"timestamp": "1970"},
-        "flag": {"timestamp": True},
-        "nan": {"timestamp": float("nan")},
-        "none": {"timestamp": None},
-        "young moment": {"timestamp": alarm_clock.now()},
-    }
-    old = {
-        "old": aged(alarm_clock, DAY),
-        "epoch": {"timestamp": 0},
-        "float": {"timestamp": 0.5, "note": "x"},
-        "moment": {"timestamp": alarm_clock.now() - DAY},
-        "naive": {"timestamp": (alarm_clock.now() - DAY * 2).replace(tzinfo=None)},
-    }
-    cleaner.storage.put_many(kept | old)
-    assert outcomes(alarm_clock, HOUR) == ["succeeded"]
-    assert set(cleaner.storage.list()) == set(kept)
-    report = cleaner.last_report()
-    assert report is not None
-    assert (report["removed"], report["examined"], report["ended_at"]) == (len(old), len(old | kept), alarm_clock.now())
 
 
 def test_cleanup_by_hand_and_dry(cleaner: PeriodicCleaner, alarm_clock: FakeClock, settings: Any) -> None:
@@ -123,7 +96,7 @@ def test_the_cleaner_survives_exhausted_retries(
     planned = cleaner.storage.get_alarm()
     assert planned is not None
 
-    def fail(self: PeriodicCleaner, dry_run: bool = False) -> int:
+    def fail(self: PeriodicCleaner) -> int:
         raise OSError("disk on fire")
 
     with monkeypatch.context() as broken:
@@ -133,6 +106,9 @@ def test_the_cleaner_survives_exhausted_retries(
             seen += outcomes(alarm_clock, timedelta(seconds=seconds))
     assert seen == ["failed"] * 6 + ["dead"]
     assert cleaner.storage.get_alarm() == planned + HOUR
+    report = cleaner.last_report()
+    assert report is not None
+    assert (report["error"], report["next_at"]) == ("OSError: disk on fire", planned + HOUR)
     assert outcomes(alarm_clock, HOUR) == ["succeeded"]
     assert cleaner.storage.list() == {}
     assert cleaner.storage.get_alarm() == planned + HOUR * 2
@@ -144,7 +120,7 @@ def test_a_use_during_a_failing_cleanup_leaves_its_retries(
     """While a cleanup runs unlocked no alarm is to be seen; a write then plans none, which would end the retries."""
     cleaner.storage.put("a", 1)
 
-    def write_and_fail(self: PeriodicCleaner, dry_run: bool = False) -> int:
+    def write_and_fail(self: PeriodicCleaner) -> int:
         self.storage.put("during", 1)
         raise OSError("not now")
 
@@ -196,6 +172,19 @@ def test_configure(cleaner: PeriodicCleaner, alarm_clock: FakeClock) -> None:
     assert cleaner.cleanup() == 1
     assert outcomes(alarm_clock, timedelta(minutes=10)) == ["succeeded"]
     assert cleaner.storage.get_alarm() == planned - HOUR + timedelta(minutes=80)
+
+
+def test_stop_and_start(cleaner: PeriodicCleaner, alarm_clock: FakeClock) -> None:
+    """Once stopped no use plans anything; started again, it goes an interval later. By hand it cleans all the same."""
+    cleaner.storage.put("old", {"timestamp": 0})
+    assert (cleaner.stop(), cleaner.stop()) == (True, False)
+    cleaner.storage.put("a", 1)
+    cleaner.configure(interval=HOUR * 2)
+    assert cleaner.storage.get_alarm() is None
+    operate.fire_now(cleaner)
+    assert outcomes(alarm_clock, timedelta(0)) == ["succeeded"]
+    assert (set(cleaner.storage.list()), cleaner.storage.get_alarm()) == ({"a"}, None)
+    assert cleaner.start() == cleaner.start() == cleaner.storage.get_alarm() == alarm_clock.now() + HOUR * 2
 
 
 @pytest.mark.parametrize("wrong", [{"interval": 5}, {"interval": timedelta(0)}, {"max_age": -DAY}, {"max_age": "day"}])

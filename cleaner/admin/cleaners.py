@@ -1,0 +1,148 @@
+"""The list of cleaners and the page of one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+
+from cleaner.admin import wording
+from cleaner.admin.settings import CleanerSettingsInline, changes_of
+from cleaner.conf import defaults
+from cleaner.models import CleanerSettings, PeriodicCleaner
+from cleaner.standing import Standing, standings
+from durable_objects import DurableObjectError
+from durable_objects.admin import DELETE, FIRE_NOW, REVIVE, DurableObjectAdmin, Verb
+from durable_objects.admin.reading import alarm_columns, now_of
+from durable_objects.admin.wording import label
+from durable_objects.models import DurableObject
+
+#: So long a dry run looks, all chosen cleaners together: an answer of the page waits for it.
+DRY_RUN_FOR = timedelta(seconds=5)
+
+
+def as_cleaner(handle: DurableObject) -> PeriodicCleaner:
+    """The cleaner that a handle is. Raises ``DurableObjectError`` for anything else."""
+    if not isinstance(handle, PeriodicCleaner):
+        raise DurableObjectError(f"{handle._meta.label} is no cleaner")
+    return handle
+
+
+CLEAN_NOW = replace(
+    FIRE_NOW,
+    label="Clean now",
+    question="Let these cleaners clean now? A worker does it, what is too old is deleted, and their plans stay.",
+)
+DRY_RUN = Verb(
+    "dry_run",
+    "Dry run",
+    "Count what these cleaners would delete now? Nothing is deleted.",
+    "Counted",
+    lambda handle, row: as_cleaner(handle).look(within=DRY_RUN_FOR),
+)
+STOP = Verb(
+    "stop",
+    "Stop",
+    "Stop these cleaners? Nothing is deleted any more until they are started again.",
+    "Stopped",
+    lambda handle, row: as_cleaner(handle).stop(),
+)
+START = Verb(
+    "start",
+    "Start",
+    "Start these cleaners? The first cleanup comes after their interval.",
+    "Started",
+    lambda handle, row: as_cleaner(handle).start(),
+)
+
+
+@admin.register(PeriodicCleaner)
+class PeriodicCleanerAdmin(DurableObjectAdmin):
+    """A cleaner: how its cleaning stands, its own settings, alarm, last cleanups, storage, runs."""
+
+    change_form_template = "admin/cleaner/periodiccleaner/change_form.html"
+    inlines = (CleanerSettingsInline,)
+    verbs: ClassVar[tuple[Verb, ...]] = (CLEAN_NOW, DRY_RUN, STOP, START, REVIVE, DELETE)
+
+    class Media:
+        css: ClassVar[Any] = {"all": ["cleaner/admin.css"]}
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        def column(title: str, say: Any) -> Any:
+            @admin.display(description=title)
+            def said(row: PeriodicCleaner) -> Any:
+                return say(self._standing(request, row), now_of(request))
+
+            return said
+
+        return [
+            *self.list_display,
+            column("cleaning", wording.in_list),
+            *alarm_columns(request)[1:2],
+            column("last removed", wording.last_run),
+        ]
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Read how the page's cleaners stand, together."""
+        changes = super().get_changelist_instance(request)
+        request.__dict__["_standings"] = standings(changes.result_list)
+        return changes
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add how the cleaning stands."""
+        row = context.get("original")
+        if row is not None:
+            context["cleaning"] = wording.page_of(row.pk, self._standing(request, row), now_of(request))
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def offered(self, request: HttpRequest, row: Any) -> list[Verb]:
+        """Either to stop it or to start it."""
+        stopped = self._standing(request, row).progress.stopped
+        hidden = STOP if stopped else START
+        return [verb for verb in super().offered(request, row) if verb is not hidden]
+
+    def operate(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse:
+        """A dry run tells what it has counted."""
+        if verb is not DRY_RUN or request.POST.get("confirmed") != "yes":
+            return super().operate(request, verb, queryset)
+        return super().operate(request, self._counting(request), queryset)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Settings go by ``configure()``, which plans anew; a field that was emptied then means the project's."""
+        changes, emptied = changes_of(formset)
+        cleaner: PeriodicCleaner = form.instance
+        project = {"interval": defaults.INTERVAL, "max_age": defaults.MAX_AGE}
+
+        def store() -> None:
+            cleaner.configure(**changes | {name: project[name] for name in emptied})
+            if emptied:
+                CleanerSettings.objects.filter(pk=cleaner.pk).update(**dict.fromkeys(emptied))
+
+        if changes:
+            cleaner.run_exclusive(store)
+
+    def _standing(self, request: HttpRequest, row: Any) -> Standing:
+        known: dict[int, Standing] = request.__dict__.setdefault("_standings", {})
+        if row.pk not in known:
+            known |= standings([row])
+        return known[row.pk]
+
+    def _counting(self, request: HttpRequest) -> Verb:
+        """The dry run, with its answer as a message of its own for each cleaner."""
+        deadline = time.monotonic() + DRY_RUN_FOR.total_seconds()
+
+        def count(handle: DurableObject, row: Any) -> None:
+            left = timedelta(seconds=max(deadline - time.monotonic(), 0))
+            found = as_cleaner(handle).look(within=left)
+            there = "" if found.through else " first (there was no time for more)"
+            text = f"{found.expired:,} of the{there} {found.examined:,} rows would be deleted: {label(handle.name)}."
+            self.message_user(request, text, messages.INFO)
+
+        return replace(DRY_RUN, call=count)

@@ -1,0 +1,88 @@
+"""The form of a cleaner's own settings: spans as people write them, and what is cleaned as one choice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from cleaner import durations
+from cleaner.conf import defaults
+from cleaner.policy import allowed_models
+from cleaner.rows import CleanerSettings
+from cleaner.targets import OwnStorage
+from durable_objects import InvalidInput
+from durable_objects.admin import SettingsInline
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _ModelForm = forms.ModelForm[CleanerSettings]
+else:
+    _ModelForm = forms.ModelForm
+
+
+class SpanField(forms.DurationField):
+    """A span of time written like ``1h30m``."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """The span in words that the field reads again."""
+        return durations.write(value) if isinstance(value, timedelta) else value
+
+    def to_python(self, value: Any) -> timedelta | None:
+        """Read it; None when empty."""
+        if value in self.empty_values:
+            return None
+        try:
+            return durations.parse(str(value))
+        except InvalidInput as error:
+            raise ValidationError(str(error)) from error
+
+
+class CleanerSettingsForm(_ModelForm):
+    """Only what ``CLEANER["MODELS"]`` allows can be chosen."""
+
+    cleans = forms.ChoiceField(required=False, label="Cleans", help_text="Its own storage, or rows of a model.")
+    interval = SpanField(required=False, label="Every", help_text="The time between cleanups: 1h30m, 90s, 1d.")
+    max_age = SpanField(required=False, label="Older than", help_text="What is older is deleted: 1d, 2w, 12h.")
+
+    class Meta:
+        model = CleanerSettings
+        fields = ("interval", "max_age")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        chosen = "" if self.instance.target == OwnStorage.name else self.instance.target
+        allowed = [f"{label}.{field}" for label, fields in allowed_models().items() for field in fields]
+        choices = [("", "its own storage, by timestamp"), *((name, name) for name in allowed)]
+        if chosen and chosen not in allowed:
+            choices.append((chosen, f"{chosen} (not allowed any more)"))
+        self.fields["cleans"] = forms.ChoiceField(
+            choices=choices, required=False, label="Cleans", help_text=self.fields["cleans"].help_text, initial=chosen
+        )
+        for name, project in (("interval", defaults.INTERVAL), ("max_age", defaults.MAX_AGE)):
+            self.fields[name].widget.attrs["placeholder"] = durations.write(project)
+
+    def clean(self) -> dict[str, Any] | None:
+        """Put what was chosen on the row, whose own ``clean()`` then judges it."""
+        label, _, field = self.cleaned_data.get("cleans", "").rpartition(".")
+        self.instance.model, self.instance.field = label, field
+        return super().clean()
+
+
+class CleanerSettingsInline(SettingsInline):
+    """A cleaner's own settings."""
+
+    model = CleanerSettings
+    form = CleanerSettingsForm
+    fields = ("cleans", "interval", "max_age")
+
+
+def changes_of(formset: Any) -> tuple[dict[str, Any], list[str]]:
+    """What ``configure()`` is to be told, and which fields were emptied and so mean the project's setting."""
+    changes = SettingsInline.changes(formset)
+    if "cleans" in changes:
+        label, _, field = changes.pop("cleans").rpartition(".")
+        changes |= {"model": label, "field": field or None}
+    emptied: list[str] = [name for name in ("interval", "max_age") if name in changes and changes[name] is None]
+    return changes, emptied

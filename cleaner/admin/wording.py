@@ -1,0 +1,112 @@
+"""How a cleaner is said on its page: badge, facts, pictures, a line for each cleanup."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from cleaner import durations
+from cleaner.rows import CleanerRun
+from cleaner.sparkline import bars
+from cleaner.standing import Standing, runs_of
+from durable_objects.admin.reading import badge
+from durable_objects.admin.wording import NOTHING, absolute, gist, relative, span, when
+
+#: Cleanups that a page draws, and lists.
+DRAWN, LISTED = 30, 12
+
+
+def word_of(standing: Standing, now: datetime) -> SafeString:
+    """How it stands, in a word."""
+    if standing.progress.stopped:
+        return badge("stopped")
+    if standing.warnings(now):
+        return badge("behind")
+    return badge("running" if standing.under_way else "well")
+
+
+def sentence(standing: Standing, now: datetime) -> str:
+    """What it does next, in words."""
+    settings = standing.settings
+    what = "entries of its own storage" if settings.target == "storage" else f"rows by {settings.target}"
+    deletes = f"Deletes {what} older than {durations.write(settings.max_age_in_force)}"
+    if standing.progress.stopped:
+        return f"Stopped. {deletes} when it is started or run by hand."
+    return f"{deletes}, every {durations.write(settings.interval_in_force)}."
+
+
+def facts(standing: Standing, now: datetime) -> list[tuple[str, Any]]:
+    """The figures of its card, by title."""
+    last, planned, under_way = standing.last, standing.progress.planned_at, standing.under_way
+    said: list[tuple[str, Any]] = [("Next cleanup", when(planned, now))]
+    if under_way is not None:
+        said += [
+            ("Under way since", when(under_way.started_at, now)),
+            ("Removed so far", f"{under_way.removed:,} of {under_way.examined:,} examined"),
+        ]
+    if last is not None:
+        said += [
+            ("Last cleanup", when(last.started_at, now)),
+            ("Removed", f"{last.removed:,} of {last.examined:,} examined"),
+            ("Expired still there", remaining(last)),
+            ("Oldest left", when(last.oldest_left, now)),
+        ]
+    return said
+
+
+def page_of(object_id: int, standing: Standing, now: datetime) -> dict[str, Any]:
+    """What the page of a cleaner shows of its cleaning."""
+    runs = runs_of(object_id, DRAWN)
+    figures = [(run.removed, f"{run.removed:,} removed, {absolute(run.started_at)}") for run in reversed(runs)]
+    highest = max((run.removed for run in runs), default=0)
+    return {
+        "badge": word_of(standing, now),
+        "sentence": sentence(standing, now),
+        "warnings": standing.warnings(now),
+        "facts": facts(standing, now),
+        "drawn": len(runs),
+        "bars": bars(figures, f"Removed by the last {len(runs)} cleanups: at most {highest:,}") if runs[1:] else "",
+        "runs": [_line(run, now) for run in runs[:LISTED]],
+    }
+
+
+def in_list(standing: Standing, now: datetime) -> SafeString:
+    """How it stands, for a list: the word, what it cleans, and what somebody should look at."""
+    notes = format_html_join("", '<div class="cleaner-note">{}</div>', ([text] for text in standing.warnings(now)))
+    return format_html('{} <span class="do-aside">{}</span>{}', word_of(standing, now), standing.settings.target, notes)
+
+
+def last_run(standing: Standing, now: datetime) -> SafeString | str:
+    """What the last cleanup removed, when it was, and what it left, for a list."""
+    last = standing.last
+    if last is None:
+        return NOTHING
+    left = "" if last.remaining is None else f"{last.remaining:,}+ left" if last.remaining else "0 left"
+    said = '<div class="cleaner-when">{}<span class="do-aside">{}</span><span class="do-aside">{}</span></div>'
+    return format_html(said, f"{last.removed:,}", relative(last.started_at, now), left)
+
+
+def remaining(run: CleanerRun) -> str:
+    """The expired rows that a cleanup left, as far as it has looked."""
+    if run.remaining is None:
+        return NOTHING
+    return f"{run.remaining:,} or more" if run.remaining else "0"
+
+
+def _line(run: CleanerRun, now: datetime) -> dict[str, Any]:
+    return {
+        "run": run,
+        "started": when(run.started_at, now),
+        "kind": "planned" if run.planned_at else "by hand",
+        "removed": f"{run.removed:,}",
+        "examined": f"{run.examined:,}",
+        "remaining": remaining(run),
+        "oldest": when(run.oldest_left, now),
+        "took": span(run.ended_at - run.started_at) or "0 s" if run.ended_at else badge("open"),
+        "chunks": f"{run.chunks:,}",
+        "longest": f"longest {span(run.longest_chunk)}" if run.longest_chunk else "",
+        "error": gist(run.error) or NOTHING,
+    }

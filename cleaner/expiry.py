@@ -1,0 +1,59 @@
+"""When an entry of storage is too old, in the words of each database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+#: By database: an SQL expression of the column ``value`` that finds the timestamp, and one of that ``item`` that gives
+#: it in milliseconds since the epoch. It is the item `timestamp` of a value that is a dict, if that is a number or a
+#: datetime (how one is stored: ``durable_objects.boxes``; without a zone it is taken as UTC). NULL for anything else,
+#: which so never expires. The value is parsed once.
+_EXPRESSIONS = {
+    "postgresql": (
+        """(value::json -> 'timestamp')::text COLLATE "C" """,
+        """CASE
+            WHEN item >= '-' AND item < ':' THEN item::numeric
+            WHEN item LIKE '{%%' AND item::json ->> '$type' = 'datetime' THEN coalesce(
+                (item::json ->> 'ms')::numeric,
+                floor(extract(epoch FROM (item::json ->> 'value')::timestamp) * 1000)
+            )
+        END""",
+    ),
+    "sqlite": (
+        """CASE json_type(value, '$.timestamp')
+            WHEN 'integer' THEN json_extract(value, '$.timestamp')
+            WHEN 'real' THEN json_extract(value, '$.timestamp')
+            WHEN 'object' THEN CASE WHEN json_extract(value, '$.timestamp."$type"') = 'datetime' THEN coalesce(
+                json_extract(value, '$.timestamp.ms'),
+                strftime('%%s', substr(json_extract(value, '$.timestamp.value'), 1, 19)) * 1000
+                + substr(json_extract(value, '$.timestamp.value') || '.000', 21, 3)
+            ) END
+        END""",
+        "item",
+    ),
+}
+
+
+def expressions(vendor: str) -> dict[str, str]:
+    """What ``sweep`` is told of a database's words for a timestamp: ``item`` and ``rank``."""
+    item, rank = _EXPRESSIONS[vendor]
+    return {"item": item, "rank": rank}
+
+
+def milliseconds(moment: datetime) -> int:
+    """The moment as timestamps count, rounded down: what is compared is whole milliseconds, so nothing goes early."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def moment(ranked: Any) -> datetime | None:
+    """The moment that a timestamp names; None for none, and for one outside of what Python can hold."""
+    if ranked is None:
+        return None
+    try:
+        return _EPOCH + int(ranked) * _MILLISECOND
+    except OverflowError:
+        return None

@@ -1,0 +1,130 @@
+"""What is cleaned: a cleaner's own storage, or the rows of a Django model, walked in the order of their keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from django.conf import settings
+from django.db import connections, models, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+
+from cleaner import expiry, pace, policy
+from durable_objects import clock
+from durable_objects.models import DurableObject
+from durable_objects.rows import Entry
+from durable_objects.sweep import sweep
+
+
+class Chunk(NamedTuple):
+    """A part that was walked over: how many rows it has, how many of them are expired (and deleted, unless it was only
+    looked at), the oldest of the others, and the key to go on after; None when the end was reached.
+    """
+
+    examined: int
+    expired: int
+    oldest_left: datetime | None
+    last: str | None
+
+
+class Target(Protocol):
+    """Something to clean. ``most`` is how many rows one chunk may have at all."""
+
+    name: str
+    most: int
+
+    def chunk(self, after: str | None, limit: int, older_than: datetime, *, delete: bool) -> Chunk:
+        """Walk over the next ``limit`` rows behind ``after`` and delete the expired ones, or only count them."""
+
+    def connection(self) -> BaseDatabaseWrapper:
+        """Where the rows are."""
+
+    def size(self, at_most: int) -> int:
+        """How many rows there are, counted up to ``at_most``."""
+
+
+class OwnStorage:
+    """The entries of the cleaner itself."""
+
+    name = "storage"
+    most = 50_000
+
+    def __init__(self, cleaner: DurableObject) -> None:
+        self._cleaner = cleaner
+
+    def chunk(self, after: str | None, limit: int, older_than: datetime, *, delete: bool) -> Chunk:
+        """In one statement (SQLite: two), in which no value leaves the database."""
+        if delete:
+            pace.commit_without_waiting(self.connection())
+        words, bound = expiry.expressions(self.connection().vendor), expiry.milliseconds(older_than)
+        swept = sweep(self._cleaner, bound=bound, start_after=after, limit=limit, delete=delete, **words)
+        return Chunk(swept.walked, swept.below, expiry.moment(swept.least_left), swept.last)
+
+    def connection(self) -> BaseDatabaseWrapper:
+        """The engine's."""
+        return clock.connection()
+
+    def size(self, at_most: int) -> int:
+        """Entries there are."""
+        own = type(self._cleaner).objects.filter(name=self._cleaner.name).values("pk")
+        return Entry.objects.using(self.connection().alias).filter(object__in=own).values("pk")[:at_most].count()
+
+
+class ModelRows:
+    """The rows of a Django model, deleted as ``QuerySet.delete()`` does.
+
+    One statement without reading them where nothing else hangs on them; otherwise they are collected, cascades are
+    followed and signals sent, and what is PROTECTed raises.
+    """
+
+    #: Where rows have to be collected, so many are held in memory.
+    most = 2_000
+
+    def __init__(self, label: str, field: str) -> None:
+        """Raises ``InvalidInput`` when the project's settings do not allow it, or it does not exist."""
+        label, field = policy.choose(label, field)
+        self._model, self._field = policy.resolve(label, field)
+        self.name = f"{label}.{field}"
+
+    def chunk(self, after: str | None, limit: int, older_than: datetime, *, delete: bool) -> Chunk:
+        """In order of the primary key, whatever else the model is ordered by."""
+        field, bound = self._field.name, older_than if settings.USE_TZ else timezone.make_naive(older_than)
+        part = self._rows() if after is None else self._rows().filter(pk__gt=self._pk.to_python(after))
+        last = part.order_by("pk").values_list("pk", flat=True)[limit - 1 : limit].first()
+        if last is not None:
+            part = part.filter(pk__lte=last)
+        expired, left = Q(**{f"{field}__lt": bound}), Q(**{f"{field}__gte": bound})
+        found = part.aggregate(
+            examined=Count("pk"), expired=Count("pk", filter=expired), oldest=Min(field, filter=left)
+        )
+        removed = found["expired"]
+        if delete and removed:
+            removed = part.filter(expired).delete()[1].get(self._model._meta.label, 0)
+        oldest = found["oldest"]
+        if oldest is not None and timezone.is_naive(oldest):
+            oldest = timezone.make_aware(oldest)
+        return Chunk(found["examined"], removed, oldest, None if last is None else self._text(last))
+
+    def connection(self) -> BaseDatabaseWrapper:
+        """Where the project's routers write the model."""
+        return connections[router.db_for_write(self._model)]
+
+    def size(self, at_most: int) -> int:
+        """Rows there are."""
+        return self._rows().values("pk")[:at_most].count()
+
+    @property
+    def _pk(self) -> models.Field[Any, Any]:
+        pk: Any = self._model._meta.pk
+        while pk.remote_field is not None:  # a parent link, or a OneToOneField as primary key
+            pk = pk.target_field
+        return pk  # type: ignore[no-any-return]  # a field of the model at the end of the line
+
+    def _text(self, pk: Any) -> str:
+        return pk.isoformat() if isinstance(pk, datetime) else str(pk)
+
+    def _rows(self) -> models.QuerySet[Any]:
+        rows: models.QuerySet[Any] = self._model._base_manager.using(self.connection().alias)
+        return rows.order_by()
