@@ -11,24 +11,45 @@ from pydantic import ConfigDict
 
 from durable_objects import InvalidAlarmTime
 from durable_objects.names import show as shown
-from reminders.models import SHOWN, Reminder
+from reminders.models import Plan, Reminder
 
 router = Router()
 
+ANSWERED = ("message", "fire_at", "next_at", "recurrence", "time_zone", "person", "urgent")
+
 
 class NewReminder(Schema):
-    """What is to be delivered and when: ``fire_at`` is ISO 8601 with its offset, ``recurrence`` an RRULE."""
+    """What is to be delivered and when: ``fire_at`` is ISO 8601 with its offset, ``recurrence`` an RRULE with EXDATE
+    lines below it, ``skip_if_late`` seconds or an ISO 8601 duration. Addresses belong to the ``person``; staff enter
+    them.
+    """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "message": "drink tea",
+                    "fire_at": "2030-06-01T16:00:00+02:00",
+                    "recurrence": "FREQ=DAILY;COUNT=5",
+                    "time_zone": "Europe/Berlin",
+                    "person": "ada",
+                }
+            ]
+        },
+    )
 
     message: str
     fire_at: str
     recurrence: str | None = None
     time_zone: str | None = None
     channels: list[str] | None = None
+    person: str | None = None
+    urgent: bool = False
+    skip_if_late: timedelta | None = None
 
 
-class State(Schema):
+class ReminderState(Schema):
     """What is set; nulls where nothing is."""
 
     message: str | None
@@ -37,6 +58,8 @@ class State(Schema):
     recurrence: str | None
     time_zone: str | None
     channels: list[str]
+    person: str | None
+    urgent: bool | None
 
 
 class Snooze(Schema):
@@ -53,7 +76,7 @@ class Cancelled(Schema):
     cancelled: bool
 
 
-@router.put("/{name}", response=State)
+@router.put("/{name}", response=ReminderState)
 def put(request: HttpRequest, name: str, new: NewReminder) -> dict[str, Any]:
     """Set the reminder, in place of an earlier one."""
     reminder = Reminder.objects.get_by_name(name)
@@ -63,11 +86,14 @@ def put(request: HttpRequest, name: str, new: NewReminder) -> dict[str, Any]:
         recurrence=new.recurrence,
         time_zone=new.time_zone,
         channels=new.channels,
+        person=new.person,
+        urgent=new.urgent,
+        skip_if_late=new.skip_if_late,
     )
     return state_of(reminder)
 
 
-@router.get("/{name}", response=State)
+@router.get("/{name}", response=ReminderState)
 def show(request: HttpRequest, name: str) -> dict[str, Any]:
     """What is set; nulls for a reminder that is not, never was, or is over."""
     return state_of(Reminder.objects.get_by_name(name))
@@ -79,7 +105,7 @@ def cancel(request: HttpRequest, name: str) -> dict[str, bool]:
     return {"cancelled": Reminder.objects.get_by_name(name).cancel()}
 
 
-@router.post("/{name}/snooze", response=State)
+@router.post("/{name}/snooze", response=ReminderState)
 def snooze(request: HttpRequest, name: str, snoozed: Snooze) -> dict[str, Any]:
     """Put off the coming delivery; the rest of the series stays."""
     reminder = Reminder.objects.get_by_name(name)
@@ -89,7 +115,10 @@ def snooze(request: HttpRequest, name: str, snoozed: Snooze) -> dict[str, Any]:
 
 def state_of(reminder: Reminder) -> dict[str, Any]:
     """The answer about one reminder."""
-    return reminder.get_reminder() or {name: [] if name == "channels" else None for name in SHOWN}
+    plan = reminder.plan()
+    if plan is None or plan.state != Plan.State.SET:
+        return {"channels": []} | dict.fromkeys(ANSWERED)
+    return {"channels": plan.channels} | {name: getattr(plan, name) for name in ANSWERED}
 
 
 def moment_of(text: str) -> datetime:

@@ -9,3 +9,8 @@ class RemindersConfig(AppConfig):
     name = "reminders"
     label = "reminders"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Import the channels and checks, which register themselves."""
+        from reminders import checks  # noqa: F401  # importing them is the point
+        from reminders.channels import by_email, by_log, by_webhook  # noqa: F401  # likewise

@@ -2,62 +2,50 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, ClassVar, Self, TypeVar
 
-from durable_objects import (
-    AlarmInfo,
-    DurableObjectError,
-    InvalidAlarmTime,
-    InvalidInput,
-    InvalidValue,
-    crash,
-    exclusive,
-    now,
-)
-from durable_objects.models import DurableObject
+from durable_objects import AlarmInfo, DurableObjectError, InvalidInput, crash, exclusive, now
+from durable_objects.models import DurableObject, ObjectManager
 from durable_objects.names import show
-from durable_objects.storage import check_alarm_time
-from reminders import channels as channel_registry
-from reminders.channels import Message
-from reminders.conf import defaults
-from reminders.rows import Delivery
-from reminders.series import Series
+from reminders import delivering
+from reminders.planning import SPAN_ALLOWED, checked, is_span, opening
+from reminders.rows import Delivery, Plan, PlanQuerySet, Recipient
+from reminders.rules import refusal
+from reminders.series import Place
 
-__all__ = ["Delivery", "DeliveryFailed", "Reminder"]
+__all__ = ["Delivery", "DeliveryFailed", "Plan", "Recipient", "Reminder"]
 
-REMINDER = "reminder"
 SHOWN = ("message", "fire_at", "next_at", "recurrence", "time_zone", "channels")
-LONGEST_SNOOZE = timedelta(days=3650)
+ARGUMENTS = ("message", "fire_at", "recurrence", "time_zone", "channels", "person", "urgent", "skip_if_late")
+#: What decides about the times of a series: when none of it changes, an edit leaves the place where it is.
+SCHEDULE = ("fire_at", "recurrence", "time_zone")
+
+Model = TypeVar("Model", bound="Reminder")
 
 
 class DeliveryFailed(DurableObjectError):
     """A reminder could not be delivered by some channel; it is tried again by the alarm's own retries."""
 
 
-class Stored(TypedDict):
-    """A reminder as storage has it. ``occurrence`` is its place in the series, ``next_at`` when it is delivered (later
-    than that once it was snoozed); moments are aware UTC.
-    """
+class ReminderManager(ObjectManager[Model]):
+    """Finds reminders by name, and those of a person."""
 
-    id: str
-    message: str
-    fire_at: datetime
-    occurrence: datetime
-    next_at: datetime
-    recurrence: str | None
-    time_zone: str
-    channels: list[str]
+    def of_person(self, person: str) -> PlanQuerySet:
+        """What is set for this person, what comes next first; each row has the reminder as ``object``. One query."""
+        return Plan.objects.of_person(person)
 
 
 class Reminder(DurableObject):
     """Delivers a message at its time, at least once, under a key that is the same on every retry.
 
     With a recurrence it goes on: when one delivery fails for good the next one is made all the same. Occurrences that
-    were missed while nothing ran are delivered once, late, and the series goes on with the next one ahead.
+    were missed while nothing ran are delivered once, late, and the series goes on with the next one ahead; so it does
+    when an occurrence was snoozed past others.
     """
+
+    objects: ClassVar[ReminderManager[Self]] = ReminderManager()
 
     class Meta:
         proxy = True
@@ -71,42 +59,68 @@ class Reminder(DurableObject):
         recurrence: str | None = None,
         time_zone: str | None = None,
         channels: Sequence[str] | None = None,
+        person: str | None = None,
+        urgent: bool = False,
+        skip_if_late: timedelta | None = None,
     ) -> datetime:
         """Set the reminder, in place of an earlier one; when it will be delivered first.
 
-        ``fire_at`` is aware; a past one means now. With a ``recurrence`` (an RRULE, ``"FREQ=DAILY;COUNT=5"``) it is the
-        start of the series, which goes by the wall clocks of ``time_zone`` (a name, default UTC): in a DST gap a
-        time is shifted forward, in a fold it is the first. ``channels`` default to ``["log"]``. Raises ``InvalidInput``
-        (``InvalidAlarmTime`` for the time, ``InvalidValue`` for the message); then nothing was changed.
+        ``fire_at`` is aware; a past one means now. With a ``recurrence`` (an RRULE, ``"FREQ=DAILY;COUNT=5"``, with
+        EXDATE lines below it if need be) it is the start of the series, which goes by the wall clocks of ``time_zone``
+        (a name; default the recipient's, else UTC): in a DST gap a time is shifted forward, in a fold it is the first.
+        ``channels`` default to ``["log"]``. ``person`` names the recipient, whose quiet hours hold it unless it is
+        ``urgent``. What is later than ``skip_if_late`` is not delivered any more (None: marked as late). Raises
+        ``InvalidInput`` (``InvalidAlarmTime`` for the time, ``InvalidValue`` for the message) and changes nothing then.
         """
-        if type(message) is not str:
-            raise InvalidValue(f"message is {show(message)}, a {type(message).__name__}. Allowed: text.")
-        if not isinstance(fire_at, datetime):
-            raise InvalidAlarmTime(f"fire_at is {show(fire_at)}. Allowed: an aware datetime.")
-        check_alarm_time(fire_at)
-        zone = defaults.TIME_ZONE if time_zone is None else time_zone
-        names = channel_registry.check(defaults.CHANNELS if channels is None else channels)
-        first = Series(fire_at, recurrence, zone).first()
-        if first is None:
-            raise InvalidInput(f"recurrence {show(recurrence)} has no time from {fire_at} on. Allowed: one that has.")
-        self._store(
-            Stored(
-                id=str(uuid.uuid4()), message=message, fire_at=fire_at.astimezone(UTC), occurrence=first, next_at=first,
-                recurrence=recurrence, time_zone=zone, channels=names,
-            )
+        fields = checked(
+            {
+                "message": message, "fire_at": fire_at, "recurrence": recurrence, "time_zone": time_zone,
+                "channels": channels, "person": person, "urgent": urgent, "skip_if_late": skip_if_late,
+            }
         )  # fmt: skip
-        return first
+        plan = Plan(object_id=self.pk, **fields)
+        self._stand_at(plan, opening(fields))
+        plan.save()
+        return plan.next_at
+
+    @exclusive
+    def edit_reminder(self, **changes: Any) -> datetime:
+        """Change what is given (arguments as for ``set_reminder``) and leave the rest; when it will be delivered next.
+
+        Unless its times are changed, its place in the series and a snooze stay, and so does the key of a delivery that
+        is being tried. Other times are followed from now on: nothing past is made up for. Raises ``InvalidInput``, also
+        when no reminder is set.
+        """
+        plan = self._to_change("edit")
+        before = {name: getattr(plan, name) for name in ARGUMENTS}
+        if unknown := changes.keys() - before.keys():
+            raise refusal(f"a reminder has no {show(min(unknown))}", f"one of {', '.join(ARGUMENTS)}")
+        fields = checked({**before, **changes})
+        moved = any(fields[name] != before[name] for name in SCHEDULE)
+        place = opening(fields, now()) if moved else plan.place
+        for name, value in fields.items():
+            setattr(plan, name, value)
+        if moved:
+            plan.snoozes += 1  # what was delivered at the very same time before is another delivery
+        if moved or plan.put_off == Plan.QUIET:
+            self._stand_at(plan, place)
+        self._changed(plan)
+        return plan.next_at
 
     def get_reminder(self) -> dict[str, Any] | None:
         """What is set: message, fire_at, next_at (aware UTC), recurrence, time_zone, channels; None when nothing is,
         also after the last delivery. A plain read.
         """
-        stored: Stored | None = self.storage.get(REMINDER)
-        return None if stored is None else {name: stored[name] for name in SHOWN}  # type: ignore[literal-required]  # SHOWN names its keys
+        plan = self.plan()
+        return {name: getattr(plan, name) for name in SHOWN} if plan and plan.state == Plan.State.SET else None
+
+    def plan(self) -> Plan | None:
+        """All there is to know about it, also once it is over or cancelled; None if it was never set. A plain read."""
+        return Plan.objects.filter(object__kind_id=self.kind_pk(), object__name=self.name).first()
 
     def cancel(self) -> bool:
         """Take the reminder away, the whole series; whether there was one. A delivery in progress goes out."""
-        return self._remove() if self.storage.get(REMINDER) is not None else False
+        return self._cancel() if self._set() is not None else False
 
     @exclusive
     def snooze(self, by: timedelta) -> datetime:
@@ -115,90 +129,119 @@ class Reminder(DurableObject):
         The rest of the series stays as it is. Raises ``InvalidInput`` for what is no positive timedelta, and when no
         reminder is set.
         """
-        if not _is_snooze(by):
-            raise InvalidInput(f"by is {show(by)}. Allowed: a timedelta above 0, up to {LONGEST_SNOOZE}.")
-        stored: Stored | None = self.storage.get(REMINDER)
-        if stored is None:
-            raise InvalidInput(f"reminder {show(self.name)} is not set: nothing to snooze. Call set_reminder() first.")
-        next_at = max(stored["next_at"], now()) + by
-        self._store({**stored, "next_at": next_at})
-        return next_at
+        if not is_span(by):
+            raise refusal(f"by is {show(by)}", SPAN_ALLOWED)
+        plan = self._to_change("snooze")
+        return self._snooze(plan, max(plan.next_at, now()) + by)
+
+    @exclusive
+    def remind_again(self, series_id: Any, place: Place, by: timedelta) -> datetime:
+        """Deliver this occurrence again, ``by`` from now, whether it was delivered or is still tried; then the series
+        goes on. Raises ``InvalidInput`` when the reminder was set anew or cancelled since.
+        """
+        if not is_span(by):
+            raise refusal(f"by is {show(by)}", SPAN_ALLOWED)
+        plan = self.plan()
+        if plan is None or plan.series_id != series_id or plan.state == Plan.State.CANCELLED:
+            raise InvalidInput(f"reminder {show(self.name)} was set anew or cancelled since: nothing to snooze.")
+        plan.state = Plan.State.SET
+        plan.stand_at(place)
+        return self._snooze(plan, now() + by)
+
+    @exclusive
+    def skip(self, occurrence: datetime | None = None) -> datetime | None:
+        """Leave the coming delivery out (only if it is of this occurrence); when the next one is made, None for never.
+
+        Raises ``InvalidInput`` when no reminder is set.
+        """
+        plan = self._to_change("skip")
+        if occurrence in {None, plan.occurrence}:
+            plan.revision += 1
+            self._go_on(plan)
+        return plan.next_at if plan.state == Plan.State.SET else None
 
     def alarm(self, info: AlarmInfo) -> None:
         """Deliver while unlocked, then go on to the next occurrence."""
-        stored: Stored | None = self.storage.get(REMINDER)
-        if stored is None:
+        plan = self._set()
+        if plan is None or (not info.is_retry and self._is_held_or_too_late(plan)):
             return
         with self.unlocked():
-            failures = self._deliver(stored)
+            failures = delivering.deliver(plan, self.name)
             crash.reach("reminders.delivered")
-        # Set, snoozed or cancelled while it was delivered: that stands, and so does the alarm that came with it.
-        if self.storage.get(REMINDER) != stored:
+        # Set, edited, snoozed or cancelled while it was delivered: that stands, and the alarm that came with it.
+        fresh = self._set()
+        if fresh is None or (fresh.series_id, fresh.revision) != (plan.series_id, plan.revision):
             return
         if failures:
             raise DeliveryFailed("; ".join(failures))
-        self._go_on(stored)
+        self._go_on(fresh)
 
     def alarm_died(self, info: AlarmInfo, error: BaseException) -> None:
         """One delivery failed for good. A series goes on; a last one is kept with its dead alarm, to be revived."""
-        stored: Stored | None = self.storage.get(REMINDER)
-        if stored is not None and self._following(stored) is not None:
-            self._go_on(stored)
+        plan = self._set()
+        if plan is not None and plan.following(now()) is not None:
+            self._go_on(plan)
 
     # -- steps
 
-    def _deliver(self, stored: Stored) -> list[str]:
-        """Deliver by each channel that has not delivered yet; the errors of those that failed."""
-        key = uuid.uuid5(uuid.UUID(stored["id"]), stored["next_at"].isoformat())
-        message = Message(str(key), self.name, stored["message"], stored["next_at"])
-        failures = []
-        for name in stored["channels"]:
-            delivery, _ = Delivery.objects.get_or_create(
-                key=key, channel=name,
-                defaults={"reminder_id": self.pk, "message": message.text, "planned_at": message.planned_at},
-            )  # fmt: skip
-            if delivery.delivered_at is None and (failure := _send(delivery, message)):
-                failures.append(failure)
-        return failures
+    def _is_held_or_too_late(self, plan: Plan) -> bool:
+        moment = now()
+        undisturbed = moment if plan.urgent else Recipient.find(plan.person).undisturbed(moment)
+        if undisturbed > moment:
+            plan.next_at, plan.put_off = undisturbed, Plan.QUIET
+            self._changed(plan)
+            return True
+        if plan.skip_if_late is not None and moment - plan.next_at > plan.skip_if_late:
+            delivering.skip(plan)
+            self._go_on(plan)
+            return True
+        return False
 
-    def _go_on(self, stored: Stored) -> None:
-        following = self._following(stored)
+    def _go_on(self, plan: Plan) -> None:
+        following = plan.following(now())
         if following is None:
-            self.storage.delete(REMINDER)
+            plan.state = Plan.State.OVER
+            self.storage.delete_alarm()
+            plan.save()
         else:
-            self._store({**stored, "occurrence": following, "next_at": following})
+            self._stand_at(plan, following)
+            plan.save()
 
-    def _following(self, stored: Stored) -> datetime | None:
-        """The next place in the series that is still ahead."""
-        series = Series(stored["fire_at"], stored["recurrence"], stored["time_zone"])
-        return series.after(max(stored["occurrence"], now())) if stored["recurrence"] else None
+    def _stand_at(self, plan: Plan, place: Place) -> None:
+        plan.stand_at(place)
+        if not plan.urgent and place.at > now():
+            held = Recipient.find(plan.person).undisturbed(place.at)
+            plan.next_at, plan.put_off = held, Plan.QUIET if held != place.at else ""
+        self.storage.set_alarm(plan.next_at)
 
-    def _store(self, stored: Stored) -> None:
-        self.storage.set_alarm(stored["next_at"])
-        self.storage.put(REMINDER, dict(stored))
+    def _snooze(self, plan: Plan, until: datetime) -> datetime:
+        plan.next_at, plan.put_off = until.astimezone(UTC), Plan.SNOOZED
+        plan.snoozes += 1
+        self._changed(plan)
+        return plan.next_at
+
+    def _changed(self, plan: Plan) -> None:
+        plan.revision += 1
+        self.storage.set_alarm(plan.next_at)
+        plan.save()
 
     @exclusive
-    def _remove(self) -> bool:
+    def _cancel(self) -> bool:
+        plan = self._set()
+        if plan is None:
+            return False
         self.storage.delete_alarm()
-        return self.storage.delete(REMINDER)
+        plan.state = Plan.State.CANCELLED
+        plan.revision += 1
+        plan.save()
+        return True
 
+    def _set(self) -> Plan | None:
+        plan = self.plan()
+        return plan if plan is not None and plan.state == Plan.State.SET else None
 
-def _is_snooze(by: object) -> bool:
-    return isinstance(by, timedelta) and timedelta(0) < by <= LONGEST_SNOOZE
-
-
-def _send(delivery: Delivery, message: Message) -> str | None:
-    """One try by one channel, on record before and after; what went wrong."""
-    delivery.attempts += 1
-    delivery.save(update_fields=["attempts"])
-    failure = None
-    try:
-        channel_registry.find(delivery.channel)(message)
-        delivery.delivered_at, delivery.error = now(), ""
-    except Exception as error:  # noqa: BLE001  whatever a channel raises is a failed delivery, kept with its record
-        failure = f"{delivery.channel}: {type(error).__name__}: {error}"[:2000]
-        # What every database can keep: no NUL, no lone surrogate.
-        failure = failure.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-        delivery.error = failure
-    delivery.save(update_fields=["delivered_at", "error"])
-    return failure
+    def _to_change(self, verb: str) -> Plan:
+        plan = self._set()
+        if plan is None:
+            raise InvalidInput(f"reminder {show(self.name)} is not set: nothing to {verb}. Call set_reminder() first.")
+        return plan

@@ -7,16 +7,19 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
+from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from batcher.models import Batch, Batcher, BatcherSettings
+from batcher.models import Batch, Batcher, BatcherSettings, Upstream
 from durable_objects.rows import Object
 from durable_objects.testing import FakeClock
 from tests.admin_pages import choose, confirm, list_url, page_url, staff, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 
-SETTINGS = {"upstream_url": "", "window": "", "max_items": "", "max_bytes": "", "max_retries": "", "give_up_after": ""}
+FIELDS = ["upstream_url", "window", "quiet", "max_items", "max_bytes", "max_queued", "max_retries", "give_up_after"]
+SETTINGS = dict.fromkeys([*FIELDS, "headers", "secret"], "") | dict.fromkeys(["gzip", "bisect"], "unknown")
+SECRET = "whsec_" + "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"
 
 
 @pytest.fixture
@@ -43,12 +46,29 @@ def form(pk: int, **settings: str) -> dict[str, str]:
 
 
 def test_a_batcher_without_its_secrets(admin_client: Client, orders: Batcher) -> None:
-    """The page tells how much waits and which settings are its own; values of headers are on no page."""
+    """The page tells how much waits and which settings are its own; what is secret in them is on no page."""
+    orders.configure(secret=SECRET)
     text = text_of(admin_client, page_url(Batcher, orders.pk))
-    assert "Items waiting: 1" in text
+    assert "Items waiting 1 " in text
     assert "Authorization: ••••••" in text
     for url in [list_url(Batcher), page_url(Batcher, orders.pk), page_url(Object, orders.pk)]:
-        assert "s3cret" not in admin_client.get(url).content.decode()
+        page = admin_client.get(url).content.decode()
+        assert [secret for secret in ("s3cret", SECRET, SECRET[6:]) if secret in page] == []
+
+
+def test_secrets_are_typed_and_kept(admin_client: Client, orders: Batcher) -> None:
+    """Empty fields for secrets change nothing; what is typed takes the place of what was set."""
+    url, address = page_url(Batcher, orders.pk), "http://127.0.0.1:9/in"
+    assert admin_client.post(url, form(orders.pk, upstream_url=address, secret=SECRET)).status_code == 302
+    assert admin_client.post(url, form(orders.pk, upstream_url=address, max_items="7")).status_code == 302
+    row = BatcherSettings.objects.get()
+    assert (row.secret, row.headers, row.max_items) == (SECRET, {"Authorization": "Bearer s3cret"}, 7)
+    assert admin_client.post(url, form(orders.pk, upstream_url=address, headers='{"X-Key": "k"}')).status_code == 302
+    row = BatcherSettings.objects.get()
+    assert (row.secret, row.headers) == (SECRET, {"X-Key": "k"})
+    response = admin_client.post(url, form(orders.pk, upstream_url=address, secret="plain"))
+    assert "Allowed: " in response.content.decode()
+    assert BatcherSettings.objects.get().secret == SECRET
 
 
 def test_settings_are_edited_by_configure(admin_client: Client, orders: Batcher) -> None:
@@ -81,7 +101,7 @@ def test_a_batch(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) 
     """List and page tell status, items, tries, answer and key; nothing of it becomes markup, nothing can be edited."""
     batch = batch_of(orders, alarm_clock)
     listed = text_of(admin_client, list_url(Batch))
-    assert f"{batch.pk} orders failed 2 4 503" in listed
+    assert f"{batch.pk} orders failed 2 0 4 503" in listed
     page = text_of(admin_client, page_url(Batch, batch.pk))
     for said in ["<h1>down</h1>", '[{"n":"<b>"},2]', "Attempts: 4", "Replay"]:
         assert said in page
@@ -137,3 +157,85 @@ def test_a_list_of_batches_asks_little(
     with django_assert_max_num_queries(14) as queries:
         admin_client.get(list_url(Batch))
     assert not [query for query in queries.captured_queries if "items_json" in query["sql"]]
+
+
+def test_fail_now(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
+    """After a yes a batch that is set aside is kept as failed, and the page offers that no more."""
+    batch = batch_of(orders, alarm_clock, status="set_aside", finished_at=None, next_try_at=alarm_clock.now())
+    assert "Fail now…" in text_of(admin_client, page_url(Batch, batch.pk))
+    assert confirm(admin_client, Batch, "fail", [batch.pk]) == ["Given up: orders."]
+    assert Batch.objects.get().status == "failed"
+    assert "Fail now…" not in text_of(admin_client, page_url(Batch, batch.pk))
+    refused = confirm(admin_client, Batch, "fail", [batch.pk])
+    assert refused[0].startswith("Not done for orders: ")
+
+
+def test_download(orders: Batcher, alarm_clock: FakeClock) -> None:
+    """Who may view batches gets the items as a file, byte for byte; nobody else does."""
+    batch = batch_of(orders, alarm_clock)
+    url = reverse("admin:batcher_batch_items", args=[batch.pk])
+    response = staff(["batcher.view_batch"]).get(url)
+    assert response.content.decode() == batch.items_json
+    assert response["Content-Disposition"] == f'attachment; filename="batch-{batch.pk}.json"'
+    assert staff(["batcher.view_batcher"], "eve").get(url).status_code == 403
+
+
+def test_what_became_of_the_items(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
+    """The page of a batch tells which items were not accepted and why, and which batches it was split into."""
+    whole = batch_of(orders, alarm_clock, was_split=True)
+    part = batch_of(orders, alarm_clock, parent=whole, outcomes={"1": {"status": 422, "error": "no <sku>"}})
+    page = text_of(admin_client, page_url(Batch, part.pk))
+    assert "1: 422 no <sku>" in page
+    assert f"a part of {whole.pk}" in page
+    page = text_of(admin_client, page_url(Batch, whole.pk))
+    assert f"into {part.pk}" in page
+    assert "Replay…" not in page
+
+
+def test_an_item_is_added(admin_client: Client, orders: Batcher) -> None:
+    """JSON is added as its value and anything else as text; it is on record, and takes the permission to change."""
+    url = reverse("admin:batcher_batcher_add_item", args=[orders.pk])
+    for typed in ['{"n": 2}', "plain text"]:
+        assert admin_client.post(url, {"item": typed}).status_code == 302
+    items = [entry["item"] for entry in orders.storage.list(prefix="item:").values()]
+    assert items == [{"n": 1}, {"n": 2}, "plain text"]
+    assert [entry.change_message for entry in LogEntry.objects.all()] == ["Added an item."] * 2
+    assert staff(["batcher.view_batcher"]).post(url, {"item": "3"}).status_code == 403
+    assert admin_client.get(url).status_code == 405
+    orders.configure(max_queued=1)
+    admin_client.post(url, {"item": "4"})
+    assert orders.queued() == 3
+
+
+def test_flush(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
+    """After a yes what waits goes now; a batcher with nothing to send says so."""
+    assert confirm(admin_client, Batcher, "flush", [orders.pk]) == ["Told to send now: orders."]
+    assert orders.storage.get_alarm() == alarm_clock.now()
+    idle = Batcher.objects.get_by_name("idle")
+    idle.save()
+    assert confirm(admin_client, Batcher, "flush", [idle.pk]) == ["Not done for idle: there was nothing to do"]
+
+
+def test_an_open_breaker_is_told(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
+    """The page of a batcher whose upstream is left alone says so, and until when; the list of upstreams has it too."""
+    later = alarm_clock.now() + timedelta(minutes=1)
+    Upstream.objects.create(origin="http://127.0.0.1:9", state="open", failures=7, last_error="503", retry_at=later)
+    page = text_of(admin_client, page_url(Batcher, orders.pk))
+    assert (
+        "is open: 7 failures in a row, the last: 503. Batches wait, no try is counted. The next probe: in 1 min" in page
+    )
+    assert "http://127.0.0.1:9 open 7 503" in text_of(admin_client, list_url(Upstream))
+
+
+def test_a_list_of_batchers_asks_little(
+    admin_client: Client, alarm_clock: FakeClock, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    """A list of 20 batchers tells what waits and what went last in a fixed, small number of queries."""
+    for number in range(20):
+        batcher = Batcher.objects.get_by_name(f"b{number:02d}")
+        batcher.add_items(list(range(number + 1)))
+        batch_of(batcher, alarm_clock, status_code=400 + number)
+    with django_assert_max_num_queries(16):
+        text = text_of(admin_client, list_url(Batcher))
+    assert "b07 8 armed" in text
+    assert "failed 407" in text

@@ -20,6 +20,8 @@ NOTHING: dict[str, Any] = {
     "recurrence": None,
     "time_zone": None,
     "channels": [],
+    "person": None,
+    "urgent": None,
 }
 
 
@@ -35,10 +37,14 @@ def test_put_get_snooze_delete(client: TestClient) -> None:
         "fire_at": "2030-06-01T09:00:00+02:00",
         "recurrence": "FREQ=DAILY",
         "time_zone": "Europe/Berlin",
+        "person": "ada",
+        "urgent": True,
+        "skip_if_late": 600,
     }
     state = client.put("/tea", json=new).json()
     assert state == client.get("/tea").json()
     assert (state["message"], state["next_at"], state["channels"]) == ("tea", "2030-06-01T07:00:00Z", ["log"])
+    assert (state["person"], state["urgent"]) == ("ada", True)
     assert client.post("/tea/snooze", json={"by": 600}).json()["next_at"] == "2030-06-01T07:10:00Z"
     assert client.post("/tea/snooze", json={"by": "PT1H"}).json()["next_at"] == "2030-06-01T08:10:00Z"
     assert client.delete("/tea").json() == {"cancelled": True}

@@ -1,0 +1,66 @@
+"""Recipients in admin: where a person is reached, and when not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from reminders import links
+from reminders.conf import defaults
+from reminders.models import Recipient
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _ModelForm = forms.ModelForm[Recipient]
+    _ModelAdmin = admin.ModelAdmin[Recipient]
+else:
+    _ModelForm, _ModelAdmin = forms.ModelForm, admin.ModelAdmin
+
+
+class RecipientForm(_ModelForm):
+    """The secret is never shown again: an empty field leaves it as it is."""
+
+    webhook_secret = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
+        help_text="whsec_… (Standard Webhooks). Never shown; leave it empty to keep the one that is set.",
+    )
+
+    def clean_webhook_secret(self) -> str:
+        """What was entered, else what there was."""
+        return str(self.cleaned_data["webhook_secret"] or self.initial.get("webhook_secret", ""))
+
+
+@admin.register(Recipient)
+class RecipientAdmin(_ModelAdmin):
+    """Everyone whom reminders are for."""
+
+    form = RecipientForm
+    list_display = ("name", "time_zone", "quiet_hours", "email")
+    search_fields = ("name",)
+    fields = ("name", "time_zone", "quiet_hours", "email", "webhook_url", "webhook_secret", "calendar")
+    readonly_fields = ("calendar",)
+    actions = ("renew_calendar",)
+    show_full_result_count = False
+
+    @admin.display(description="calendar feed")
+    def calendar(self, row: Recipient) -> str:
+        """The secret address of the person's calendar."""
+        return f"{defaults.PUBLIC_URL.rstrip('/')}{links.feed_url(row)}" if row.pk else "-"
+
+    @admin.action(description="Make a new calendar address; the old one ends", permissions=["change"])
+    def renew_calendar(self, request: HttpRequest, queryset: QuerySet[Recipient]) -> None:
+        """For an address that got into wrong hands."""
+        for row in queryset:
+            row.feed_version += 1
+            row.save(update_fields=["feed_version"])
+            self.log_change(request, row, "Calendar address renewed.")
+        self.message_user(request, f"{len(queryset)} calendar addresses renewed.", messages.SUCCESS)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A name that reminders go by is not changed."""
+        return [*self.readonly_fields, "name"] if obj is not None else self.readonly_fields

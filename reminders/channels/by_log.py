@@ -1,0 +1,15 @@
+"""Channel "log": the logger ``reminders``, as in the seed."""
+
+from __future__ import annotations
+
+import logging
+
+from reminders.channels import Message, register
+
+logger = logging.getLogger("reminders")
+
+
+@register("log")
+def log(message: Message) -> None:
+    """Write the reminder to the log."""
+    logger.info("REMINDER: %s", message.marked, extra={"reminder": message.reminder, "key": message.key})

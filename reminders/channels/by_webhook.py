@@ -1,0 +1,97 @@
+"""Channel "webhook": one POST of JSON, signed as Standard Webhooks."""
+
+from __future__ import annotations
+
+import functools
+import json
+import ssl
+from datetime import UTC, datetime
+
+import httpx
+from standardwebhooks import Webhook
+
+from reminders.channels import Message, Refused, register
+from reminders.conf import defaults
+from reminders.rows import Recipient
+
+#: So much of an answer is read and kept.
+KEPT_BYTES = 1_000
+TRIED_AGAIN = {408, 425, 429}
+
+
+class WebhookFailed(Exception):
+    """The receiver answered with what is no delivery; it is tried again."""
+
+
+@register("webhook")
+def post(message: Message) -> str:
+    """POST to the recipient's address, else to ``WEBHOOK_URL``; how the receiver answered.
+
+    ``webhook-id`` is the key; timestamp and signature are of this try. 2xx is delivered; 408, 425, 429, 5xx, redirects
+    and no answer are tried again; any other 4xx raises ``Refused``. ``durable_objects.receiver`` is the other side.
+    """
+    recipient = Recipient.find(message.person)
+    own = recipient.webhook_url
+    url = own or defaults.WEBHOOK_URL
+    secret = recipient.webhook_secret if own else defaults.WEBHOOK_SECRET
+    if not url or not secret:
+        raise Refused(
+            f"no address with a secret for {message.person or 'nobody'!r}: enter them under Recipients, or set "
+            "WEBHOOK_URL and WEBHOOK_SECRET"
+        )
+    body = json.dumps(payload(message), ensure_ascii=False)
+    now = datetime.now(UTC)  # the receiver judges a try's age by the clock on the wall
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": message.key,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message.key, now, body),
+    }
+    with (
+        httpx.Client(timeout=defaults.TIMEOUT.total_seconds(), verify=_tls()) as client,
+        client.stream("POST", url, content=body.encode(), headers=headers) as response,
+    ):
+        return read(response.status_code, _start_of(response))
+
+
+def payload(message: Message) -> dict[str, object]:
+    """What is posted."""
+    return {
+        "type": "reminder.due",
+        "timestamp": message.planned_at.isoformat(),
+        "data": {
+            "reminder": message.reminder,
+            "person": message.person or None,
+            "message": message.text,
+            "late_seconds": round(message.late.total_seconds()),
+            "links": dict(message.links),
+        },
+    }
+
+
+def read(status: int, start: str) -> str:
+    """What an answer means: the answer for the record, or an error."""
+    said = f"{status} {start}".strip()
+    if 200 <= status < 300:
+        return said
+    if 400 <= status < 500 and status not in TRIED_AGAIN:
+        raise Refused(f"the receiver answered {said}")
+    raise WebhookFailed(f"the receiver answered {said}")
+
+
+def _start_of(response: httpx.Response) -> str:
+    start = b""
+    try:
+        for chunk in response.iter_bytes(KEPT_BYTES):
+            start += chunk
+            if len(start) >= KEPT_BYTES:
+                break
+    except httpx.HTTPError:
+        pass  # the verdict hangs on the status
+    return start[:KEPT_BYTES].decode(errors="replace")
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """One context for the process: making one takes longer than a post."""
+    return httpx.create_ssl_context()

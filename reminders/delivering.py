@@ -1,0 +1,114 @@
+"""Delivers what is due by each of its channels, on record before and after. The only writer of deliveries."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+
+from durable_objects import crash, now
+from reminders import channels, links
+from reminders.channels import Message, Refused
+from reminders.conf import defaults
+from reminders.rows import Delivery, Plan
+
+KEPT_CHARACTERS = 2_000
+#: Old deliveries go some at a time, and not with each new one.
+PRUNE_EVERY, PRUNE_AT_MOST = 10, 500
+
+
+def deliver(plan: Plan, name: str) -> list[str]:
+    """Deliver by each channel that is not settled yet; the errors of those that are to be tried again.
+
+    Called without any lock. Each try is on record before it is made, so that a crash cannot hide it. A channel that
+    refuses for good is settled.
+    """
+    key, message = plan.key, message_of(plan, name, now())
+    there = {row.channel: row for row in Delivery.objects.filter(key=key)}
+    failures = []
+    for channel in plan.channels:
+        row = there.get(channel) or _new(plan, channel)
+        if not row.is_settled and (failure := _send(row, message)):
+            failures.append(failure)
+    return failures
+
+
+def skip(plan: Plan) -> None:
+    """Write down that this occurrence is not delivered, since it would be too late."""
+    there = {row.channel: row for row in Delivery.objects.filter(key=plan.key)}
+    for channel in plan.channels:
+        row = there.get(channel) or _new(plan, channel)
+        if not row.is_settled:
+            row.status, row.error = Delivery.Status.SKIPPED, f"late by more than {plan.skip_if_late}"
+            row.save()
+
+
+def try_out(plan: Plan, name: str) -> dict[str, str]:
+    """Deliver now by each channel, on no record and with a key of its own; what came of it, by channel."""
+    message = message_of(plan, name, plan.next_at)
+    message = Message(str(uuid.uuid4()), name, f"[Test] {message.text}", message.planned_at, message.person)
+    said = {}
+    for channel in plan.channels:
+        try:
+            said[channel] = plain(str(channels.find(channel)(message) or "delivered"))
+        except Exception as error:  # noqa: BLE001  whatever a channel raises is what the test is to tell
+            said[channel] = plain(f"failed: {type(error).__name__}: {error}")
+    return said
+
+
+def message_of(plan: Plan, name: str, moment: datetime) -> Message:
+    """What is delivered at this moment."""
+    late = moment - plan.next_at
+    return Message(
+        key=str(plan.key),
+        reminder=name,
+        text=plan.message,
+        planned_at=plan.next_at,
+        person=plan.person,
+        late=late if late >= defaults.LATE_AFTER else timedelta(0),
+        links=links.for_message(plan),
+    )
+
+
+def plain(text: str) -> str:
+    """Text that every database can keep, cut to what is worth keeping: no NUL, no lone surrogate."""
+    return text[:KEPT_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _new(plan: Plan, channel: str) -> Delivery:
+    return Delivery(
+        reminder_id=plan.pk,
+        key=plan.key,
+        channel=channel,
+        message=plan.message,
+        occurrence=plan.occurrence,
+        planned_at=plan.next_at,
+    )
+
+
+def _send(row: Delivery, message: Message) -> str | None:
+    """One try by one channel; what went wrong, if that is to be tried again."""
+    row.attempts += 1
+    row.message = message.text
+    row.save()
+    if row.pk % PRUNE_EVERY == 0:
+        _prune(row.reminder_id)
+    failure = None
+    try:
+        answer = channels.find(row.channel)(message)
+        crash.reach("reminders.sent")
+        row.status, row.delivered_at, row.error = Delivery.Status.DELIVERED, now(), ""
+        row.answer = plain(answer) if isinstance(answer, str) else ""
+    except Refused as refused:
+        row.status, row.error = Delivery.Status.REFUSED, plain(str(refused))
+    except Exception as error:  # noqa: BLE001  whatever a channel raises is a failed delivery, kept with its record
+        failure = plain(f"{row.channel}: {type(error).__name__}: {error}")
+        row.status, row.error = Delivery.Status.FAILED, failure
+    row.save(update_fields=["status", "delivered_at", "error", "answer"])
+    return failure
+
+
+def _prune(reminder_id: int) -> None:
+    rows = Delivery.objects.filter(reminder_id=reminder_id)
+    kept = defaults.DELIVERIES_PER_REMINDER
+    surplus = rows.order_by("-id").values_list("id", flat=True)[kept : kept + PRUNE_AT_MOST]
+    rows.filter(id__in=list(surplus)).delete()

@@ -1,0 +1,197 @@
+"""The form of a reminder in admin: local time and zone, how it repeats, where it goes; a preview, and no script."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from durable_objects import InvalidInput, now
+from durable_objects.admin.objects import NameForm
+from reminders import channels
+from reminders.conf import defaults
+from reminders.models import ARGUMENTS, Plan, Recipient, Reminder
+from reminders.planning import checked, opening
+from reminders.series import Occurrence, Series
+
+CUSTOM = "custom"
+REPEATS = [
+    ("", "Once"),
+    ("FREQ=DAILY", "Every day"),
+    ("FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR", "Every weekday"),
+    ("FREQ=WEEKLY", "Every week"),
+    ("FREQ=MONTHLY", "Every month"),
+    ("FREQ=YEARLY", "Every year"),
+    (CUSTOM, "By the rule below"),
+]
+LATE = [
+    ("", "deliver it, marked as late"),
+    ("300", "skip it after 5 minutes"),
+    ("1800", "skip it after 30 minutes"),
+    ("3600", "skip it after 1 hour"),
+    ("21600", "skip it after 6 hours"),
+    ("86400", "skip it after 1 day"),
+]
+SHOWN_AHEAD = 5
+
+
+@functools.cache
+def zones() -> list[str]:
+    """The names of all zones: looked up on disk, so once."""
+    return sorted(available_timezones())
+
+
+class ReminderForm(NameForm):
+    """Sets a reminder, or edits one. A POST with ``_preview`` is checked and shown again, and never valid."""
+
+    message = forms.CharField(
+        strip=False, widget=forms.Textarea(attrs={"rows": 3, "cols": 60}), help_text="Its first line is the subject."
+    )
+    local_time = forms.CharField(label="When", widget=forms.TextInput(attrs={"type": "datetime-local", "step": "any"}))
+    time_zone = forms.ChoiceField(
+        choices=lambda: [(name, name) for name in zones()],
+        help_text="A series goes by the wall clocks there: 09:00 stays 09:00 when summer time begins.",
+    )
+    repeats = forms.ChoiceField(choices=REPEATS, required=False)
+    rule = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "cols": 60, "placeholder": "FREQ=MONTHLY;BYDAY=-1FR;COUNT=12"}),
+        help_text="An RRULE of RFC 5545; below it lines such as EXDATE:20300602T090000 for times left out.",
+    )
+    person = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"class": "vTextField", "list": "do-people"}),
+        help_text="Whose addresses and quiet hours hold: a name from Recipients.",
+    )
+    channels = forms.MultipleChoiceField(
+        choices=lambda: [(name, name) for name in channels.names()], widget=forms.CheckboxSelectMultiple
+    )
+    urgent = forms.BooleanField(required=False, help_text="Comes in quiet hours too.")
+    skip_if_late = forms.ChoiceField(choices=LATE, required=False, label="When it is late")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        plan = self.instance.plan() if self.instance.pk else None
+        self.preview: list[tuple[Occurrence, str]] = []
+        if self.instance.pk:
+            del self.fields["name"]
+        self.initial = {**(_initial(plan) if plan else _fresh()), **(self.initial or {})}
+        late = self.fields["skip_if_late"]
+        if plan and plan.skip_if_late and self.initial["skip_if_late"] not in dict(LATE):
+            own = (self.initial["skip_if_late"], f"skip it after {plan.skip_if_late}")
+            setattr(late, "choices", [*LATE, own])
+        if plan and plan.state == Plan.State.SET and not self.is_bound:
+            self.preview = _preview(vars(plan), plan.next_at - timedelta(microseconds=1))
+
+    @property
+    def previews(self) -> bool:
+        """Whether a preview was asked for and nothing is to be saved."""
+        return "_preview" in self.data
+
+    def is_valid(self) -> bool:
+        """Not so for a preview: then the form is shown again."""
+        return super().is_valid() and not self.previews
+
+    def clean_local_time(self) -> datetime:
+        """The wall time, without a zone."""
+        text = self.cleaned_data["local_time"]
+        try:
+            wall = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValidationError(f"{text!r} is no time. Allowed: such as 2030-01-31T09:00.") from None
+        if wall.tzinfo is not None:
+            raise ValidationError("Give the time without an offset: the zone is the one below.")
+        return wall
+
+    def clean(self) -> dict[str, Any]:
+        """The reminder's own rules."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.errors:
+            return cleaned
+        try:
+            fields = checked(self.arguments())
+            opening(fields)
+            moment = now()
+            ahead = fields["recurrence"] or fields["fire_at"] > moment
+            self.preview = _preview(fields, moment if ahead else fields["fire_at"] - timedelta(microseconds=1))
+        except InvalidInput as refused:
+            raise ValidationError(str(refused)) from refused
+        return cleaned
+
+    def arguments(self) -> dict[str, Any]:
+        """What was entered, as ``set_reminder`` takes it."""
+        given = self.cleaned_data
+        wall: datetime = given["local_time"].replace(tzinfo=ZoneInfo(given["time_zone"]))
+        rule = (given["rule"].strip() if given["repeats"] == CUSTOM else given["repeats"]) or None
+        if given["repeats"] == CUSTOM and rule is None:
+            raise InvalidInput("There is no rule below. Allowed: an RRULE, or another choice of how it repeats.")
+        late = given["skip_if_late"]
+        return {
+            "message": given["message"].replace("\r\n", "\n"),
+            "fire_at": wall.astimezone(UTC),
+            "recurrence": rule.replace("\r\n", "\n") if rule else None,
+            "time_zone": given["time_zone"],
+            "channels": given["channels"],
+            "person": given["person"],
+            "urgent": given["urgent"],
+            "skip_if_late": timedelta(seconds=float(late)) if late else None,
+        }
+
+    def store(self, reminder: Reminder) -> None:
+        """Set the reminder, or edit the one that is set. Raises ``InvalidInput``."""
+        plan = reminder.plan()
+        arguments = self.arguments()
+        if plan is None or plan.state != Plan.State.SET:
+            reminder.set_reminder(arguments.pop("message"), arguments.pop("fire_at"), **arguments)
+            return
+        if not {"local_time", "time_zone"} & set(self.changed_data):
+            arguments["fire_at"] = plan.fire_at  # which of two equal wall times it is, is not to be lost
+        if changes := {name: arguments[name] for name in ARGUMENTS if arguments[name] != getattr(plan, name)}:
+            reminder.edit_reminder(**changes)
+
+
+def _initial(plan: Plan) -> dict[str, Any]:
+    known = {value for value, _ in REPEATS} - {"", CUSTOM}
+    repeats = "" if plan.recurrence is None else plan.recurrence if plan.recurrence in known else CUSTOM
+    local = plan.fire_at.astimezone(ZoneInfo(plan.time_zone)).replace(tzinfo=None)
+    return {
+        "message": plan.message,
+        # A browser's field takes no more; store() keeps the rest of a time that nobody touched.
+        "local_time": local.isoformat(timespec="seconds" if local.second else "minutes"),
+        "time_zone": plan.time_zone,
+        "repeats": repeats,
+        "rule": plan.recurrence if repeats == CUSTOM else "",
+        "person": plan.person,
+        "channels": plan.channels,
+        "urgent": plan.urgent,
+        "skip_if_late": f"{plan.skip_if_late.total_seconds():g}" if plan.skip_if_late else "",
+    }
+
+
+def _fresh() -> dict[str, Any]:
+    in_an_hour = now().astimezone(ZoneInfo(defaults.TIME_ZONE)) + timedelta(hours=1)
+    return {
+        "local_time": in_an_hour.replace(tzinfo=None, minute=0, second=0, microsecond=0).isoformat(timespec="minutes"),
+        "time_zone": defaults.TIME_ZONE,
+        "channels": defaults.CHANNELS,
+        "skip_if_late": "",
+    }
+
+
+def _preview(fields: dict[str, Any], after: datetime) -> list[tuple[Occurrence, str]]:
+    """The next occurrences, each with a word on what becomes of it."""
+    recipient = Recipient.find(fields["person"])
+    shown = []
+    for each in Series(fields["fire_at"], fields["recurrence"], fields["time_zone"]).preview(SHOWN_AHEAD, after):
+        notes = [each.note] if each.note else []
+        held = each.at if fields["urgent"] else recipient.undisturbed(each.at)
+        if held != each.at:
+            there = held.astimezone(ZoneInfo(recipient.time_zone))
+            notes.append(f"Held by quiet hours until {there:%a %H:%M} ({recipient.time_zone}).")
+        shown.append((each, " ".join(notes)))
+    return shown

@@ -1,0 +1,196 @@
+"""``manage.py reminders set|list|show|cancel|snooze …``."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.core.management.base import BaseCommand, CommandError
+
+from durable_objects import DurableObjectError, InvalidAlarmTime, now
+from reminders.models import Delivery, Plan, Reminder
+from reminders.planning import opening
+from reminders.rules import check_zone, refusal
+from reminders.series import Series
+from reminders.snoozing import PRESETS
+
+EXAMPLES = """examples:
+  manage.py reminders set tea "Drink tea" 2030-06-01T16:00 --zone Europe/Berlin --every FREQ=DAILY --person ada
+  manage.py reminders set standup "Stand up" 2030-06-01T09:00+02:00 --channel log --channel email
+  manage.py reminders set tea "Drink tea" 2030-03-30T02:30 --zone Europe/Berlin --every FREQ=DAILY --dry-run
+  manage.py reminders list --person ada
+  manage.py reminders show tea --json
+  manage.py reminders snooze tea 20m
+  manage.py reminders snooze tea tomorrow
+  manage.py reminders cancel tea
+"""
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+AHEAD, DELIVERIES = 5, 10
+
+
+class Command(BaseCommand):
+    help = "Set, list, show, cancel or snooze reminders."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        """With the examples as they are written."""
+        parser = super().create_parser(prog_name, subcommand, epilog=EXAMPLES, **kwargs)
+        parser.formatter_class = RawDescriptionHelpFormatter
+        return parser
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="set|list|show|cancel|snooze")
+        new = self._verb(verbs, "set", "set a reminder, in place of an earlier one")
+        new.add_argument("message", metavar="MESSAGE")
+        new.add_argument("when", metavar="WHEN", help="ISO 8601: with an offset, or on the wall clock of --zone")
+        new.add_argument("--zone", metavar="ZONE", help="such as Europe/Berlin (default: the recipient's, else UTC)")
+        new.add_argument("--every", metavar="RRULE", help="such as FREQ=DAILY;COUNT=5")
+        new.add_argument("--except", dest="left_out", metavar="TIME", action="append", default=[],
+                         help="a time left out, such as 20300602T160000 (again and again)")  # fmt: skip
+        new.add_argument("--channel", dest="channels", metavar="NAME", action="append", help="again for several")
+        new.add_argument("--person", metavar="NAME")
+        new.add_argument("--urgent", action="store_true", help="comes in quiet hours too")
+        new.add_argument("--skip-if-late", metavar="SPAN", help="such as 30m: not delivered when it is later than that")
+        new.add_argument("--dry-run", action="store_true", help="only show the next times")
+        listed = self._verb(verbs, "list", "what is set, what comes next first", named=False)
+        listed.add_argument("--person", metavar="NAME", help="only this person's")
+        listed.add_argument("--limit", type=int, default=100, metavar="N", help="(default: 100)")
+        self._verb(verbs, "show", "what is set, its next times and last deliveries")
+        self._verb(verbs, "cancel", "take a reminder away, the whole series")
+        snooze = self._verb(verbs, "snooze", "put off the coming delivery; the rest of the series stays")
+        snooze.add_argument("by", metavar="BY", help=f"90s, 20m, 1h, 2d, or {', '.join(p.name for p in PRESETS)}")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            result = getattr(self, f"_{options['verb']}")(options)
+        except DurableObjectError as error:
+            raise CommandError(str(error)) from error
+        if options["json"]:
+            self.stdout.write(json.dumps(result, default=_plain, ensure_ascii=False))
+        else:
+            self._print(result)
+
+    def _verb(self, verbs: Any, name: str, text: str, *, named: bool = True) -> ArgumentParser:
+        parser: ArgumentParser = verbs.add_parser(name, help=text)
+        if named:
+            parser.add_argument("name", metavar="NAME", help="the reminder's name")
+        parser.add_argument("--json", action="store_true", help="print one line of JSON")
+        return parser
+
+    def _set(self, options: dict[str, Any]) -> dict[str, Any]:
+        rule = (
+            "\n".join([options["every"], *(f"EXDATE:{time}" for time in options["left_out"])])
+            if options["every"]
+            else None
+        )
+        fire_at = _moment(options["when"], options["zone"])
+        if options["dry_run"]:
+            zone = options["zone"] or "UTC"
+            opening({"fire_at": fire_at, "recurrence": rule, "time_zone": zone})
+            ahead = Series(fire_at, rule, zone).preview(AHEAD, fire_at - timedelta(microseconds=1))
+            return {"reminder": options["name"], "set": False, "next": [_said(each.local, each.note) for each in ahead]}
+        late = _span(options["skip_if_late"]) if options["skip_if_late"] else None
+        _reminder(options).set_reminder(
+            options["message"], fire_at, recurrence=rule, time_zone=options["zone"], channels=options["channels"],
+            person=options["person"], urgent=options["urgent"], skip_if_late=late,
+        )  # fmt: skip
+        return self._show(options)
+
+    def _list(self, options: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = Plan.objects.filter(state=Plan.State.SET).select_related("object").order_by("next_at", "pk")
+        if options["person"] is not None:
+            rows = Plan.objects.of_person(options["person"])
+        return [{"reminder": row.object.name, **_line(row)} for row in rows[: max(options["limit"], 0)]]
+
+    def _show(self, options: dict[str, Any]) -> dict[str, Any]:
+        plan = _reminder(options).plan()
+        if plan is None:
+            return {"reminder": options["name"], "state": "never set"}
+        ahead = plan.series.preview(AHEAD, max(now(), plan.occurrence)) if plan.state == Plan.State.SET else []
+        deliveries = Delivery.objects.filter(reminder_id=plan.pk).order_by("-id")[:DELIVERIES]
+        return {
+            "reminder": options["name"],
+            **_line(plan),
+            "recurrence": plan.recurrence,
+            "time_zone": plan.time_zone,
+            "channels": plan.channels,
+            "then": [_said(each.local, each.note) for each in ahead],
+            "deliveries": [
+                {"key": row.key, "channel": row.channel, "status": row.status, "attempts": row.attempts,
+                 "planned_at": row.planned_at, "said": (row.error or row.answer)[:80]}
+                for row in deliveries
+            ],
+        }  # fmt: skip
+
+    def _cancel(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {"reminder": options["name"], "cancelled": _reminder(options).cancel()}
+
+    def _snooze(self, options: dict[str, Any]) -> dict[str, Any]:
+        reminder = _reminder(options)
+        plan = reminder.plan()
+        preset = next((preset for preset in PRESETS if preset.name == options["by"]), None)
+        reminder.snooze(preset.span(plan.time_zone if plan else "UTC") if preset else _span(options["by"]))
+        return self._show(options)
+
+    def _print(self, result: Any) -> None:
+        for each in result if isinstance(result, list) else []:
+            self.stdout.write(_as_text(each))
+        if result == []:
+            self.stdout.write("Nothing is set.")
+        for name, value in result.items() if isinstance(result, dict) else []:
+            if isinstance(value, list) and name != "channels":
+                self.stdout.write(f"{name}: {len(value)}")
+                for each in value:
+                    self.stdout.write("  " + (each if isinstance(each, str) else _as_text(each)))
+            else:
+                self.stdout.write(f"{name}: {'-' if value in (None, '') else _plain(value)}")
+
+
+def _reminder(options: dict[str, Any]) -> Reminder:
+    reminder: Reminder = Reminder.objects.get_by_name(options["name"])
+    return reminder
+
+
+def _moment(text: str, zone: str | None) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidAlarmTime(f"WHEN is {text!r}. Allowed: ISO 8601, such as 2030-01-31T09:00.") from None
+    if moment.tzinfo is None:
+        if zone is None:
+            raise InvalidAlarmTime(f"WHEN is {text!r}: give it an offset, or say --zone.")
+        moment = moment.replace(tzinfo=check_zone(zone))
+    return moment
+
+
+def _span(text: str) -> timedelta:
+    number, unit = text[:-1], text[-1:]
+    if unit not in UNITS or not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise refusal(f"{text!r} is no span", "such as 90s, 20m, 1h, 2d")
+    return timedelta(seconds=int(number) * UNITS[unit])
+
+
+def _line(plan: Plan) -> dict[str, Any]:
+    is_set = plan.state == Plan.State.SET
+    local = plan.next_at.astimezone(ZoneInfo(plan.time_zone))
+    return {
+        "state": plan.put_off if is_set and plan.put_off else plan.state,
+        "next_at": plan.next_at if is_set else None,
+        "local": _said(local) if is_set else None,
+        "person": plan.person,
+        "message": plan.message,
+    }
+
+
+def _said(local: datetime, note: str = "") -> str:
+    return f"{local:%a %Y-%m-%d %H:%M %Z} {note}".strip()
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _as_text(line: dict[str, Any]) -> str:
+    return "  ".join(f"{name}={_plain(value)}" for name, value in line.items() if value not in (None, ""))

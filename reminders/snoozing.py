@@ -1,0 +1,35 @@
+"""The menu of snoozes: 20 minutes, an hour, tomorrow, next week."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from durable_objects import now
+from reminders.rules import check_zone
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One of the menu: so much time, or at this time of day so many days ahead."""
+
+    name: str
+    label: str
+    time: timedelta = timedelta(0)
+    days: int = 0
+
+    def span(self, zone: str, since: datetime | None = None) -> timedelta:
+        """How long that is from a moment (default: now), by the wall clocks of the zone."""
+        if not self.days:
+            return self.time
+        since = since or now()
+        local = since.astimezone(check_zone(zone))
+        return (local + timedelta(days=self.days)).astimezone(UTC) - since
+
+
+PRESETS = (
+    Preset("20-minutes", "20 minutes", timedelta(minutes=20)),
+    Preset("hour", "1 hour", timedelta(hours=1)),
+    Preset("tomorrow", "tomorrow", days=1),
+    Preset("next-week", "next week", days=7),
+)

@@ -1,0 +1,140 @@
+"""The ways in which reminders go out: mail to a real SMTP server, signed webhooks to a real receiver, Apprise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from durable_objects.receiver import verify
+from durable_objects.testing import FakeClock
+from reminders.checks import check_settings
+from reminders.models import Delivery, Recipient, Reminder
+from tests.apps.passing import outcomes
+from tests.apps.post_office import PostOffice
+from tests.apps.sent import Sent
+from tests.upstream import Answer, Upstream
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1vbmx5"
+
+
+@pytest.fixture
+def post_office(settings: Any) -> Iterator[PostOffice]:
+    """A real SMTP server on the loopback that Django's mail goes to."""
+    with PostOffice() as office:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", office.port
+        settings.DEFAULT_FROM_EMAIL = "Reminders <remind@example.org>"
+        yield office
+
+
+def test_a_mail_in_text_and_html(reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice) -> None:
+    """To the recipient's address, with the text in both forms, markup escaped, and a Message-ID made from the key."""
+    Recipient.objects.create(name="ada", email="ada@example.org")
+    reminder.set_reminder("Buy <b>tea</b>\nand milk", alarm_clock.now(), channels=["email"], person="ada")
+    assert outcomes(alarm_clock) == ["succeeded"]
+    (mail,) = post_office.mails
+    delivery = Delivery.objects.get()
+    assert post_office.to == ["ada@example.org"]
+    assert (mail["Subject"], mail["Message-ID"]) == ("Buy <b>tea</b>", f"<{delivery.key}@example.org>")
+    text, page = mail.get_body(("plain",)), mail.get_body(("html",))
+    assert text is not None
+    assert page is not None
+    assert "Buy <b>tea</b>\nand milk" in text.get_content().replace("\r\n", "\n")
+    assert "Buy &lt;b&gt;tea&lt;/b&gt;<br>and milk" in page.get_content()
+    assert (delivery.status, delivery.answer) == ("delivered", "handed to the mail server for ada@example.org")
+
+
+def test_a_mail_is_tried_again_under_its_message_id(
+    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any, sent: Sent
+) -> None:
+    """A server that is busy gets it again with the same Message-ID; the other channel is not bothered again."""
+    settings.REMINDERS = {"EMAIL_TO": ["all@example.org"]}
+    post_office.answers = ["451 come back later"]
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["email", "log"])
+    assert (outcomes(alarm_clock), outcomes(alarm_clock, timedelta(seconds=2))) == (["failed"], ["succeeded"])
+    assert (len(post_office.mails), len({mail["Message-ID"] for mail in post_office.mails}), len(sent)) == (2, 1, 1)
+    assert dict(Delivery.objects.values_list("channel", "attempts")) == {"email": 2, "log": 1}
+
+
+def test_an_address_that_is_not_is_refused_for_good(
+    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice
+) -> None:
+    """A mailbox that the server has not, or no address at all, is on record as refused and not tried again."""
+    post_office.no_such_user = True
+    Recipient.objects.create(name="ada", email="gone@example.org")
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["email"], person="ada")
+    assert outcomes(alarm_clock) == ["succeeded"]
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["email"], person="bob")
+    assert outcomes(alarm_clock) == ["succeeded"]
+    gone, nobody = Delivery.objects.order_by("id")
+    assert (gone.status, "no such user" in gone.error, gone.attempts) == ("refused", True, 1)
+    assert (nobody.status, "no address for 'bob'" in nobody.error) == ("refused", True)
+
+
+def test_a_webhook_is_signed(reminder: Reminder, alarm_clock: FakeClock, upstream: Upstream, settings: Any) -> None:
+    """The receiver's own check lets it pass; each try is signed anew under one key, and the answer is on record."""
+    settings.REMINDERS = {"WEBHOOK_URL": upstream.url, "WEBHOOK_SECRET": SECRET}
+    upstream.script(503, Answer(200, body=b"thanks"))
+    reminder.set_reminder("tea\N{HOT BEVERAGE}", alarm_clock.now(), channels=["webhook"])
+    assert (outcomes(alarm_clock), outcomes(alarm_clock, timedelta(seconds=2))) == (["failed"], ["succeeded"])
+    delivery = Delivery.objects.get()
+    keys = [verify(SECRET, request.headers, request.body) for request in upstream.received]
+    assert keys == [str(delivery.key)] * 2
+    assert upstream.received[0].json["data"]["message"] == "tea\N{HOT BEVERAGE}"
+    assert (delivery.status, delivery.answer) == ("delivered", "200 thanks")
+
+
+def test_a_recipients_own_webhook(reminder: Reminder, alarm_clock: FakeClock, upstream: Upstream) -> None:
+    """An address and a secret of the recipient's own; an answer that says no is final."""
+    Recipient.objects.create(name="ada", webhook_url=upstream.url, webhook_secret=SECRET)
+    upstream.script(410)
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["webhook"], person="ada")
+    assert outcomes(alarm_clock) == ["succeeded"]
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["webhook"])
+    assert outcomes(alarm_clock) == ["succeeded"]
+    assert [row.status for row in Delivery.objects.order_by("id")] == ["refused", "refused"]
+    assert "enter them under Recipients" in Delivery.objects.order_by("id")[1].error
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the modules that Apprise loads
+def test_apprise_by_a_name_from_the_settings(
+    reminder: Reminder, alarm_clock: FakeClock, upstream: Upstream, settings: Any
+) -> None:
+    """A channel "apprise:NAME" for each URL that staff configured; one that nobody configured is no channel."""
+    settings.REMINDERS = {"APPRISE": {"phones": upstream.url.replace("http:", "json:")}}
+    upstream.script(500)
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["apprise:phones"])
+    assert (outcomes(alarm_clock), outcomes(alarm_clock, timedelta(seconds=2))) == (["failed"], ["succeeded"])
+    assert [request.json["message"] for request in upstream.received] == ["tea", "tea"]
+    assert "apprise:phones" in Delivery.objects.get().channel
+    with pytest.raises(ValueError, match="Allowed: a list of one or more of apprise:phones, email, log, webhook"):
+        reminder.set_reminder("tea", alarm_clock.now(), channels=["apprise:json://elsewhere"])
+
+
+def test_a_channel_that_is_gone_is_tried_again(reminder: Reminder, alarm_clock: FakeClock, settings: Any) -> None:
+    """A name that was taken out of the settings fails with a word on what there is, and can come back."""
+    settings.REMINDERS = {"APPRISE": {"phones": "json://127.0.0.1:1"}}
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["apprise:phones"])
+    settings.REMINDERS = {}
+    assert outcomes(alarm_clock) == ["failed"]
+    assert "no channel 'apprise:phones' is registered here; known: email, log, webhook" in Delivery.objects.get().error
+
+
+def test_what_check_says_of_settings(settings: Any) -> None:
+    """Links without pages, and a webhook without a secret that is one, are told before a reminder is due."""
+    settings.ROOT_URLCONF = "tests.admin_urls"
+    settings.REMINDERS = {
+        "PUBLIC_URL": "https://example.org",
+        "WEBHOOK_URL": "https://example.net",
+        "WEBHOOK_SECRET": "",
+    }
+    assert [each.id for each in check_settings(None)] == ["reminders.E001", "reminders.E002"]
+    settings.ROOT_URLCONF = "project.urls"
+    settings.REMINDERS = {**settings.REMINDERS, "WEBHOOK_SECRET": SECRET}
+    assert check_settings(None) == []

@@ -1,0 +1,139 @@
+"""Links in a message that act, and the calendar feed: by signature, without a login."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.test import Client
+from icalendar import Calendar
+
+from durable_objects.testing import FakeClock
+from reminders import links
+from reminders.models import Recipient, Reminder
+from reminders.rows import Plan
+from tests.apps.passing import outcomes
+from tests.apps.sent import Sent
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("project.urls")]
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+SITE = "https://remind.example.org"
+
+
+@pytest.fixture(autouse=True)
+def public(settings: Any) -> None:
+    """The site has an address, and takes requests for it."""
+    settings.REMINDERS = {"PUBLIC_URL": SITE}
+
+
+def plan_of(reminder: Reminder) -> Plan:
+    plan = reminder.plan()
+    assert plan is not None
+    return plan
+
+
+def path(address: str) -> str:
+    assert address.startswith(SITE)
+    return address.removeprefix(SITE)
+
+
+def test_a_message_has_links_that_ask_first(
+    reminder: Reminder, alarm_clock: FakeClock, sent: Sent, client: Client
+) -> None:
+    """GET changes nothing, however often a mail scanner asks; POST snoozes what was delivered, and it comes again."""
+    start = alarm_clock.now() + HOUR
+    reminder.set_reminder("<b>tea</b>", start)
+    outcomes(alarm_clock, HOUR)
+    snooze = path(sent[0].links["snooze"])
+    for _ in range(3):
+        page = client.get(snooze)
+        assert (page.status_code, "&lt;b&gt;tea" in page.content.decode()) == (200, True)
+    assert reminder.get_reminder() is None
+    assert "Snoozed: it comes again" in client.post(snooze, {"by": "hour"}).content.decode()
+    assert reminder.storage.get_alarm() == start + HOUR
+    outcomes(alarm_clock, HOUR)
+    assert len({message.key for message in sent}) == 2
+    assert "no-store" in client.get(snooze)["Cache-Control"]
+
+
+def test_done_and_cancel(reminder: Reminder, alarm_clock: FakeClock, sent: Sent, client: Client) -> None:
+    """The link "done" ends what is tried or snoozed, once, and leaves the series; "cancel" ends that."""
+    start = alarm_clock.now() + HOUR
+    reminder.set_reminder("tea", start, recurrence="FREQ=DAILY")
+    outcomes(alarm_clock, HOUR)
+    addresses = {verb: path(address) for verb, address in sent[0].links.items()}
+    client.post(addresses["snooze"], {"by": "20-minutes"})
+    for _ in range(2):
+        assert "Done. The next one comes at" in client.post(addresses["done"]).content.decode()
+        assert reminder.storage.get_alarm() == start + DAY
+    assert "Cancelled" in client.post(addresses["cancel"]).content.decode()
+    assert "was over or cancelled already" in client.post(addresses["cancel"]).content.decode()
+    assert client.post(addresses["snooze"]).status_code == 409
+    assert reminder.get_reminder() is None
+
+
+def test_what_is_no_link_of_ours(reminder: Reminder, client: Client, settings: Any) -> None:
+    """A changed, expired or outlived address, one for another verb than there is, or a feed's, changes nothing."""
+    reminder.set_reminder("tea", datetime(2030, 1, 1, tzinfo=UTC))
+    good = path(links.for_message(plan_of(reminder))["cancel"])
+    feed = links.feed_url(Recipient.objects.create(name="ada")).rpartition("/")[2].removesuffix(".ics")
+    assert client.post(good[:-3] + "abc").status_code == 400
+    assert client.post(f"/remind/cancel/{feed}").status_code == 400
+    assert client.post(good.replace("/cancel/", "/explode/")).status_code == 404
+    settings.REMINDERS = {"PUBLIC_URL": SITE, "LINKS_FOR": timedelta(seconds=-1)}
+    assert client.post(good).status_code == 410
+    settings.REMINDERS = {"PUBLIC_URL": SITE}
+    assert reminder.get_reminder() is not None
+    reminder.set_reminder("anew", datetime(2030, 1, 1, tzinfo=UTC))
+    assert client.post(good).status_code == 409
+    assert reminder.get_reminder() is not None
+
+
+def test_without_an_address_there_are_no_links(reminder: Reminder, settings: Any) -> None:
+    """A project that does not say where it is sends messages without links."""
+    settings.REMINDERS = {}
+    reminder.set_reminder("tea", datetime(2030, 1, 1, tzinfo=UTC))
+    assert links.for_message(plan_of(reminder)) == {}
+
+
+def test_the_calendar_of_a_person(client: Client) -> None:
+    """A calendar with rule, EXDATE and zone of each of the person's reminders, and nobody else's."""
+    ada = Recipient.objects.create(name="ada", time_zone="Europe/Berlin")
+    berlin = ZoneInfo("Europe/Berlin")
+    start = datetime(2030, 3, 29, 9, tzinfo=berlin)
+    rule = "FREQ=DAILY;COUNT=5;BYDAY=MO,FR\nEXDATE:20300401T090000\nEXDATE:20300405T070000Z"
+    Reminder.objects.get_by_name("series").set_reminder("Stand up!\nNow", start, recurrence=rule, person="ada")
+    Reminder.objects.get_by_name("once").set_reminder("Tea", start + HOUR, person="ada", time_zone="Asia/Tokyo")
+    Reminder.objects.get_by_name("gone").set_reminder("Cake", start, person="ada")
+    Reminder.objects.get_by_name("gone").cancel()
+    Reminder.objects.get_by_name("bob's").set_reminder("Secret", start, person="bob")
+    answer = client.get(links.feed_url(ada))
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/calendar; charset=utf-8")
+    events = {str(event["summary"]): event for event in Calendar.from_ical(answer.content).walk("VEVENT")}
+    assert set(events) == {"Stand up!", "Tea"}
+    series = events["Stand up!"]
+    assert series.decoded("dtstart") == start
+    assert series["dtstart"].params["TZID"] == "Europe/Berlin"
+    assert series["rrule"].to_ical() == b"FREQ=DAILY;COUNT=5;BYDAY=MO,FR"
+    left_out: Any = series["exdate"]
+    assert [each.dt for each in left_out.dts] == [
+        datetime(2030, 4, 1, 9, tzinfo=berlin), datetime(2030, 4, 5, 9, tzinfo=berlin)
+    ]  # fmt: skip
+    assert events["Tea"]["dtstart"].params["TZID"] == "Asia/Tokyo"
+    assert b"BEGIN:VTIMEZONE" in answer.content
+
+
+def test_a_calendar_address_can_be_taken_back(client: Client) -> None:
+    """With another feed version the old address is nobody's; one that was never given out is neither."""
+    ada = Recipient.objects.create(name="ada")
+    old = links.feed_url(ada)
+    assert client.get(old).status_code == 200
+    ada.feed_version = 2
+    ada.save()
+    assert (client.get(old).status_code, client.get(links.feed_url(ada)).status_code) == (404, 200)
+    assert client.get("/remind/calendar/abc.ics").status_code == 404
+    assert client.post(links.feed_url(ada)).status_code == 405
