@@ -1,0 +1,182 @@
+"""Each guard of the protocol, left out: what the checker must find then. One name per process, by CHAOS_TAKEN_OUT."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery import current_task
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
+
+from durable_objects import alarms, bell, claims, dispatch, firing, heartbeat, hold, judging, opening, round_trip, tasks
+from durable_objects.rows import Alarm
+from durable_objects.slot import Slot
+from tests.chaos.storm import record
+
+
+def take_out(name: str) -> None:
+    """Leave the guard of this name out of this process; nothing for an empty name. ``slow_…`` only widens a race."""
+    for one in filter(None, name.split(",")):
+        GUARDS[one]()
+
+
+def fence() -> None:
+    """A runner is never asked whether another one has taken over."""
+    setattr(hold.Hold, "_check_fence", lambda self: None)
+
+
+def rescue() -> None:
+    """The dispatcher rings only for what was never rung for; lost wake-ups and dead workers' runs are left alone."""
+    whole = claims.unheard
+
+    def unheard(*args: Any) -> QuerySet[Alarm]:
+        return whole(*args).filter(rung_at__isnull=True, leased_until__isnull=True)
+
+    setattr(claims, "unheard", unheard)
+
+
+def never_early() -> None:
+    """Whoever is woken runs, whatever the database's clock says."""
+    whole = judging.judge
+
+    def judge(slot: Slot, now: Any, *args: Any) -> Any:
+        return whole(slot, max(now, slot.due_at or now), *args)
+
+    setattr(firing, "judge", judge)
+
+
+def heartbeats() -> None:
+    """Nobody renews a lease."""
+    setattr(heartbeat, "keep", lambda run: None)
+
+
+def skip_locked() -> None:
+    """A dispatcher waits for the rows that somebody else has locked."""
+    whole = QuerySet.select_for_update
+
+    def select_for_update(self: Any, **options: Any) -> Any:
+        return whole(self, **options | {"skip_locked": False})
+
+    setattr(QuerySet, "select_for_update", select_for_update)
+
+
+def robust() -> None:
+    """What the broker's client raises after the commit reaches the caller."""
+    whole = BaseDatabaseWrapper.on_commit
+
+    def on_commit(self: Any, func: Any, robust: bool = False) -> Any:
+        return whole(self, func, robust=False)
+
+    def ring(wake_ups: Any, *, probe: bool = False) -> int:
+        for wake_up in wake_ups:
+            tasks._publish(wake_up)
+        return len(wake_ups)
+
+    setattr(BaseDatabaseWrapper, "on_commit", on_commit)
+    setattr(bell, "ring", ring)
+
+
+def row_count() -> None:
+    """How often an alarm has failed is taken from the message, which a rescue does not know."""
+    new_run, wake_up = firing.Firing.new_run, bell.wake_up
+    mark = dispatch._wake_up
+
+    def counted(self: Any, turn: Any) -> Any:
+        run = new_run(self, turn)
+        run.retry_count = current_task.request.retries
+        turn.slot.retry_count = run.retry_count
+        return run
+
+    def no_count(make: Callable[..., bell.WakeUp]) -> Callable[..., bell.WakeUp]:
+        def made(*args: Any, **options: Any) -> bell.WakeUp:
+            whole = make(*args, **options)
+            return bell.WakeUp(whole.object_id, whole.ring, whole.at, 0, whole.time_limit, whole.rescue)
+
+        return made
+
+    setattr(firing.Firing, "new_run", counted)
+    setattr(bell, "wake_up", no_count(wake_up))
+    setattr(dispatch, "_wake_up", no_count(mark))
+
+
+def second_statement() -> None:
+    """The slot is read by the statement that locks, joined to the object: as it was before the wait."""
+    whole = opening.take
+
+    def take(conn: Any, kind_id: int, name: str, object_id: int | None, limits: Any) -> Any:
+        where, params = ("kind_id = %s AND name = %s", [kind_id, name])
+        if object_id is not None:
+            where, params = "id = %s", [object_id]
+        sql, values = alarms.look(conn, where, params)
+        outermost = opening.depth(conn) == 1
+        before = [*limits.before_lock(outermost=outermost), *limits.after_lock(outermost=outermost)] if limits else []
+        rows = round_trip.send(conn, [*before, (f"{sql} FOR NO KEY UPDATE OF {opening._TABLE}", values)])
+        return alarms.slot_of(rows[0]) if rows else whole(conn, kind_id, name, object_id, None)
+
+    setattr(opening, "take", take)
+
+
+def conditional() -> None:
+    """Whoever saw an old lease takes it over, whether it was renewed since or not."""
+
+    def take_over(conn: Any, slot: Slot, now: Any) -> bool:
+        with conn.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {alarms._TABLE} SET fence = fence + 1, leased_until = NULL, leased_generation = NULL "
+                "WHERE object_id = %s RETURNING fence",
+                [slot.object_id],
+            )
+            slot.fence, slot.leased_until, slot.leased_generation = cursor.fetchone()[0], None, None
+        return True
+
+    setattr(alarms, "take_over", take_over)
+
+
+def savepoint() -> None:
+    """A failure is counted in a transaction of its own, after the run's has been rolled back."""
+    failed, run = firing.Firing._failed, firing.Firing._run
+
+    def _run(self: Any, turn: Any) -> Any:
+        self.in_turn = True
+        return run(self, turn)
+
+    def _failed(self: Any, turn: Any, run: Any, error: BaseException) -> Any:
+        if self.__dict__.pop("in_turn", False):
+            raise error
+        return failed(self, turn, run, error)
+
+    setattr(firing.Firing, "_run", _run)
+    setattr(firing.Firing, "_failed", _failed)
+
+
+def ring_number() -> None:
+    """A wake-up counts, whatever its number."""
+    whole = judging.judge
+
+    def judge(slot: Slot, now: Any, ring: int | None, fence: int | None) -> Any:
+        return whole(slot, now, None, fence)
+
+    setattr(firing, "judge", judge)
+
+
+def slow_take_over() -> None:
+    """Not a guard: widens the gap between seeing that a lease is over and taking it over."""
+    whole = alarms.take_over
+
+    def take_over(*args: Any) -> bool:
+        record.note("slow")
+        time.sleep(3)
+        return whole(*args)
+
+    setattr(alarms, "take_over", take_over)
+
+
+GUARDS: dict[str, Callable[[], None]] = {
+    guard.__name__: guard
+    for guard in (
+        fence, rescue, never_early, heartbeats, skip_locked, robust, row_count, second_statement, conditional,
+        savepoint, ring_number, slow_take_over,
+    )
+}  # fmt: skip

@@ -1,0 +1,81 @@
+"""What the processes of the random run have beside the project: points to die at, a bad post office, and a record.
+
+The driver asks by files in CHAOS_HISTORY: ``kill-ROLE-POINT`` lets the next process of that role that reaches the point
+die there; ``post`` says how messages travel. CHAOS_TAKEN_OUT names a guard to leave out (``guards``).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from kombu import Producer
+
+from durable_objects import alarms, clock, crash
+from durable_objects.conf import engine
+from tests.chaos.storm import guards, record
+
+_publish = Producer.publish
+_renew = alarms.renew
+#: Seconds that a slow post office takes.
+SLOW_SECONDS = 3.0
+
+
+def install() -> None:
+    """Patch what there is to patch; called once, when all is loaded."""
+    if record.FOLDER:
+        setattr(crash, "reach", reach)
+        setattr(alarms, "renew", renew)
+        setattr(Producer, "publish", publish)
+    guards.take_out(os.environ.get("CHAOS_TAKEN_OUT", ""))
+
+
+def reach(point: str) -> None:
+    """Die here if the driver asked for it: whoever takes the file away first."""
+    wish = Path(record.FOLDER) / f"kill-{record.ROLE}-{point}"
+    if wish.exists():
+        try:
+            wish.unlink()
+        except FileNotFoundError:
+            return  # another process was quicker
+        record.note("killed", point=point)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def renew(conn: Any, object_id: int, fence: int) -> bool:
+    """As the engine's; writes down until when the run was told to have its object."""
+    until = clock.now() + engine.LEASE
+    renewed = _renew(conn, object_id, fence)
+    if renewed:
+        record.note("renewed", id=object_id, fence=fence, until=until.isoformat())
+    return renewed
+
+
+def publish(self: Producer, body: Any, *args: Any, **options: Any) -> Any:
+    """As kombu's; what is not said to be an alarm's wake-up goes its usual way."""
+    headers = options.get("headers") or {}
+    if headers.get("task") != "durable_objects.fire_alarm":
+        return _publish(self, body, *args, **options)
+    wake_up = body[0]
+    record.note("sent", id=wake_up[0], ring=wake_up[1], waits=wake_up[3] if len(wake_up) > 3 else 0)
+    way = _way()
+    if way == "lost" and record.ROLE != "dispatcher":
+        return None
+    if way in ("delayed", "reordered"):
+        asked = datetime.fromisoformat(headers["eta"]) if headers.get("eta") else datetime.now(UTC)
+        late = SLOW_SECONDS * (1 if way == "delayed" else random.random())
+        options["headers"] = headers | {"eta": (asked + timedelta(seconds=late)).isoformat()}
+    for _ in range(way == "doubled"):
+        _publish(self, body, *args, **options)
+    return _publish(self, body, *args, **options)
+
+
+def _way() -> str:
+    try:
+        return (Path(record.FOLDER) / "post").read_text()
+    except FileNotFoundError:
+        return ""

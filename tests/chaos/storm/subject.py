@@ -1,0 +1,130 @@
+"""The objects of the random run: each keeps in its own storage a log of what was committed, in its order.
+
+An entry of the log is written by the turn that it tells of, so log and alarm commit together or not at all; what the
+log says and what callers and handlers saw (``record``) must agree. The checker compares them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+
+from durable_objects import AlarmInfo, RunSuperseded, clock, exclusive, now
+from durable_objects.hold import let_go
+from durable_objects.models import DurableObject
+from tests.chaos.storm import record
+
+
+class Planned(Exception):
+    """The plan says that this run fails."""
+
+
+class Subject(DurableObject):
+    """Does at its alarm what the plan of its last order says.
+
+    A plan, all optional: ``hang`` so many seconds with the lock; ``pause`` so many without it; ``fail`` so many times;
+    go on ``again`` so many times; ``poison``: kill the process, so many times.
+    """
+
+    class Meta:
+        proxy = True
+
+    @exclusive
+    def set(self, call: str, in_seconds: float, plan: dict[str, Any]) -> int:
+        """Set the alarm, with what to do then; the number of this entry of the log."""
+        return self._arm(call, now() + timedelta(seconds=in_seconds), plan, call=call)
+
+    @exclusive
+    def move(self, call: str, in_seconds: float) -> int:
+        """Set the alarm to another time; what to do stays."""
+        return self._arm(call, now() + timedelta(seconds=in_seconds), self.storage.get("plan", {}), call=call)
+
+    @exclusive
+    def cancel(self, call: str) -> int:
+        """Take the alarm away."""
+        self.storage.delete_alarm()
+        return self._log("cancel", call=call)
+
+    def alarm(self, info: AlarmInfo) -> None:
+        run = uuid.uuid4().hex[:12]
+        try:
+            self._do(info, run)
+        except BaseException as error:
+            what = "superseded" if isinstance(error, RunSuperseded) else "raise"
+            record.note(what, run=run, planned=isinstance(error, Planned), error=repr(error)[:200])
+            raise
+        record.note("end", run=run)
+
+    def alarm_died(self, info: AlarmInfo, error: BaseException) -> None:
+        self._log("died", token=self.storage.get("token"), retry=info.retry_count)
+
+    def _do(self, info: AlarmInfo, run: str) -> None:
+        at = database_now()
+        token, plan = self.storage.get("token"), self.storage.get("plan", {})
+        record.note(
+            "start", run=run, object=self.name, kind=type(self).__name__, token=token, retry=info.retry_count,
+            scheduled=info.scheduled_at.isoformat(), at=at.isoformat(), fail=plan.get("fail", 0),
+        )  # fmt: skip
+        time.sleep(plan.get("hang", 0) if not info.is_retry else 0)
+        if plan.get("poison") and _poisoned(token, plan["poison"]):
+            record.note("killed", point="poison")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "pause" in plan:
+            self._log("begin", token=token, run=run)
+            with self.unlocked():
+                own = let_go(clock.connection())[self.key].run
+                record.note("out", run=run, object=self.name, id=self.pk, fence=own.fence if own else None)
+                record.note("effect", key=token, content=repr(sorted(plan.items())))
+                time.sleep(plan["pause"])
+            record.note("in", run=run)
+        self._log("done", token=token, run=run, retry=info.retry_count)
+        if plan.get("again"):
+            later = plan | {"again": plan["again"] - 1}
+            self._arm(f"{token}+", now() + timedelta(seconds=0.5), later, run=run)
+        if info.retry_count < plan.get("fail", 0):
+            raise Planned  # what was written and set above must be gone
+
+    def _arm(self, token: str, at: datetime, plan: dict[str, Any], **by: str) -> int:
+        self.storage.put_many({"token": token, "plan": plan})
+        self.storage.set_alarm(at)
+        stands = self.storage.get_alarm()  # a time that has passed means now
+        return self._log("set", token=token, at=stands and stands.isoformat(), fail=plan.get("fail", 0), **by)
+
+    def _log(self, what: str, **fields: Any) -> int:
+        number: int = self.storage.get("entries", 0) + 1
+        self.storage.put_many({"entries": number, f"log:{number:06}": {"op": what, **fields}})
+        return number
+
+
+class BriefSubject(Subject):
+    """A subject with two seconds for a run."""
+
+    class Meta:
+        proxy = True
+
+    alarm_time_limit = timedelta(seconds=2)
+
+
+def database_now() -> datetime:
+    """The database's clock, past the engine. SQLite runs in this process."""
+    if connection.vendor != "postgresql":
+        return datetime.now(UTC)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        at: datetime = cursor.fetchone()[0]
+    return at
+
+
+def _poisoned(token: str, times: int) -> bool:
+    """Count the start in a file, since the process dies of it; whether it is one of the deadly ones."""
+    path = Path(record.FOLDER) / f"poison-{token}"
+    with path.open("a") as file:
+        file.write("x")
+    return path.stat().st_size <= times

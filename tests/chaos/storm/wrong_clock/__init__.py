@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH, not a package to import: what processes with a wrong clock load first."""

@@ -1,0 +1,241 @@
+"""The checker of the random run on histories written by hand: it accepts a sound one, and names each broken promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.chaos.storm.checker import check
+from tests.chaos.storm.evidence import Event, Evidence
+
+BEGAN = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def at(seconds: float) -> str:
+    """The database's clock, so many seconds after the beginning."""
+    return (BEGAN + timedelta(seconds=seconds)).isoformat()
+
+
+class Story:
+    """What happened to one subject, told in order; ``m`` is also the database's time."""
+
+    def __init__(self) -> None:
+        self.history: list[Event] = []
+        self.log: list[Event] = []
+        self.rows: list[Event] = []
+
+    def tell(self, what: str, m: float, **fields: Any) -> None:
+        """An event of any process."""
+        self.history.append({"e": what, "m": m, "pid": 7, "role": "worker", **fields})
+
+    def order(self, m: float, token: str, due: float, fail: int = 0) -> None:
+        """Set the alarm; acknowledged at once."""
+        self.log.append({"op": "set", "token": token, "call": token, "at": at(due), "fail": fail})
+        self.tell("ok", m, id=token, op="set", object="o", number=len(self.log))
+
+    def cancel(self, m: float) -> None:
+        """Take it away; acknowledged at once."""
+        self.log.append({"op": "cancel", "call": f"cancel {m}"})
+        self.tell("ok", m, id=f"cancel {m}", op="cancel", object="o", number=len(self.log))
+
+    def start(self, m: float, run: str, token: str, due: float, *, retry: int = 0, pid: int = 7) -> None:
+        """The handler begins."""
+        named = {"run": run, "object": "o", "kind": "Subject", "token": token, "pid": pid}
+        self.tell("start", m, at=at(m), scheduled=at(due), retry=retry, **named)
+
+    def unlock(self, m: float, run: str, token: str, fence: int = 1) -> None:
+        """It lets go of the object."""
+        self.log.append({"op": "begin", "token": token, "run": run})
+        self.tell("out", m, run=run, id=1, fence=fence)
+
+    def end(self, m: float, run: str, token: str, due: float, retry: int = 0, *, started: float) -> None:
+        """It ends well, and commits."""
+        self.log.append({"op": "done", "token": token, "run": run, "retry": retry})
+        self.tell("end", m, run=run)
+        self._row("succeeded", due, retry, started, due)
+
+    def fail(self, m: float, run: str, due: float, retry: int = 0, *, started: float) -> None:
+        """It raises as planned, and that is counted."""
+        self.tell("raise", m, run=run, planned=True)
+        self._row("failed", due, retry, started, due)
+
+    def _row(self, outcome: str, due: float, retry: int, started: float, scheduled: float) -> None:
+        when = {"scheduled": at(scheduled), "due": at(due), "started": at(started)}
+        self.rows.append({"object": "o", "outcome": outcome, "retry": retry, **when})
+
+    def judged(self) -> set[str]:
+        """The names of the broken promises."""
+        self.history.sort(key=lambda event: float(event["m"]))
+        return {found.rule for found in check(Evidence(self.history, {"o": self.log}, self.rows))}
+
+
+def sound() -> Story:
+    """An order that fails once and ends, a second that is replaced, a third that unlocks and ends, a cancel."""
+    story = Story()
+    story.order(0, "a", due=1, fail=1)
+    story.start(1.1, "r1", "a", due=1)
+    story.fail(1.2, "r1", due=1, started=1.1)
+    story.start(3.3, "r2", "a", due=1, retry=1)
+    story.end(3.4, "r2", "a", due=1, retry=1, started=3.3)
+    story.order(4, "b", due=9)
+    story.order(5, "c", due=6)
+    story.start(6, "r3", "c", due=6)
+    story.unlock(6.1, "r3", "c")
+    story.tell("in", 7, run="r3")
+    story.end(7.1, "r3", "c", due=6, started=6)
+    story.order(8, "d", due=9)
+    story.cancel(8.5)
+    return story
+
+
+def test_a_sound_history_is_accepted() -> None:
+    """What keeps every promise breaks none."""
+    assert sound().judged() == set()
+
+
+def _lost(story: Story) -> None:
+    story.order(10, "z", due=11)
+
+
+def _not_in_the_log(story: Story) -> None:
+    story.tell("ok", 10, id="z", op="set", object="o", number=99)
+
+
+def _refused_and_done(story: Story) -> None:
+    story.order(10, "z", due=11)
+    story.cancel(10.5)
+    story.tell("refused", 10.6, id="z")
+
+
+def _caller_failed(story: Story) -> None:
+    story.tell("failed", 10, id="z", error="OperationalError")
+
+
+def _early(story: Story) -> None:
+    story.order(10, "z", due=12)
+    story.start(11.9, "r", "z", due=12)
+    story.end(12.1, "r", "z", due=12, started=12)
+
+
+def _retry_early(story: Story) -> None:
+    story.order(10, "z", due=10, fail=1)
+    story.start(10, "r", "z", due=10)
+    story.fail(10.1, "r", due=10, started=10)
+    story.start(11.5, "s", "z", due=10, retry=1)
+    story.end(11.6, "s", "z", due=10, retry=1, started=11.5)
+
+
+def _after_the_cancel(story: Story) -> None:
+    story.order(10, "z", due=11)
+    story.cancel(10.5)
+    story.start(11, "r", "z", due=11)
+    story.tell("superseded", 11.1, run="r")
+
+
+def _committed_after_the_cancel(story: Story) -> None:
+    story.order(10, "z", due=10)
+    story.cancel(10.5)
+    story.start(10.4, "r", "z", due=10)
+    story.end(11.1, "r", "z", due=10, started=10.4)
+
+
+def _two_at_once(story: Story) -> None:
+    story.order(10, "z", due=11)
+    story.start(11, "r", "z", due=11)
+    story.unlock(11.1, "r", "z")
+    story.start(12, "s", "z", due=11, pid=8)
+    story.unlock(12.1, "s", "z", fence=2)
+    story.tell("superseded", 13, run="r")
+    story.end(14, "s", "z", due=11, started=12)
+
+
+def _stale(story: Story) -> None:
+    _two_at_once(story)
+    story.tell("fault", 12, kind="worker paused", part="worker", begin=11.2, end=12.5, pids=[7])
+    story.end(15, "r", "z", due=11, started=11)
+
+
+def _renewed(story: Story) -> None:
+    _two_at_once(story)
+    story.tell("fault", 12, kind="worker paused", part="worker", begin=11.2, end=12.5, pids=[7])
+    story.tell("renewed", 11.9, id=1, fence=1, until=at(16))
+
+
+def _counted_too_often(story: Story) -> None:
+    story.order(10, "z", due=10)
+    story.start(10, "r", "z", due=10, retry=1)
+    story.end(10.1, "r", "z", due=10, retry=1, started=10)
+
+
+def _counted_afresh(story: Story) -> None:
+    story.order(10, "z", due=10, fail=2)
+    for m in (10, 12.5):
+        story.start(m, f"r{m}", "z", due=10)
+        story.fail(m + 0.1, f"r{m}", due=10, started=m)
+    story.cancel(13)
+
+
+def _two_contents(story: Story) -> None:
+    story.tell("post", 10, key="k", content="one", items=["i"])
+    story.tell("post", 11, key="k", content="two", items=["i"])
+
+
+def _two_keys(story: Story) -> None:
+    story.tell("post", 10, key="k", content="one", items=["i"])
+    story.tell("post", 11, key="l", content="one", items=["i"])
+
+
+def _item_lost(story: Story) -> None:
+    story.tell("ok", 10, id="i", op="item", item="i")
+
+
+def _bred(story: Story) -> None:
+    for number in range(40):
+        story.tell("sent", 10 + number / 10, id=1, ring=number, waits=0)
+
+
+def _stuck(story: Story) -> None:
+    story.order(10, "z", due=11)
+    story.start(200, "r", "z", due=11)
+    story.end(201, "r", "z", due=11, started=200)
+
+
+@pytest.mark.parametrize(
+    ("broken", "rules"),
+    [
+        (_lost, {"lost"}),
+        (_not_in_the_log, {"lost"}),
+        (_refused_and_done, {"refused"}),
+        (_caller_failed, {"caller"}),
+        (_early, {"early"}),
+        (_retry_early, {"early"}),
+        (_after_the_cancel, {"cancelled"}),
+        (_committed_after_the_cancel, {"unarmed"}),
+        (_two_at_once, {"overlapping"}),
+        (_stale, {"overlapping", "repeated"}),
+        (_renewed, {"overlapping"}),
+        (_counted_too_often, {"miscounted"}),
+        (_counted_afresh, {"miscounted"}),
+        (_two_contents, {"contents"}),
+        (_two_keys, {"contents"}),
+        (_item_lost, {"lost"}),
+        (_bred, {"bred"}),
+        (_stuck, {"stuck"}),
+    ],
+)
+def test_each_broken_promise_is_named(broken: Callable[[Story], None], rules: set[str]) -> None:
+    """A sound history with one broken promise in it is judged to break that one, and no other."""
+    story = sound()
+    broken(story)
+    assert story.judged() == rules
+
+
+def test_a_fault_excuses_the_run_that_it_hit() -> None:
+    """A run that was stopped past its lease may be replaced while it believes to run."""
+    story = sound()
+    _two_at_once(story)
+    story.tell("fault", 12, kind="worker paused", part="worker", begin=11.2, end=12.5, pids=[7])
+    assert story.judged() == set()

@@ -1,0 +1,114 @@
+"""Everything at once: all faults, from a seed, on all processes, and every promise judged afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.own_postgres import OwnPostgres
+from tests.chaos.storm import checker, driver, state
+from tests.chaos.storm.deck import EMBEDDED, SERVERS
+from tests.chaos.storm.evidence import Evidence
+from tests.chaos.storm.fleet import Fleet
+from tests.chaos.storm.scene import LEASE, Scene, ServerScene
+from tests.own_brokers import OwnRabbitServer, OwnRedis
+from tests.processes import Site
+from tests.upstream import Upstream
+from tests.wire import Wire
+
+pytestmark = pytest.mark.chaos
+
+MINUTES = float(os.environ.get("CHAOS_MINUTES") or 3)
+SEED = int(os.environ.get("CHAOS_SEED") or time.time())
+#: Seconds between two faults; orders per second.
+PACE = float(os.environ.get("CHAOS_PACE") or 2.6)
+RATE = float(os.environ.get("CHAOS_RATE") or 20)
+#: Only the kinds that begin so, say "database restarted" or "worker".
+KINDS = os.environ.get("CHAOS_KINDS") or ""
+#: Where the figures go, beside the terminal.
+REPORT = os.environ.get("CHAOS_REPORT") or "var/chaos-{broker}.json"
+#: From this long a run on, each fault comes once by itself first.
+MINUTES_FOR_ALONE = 20.0
+SECONDS_ALONE = 360.0
+
+ENGINE = {"LEASE": LEASE, "DISPATCH_EVERY": 1, "HISTORY_PER_OBJECT": 1_000_000}
+
+
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+def test_a_storm(tmp_path: Path, broker: str, say: Callable[[str], None]) -> None:
+    """Random faults for CHAOS_MINUTES: nothing lost, early, overlapping, miscounted or under two contents."""
+    say(f"CHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES:g} CHAOS_PACE={PACE:g} on {broker}")
+    with ExitStack() as stack:
+        upstream, postgres = stack.enter_context(Upstream()), stack.enter_context(OwnPostgres())
+        own: OwnRedis | OwnRabbitServer = OwnRedis(tmp_path) if broker == "redis" else OwnRabbitServer()
+        stack.enter_context(own)
+        wire = Wire(own.port)
+        stack.callback(wire.stop)
+        url = own.url.replace(str(own.port), str(wire.port))
+        settings = settings_for(upstream)
+        site = stack.enter_context(Site(tmp_path, postgres.url, url, engine=ENGINE, **settings)).migrate()
+        fleet = Fleet(site, {"rate": RATE, "items": 4, "dead": MINUTES > 5})
+        for name in ("worker-prefork", "worker-threads", "worker-threads2", "dispatcher1", "dispatcher2", "web"):
+            fleet.start(name)
+        for name in fleet.workers:
+            fleet.wait_until_ready(name)
+        fleet.start("load")
+        ask = partial(state.ask_postgresql, postgres.url)
+        scene = ServerScene(fleet, upstream, random.Random(SEED), ask, postgres, own, wire)
+        kinds = [fault for fault in SERVERS if fault.kind.startswith(KINDS)]
+        run = driver.Driver(scene, kinds, pace=PACE)
+        run.run(MINUTES * 60, alone=SECONDS_ALONE if MINUTES >= MINUTES_FOR_ALONE else 0)
+        drained = run.drain()
+        evidence = run.evidence()
+    judge(run, evidence, say, broker=broker, drained=drained)
+
+
+def test_a_storm_on_the_embedded_default(tmp_path: Path, say: Callable[[str], None]) -> None:
+    """Likewise where one process is web server, worker and dispatcher, with SQLite and a broker in its memory."""
+    say(f"CHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES:g} CHAOS_PACE={PACE:g} on the embedded default")
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream())
+        database = tmp_path / "site.sqlite3"
+        settings = settings_for(upstream)
+        site = stack.enter_context(Site(tmp_path, f"sqlite:///{database}", "memory://", engine=ENGINE, **settings))
+        fleet = Fleet(site.migrate(), {"rate": RATE / 4, "items": 1, "dead": MINUTES > 5})
+        fleet.start("up").ready(60)
+        fleet.start("load")
+        scene = Scene(fleet, upstream, random.Random(SEED), partial(state.ask_sqlite, database))
+        run = driver.Driver(scene, EMBEDDED, pace=PACE)
+        run.run(MINUTES * 60)
+        drained = run.drain()
+        evidence = run.evidence()
+    judge(run, evidence, say, broker="embedded", drained=drained)
+
+
+def settings_for(upstream: Upstream) -> dict[str, str]:
+    """The environment that every process has."""
+    batcher = json.dumps({"UPSTREAM_URL": upstream.url, "WINDOW": 1, "TIMEOUT": 3})
+    return {"DJANGO_SETTINGS_MODULE": "tests.chaos.settings", "LOST_AFTER": "3", "BATCHER": batcher}
+
+
+def judge(run: driver.Driver, evidence: Evidence, say: Callable[[str], None], *, broker: str, drained: bool) -> None:
+    """Write the figures down, then fail for whatever was broken."""
+    found = checker.check(evidence)
+    rules = Counter(violation.rule for violation in found)
+    figures = driver.summary(
+        run, evidence, rules.__getitem__, broker=broker, seed=SEED, minutes=MINUTES, drained=drained, broken=dict(rules)
+    )
+    report = Path(REPORT.format(broker=broker))
+    report.parent.mkdir(exist_ok=True)
+    report.write_text(json.dumps(figures, indent=1) + "\n")
+    say(json.dumps(figures))
+    if run.errors:
+        raise run.errors[0]
+    assert drained, f"still armed: {evidence.armed}"
+    assert not found, "\n".join(f"{violation.rule}: {violation.what}" for violation in found[:50])

@@ -1,0 +1,201 @@
+"""The checker is worth something: each guard of the protocol, taken out, is reported; in place, the same is sound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.chaos.storm import checker, record, state
+from tests.chaos.storm.evidence import Event
+from tests.chaos.storm.fleet import Fleet
+from tests.own_brokers import OwnRedis
+from tests.processes import Site
+
+pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
+
+LEASE = 2.0
+PATIENCE = 30.0
+_FAILED = "SELECT 1 FROM durable_objects_alarmrun WHERE outcome = 'failed'"
+
+
+class Play:
+    """Two workers, of which the second comes later, a dispatcher, and orders one by one."""
+
+    def __init__(self, site: Site, broker: OwnRedis, taken_out: str) -> None:
+        self.site, self.broker = site, broker
+        self.fleet = Fleet(site, {}, taken_out=taken_out)
+        record.begin(self.fleet.history, "driver")
+        self.late_after = 90.0
+        self.fleet.start("dispatcher1")
+        self.worker("threads")
+
+    def worker(self, pool: str) -> None:
+        """One more worker, once it takes messages."""
+        self.fleet.start(f"worker-{pool}")
+        self.fleet.wait_until_ready(f"worker-{pool}")
+
+    def call(self, *steps: list[Any]) -> None:
+        """Calls from a process of their own: ``[at second, "set", name, in seconds, plan]``."""
+        self.site.execute(f"from tests.chaos.storm.load import follow; follow({list(steps)!r})", seconds=60)
+
+    def until(self, event: str, count: int = 1) -> list[Event]:
+        """Wait for so many events of this kind."""
+
+        def look() -> list[Event]:
+            return [one for one in record.read(self.fleet.history) if one["e"] == event]
+
+        return self.site.wait_for(event, look, seconds=PATIENCE, until=lambda seen: len(seen) >= count)
+
+    def freeze(self) -> Callable[[], None]:
+        """SIGSTOP the first worker; what wakes it again, and writes the fault down."""
+        worker, begin = self.fleet.living["worker-threads"], time.monotonic()
+        worker.freeze()
+
+        def thaw() -> None:
+            worker.thaw()
+            end = time.monotonic()
+            record.note("fault", kind="paused", part="worker", begin=begin, end=end, pids=[worker.pid])
+
+        return thaw
+
+    def judged(self, seconds: float) -> list[checker.Violation]:
+        """What the checker finds once nothing is armed, or after so many seconds."""
+        end = time.monotonic() + seconds
+        ask = partial(state.ask_postgresql, self.site.database_url)
+        while ask(state.ARMED) and time.monotonic() < end:
+            time.sleep(0.2)
+        time.sleep(0.5)  # who has committed is about to write that down
+        return checker.check(state.evidence(self.fleet.history, ask), late_after=self.late_after)
+
+
+def stopped_past_its_lease(play: Play) -> None:
+    """A worker is stopped while unlocked; another one runs the alarm; then the first goes on."""
+    play.call([0, "set", "a", 0, {"pause": 1.5}])
+    play.until("out")
+    thaw = play.freeze()
+    play.worker("prefork")
+    play.until("end")
+    thaw()
+    play.site.wait_for("the first run", lambda: _endings(play), seconds=PATIENCE, until=lambda n: n >= 2)
+
+
+def killed(play: Play) -> None:
+    """A worker dies while unlocked."""
+    play.call([0, "set", "a", 0, {"pause": 1.5}])
+    play.until("out")
+    play.fleet.restart("worker-threads")
+
+
+def moved_to_later(play: Play) -> None:
+    """The wake-up for the first time comes before the second."""
+    play.call([0, "set", "a", 2, {}], [0.5, "move", "a", 5])
+
+
+def longer_than_a_lease(play: Play) -> None:
+    """A handler stays unlocked for three leases, and nothing is wrong with its worker."""
+    play.call([0, "set", "a", 0, {"pause": 3 * LEASE}])
+
+
+def a_locked_row(play: Play) -> None:
+    """Callers' messages get lost, and a transaction keeps a row that the dispatcher is to ring for."""
+    play.late_after = 8.0
+    play.call([0, "set", "far", 50, {}])
+    play.fleet.wish("post", "lost")
+    with psycopg.connect(play.site.database_url) as connection:
+        connection.execute("UPDATE durable_objects_alarm SET rung_at = NULL")
+        connection.commit()
+        connection.execute("SELECT 1 FROM durable_objects_alarm FOR UPDATE")
+        play.call(*[[0, "set", f"near{n}", 0, {}] for n in range(5)])
+        time.sleep(12)
+    play.call([0, "cancel", "far"])
+
+
+def no_broker(play: Play) -> None:
+    """The broker is away while alarms are set."""
+    play.broker.stop()
+    play.call([0, "set", "a", 0, {}], [0.5, "set", "b", 0, {}])
+    play.broker.start()
+
+
+def a_lost_retry(play: Play) -> None:
+    """The worker that holds the message of a retry dies."""
+    play.call([0, "set", "a", 0, {"fail": 2}])
+    play.site.wait_for_rows(_FAILED, seconds=PATIENCE)
+    play.fleet.restart("worker-threads")
+
+
+def twice_at_once(play: Play) -> None:
+    """Each message comes twice, to two threads of a worker; the second waits for the first one's lock."""
+    play.fleet.wish("post", "doubled")
+    play.call(*[[0, "set", f"a{n}", 0.5, {"hang": 0.5}] for n in range(4)])
+
+
+def failing_twice_at_once(play: Play) -> None:
+    """Likewise, and the first run fails."""
+    play.fleet.wish("post", "doubled")
+    play.call(*[[0, "set", f"a{n}", 0.5, {"hang": 0.5, "fail": 1}] for n in range(4)])
+
+
+def renewed_in_between(play: Play) -> None:
+    """A lease is over, another worker is about to take over, and the heartbeat is quicker."""
+    play.call([0, "set", "a", 0, {"pause": 14}])
+    play.until("out")
+    play.worker("prefork")
+    thaw = play.freeze()
+    play.until("slow")
+    thaw()
+    play.until("renewed", 3)
+
+
+def put_off_again_and_again(play: Play) -> None:
+    """Each message comes twice, and each time the alarm has been moved to later."""
+    play.fleet.wish("post", "doubled")
+    play.call([0, "set", "a", 2, {}], *[[1 + 2 * n, "move", "a", 3] for n in range(6)])
+
+
+def _endings(play: Play) -> int:
+    return sum(event["e"] in ("end", "superseded") for event in record.read(play.fleet.history))
+
+
+CASES: list[tuple[str, Callable[[Play], None], set[str]]] = [
+    ("fence", stopped_past_its_lease, {"repeated"}),
+    ("rescue", killed, {"lost"}),
+    ("never_early", moved_to_later, {"early"}),
+    ("heartbeats", longer_than_a_lease, {"overlapping"}),
+    ("skip_locked", a_locked_row, {"stuck"}),
+    ("robust", no_broker, {"caller"}),
+    ("row_count", a_lost_retry, {"miscounted"}),
+    ("second_statement", twice_at_once, {"repeated"}),
+    ("conditional", renewed_in_between, {"overlapping"}),
+    ("savepoint", failing_twice_at_once, {"miscounted"}),
+    ("ring_number", put_off_again_and_again, {"bred"}),
+]
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["out", "in"])
+@pytest.mark.parametrize(("guard", "happens", "rules"), CASES, ids=[guard for guard, _, _ in CASES])
+def test_the_checker_reports_a_guard_that_is_taken_out(
+    redis_broker: OwnRedis,
+    site_on: Callable[..., Site],
+    say: Callable[[str], None],
+    *,
+    guard: str,
+    happens: Callable[[Play], None],
+    rules: set[str],
+    taken: bool,
+) -> None:
+    """The same events are sound with the guard in place, and break the promise that it keeps without it."""
+    site = site_on(redis_broker, LEASE=LEASE, DISPATCH_EVERY=1)
+    site.environment |= {"LOST_AFTER": "1", "CHAOS_ROLE": "load"}
+    named = [guard] * taken + ["slow_take_over"] * (happens is renewed_in_between)
+    play = Play(site, redis_broker, ",".join(named))
+    happens(play)
+    found = play.judged(15 if taken else PATIENCE)
+    broken = sorted({one.rule for one in found})
+    say(f"{'without' if taken else 'with'} it: {broken} {[one.what[:300] for one in found[:1]]}")
+    assert rules <= {one.rule for one in found} if taken else not found, found
