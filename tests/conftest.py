@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from django.conf import settings
@@ -47,3 +47,11 @@ def redis_url() -> str:
 def rabbitmq_url() -> str:
     """The URL of a RabbitMQ that answers; queues are the test's own to name and remove."""
     return services.require("rabbitmq")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test printed or logged may hold lone surrogates, which reports between processes cannot carry."""
+    report = yield
+    report.sections = [(title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections]
+    return report

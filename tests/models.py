@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from django.db import models
 
 from durable_objects import AlarmInfo, exclusive
 from durable_objects.models import DurableObject
+from tests.benchmarks.objects import Busy, Once, Ticker
+from tests.chaos.storm.subject import BriefSubject, Subject
 from tests.chaos.witness import Hasty, Moment, Witness
 
-__all__ = ["Account", "Counter", "Hasty", "Impatient", "LoudCounter", "Moment", "Note", "Script", "Scripted", "Witness"]
+__all__ = [
+    "Account", "BriefSubject", "Busy", "Counter", "Grouped", "Hasty", "Impatient", "LoudCounter", "Moment", "Note",
+    "Once", "Script", "Scripted", "Subject", "Ticker", "Witness",
+]  # fmt: skip
 
 
 class Counter(DurableObject):
@@ -54,9 +60,25 @@ class Script:
     def __init__(self) -> None:
         self.infos: list[AlarmInfo] = []
         self.deaths: list[BaseException] = []
-        self.initialize: Callable[[Scripted], object] = lambda obj: None
-        self.alarm: Callable[[Scripted, AlarmInfo], object] = lambda obj, info: None
+        self.initialize: Callable[[Any], object] = lambda obj: None
+        self.alarm: Callable[[Any, AlarmInfo], object] = lambda obj, info: None
         self.alarm_died: Callable[[Scripted, AlarmInfo, BaseException], object] = lambda obj, info, error: None
+
+
+class Grouped(DurableObject):
+    """The same script, in a class that says that its handler touches storage and models only."""
+
+    class Meta:
+        proxy = True
+
+    alarm_groups = True
+
+    def initialize(self) -> None:
+        Scripted.script.initialize(self)
+
+    def alarm(self, info: AlarmInfo) -> None:
+        Scripted.script.infos.append(info)
+        Scripted.script.alarm(self, info)
 
 
 class Impatient(DurableObject):

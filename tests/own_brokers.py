@@ -1,4 +1,4 @@
-"""Brokers of a test's own, so that it may flush, freeze or end them: a Redis process, a RabbitMQ virtual host."""
+"""Brokers of a test's own, to flush, freeze or end: a Redis process, a RabbitMQ process or virtual host."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import redis
+from amqp.exceptions import AMQPError, NotFound
+from kombu import Connection, Queue
 
 from project.demo.processes import wait_for
 from tests import services
@@ -82,6 +85,95 @@ class OwnRedis:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.client.close()
         self.stop()
+
+
+class OwnRabbitServer:
+    """A RabbitMQ server on a free port of this machine, for the ``with`` block; keeps its queues over ``stop``."""
+
+    _SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on PATH serves the system's own node only
+    _USER = "rabbitmq"  # who owns it there; root may not run it
+
+    def __init__(self) -> None:
+        if not self._SERVER.exists():
+            missing("rabbitmq-server")
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+            self.port, self._between_nodes = one.getsockname()[1], other.getsockname()[1]
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def start(self) -> Self:
+        """Start it, again after ``stop`` too; returns once it takes connections."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._folder),
+            "RABBITMQ_NODENAME": f"chaos{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._between_nodes),
+            "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq"),
+            "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
+            "RABBITMQ_PID_FILE": str(self._folder / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none -setcookie chaos",
+        }
+        command = [str(self._SERVER)]
+        if os.geteuid() == 0:
+            command = ["runuser", "-u", self._USER, "--", *command]
+        with (self._folder / "out").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_for("RabbitMQ to answer", self._answers, seconds=3 * PATIENCE)
+        return self
+
+    def stop(self) -> None:
+        """End it with -9, and all that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections are taken by the system, and nothing ever answers."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT, after ``freeze``."""
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+    def empty(self) -> None:
+        """Take every message away, also those that wait for their time; the queues stay."""
+        wait_for("RabbitMQ to purge its queues", self._purges, seconds=PATIENCE)
+
+    def _purges(self) -> bool:
+        try:
+            with Connection(self.url, connect_timeout=PATIENCE) as connection:
+                for queue in ("alarms", "dispatch", *(f"celery_delayed_{level}" for level in range(28))):
+                    with suppress(NotFound), connection.channel() as channel:
+                        Queue(queue, channel=channel).purge()
+        except (OSError, AMQPError):  # just restarted: a queue that has no leader yet is an internal error to it
+            return False
+        return True
+
+    def _answers(self) -> bool:
+        try:
+            with Connection(self.url, connect_timeout=1) as connection:
+                connection.connect()
+        except (OSError, AMQPError):
+            return False
+        return True
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="durable-objects-rabbitmq-"))
+        (self._folder / "plugins").write_text("[].")
+        (self._folder / "rabbitmq.conf").write_text("vm_memory_high_watermark.absolute = 1GB\n")
+        if os.geteuid() == 0:
+            for path in (self._folder, *self._folder.iterdir()):
+                shutil.chown(path, self._USER)
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class OwnRabbit:

@@ -55,7 +55,8 @@ class Received:
 class Upstream:
     """A server on a free loopback port.
 
-    ``script(...)`` queues answers, used one per request in order; with none left ``default`` is given.
+    ``script(...)`` queues answers, used one per request in order; with none left ``answer_to`` is asked, where it is
+    set, in the server's thread; else ``default`` is given.
     ``on_request`` is called in the server's thread for each request, recorded but not yet answered: the place to do
     something while a post is in flight (close Django's connections there when the database was used).
     ``hold()`` keeps requests unanswered until ``release()``.
@@ -65,6 +66,7 @@ class Upstream:
         self.received: list[Received] = []
         self.default = Answer()
         self.on_request: Callable[[Received], None] | None = None
+        self.answer_to: Callable[[Received], Answer] | None = None
         self._script: list[Answer] = []
         self._changed = threading.Condition()
         self._open = threading.Event()
@@ -124,7 +126,8 @@ class Upstream:
     def _receive(self, request: Received) -> Answer:
         with self._changed:
             self.received.append(request)
-            answer = self._script.pop(0) if self._script else self.default
+            asked = self.answer_to(request) if self.answer_to and not self._script else self.default
+            answer = self._script.pop(0) if self._script else asked
             self._changed.notify_all()
         if self.on_request is not None:
             self.on_request(request)

@@ -59,7 +59,11 @@ class Wire:
                 here, _ = server.accept()
             except OSError:
                 return
-            there = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                there = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # nobody is there: as far as a wire can say so
+                here.close()
+                continue
             self._ends |= {here, there}
             for source, sink in ((here, there), (there, here)):
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
@@ -71,4 +75,6 @@ class Wire:
                 sink.sendall(data)
         for end in (source, sink):
             self._ends.discard(end)
+            with suppress(OSError):  # the other direction's thread must wake up before this is closed under it
+                end.shutdown(socket.SHUT_RDWR)
             end.close()

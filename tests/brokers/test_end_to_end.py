@@ -40,6 +40,22 @@ def test_many_alarms_of_another_process_run_once_each(running: Running) -> None:
     assert max(lateness) < BEFORE_ANY_RESCUE
 
 
+def test_many_alarms_of_a_class_with_groups_share_messages(running: Running) -> None:
+    """300 alarms that are set by one call come in a few messages, run once each, none early, without a rescue."""
+    running.site.execute(
+        "from datetime import timedelta\nfrom tests.models import Ticker\n"
+        "Ticker.objects.set_alarms({f'grouped{n}': timedelta(seconds=3) for n in range(300)})"
+    )
+    runs = running.site.wait_for_rows(RUNS, "grouped%", seconds=WITHIN, until=lambda rows: len(rows) >= 300)
+    assert len({name for name, *_ in runs}) == len(runs) == 300
+    lateness = [late for *_, late, _ in runs]
+    assert min(lateness) >= 0
+    assert max(lateness) < BEFORE_ANY_RESCUE
+    running.worker.says("durable_objects.fire_alarms")
+    alone = [line for line in running.worker.text().splitlines() if "fire_alarm[" in line and "received" in line]
+    assert len(alone) < 150, "of all that came alone, those of the other tests included"
+
+
 def test_the_first_retry_comes_after_two_seconds(running: Running) -> None:
     """An alarm that fails is run again 2 s later, brought by the broker, and is dead when its retries are used up."""
     running.site.execute(

@@ -24,7 +24,7 @@ def publisher(url: str) -> Any:
     app = Celery("publisher", set_as_current=False)
     app.config_from_object(brokers.celery_settings(url), namespace="CELERY")
 
-    @app.task(name="nothing")
+    @app.task(name="nothing", shared=False)
     def nothing() -> None:
         """Never run."""
 

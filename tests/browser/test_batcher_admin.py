@@ -1,0 +1,107 @@
+"""Batchers and batches in a real browser, as an operator uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from batcher.models import Batch, Batcher
+from durable_objects import now
+from durable_objects.testing import FakeClock, run_due_alarms
+from tests.browser.conftest import PASSWORD
+from tests.upstream import Answer, Upstream
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+Screenshot = Callable[[str], None]
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """An upstream of the test's own."""
+    with Upstream() as server:
+        yield server
+
+
+def test_an_item_goes_from_the_form_to_the_upstream(
+    admin: Page, live_server: LiveServer, screenshot: Screenshot, upstream: Upstream
+) -> None:
+    """An operator sets the upstream, adds an item, flushes after a question, and sees the batch delivered."""
+    Batcher.objects.get_by_name("orders").save()
+    admin.goto(f"{live_server.url}/admin/batcher/batcher/")
+    admin.get_by_role("link", name="orders").click()
+    admin.fill("#id_settings-0-upstream_url", upstream.url)
+    admin.get_by_role("button", name="Save and continue editing").click()
+    expect(admin.locator(".messagelist")).to_contain_text("was changed successfully")
+    admin.get_by_label("Add an item").fill('{"id": 7}')
+    admin.get_by_role("button", name="Add item").click()
+    expect(admin.locator(".messagelist")).to_contain_text("Added: 1 wait now.")
+    screenshot("batcher-waiting")
+    admin.get_by_role("button", name="Flush").click()
+    expect(admin.locator("#content")).to_contain_text("Send now what waits in these batchers")
+    admin.get_by_role("button", name="Yes: flush").click()
+    expect(admin.locator(".messagelist")).to_contain_text("Told to send now: orders.")
+    run_due_alarms()
+    admin.reload()
+    expect(admin.locator(".do-batching")).to_contain_text("delivered")
+    screenshot("batcher-delivered")
+    assert upstream.items == [{"id": 7}]
+    assert {entry.get_change_message() for entry in LogEntry.objects.all()} >= {"Added an item.", "Told to send now."}
+
+
+def test_a_refused_batch_is_read_downloaded_and_replayed(
+    admin: Page, live_server: LiveServer, screenshot: Screenshot, upstream: Upstream, tmp_path: Path
+) -> None:
+    """An operator reads why a batch failed, keeps the items as a file, and replays the batch."""
+    orders = Batcher.objects.get_by_name("orders")
+    orders.configure(upstream_url=upstream.url, window=timedelta(0))
+    upstream.script(Answer(400, body=b"<b>bad</b> batch"))
+    orders.add_items([{"id": 1}, "two"])
+    run_due_alarms()
+    admin.goto(f"{live_server.url}/admin/batcher/batch/?status=failed")
+    screenshot("batches-failed")
+    admin.locator("#result_list a").first.click()
+    expect(admin.locator("#content")).to_contain_text("<b>bad</b> batch")
+    screenshot("batch-failed")
+    with admin.expect_download() as download:
+        admin.get_by_role("link", name="Download the items").click()
+    download.value.save_as(tmp_path / "items.json")
+    assert (tmp_path / "items.json").read_text() == '[{"id":1},"two"]'
+    admin.get_by_role("button", name="Replay").click()
+    admin.get_by_role("button", name="Yes: replay").click()
+    expect(admin.locator(".messagelist")).to_contain_text("Told to send again: orders.")
+    run_due_alarms()
+    admin.reload()
+    expect(admin.locator("#content")).to_contain_text("delivered")
+    assert len(upstream.keys) == 2
+    assert len(set(upstream.keys)) == 1
+
+
+def test_without_javascript_a_batch_is_given_up(
+    browser: Browser, live_server: LiveServer, alarm_clock: FakeClock
+) -> None:
+    """With scripts off a batch that is set aside is failed by the same clicks."""
+    User.objects.create_superuser("ada", password=PASSWORD)
+    orders = Batcher.objects.get_by_name("orders")
+    orders.save()
+    batch = Batch.objects.create(
+        batcher_id=orders.pk, items_json="[1]", item_count=1, status="set_aside", sealed_at=now(), next_try_at=now(),
+        give_up_at=now() + timedelta(days=1),
+    )  # fmt: skip
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(f"{live_server.url}/admin/batcher/batch/{batch.pk}/change/")
+        page.fill("#id_username", "ada")
+        page.fill("#id_password", PASSWORD)
+        page.click("input[type=submit]")
+        page.get_by_role("button", name="Fail now").click()
+        page.get_by_role("button", name="Yes: fail now").click()
+        expect(page.locator(".messagelist")).to_contain_text("Given up: orders.")
+    assert Batch.objects.get().status == "failed"

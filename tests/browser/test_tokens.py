@@ -1,0 +1,45 @@
+"""API tokens in a real browser, as an operator makes and revokes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from project import tokens
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def test_a_token_from_its_making_to_its_end(
+    admin: Page, live_server: LiveServer, screenshot: Callable[[str], None]
+) -> None:
+    """Made with ticked boxes, told once and used; revoked after a question, and refused from then on."""
+    tokens.forget()
+    admin.goto(f"{live_server.url}/admin/project/apitoken/add/")
+    admin.fill("#id_name", "the shop")
+    admin.get_by_label("batcher:read").check()
+    screenshot("token-new")
+    admin.get_by_role("button", name="Save", exact=True).click()
+    token = admin.locator("#token").inner_text()
+    screenshot("token-made")
+
+    def asked() -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.get(f"{live_server.url}/batcher/a", headers=headers, trust_env=False).status_code
+
+    assert asked() == 200
+    admin.get_by_role("link", name="Back to the tokens").click()
+    expect(admin.locator("#content")).not_to_contain_text(token)
+    screenshot("token-list")
+    admin.locator("input.action-select").check()
+    admin.select_option("select[name=action]", label="Revoke")
+    admin.get_by_role("button", name="Run").or_(admin.get_by_role("button", name="Go")).first.click()
+    screenshot("token-question")
+    admin.get_by_role("button", name="Yes: revoke").click()
+    expect(admin.locator(".messagelist")).to_contain_text("refused everywhere within 5 s")
+    screenshot("token-revoked")
+    assert asked() == 401
