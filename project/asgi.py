@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 
 from django.core.asgi import get_asgi_application
+from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 _django = get_asgi_application()
+for database in connections.settings.values():
+    database["CONN_MAX_AGE"] = 0  # each request has a thread of its own here: a connection that stayed would be lost
 
 from project.hot import HotPath  # noqa: E402  its models want Django set up
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
-from django.db import close_old_connections
+from django.db import connection
 from django.http.request import split_domain_port, validate_host
 from ninja.errors import HttpError
 
@@ -105,7 +105,8 @@ class HotPath:
 
 def _add_all(name: str, items: list[Any]) -> list[Receipt | Exception]:
     """The receipt of each of these, or why it was not added."""
-    close_old_connections()
+    connection.close_at = None  # a thread of ours stays, and so may its connection: CONN_MAX_AGE is for requests
+    connection.close_if_unusable_or_obsolete()
     batchers = [Batcher.objects.get_by_name(name) for _ in items]
     adding = [(one, functools.partial(one.submit, item)) for one, item in zip(batchers, items, strict=True)]
     answers: list[Receipt | Exception] = []

@@ -10,12 +10,13 @@ import httpx
 import pytest
 from django.core.asgi import get_asgi_application
 from django.db import connections
+from django.db.backends.signals import connection_created
 from pytest_django import Settings
 
 from batcher.models import Batcher
 from durable_objects import combining
 from project.body import MAX_BODY_BYTES
-from project.hot import HotPath
+from project.hot import THREADS, HotPath
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,16 +72,20 @@ def ask(application: Any, *requests: tuple[str, str, dict[str, str], bytes]) -> 
 
 
 def hang_up(application: HotPath) -> None:
-    """Close the connections of the application's threads, which live as long as their process."""
+    """Close the connections of the application's threads, which live as long as their process.
+
+    As many calls as it has threads at most, which wait for each other: so each thread takes one.
+    """
     threads = application._threads
-    together = threading.Barrier(max(len(threads._threads), 1))
+    together = threading.Barrier(THREADS)
 
     def close() -> None:
         together.wait(5)
         connections.close_all()
 
-    for done in [threads.submit(close) for _ in range(len(threads._threads))]:
+    for done in [threads.submit(close) for _ in range(THREADS)]:
         done.result()
+    threads.shutdown()
 
 
 @pytest.mark.parametrize("which", REQUESTS)
@@ -95,6 +100,30 @@ def test_answers_as_django_does(which: str) -> None:
         Batcher.objects.all().delete()
     assert answers[0] == answers[1]
     assert stored[0] == stored[1]
+
+
+def test_its_threads_keep_their_connections() -> None:
+    """Two requests, one after the other, share a connection, though a request of Django's gets its own."""
+    made: list[str] = []
+
+    def note(**_: object) -> None:
+        made.append(threading.current_thread().name)
+
+    application = HotPath(get_asgi_application())
+    connection_created.connect(note)
+    try:
+        asyncio.run(two_in_a_row(application))
+    finally:
+        connection_created.disconnect(note)
+        hang_up(application)
+    assert len(made) == len(set(made)) <= 2
+
+
+async def two_in_a_row(application: HotPath) -> None:
+    """Each is answered before the next is made."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://localhost") as client:
+        for _ in range(2):
+            assert (await client.post("/batcher/a", headers=GOOD, content=b"x")).status_code == 200
 
 
 def test_requests_at_the_same_time_share_turns(monkeypatch: pytest.MonkeyPatch) -> None:
