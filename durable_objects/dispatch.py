@@ -16,14 +16,16 @@ from durable_objects import bell, claims, clock, crash, dispatchers, history
 from durable_objects.conf import engine
 from durable_objects.models import DurableObject
 
-#: Seconds between two prunings of the history.
+#: Seconds between two prunings of the history, and how many of a pass one may take; what is left is next pass's.
 PRUNE_EVERY = 60.0
+PRUNE_FOR = 1.0
 
 #: How often a dispatcher looks that is behind, and when it stops to, if none of its wake-ups is heard.
 SECONDS_BETWEEN_PASSES = 0.02
 SECONDS_WITHOUT_PROGRESS = 0.3
 
 _last_pruned = float("-inf")
+_pruning = history.Pruning()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,5 +131,7 @@ def _prune() -> int:
     global _last_pruned
     if time.monotonic() - _last_pruned < PRUNE_EVERY:
         return 0
-    _last_pruned = time.monotonic()
-    return history.prune(clock.now())
+    pruned, done = _pruning.go_on(clock.now(), PRUNE_FOR)
+    if done:
+        _last_pruned = time.monotonic()
+    return pruned

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, Max, Q, Window
-from django.db.models.functions import RowNumber
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from durable_objects import clock
 from durable_objects.conf import engine
 from durable_objects.round_trip import Statement
-from durable_objects.rows import AlarmRun
+from durable_objects.rows import AlarmRun, Object
 from durable_objects.run import Run
 
 #: Characters of a traceback that are kept: the end of it, where the cause stands.
 ERROR_LENGTH = 8_000
 
-#: Rows that one ``prune`` deletes at most, so that its transaction stays short.
-PRUNE_AT_MOST = 2_000
+#: Rows that one statement of the pruning reads or deletes at most, so that its transaction stays short.
+AT_ONCE = 1_000
 
 
 def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[str, Any]:
@@ -50,12 +50,52 @@ def storing(conn: BaseDatabaseWrapper, rows: Sequence[Mapping[str, Any]]) -> Ite
         yield f"INSERT INTO {AlarmRun._meta.db_table} ({', '.join(columns)}) VALUES {marks}", params
 
 
-def prune(now: datetime) -> int:
-    """Delete runs past ``HISTORY_PER_OBJECT`` and ``HISTORY_FOR``, some at a time, never the last dead one."""
-    runs = AlarmRun.objects.using(engine.DATABASE)
-    last_dead = runs.filter(outcome=AlarmRun.Outcome.DEAD).values("object").annotate(last=Max("id")).values("last")
-    ranked = runs.annotate(rank=Window(RowNumber(), partition_by=F("object_id"), order_by=F("id").desc()))
-    too_many = ranked.filter(rank__gt=engine.HISTORY_PER_OBJECT).values("id")
-    surplus = Q(ended_at__lt=now - engine.HISTORY_FOR) | Q(id__in=too_many)
-    doomed = runs.filter(surplus).exclude(id__in=last_dead).values_list("id", flat=True)[:PRUNE_AT_MOST]
-    return runs.filter(id__in=list(doomed)).delete()[0]
+class Pruning:
+    """Deletes runs past ``HISTORY_PER_OBJECT`` and ``HISTORY_FOR``, in short transactions, never the last dead one.
+
+    Only an object that ran can have got too many: so it goes through the runs once, the new ones as they come, and
+    looks at the objects that these are of.
+    """
+
+    def __init__(self) -> None:
+        #: The last run that was gone through; a new process begins anew.
+        self._seen = 0
+
+    def go_on(self, now: datetime, budget: float) -> tuple[int, bool]:
+        """Work until ``budget`` seconds are over: how many runs were deleted, and whether that was all there was."""
+        end, pruned, old, new = time.monotonic() + budget, 0, True, True
+        while old or new:
+            if old:
+                deleted = _delete(_runs().filter(ended_at__lt=now - engine.HISTORY_FOR).order_by("ended_at"))
+                pruned, old = pruned + deleted, deleted == AT_ONCE
+            if new:
+                deleted, new = self._prune_new()
+                pruned += deleted
+            if time.monotonic() >= end:
+                break
+        return pruned, not old and not new
+
+    def _prune_new(self) -> tuple[int, bool]:
+        """The surplus of the objects of the next runs; and whether there may be more."""
+        runs = list(_runs().filter(id__gt=self._seen).order_by("id").values_list("id", "object_id")[:AT_ONCE])
+        if not runs:
+            return 0, False
+        kept, pruned = engine.HISTORY_PER_OBJECT, 0
+        beyond = _runs().filter(object=OuterRef("pk")).order_by("-id").values("id")[kept : kept + 1]
+        objects = Object.objects.using(engine.DATABASE).filter(pk__in={object_id for _, object_id in runs})
+        for pk, last in objects.annotate(beyond=Subquery(beyond)).exclude(beyond=None).values_list("pk", "beyond"):
+            while some := _delete(_runs().filter(object=pk, id__lte=last)):
+                pruned += some
+        self._seen = runs[-1][0]
+        return pruned, len(runs) == AT_ONCE
+
+
+def _runs() -> QuerySet[AlarmRun]:
+    return AlarmRun.objects.using(engine.DATABASE)
+
+
+def _delete(surplus: QuerySet[AlarmRun]) -> int:
+    """Delete some of these, but the last dead run of each object."""
+    later = _runs().filter(object=OuterRef("object"), outcome=AlarmRun.Outcome.DEAD, id__gt=OuterRef("id"))
+    doomed = surplus.filter(~Q(outcome=AlarmRun.Outcome.DEAD) | Exists(later)).values_list("id", flat=True)[:AT_ONCE]
+    return _runs().filter(id__in=list(doomed)).delete()[0]

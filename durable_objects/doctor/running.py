@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
 from django.db.models import Count
@@ -113,7 +114,9 @@ def _too_much_history(now: datetime) -> Iterator[Finding]:
     if old or many:
         most = f"an object has {many['runs']:,} runs" if many else f"runs are older than {span(engine.HISTORY_FOR)}"
         text = f"The history is above its bounds: {most}, and nobody prunes it fast enough."
-        yield Finding("history", text, "--fix prunes it.", fix=lambda: f"pruned {_prune_all()} runs")
+        yield Finding(
+            "history", text, "--fix prunes it.", fix=lambda: f"pruned {history.Pruning().go_on(now, inf)[0]} runs"
+        )
 
 
 def _repair(rows: Any, mend: Callable[[Alarm], object]) -> int:
@@ -135,13 +138,6 @@ def _make_due(row: Alarm) -> bool:
         return False
     operate.fire_now(row.object)
     return True
-
-
-def _prune_all() -> int:
-    pruned = 0
-    while some := history.prune(clock.now()):
-        pruned += some
-    return pruned
 
 
 AT_A_GLANCE: list[Question] = [_late, _nobody_dispatches, _dead, _parked, _left_behind]

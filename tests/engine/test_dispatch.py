@@ -9,7 +9,7 @@ from django.contrib.contenttypes.models import ContentType
 from pytest_django import Settings
 
 import durable_objects
-from durable_objects import bell, dispatch
+from durable_objects import bell, dispatch, history
 from durable_objects.firing import fire
 from durable_objects.judging import Verdict
 from durable_objects.rows import Alarm, AlarmRun, Object
@@ -182,8 +182,36 @@ def test_history_is_bounded_but_the_last_dead_run_is_kept(
     AlarmRun.objects.filter(pk__in=dead).update(outcome="dead")
     AlarmRun.objects.filter(object_id=old.pk).update(ended_at=clock.now() - timedelta(days=3))
     newest = list(AlarmRun.objects.filter(object_id=busy.pk).order_by("-pk").values_list("pk", flat=True)[:3])
-    monkeypatch.setattr(dispatch, "_last_pruned", float("-inf"))
+    prune_anew(monkeypatch)
     assert dispatch.run_pass().pruned == 6
     assert dispatch.run_pass().pruned == 0
     assert list(AlarmRun.objects.filter(object_id=old.pk).values_list("pk", flat=True)) == dead[1:]
     assert list(AlarmRun.objects.filter(object_id=busy.pk).order_by("-pk").values_list("pk", flat=True)) == newest
+
+
+def test_pruning_that_was_not_done_in_its_time_goes_on_in_the_next_pass(
+    clock: FakeClock, script: Script, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little of it one pass does, the passes get through all of it, and then wait for the next minute."""
+    settings.DURABLE_OBJECTS = {"HISTORY_PER_OBJECT": 2}
+    objects = [Scripted.objects.get_by_name(f"o{number}") for number in range(4)]
+    for obj in objects * 5:
+        obj.storage.set_alarm(clock.now())
+        run_due_alarms()
+    prune_anew(monkeypatch)
+    monkeypatch.setattr(dispatch, "PRUNE_FOR", 0)
+    monkeypatch.setattr(history, "AT_ONCE", 2)
+    pruned = [dispatch.run_pass().pruned for _ in range(20)]
+    assert sum(pruned) == 12
+    assert max(pruned) < 12
+    for obj in objects:
+        assert AlarmRun.objects.filter(object_id=obj.pk).count() == 2
+    obj.storage.set_alarm(clock.now())
+    run_due_alarms()
+    assert dispatch.run_pass().pruned == 0
+
+
+def prune_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next pass prunes, as that of a new process does."""
+    monkeypatch.setattr(dispatch, "_last_pruned", float("-inf"))
+    monkeypatch.setattr(dispatch, "_pruning", history.Pruning())
