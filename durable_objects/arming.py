@@ -51,11 +51,15 @@ def _set(wanted: Mapping[str, tuple[Owner, When]]) -> None:
 
 
 def _arm(together: Together, kind_id: int, wanted: Mapping[str, tuple[Owner, When]]) -> None:
-    names = list(wanted)
-    where = f"kind_id = %s AND name IN ({', '.join(['%s'] * len(names))})"
-    params = [kind_id, *names]
-    together.make(kind_id, names)
-    for turn in together.lock(where, params, lambda object_id, kind_id, name: wanted[name][0], skip_locked=False):
+    def making(object_id: int, kind_id: int, name: str) -> Owner:
+        return wanted[name][0]
+
+    turns = together.make(kind_id, list(wanted), making)
+    made = {turn.handle.name for turn in turns}
+    if names := [name for name in wanted if name not in made]:
+        where = f"kind_id = %s AND name IN ({', '.join(['%s'] * len(names))})"
+        turns += together.lock(where, [kind_id, *names], making, skip_locked=False)
+    for turn in turns:
         together.turns.append(turn)
         with turn.running():
             turn.start()

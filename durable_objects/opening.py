@@ -13,7 +13,7 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import alarms, round_trip
+from durable_objects import alarms, clock, round_trip
 from durable_objects.conf import engine
 from durable_objects.database_errors import is_lock_timeout
 from durable_objects.errors import IsolationNotSupported, ObjectBusy, RunSuperseded
@@ -166,14 +166,27 @@ def take_several(
     return [(*alarms.slot_of(row), int(row[-2]), row[-1]) for row in rows]
 
 
-def make_several(conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str], limits: Limits | None) -> None:
-    """Make the rows of those objects that have none; with ``limits``, a transaction of one's own begins with it."""
+def make_several(
+    conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str], limits: Limits | None
+) -> list[tuple[Slot, datetime, int, str]]:
+    """Make the rows of those objects that have none; with ``limits``, a transaction of one's own begins with it.
+
+    On PostgreSQL those that were made are answered as by ``take_several``: nobody else can see them before the commit,
+    so that they need no lock.
+    """
     marks = ", ".join(["(%s, %s)"] * len(names))
     values = [value for name in names for value in (kind_id, check_name(name))]
     insert = f"INSERT INTO {_TABLE} (kind_id, name) VALUES {marks} ON CONFLICT (kind_id, name) DO NOTHING"
-    own = limits if conn.vendor == "postgresql" else None
-    before = own.before_lock(outermost=depth(conn) == 1) if own else ()
-    round_trip.send(conn, [*before, (insert, values)])
+    if conn.vendor != "postgresql":
+        round_trip.send(conn, [(insert, values)])
+        return []
+    before = limits.before_lock(outermost=depth(conn) == 1) if limits else ()
+    expression, params = clock.now_sql(conn)
+    made = round_trip.send(conn, [*before, (f"{insert} RETURNING id, name, {expression}", [*values, *params])])
+    if not made:
+        return []
+    now = clock.from_database(made[0][2])
+    return [(Slot(int(object_id)), now, kind_id, name) for object_id, name, _ in made]
 
 
 def peek(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> tuple[Slot, datetime] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from django.db import transaction
 from durable_objects import bell, clock, opening
 from durable_objects.flush import Flush
 from durable_objects.handle import Handle
+from durable_objects.slot import Slot
 from durable_objects.turn import Turn
 
 #: The object of this key, content type and name; None for one that is to be left out.
@@ -56,8 +58,17 @@ class Together(AbstractContextManager["Together"]):
         """A turn of each object that the condition names, begun but not started; those that others have are waited
         for, or with ``skip_locked`` left out.
         """
-        turns = []
         rows = opening.take_several(self.conn, where, params, self._limits, skip_locked=skip_locked)
+        return self._turns(rows, making)
+
+    def make(self, kind_id: int, names: Sequence[str], making: Making) -> list[Turn]:
+        """Make the rows of those objects that have none; a turn, as by ``lock``, of those that need no lock then."""
+        rows = opening.make_several(self.conn, kind_id, names, self._limits)
+        self._limits = None
+        return self._turns(rows, making)
+
+    def _turns(self, rows: Sequence[tuple[Slot, datetime, int, str]], making: Making) -> list[Turn]:
+        turns = []
         if rows:
             reading = clock.keep_reading(self.conn, min(now for _, now, _, _ in rows))
         for slot, _, kind_id, name in sorted(rows, key=lambda row: row[0].object_id):
@@ -67,11 +78,6 @@ class Together(AbstractContextManager["Together"]):
                 turn.adopt(slot, reading)
                 turns.append(turn)
         return turns
-
-    def make(self, kind_id: int, names: Sequence[str]) -> None:
-        """Make the rows of those objects that have none."""
-        opening.make_several(self.conn, kind_id, names, self._limits)
-        self._limits = None
 
     def _write_out(self) -> None:
         flush = Flush()
