@@ -47,10 +47,10 @@ class Stage:
             rabbit.__exit__(None, None, None)
 
     @contextmanager
-    def running(self, **engine: Any) -> Iterator[Site]:
-        """The same with a worker of ``PROCESSES`` processes and a dispatcher, ready."""
+    def running(self, processes: int = PROCESSES, **engine: Any) -> Iterator[Site]:
+        """The same with a worker of so many processes and a dispatcher, ready."""
         with self.site(**engine) as site:
-            worker(site, "tests.benchmarks.worker_app")
+            worker(site, "tests.benchmarks.worker_app", "--concurrency", str(processes))
             site.dispatcher()
             yield site
 

@@ -1,6 +1,6 @@
 """Procrastinate as a peer: tasks that do nothing, on the same PostgreSQL, by as many processes as ours.
 
-It is in no lock of ours: PROCRASTINATE names a Python that has it, with psycopg; without that the peer is not run.
+PROCRASTINATE names a Python that has it, with psycopg (``scripts/make-peers``); without that the peer is not run.
 """
 
 from __future__ import annotations

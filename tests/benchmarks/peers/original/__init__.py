@@ -1,6 +1,6 @@
 """The original runtime, with the seeds' code: workerd, one process, its storage on disk.
 
-WORKERD names its program (``npm install workerd`` brings it); without one the peer is not run.
+WORKERD names its program (``scripts/make-peers`` brings it); without one the peer is not run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def running(token: str) -> Iterator[str]:
     """The address of it while the block lasts, on a folder that goes away. Raises ``NotRun``."""
     program = os.environ.get("WORKERD") or shutil.which("workerd")
     if not program:
-        raise NotRun("the original runtime is not here: WORKERD=<its program>, which npm install workerd brings")
+        raise NotRun(
+            "the original runtime is not here: WORKERD=<its program>, which scripts/make-peers brings where there is npm"
+        )
     with tempfile.TemporaryDirectory(prefix="durable-objects-original-") as name:
         folder = Path(name)
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -49,7 +51,9 @@ def running(token: str) -> Iterator[str]:
         config = folder / "config.capnp"
         config.write_text(_CONFIG.format(token=token, folder=folder, port=port))
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([program, "serve", str(config)], cwd=folder, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [Path(program).absolute(), "serve", str(config)], cwd=folder, stdout=log, stderr=log
+            )
         try:
             wait_for("the original runtime to listen", lambda: _listens(port), seconds=20)
             yield f"http://127.0.0.1:{port}"
