@@ -114,10 +114,8 @@ def take(
     By name the row is made when missing, by key it must be there. With ``limits`` the transaction is the turn's own:
     on PostgreSQL it begins here. FOR NO KEY UPDATE, so that inserting rows that point to the object does not wait.
     """
-    params: list[Any]
-    where, params = "kind_id = %s AND name = %s", [kind_id, check_name(name)]  # made without the manager it may be any
-    if object_id is not None:
-        where, params = "id = %s", [object_id]
+    where: str = "id = %s" if object_id is not None else "kind_id = %s AND name = %s"
+    params: list[Any] = [object_id] if object_id is not None else [kind_id, check_name(name)]
     look = alarms.look(conn, where, params)
     before: list[Statement] = []
     lock: list[Statement] = []
@@ -131,7 +129,7 @@ def take(
     while not rows:
         if object_id is not None:
             raise RunSuperseded(f"object {object_id} ({name!r}) is gone: it was deleted meanwhile")
-        rows = _locked(conn, [_inserting(kind_id, name)], lock, [look])
+        rows = _locked(conn, [_inserting(kind_id, [name])], lock, [look])
     return alarms.slot_of(rows[0])
 
 
@@ -174,9 +172,7 @@ def make_several(
     On PostgreSQL those that were made are answered as by ``take_several``: nobody else can see them before the commit,
     so that they need no lock.
     """
-    marks = ", ".join(["(%s, %s)"] * len(names))
-    values = [value for name in names for value in (kind_id, check_name(name))]
-    insert = f"INSERT INTO {_TABLE} (kind_id, name) VALUES {marks} ON CONFLICT (kind_id, name) DO NOTHING"
+    insert, values = _inserting(kind_id, names)
     if conn.vendor != "postgresql":
         round_trip.send(conn, [(insert, values)])
         return []
@@ -197,10 +193,9 @@ def peek(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> tuple[Slot, date
 
 def find(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> int | None:
     """The object's key if it has a row, without a lock."""
-    with conn.cursor() as cursor:
-        cursor.execute(f"SELECT id FROM {_TABLE} WHERE kind_id = %s AND name = %s", [kind_id, check_name(name)])
-        row = cursor.fetchone()
-    return None if row is None else int(row[0])
+    find = f"SELECT id FROM {_TABLE} WHERE kind_id = %s AND name = %s"
+    rows = round_trip.send(conn, [(find, [kind_id, check_name(name)])])
+    return int(rows[0][0]) if rows else None
 
 
 def find_by_key(conn: BaseDatabaseWrapper, object_id: int) -> tuple[int, str] | None:
@@ -245,11 +240,10 @@ def wake_up(conn: BaseDatabaseWrapper) -> None:
         conn.close()
 
 
-def _inserting(kind_id: int, name: str) -> Statement:
-    return f"INSERT INTO {_TABLE} (kind_id, name) VALUES (%s, %s) ON CONFLICT (kind_id, name) DO NOTHING", [
-        kind_id,
-        name,
-    ]
+def _inserting(kind_id: int, names: Sequence[str]) -> Statement:
+    marks = ", ".join(["(%s, %s)"] * len(names))
+    values = [value for name in names for value in (kind_id, check_name(name))]
+    return f"INSERT INTO {_TABLE} (kind_id, name) VALUES {marks} ON CONFLICT (kind_id, name) DO NOTHING", values
 
 
 def _milliseconds(span: timedelta) -> int:

@@ -39,9 +39,7 @@ def running(token: str) -> Iterator[str]:
     """The address of it while the block lasts, on a folder that goes away. Raises ``NotRun``."""
     program = os.environ.get("WORKERD") or shutil.which("workerd")
     if not program:
-        raise NotRun(
-            "the original runtime is not here: WORKERD=<its program>, which scripts/make-peers brings where there is npm"
-        )
+        raise NotRun("the original runtime is not here: WORKERD=<its program>; with npm scripts/make-peers brings it")
     with tempfile.TemporaryDirectory(prefix="durable-objects-original-") as name:
         folder = Path(name)
         with socket.create_server(("127.0.0.1", 0)) as free:
