@@ -51,7 +51,7 @@ def attempt(process_batch: Callable[[Batch], Answer | None], batch: Batch, gate:
     except RunSuperseded:
         raise
     except Exception as error:  # whatever an override raises is a failed try of this batch
-        logger.warning("Batcher %s: batch %s could not be processed", name, batch.id, exc_info=True)
+        logger.warning("Batcher %r: batch %s could not be processed", name, batch.id, exc_info=True)
         answer = Answer.failed(error)
     answer = answer if isinstance(answer, Answer) else Answer(Verdict.DELIVERED)
     crash.reach("batcher.posted")

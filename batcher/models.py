@@ -155,7 +155,7 @@ class Batcher(DurableObject):
         """
         policy = self._policy()
         if not policy.upstream_url:
-            logger.info("Batcher %s: batch %s of %s items, no upstream", self.name, batch.id, batch.item_count)
+            logger.info("Batcher %r: batch %s of %s items, no upstream", self.name, batch.id, batch.item_count)
             return None
         return delivering.post(self.name, batch, policy)
 

@@ -204,7 +204,7 @@ class PeriodicCleaner(DurableObject):
 
     def _left(self, run: CleanerRun) -> dict[str, Any]:
         """What a cleanup that got through has left behind."""
-        logger.info("Cleaner %s: %s of %s rows removed (%s)", self.name, run.removed, run.examined, run.target)
+        logger.info("Cleaner %r: %s of %s rows removed (%s)", self.name, run.removed, run.examined, run.target)
         left = walking.count(self.target(run.target), run.older_than, within=LOOK_FOR)
         return {"remaining": left.expired}
 
