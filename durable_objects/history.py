@@ -69,14 +69,14 @@ class Pruning:
                 deleted = _delete(_runs().filter(ended_at__lt=now - engine.HISTORY_FOR).order_by("ended_at"))
                 pruned, old = pruned + deleted, deleted == AT_ONCE
             if new:
-                deleted, new = self._prune_new()
+                deleted, new = self._prune_new(end)
                 pruned += deleted
             if time.monotonic() >= end:
                 break
         return pruned, not old and not new
 
-    def _prune_new(self) -> tuple[int, bool]:
-        """The surplus of the objects of the next runs; and whether there may be more."""
+    def _prune_new(self, end: float) -> tuple[int, bool]:
+        """The surplus of the objects of the next runs, one of them at least; and whether there may be more."""
         runs = list(_runs().filter(id__gt=self._seen).order_by("id").values_list("id", "object_id")[:AT_ONCE])
         if not runs:
             return 0, False
@@ -86,6 +86,8 @@ class Pruning:
         for pk, last in objects.annotate(beyond=Subquery(beyond)).exclude(beyond=None).values_list("pk", "beyond"):
             while some := _delete(_runs().filter(object=pk, id__lte=last)):
                 pruned += some
+                if time.monotonic() >= end:
+                    return pruned, True
         self._seen = runs[-1][0]
         return pruned, len(runs) == AT_ONCE
 
