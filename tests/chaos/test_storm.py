@@ -43,20 +43,27 @@ SECONDS_ALONE = 360.0
 ENGINE = {"LEASE": LEASE, "DISPATCH_EVERY": 1, "HISTORY_PER_OBJECT": 1_000_000}
 
 
-@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq", "together"])
 def test_a_storm(tmp_path: Path, broker: str, say: Callable[[str], None]) -> None:
-    """Random faults for CHAOS_MINUTES: nothing lost, early, overlapping, miscounted or under two contents."""
+    """Random faults for CHAOS_MINUTES: nothing lost, early, overlapping, miscounted or under two contents.
+
+    ``together``: on Redis, with alarms in groups and combined calls.
+    """
     say(f"CHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES:g} CHAOS_PACE={PACE:g} on {broker}")
     with ExitStack() as stack:
         upstream, postgres = stack.enter_context(Upstream()), stack.enter_context(OwnPostgres())
-        own: OwnRedis | OwnRabbitServer = OwnRedis(tmp_path) if broker == "redis" else OwnRabbitServer()
+        own: OwnRedis | OwnRabbitServer = OwnRabbitServer() if broker == "rabbitmq" else OwnRedis(tmp_path)
         stack.enter_context(own)
         wire = Wire(own.port)
         stack.callback(wire.stop)
         url = own.url.replace(str(own.port), str(wire.port))
-        settings = settings_for(upstream)
-        site = stack.enter_context(Site(tmp_path, postgres.url, url, engine=ENGINE, **settings)).migrate()
-        fleet = Fleet(site, {"rate": RATE, "items": 4, "dead": MINUTES > 5})
+        settings, engine, load = settings_for(upstream), ENGINE, {"rate": RATE, "items": 4, "dead": MINUTES > 5}
+        if broker == "together":
+            settings["CHAOS_TOGETHER"] = "1"
+            # The dispatcher rings for most of them, and so for several at once; few objects for many callers.
+            engine, load = ENGINE | {"HORIZON": 1}, load | {"subjects": 60, "threads": 8}
+        site = stack.enter_context(Site(tmp_path, postgres.url, url, engine=engine, **settings)).migrate()
+        fleet = Fleet(site, load)
         for name in ("worker-prefork", "worker-threads", "worker-threads2", "dispatcher1", "dispatcher2", "web"):
             fleet.start(name)
         for name in fleet.workers:

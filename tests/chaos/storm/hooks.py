@@ -15,7 +15,7 @@ from typing import Any
 
 from kombu import Producer
 
-from durable_objects import alarms, clock, crash
+from durable_objects import alarms, bell, clock, crash
 from durable_objects.conf import engine
 from tests.chaos.storm import guards, record
 
@@ -31,6 +31,8 @@ def install() -> None:
         setattr(crash, "reach", reach)
         setattr(alarms, "renew", renew)
         setattr(Producer, "publish", publish)
+    if os.environ.get("CHAOS_TOGETHER"):
+        setattr(bell, "TOGETHER_WITHIN", timedelta(milliseconds=500))  # so that there are groups
     guards.take_out(os.environ.get("CHAOS_TAKEN_OUT", ""))
 
 
@@ -58,10 +60,14 @@ def renew(conn: Any, object_id: int, fence: int) -> bool:
 def publish(self: Producer, body: Any, *args: Any, **options: Any) -> Any:
     """As kombu's; what is not said to be an alarm's wake-up goes its usual way."""
     headers = options.get("headers") or {}
-    if headers.get("task") != "durable_objects.fire_alarm":
+    if headers.get("task") == "durable_objects.fire_alarm":
+        wake_up = body[0]
+        record.note("sent", id=wake_up[0], ring=wake_up[1], waits=wake_up[3] if len(wake_up) > 3 else 0)
+    elif headers.get("task") == "durable_objects.fire_alarms":
+        for object_id, ring in body[0][0]:
+            record.note("sent", id=object_id, ring=ring, waits=0)
+    else:
         return _publish(self, body, *args, **options)
-    wake_up = body[0]
-    record.note("sent", id=wake_up[0], ring=wake_up[1], waits=wake_up[3] if len(wake_up) > 3 else 0)
     way = _way()
     if way == "lost" and record.ROLE != "dispatcher":
         return None
