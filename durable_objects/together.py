@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from django.db import transaction
 
-from durable_objects import bell, clock, opening
+from durable_objects import bell, clock, crash, opening
 from durable_objects.flush import Flush
 from durable_objects.handle import Handle
 from durable_objects.slot import Slot
@@ -83,5 +83,11 @@ class Together(AbstractContextManager["Together"]):
         flush = Flush()
         for turn in self.turns:
             turn.hand_over(flush)
-        self.conn.on_commit(lambda: bell.ring(flush.wake_ups), robust=True)
+
+        def committed() -> None:
+            crash.reach("turn.after_commit")
+            bell.ring(flush.wake_ups)
+
+        self.conn.on_commit(committed, robust=True)
+        crash.reach("turn.before_commit")
         flush.send(self.conn, commit=not self.joins and opening.depth(self.conn) == 1)
