@@ -99,5 +99,6 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {"django": {"handlers": [], "propagate": True}}
-    | {app: {"level": "INFO"} for app in ("durable_objects", "batcher", "cleaner", "reminders", "project")},
+    | {app: {"level": "INFO"} for app in ("durable_objects", "batcher", "cleaner", "reminders", "project")}
+    | {client: {"level": "WARNING"} for client in ("httpx", "httpcore")},  # at INFO they write whole URLs down
 }
