@@ -95,18 +95,27 @@ def _publish(wake_up: bell.WakeUp) -> None:
 
 def _publish_group(wake_ups: Sequence[bell.WakeUp]) -> None:
     limit = wake_ups[0].time_limit.total_seconds()
-    options: dict[str, Any] = {"soft_time_limit": limit + _SOFT_LIMIT_MARGIN}
-    delay = min(wake_up.at for wake_up in wake_ups) - datetime.now(UTC)
-    if delay >= timedelta(seconds=1):
-        options["countdown"] = delay.total_seconds()
-    fire_alarms.apply_async(([(wake_up.object_id, wake_up.ring) for wake_up in wake_ups], limit), **options)
+    options = _when(min(wake_up.at for wake_up in wake_ups) - datetime.now(UTC))
+    options["soft_time_limit"] = limit + _SOFT_LIMIT_MARGIN
+    alarms = [(wake_up.object_id, wake_up.ring) for wake_up in wake_ups]
+    fire_alarms.apply_async((alarms, limit), **options)
 
 
 def _send(args: tuple[Any, ...], delay: timedelta, **options: Any) -> None:
-    # A delay that is over, or nearly, is left out: RabbitMQ's delayed delivery counts whole seconds and refuses 0.
+    fire_alarm.apply_async(args, **options, **_when(delay))
+
+
+def _when(delay: timedelta) -> dict[str, Any]:
+    """How Celery is told to start a task after this delay.
+
+    RabbitMQ's delayed delivery counts whole seconds and refuses 0: what comes sooner is sent at once, with the time in
+    its header, by which the worker keeps it until then. A process of its pool has better things to do than to wait.
+    """
     if delay >= timedelta(seconds=1):
-        options["countdown"] = delay.total_seconds()
-    fire_alarm.apply_async(args, **options)
+        return {"countdown": delay.total_seconds()}
+    if delay > timedelta(0):
+        return {"headers": {"eta": (datetime.now(UTC) + delay).isoformat()}}
+    return {}
 
 
 def _broker_is_private() -> bool:

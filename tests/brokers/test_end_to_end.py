@@ -56,6 +56,20 @@ def test_many_alarms_of_a_class_with_groups_share_messages(running: Running) -> 
     assert len(alone) < 150, "of all that came alone, those of the other tests included"
 
 
+def test_what_is_due_now_does_not_wait_for_what_is_due_soon(running: Running) -> None:
+    """Alarms for less than a second from now keep no process of the worker busy until then."""
+    running.site.execute(
+        "from datetime import timedelta\nfrom tests.models import Once\n"
+        "Once.objects.get_by_name('warm').storage.set_alarm(timedelta(0))\n"
+        "for n in range(16): Once.objects.get_by_name(f'soon{n}').storage.set_alarm(timedelta(seconds=0.95))\n"
+        "Once.objects.get_by_name('soonest').storage.set_alarm(timedelta(0))"
+    )
+    runs = running.site.wait_for_rows(RUNS, "soon%", seconds=WITHIN, until=lambda rows: len(rows) == 17)
+    started = {name: at for name, *_, at in runs}
+    assert started.pop("soonest") < min(started.values())
+    assert max(late for *_, late, _ in runs) < BEFORE_ANY_RESCUE
+
+
 def test_the_first_retry_comes_after_two_seconds(running: Running) -> None:
     """An alarm that fails is run again 2 s later, brought by the broker, and is dead when its retries are used up."""
     running.site.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -82,15 +82,21 @@ def test_redis_brings_nothing_back_that_merely_waits() -> None:
 @pytest.mark.parametrize(
     ("delay", "countdown"), [(-5.0, None), (0.0, None), (0.999999, None), (1.0, 1.0), (2.5, 2.5)], ids=str
 )
-def test_a_delay_under_a_second_is_left_out(
+def test_a_delay_under_a_second_is_the_workers_to_wait(
     monkeypatch: pytest.MonkeyPatch, delay: float, countdown: float | None
 ) -> None:
-    """RabbitMQ's delayed delivery counts whole seconds and refuses none: such a wake-up goes out at once."""
+    """RabbitMQ delays by whole seconds and refuses none: such a wake-up goes out at once and says when it is due."""
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(tasks.fire_alarm, "apply_async", lambda args, **options: sent.append(options))
+    before = datetime.now(UTC)
     tasks._send((1, 1), timedelta(seconds=delay), retries=0)
-    assert [options.get("countdown") for options in sent] == [countdown]
-    assert all("eta" not in options for options in sent)
+    [options] = sent
+    assert options.get("countdown") == countdown
+    assert "eta" not in options
+    assert ("headers" in options) == (0 < delay < 1)
+    if "headers" in options:
+        eta = datetime.fromisoformat(options["headers"]["eta"])
+        assert before <= eta - timedelta(seconds=delay) <= datetime.now(UTC)
 
 
 def test_everything_is_in_utc() -> None:
