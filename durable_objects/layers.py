@@ -138,5 +138,5 @@ class Layers:
             if self._stack[-1] is self._apart:
                 break
             layer = self._stack.pop()
-            if any(hook[1] is layer.marker for hook in self._conn.run_on_commit):
+            if any(hook[1] is layer.marker for hook in reversed(self._conn.run_on_commit)):  # among the last
                 self._stack[-1].absorb(layer)
