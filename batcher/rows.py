@@ -5,6 +5,7 @@ Who writes what: ``models`` (and admin) settings, ``batches`` batches, ``breaker
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from datetime import datetime
@@ -59,17 +60,24 @@ def policy_of(object_id: int) -> Policy:
     ten times as long.
     """
     conn = connections[BatcherSettings.objects.db]
-    fields = [field for field in BatcherSettings._meta.concrete_fields if not field.primary_key]
-    columns = ", ".join(conn.ops.quote_name(str(field.column)) for field in fields)
+    fields, select = _selecting()
     own: dict[str, Any] = {}
     with conn.cursor() as cursor:
-        cursor.execute(f"SELECT {columns} FROM {BatcherSettings._meta.db_table} WHERE object_id = %s", [object_id])
+        cursor.execute(select, [object_id])
         for field, value in zip(fields, cursor.fetchone() or (), strict=False):
             column = field.cached_col
             own[field.name] = value
             for convert in (*conn.ops.get_db_converters(column), *column.get_db_converters(conn)):
                 own[field.name] = convert(own[field.name], column, conn)
     return Policy.over_defaults(own)
+
+
+@functools.cache
+def _selecting() -> tuple[list[models.Field[Any, Any]], str]:
+    """The columns of the settings, and the statement that reads them."""
+    fields = [field for field in BatcherSettings._meta.concrete_fields if not field.primary_key]
+    columns = ", ".join(f'"{field.column}"' for field in fields)
+    return fields, f"SELECT {columns} FROM {BatcherSettings._meta.db_table} WHERE object_id = %s"
 
 
 class BatchQuerySet(models.QuerySet["Batch"]):

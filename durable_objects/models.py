@@ -146,6 +146,19 @@ class DurableObject(Object):
         answer: Result = combining.run(self, call)
         return answer
 
+    def read_once(self, what: str, read: Callable[[], Result]) -> Result:
+        """What ``read()`` answers; where several calls share the turn, what it answered the first of them.
+
+        For what ``@exclusive(combine=True)`` methods look at beside their storage, and none of them changes.
+        """
+        shared = turn.current(self)
+        if shared is None or not shared.is_shared:
+            return read()
+        if what not in shared.read:
+            shared.read[what] = read()
+        found: Result = shared.read[what]
+        return found
+
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store this subclass's own fields, in a turn; a proxy has none, so this only makes the row."""
         values = {field.attname: getattr(self, field.attname) for field in self._own_fields()}

@@ -76,6 +76,8 @@ class Turn(Hold):
             bell.ring(wake_ups)
 
         self._cache: dict[str, str | None] = {}
+        #: What the calls that share this turn have read beside the storage.
+        self.read: dict[str, Any] = {}
         self._wake_ups = wake_ups
         self._ended: list[dict[str, Any]] = []
         self.layers = Layers(self.conn, committed)

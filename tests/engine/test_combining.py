@@ -45,6 +45,24 @@ def test_all_that_wait_share_one_turn(obj: Scripted, script: Script) -> None:
     assert len(set(seen[1:])) == 4, "an instance of its own for each"
 
 
+def test_what_is_beside_the_storage_is_read_once_for_all(obj: Scripted) -> None:
+    """Calls that share a turn see what the first of them read; a call alone reads each time that it asks."""
+    reads: list[int] = []
+
+    def read() -> int:
+        reads.append(1)
+        return len(reads)
+
+    def look(one: Scripted) -> list[int]:
+        one.storage.put("seen", 1)
+        return [one.read_once("what", read) for _ in range(2)]
+
+    assert [thread.result() for thread in together(obj, look, look, look)] == [[1, 1]] * 3
+    reads.clear()
+    assert obj.run_exclusive(lambda: look(obj)) == [1, 2]
+    assert look(obj) == [3, 4]
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_one_that_raises_leaves_nothing_and_its_neighbours_everything(obj: Scripted, place: int) -> None:
     """The caller gets its own error, leader or not; what the call wrote and asked for is gone, all else stays."""
