@@ -2,8 +2,8 @@
 # make demo    the whole story on this machine, in under 90 seconds
 # make up      the web server, a worker and the dispatcher in one process, until Ctrl-C
 # make test    the tests, in four processes; make test ARGS="-k batcher" for some of them in one
-# make chaos   CHAOS_MINUTES (30) of random faults on Redis, as many on RabbitMQ and on the embedded default, then the
-#              single scenarios; make chaos ARGS="tests/chaos/test_storm.py -k redis" for a part
+# make chaos   CHAOS_MINUTES (30) of random faults on Redis, as many with groups, on RabbitMQ and on the embedded
+#              default, then the single scenarios; make chaos ARGS="tests/chaos/test_storm.py -k redis" for a part
 # make bench   speed, ours and its peers', in about 15 minutes: writes docs/performance.md
 # make lint    style, types, import walls, migrations, Django's checks
 # make lock    requirements/*.txt from requirements/*.in; make lock ARGS=--upgrade for newer versions

@@ -56,7 +56,7 @@ class BatcherSettings(models.Model):
 
 
 def policy_of(object_id: int) -> Policy:
-    """The settings in force for a batcher. Each item that is added asks, so the row is read past the ORM, which takes
+    """The settings in force for a batcher. Each turn that adds items asks, so the row is read past the ORM, which takes
     ten times as long.
     """
     conn = connections[BatcherSettings.objects.db]

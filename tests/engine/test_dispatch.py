@@ -189,8 +189,9 @@ def test_history_is_bounded_but_the_last_dead_run_is_kept(
     assert list(AlarmRun.objects.filter(object_id=busy.pk).order_by("-pk").values_list("pk", flat=True)) == newest
 
 
+@pytest.mark.parametrize("at_once", [2, 20], ids=["small steps", "all in one step"])
 def test_pruning_that_was_not_done_in_its_time_goes_on_in_the_next_pass(
-    clock: FakeClock, script: Script, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    clock: FakeClock, script: Script, settings: Settings, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     """However little of it one pass does, the passes get through all of it, and then wait for the next minute."""
     settings.DURABLE_OBJECTS = {"HISTORY_PER_OBJECT": 2}
@@ -200,7 +201,7 @@ def test_pruning_that_was_not_done_in_its_time_goes_on_in_the_next_pass(
         run_due_alarms()
     prune_anew(monkeypatch)
     monkeypatch.setattr(dispatch, "PRUNE_FOR", 0)
-    monkeypatch.setattr(history, "AT_ONCE", 2)
+    monkeypatch.setattr(history, "AT_ONCE", at_once)
     pruned = [dispatch.run_pass().pruned for _ in range(20)]
     assert sum(pruned) == 12
     assert max(pruned) < 12

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -17,6 +19,7 @@ from batcher.models import Batcher
 from durable_objects import combining
 from project.body import MAX_BODY_BYTES
 from project.hot import THREADS, HotPath
+from tests.house.sources import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,6 +127,14 @@ async def two_in_a_row(application: HotPath) -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://localhost") as client:
         for _ in range(2):
             assert (await client.post("/batcher/a", headers=GOOD, content=b"x")).status_code == 200
+
+
+def test_under_asgi_no_request_leaves_its_connection_behind() -> None:
+    """Each request has a thread of its own there, so that a connection kept for the next one would be lost."""
+    ask = "print(connections['default'].settings_dict['CONN_MAX_AGE'])"
+    code = f"import project.asgi; from django.db import connections; {ask}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
 
 
 def test_requests_at_the_same_time_share_turns(monkeypatch: pytest.MonkeyPatch) -> None:
