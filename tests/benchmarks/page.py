@@ -84,4 +84,5 @@ def _by_unit(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _file(place: int, unit: str) -> str:
-    return f"row-{place}-{''.join(filter(str.isalnum, unit)) or 'x'}.svg"
+    letters = "".join(filter(str.isalnum, unit.replace("µ", "u")))
+    return f"row-{place}-{letters or 'x'}.svg"
