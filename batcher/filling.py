@@ -24,7 +24,7 @@ def add(batcher: DurableObject, items: Sequence[Item]) -> int:
 
     Raises ``InvalidValue``, ``QueueFull``; then none was added.
     """
-    policy = batcher.read_once("policy", lambda: policy_of(batcher.pk))
+    policy = policy_of(batcher)
     if largest := max((item.size for item in items if item.size > policy.max_bytes), default=0):
         raise refused_item(f"an item takes {largest} bytes as JSON", f"at most max_bytes, {policy.max_bytes}")
     moment, waiting, alarm = now(), Waiting(batcher.storage), batcher.storage.get_alarm()

@@ -16,7 +16,7 @@ from batcher.masking import masked
 from batcher.policy import Changes, Policy, check
 from batcher.receipts import ItemState, Receipt, waiting_receipt
 from batcher.rows import Batch, BatcherSettings, Upstream, policy_of
-from batcher.waiting import Waiting
+from batcher.waiting import LINE, Waiting
 from durable_objects import AlarmInfo, crash, exclusive, now
 from durable_objects.models import DurableObject
 from durable_objects.names import show
@@ -40,6 +40,8 @@ class Batcher(DurableObject):
 
     class Meta:
         proxy = True
+
+    read_ahead = (LINE, BatcherSettings)
 
     # -- items in
 
@@ -224,7 +226,7 @@ class Batcher(DurableObject):
         return type(self).objects.filter(name=self.name).values_list("pk", flat=True).first()
 
     def _policy(self) -> Policy:
-        return policy_of(self.pk or self._object_id() or 0)
+        return policy_of(self)
 
     def _batch(self, batch_id: uuid.UUID | str) -> Batch:
         try:

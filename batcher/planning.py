@@ -28,7 +28,7 @@ def next_batch(batcher: DurableObject, info: AlarmInfo) -> Next:
 
     While the upstream's circuit breaker is open nothing is sealed and no try is counted.
     """
-    moment, waiting, policy = now(), Waiting(batcher.storage), policy_of(batcher.pk)
+    moment, waiting, policy = now(), Waiting(batcher.storage), policy_of(batcher)
     due = Batch.objects.of(batcher.pk).unfinished().filter(next_try_at__lte=moment)
     batch = due.order_by("next_try_at", "sealed_at", "first_item").first()
     seals = _seals(batcher, waiting, batch, info, moment)

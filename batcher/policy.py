@@ -60,7 +60,8 @@ class Policy:
     @classmethod
     def over_defaults(cls, own: Mapping[str, Any]) -> Policy:
         """The project's settings, with those of ``own`` that are not None in their place."""
-        return cls(**{name: getattr(defaults, name.upper()) if own.get(name) is None else own[name] for name in RULES})
+        project = defaults.values()
+        return cls(**{name: project[name.upper()] if own.get(name) is None else own[name] for name in RULES})
 
     @property
     def secrets(self) -> list[str]:

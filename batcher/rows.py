@@ -5,17 +5,17 @@ Who writes what: ``models`` (and admin) settings, ``batches`` batches, ``breaker
 
 from __future__ import annotations
 
-import functools
 import json
 import uuid
 from datetime import datetime
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
-from django.db import connections, models
+from django.db import models
 
 from batcher.errors import InvalidSetting
-from batcher.policy import Policy, check
+from batcher.policy import RULES, Policy, check
+from durable_objects.models import DurableObject
 
 
 class BatcherSettings(models.Model):
@@ -52,32 +52,13 @@ class BatcherSettings(models.Model):
 
     def own(self) -> dict[str, Any]:
         """The settings by name; None where the project's hold."""
-        return {field.name: getattr(self, field.name) for field in self._meta.fields if field.name != "object"}
+        return {name: getattr(self, name) for name in RULES}
 
 
-def policy_of(object_id: int) -> Policy:
-    """The settings in force for a batcher. Each turn that adds items asks, so the row is read past the ORM, which takes
-    ten times as long.
-    """
-    conn = connections[BatcherSettings.objects.db]
-    fields, select = _selecting()
-    own: dict[str, Any] = {}
-    with conn.cursor() as cursor:
-        cursor.execute(select, [object_id])
-        for field, value in zip(fields, cursor.fetchone() or (), strict=False):
-            column = field.cached_col
-            own[field.name] = value
-            for convert in (*conn.ops.get_db_converters(column), *column.get_db_converters(conn)):
-                own[field.name] = convert(own[field.name], column, conn)
-    return Policy.over_defaults(own)
-
-
-@functools.cache
-def _selecting() -> tuple[list[models.Field[Any, Any]], str]:
-    """The columns of the settings, and the statement that reads them."""
-    fields = [field for field in BatcherSettings._meta.concrete_fields if not field.primary_key]
-    columns = ", ".join(f'"{field.column}"' for field in fields)
-    return fields, f"SELECT {columns} FROM {BatcherSettings._meta.db_table} WHERE object_id = %s"
+def policy_of(batcher: DurableObject) -> Policy:
+    """The settings in force for a batcher."""
+    row = batcher.row_of(BatcherSettings)
+    return Policy.over_defaults(row.own() if row is not None else {})
 
 
 class BatchQuerySet(models.QuerySet["Batch"]):

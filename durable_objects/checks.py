@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -16,7 +17,10 @@ from django.db.models.fields.related_descriptors import ReverseManyToOneDescript
 
 from durable_objects import beat
 from durable_objects.conf import engine
+from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
+from durable_objects.names import check_key
+from durable_objects.rows import Object
 
 #: Names that a subclass may override; every other name of ``DurableObject`` must stay the engine's.
 OVERRIDABLE = {
@@ -26,6 +30,7 @@ OVERRIDABLE = {
     "alarm_max_retries",
     "alarm_time_limit",
     "alarm_groups",
+    "read_ahead",
     "masked_keys",
     "objects",
     "Meta",
@@ -41,7 +46,7 @@ def check_classes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     found: list[CheckMessage] = []
     for model in apps.get_models():
         if issubclass(model, DurableObject) and not model.is_base():
-            found += [*_check_form(model), *_check_names(model), *_check_alarm(model)]
+            found += [*_check_form(model), *_check_names(model), *_check_alarm(model), *_check_ahead(model)]
     return found
 
 
@@ -111,6 +116,22 @@ def _check_alarm(model: type[DurableObject]) -> Iterator[CheckMessage]:
             hint="Write `def alarm(self, info: AlarmInfo) -> None`.",
             obj=model,
             id="durable_objects.E003",
+        )
+
+
+def _check_ahead(model: type[DurableObject]) -> Iterator[CheckMessage]:
+    for each in model.read_ahead:
+        if isinstance(each, str):
+            with suppress(InvalidKey):
+                check_key(each)
+                continue
+        elif isinstance(each._meta.pk, models.OneToOneField) and each._meta.pk.related_model is Object:
+            continue
+        yield Error(
+            f"{model.__name__}.read_ahead names {each!r}.",
+            hint="Name keys of its storage, and models whose primary key is a OneToOneField to durable_objects.Object.",
+            obj=model,
+            id="durable_objects.E011",
         )
 
 

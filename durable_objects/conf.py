@@ -21,17 +21,21 @@ class AppSettings:
     def __init__(self, name: str, defaults: Mapping[str, Any]) -> None:
         self._name = name
         self._defaults = dict(defaults)
-        self._read: tuple[object, dict[str, Any]] = (None, {})
+        self._read: tuple[object, dict[str, Any]] = (self, {})
 
     def __getattr__(self, key: str) -> Any:
         if key.startswith("_") or key not in self._defaults:
             raise AttributeError(f"{self._name} has no setting {key!r}; known: {', '.join(sorted(self._defaults))}")
+        return self.values()[key]
+
+    def values(self) -> dict[str, Any]:
+        """All of them by key; not to be changed."""
         given = getattr(django_settings, self._name, None)
         known, values = self._read
-        if given is None or given is not known:  # each dict that the project sets is checked once
+        if given is not known:  # each dict that the project sets is checked once
             values = self._defaults | self.read()
             self._read = (given, values)
-        return values[key]
+        return values
 
     def read(self) -> dict[str, Any]:
         """The dict as the project wrote it, checked. Raises ``ImproperlyConfigured``."""

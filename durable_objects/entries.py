@@ -75,10 +75,14 @@ def get(conn: BaseDatabaseWrapper, object_id: int, keys: Sequence[str]) -> dict[
     """The entries among ``keys`` that are there."""
     found: dict[str, str] = {}
     for chunk in _chunks(keys):
-        marks = ", ".join(["%s"] * len(chunk))
-        select = f"SELECT key, value FROM {_TABLE} WHERE object_id = %s AND key IN ({marks})"
-        found.update(round_trip.send(conn, [(select, [object_id, *chunk])]))
+        found.update(round_trip.send(conn, [reading("%s", [object_id], chunk)]))
     return found
+
+
+def reading(object_sql: str, params: Sequence[Any], keys: Sequence[str]) -> Statement:
+    """The statement that reads keys and values of those that are there; ``object_sql`` says whose."""
+    marks = ", ".join(["%s"] * len(keys))
+    return f"SELECT key, value FROM {_TABLE} WHERE object_id = {object_sql} AND key IN ({marks})", [*params, *keys]
 
 
 def scan(conn: BaseDatabaseWrapper, object_id: int, where: Range, limit: int | None) -> dict[str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import ClassVar, Protocol
 
+from django.db import models
+
 Key = tuple[str, str]
 
 
@@ -18,6 +20,10 @@ class Handle(Protocol):
     @property
     def key(self) -> Key:
         """Class label and name."""
+
+    @property
+    def read_ahead(self) -> tuple[str | type[models.Model], ...]:
+        """What its turns read anyway, to come with the lock."""
 
     def kind_pk(self) -> int:
         """The primary key of the class's content type."""

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import alarms, clock, crash, heartbeat, opening
+from durable_objects import ahead, alarms, clock, connecting, crash, heartbeat, opening
 from durable_objects.conf import engine
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.handle import Handle, Key
@@ -50,15 +50,15 @@ class Hold(ABC):
         self.is_shared = self.must_run_alone = False
         #: Why the object could not be had again after ``unlocked()``: raised by everything that is asked of it since.
         self.lost: Exception | None = None
-        self.joins = opening.joins_transaction(self.conn)
+        self.joins = connecting.joins_transaction(self.conn)
         self._wanted = object_id
         self._lock_timeout = lock_timeout
         self._atomics: list[transaction.Atomic] = []
         self._around: Hold | None = None
 
     @abstractmethod
-    def begin(self) -> None:
-        """The object is locked and its slot read."""
+    def begin(self, read: ahead.Read) -> None:
+        """The object is locked, its slot read, and what came along with it."""
 
     @abstractmethod
     def start(self) -> None:
@@ -92,7 +92,7 @@ class Hold(ABC):
     @property
     def may_commit(self) -> bool:
         """Whether what is written out now is committed next: the transaction is the turn's own, with no savepoint."""
-        return not self.joins and len(self._atomics) == 1 == opening.depth(self.conn)
+        return not self.joins and len(self._atomics) == 1 == connecting.depth(self.conn)
 
     @property
     def now(self) -> datetime:
@@ -116,7 +116,7 @@ class Hold(ABC):
         try:
             if self.run is not None:
                 heartbeat.keep(self.run)
-            opening.give_back(self.conn)
+            connecting.give_back(self.conn)
             yield
         except Exception:
             self._lock_again(depth)
@@ -141,21 +141,22 @@ class Hold(ABC):
 
     def open(self) -> None:
         """Begin the transaction, lock the row, read the slot in one round trip. Raises ``ObjectBusy``."""
-        self._depth = opening.depth(self.conn)
+        self._depth = connecting.depth(self.conn)
         for other in held(self.conn).values():
             other.refuse_if_shared()
         try:
-            with opening.waiting_for(self.conn, self._lock_timeout):
+            with connecting.waiting_for(self.conn, self._lock_timeout):
                 self._push()
             if self.joins and not held(self.conn):
                 opening.check_isolation(self.conn)
-            of = (self.handle.kind_pk(), self.handle.name, self._wanted)
-            self.slot, read_at = opening.take(self.conn, *of, None if self.joins else self._limits())
+            whose = opening.Whose(self.handle.kind_pk(), self.handle.name, self._wanted)
+            wanted = ahead.wanted(self.handle.read_ahead, only_keys=not self.is_shared)
+            self.slot, read_at, read = opening.take(self.conn, whose, None if self.joins else self._limits(), wanted)
             self.object_id = self.slot.object_id
             self._clock = clock.keep_reading(self.conn, read_at)
             self._check_fence()
             held(self.conn)[self.handle.key] = self
-            self.begin()
+            self.begin(read)
         except BaseException as error:
             self.close(error)
             busy = opening.as_busy(error, self.handle.key)
@@ -168,7 +169,7 @@ class Hold(ABC):
         if held(self.conn).get(self.handle.key) is self:
             del held(self.conn)[self.handle.key]
             if not self.joins:
-                opening.complain_if_long(self.conn, self.handle.key, self._clock.passed())
+                connecting.complain_if_long(self.conn, self.handle.key, self._clock.passed())
             if not held(self.conn):
                 clock.drop_reading(self.conn)
         failure: BaseException | None = None
@@ -198,14 +199,14 @@ class Hold(ABC):
                 f"{self.handle.key}: unlocked() inside a transaction of the caller or a turn of another "
                 "object, which would stay open. Call the object outside of it."
             )
-        if opening.depth(self.conn) > self._depth + len(self._atomics):
+        if connecting.depth(self.conn) > self._depth + len(self._atomics):
             raise CannotUnlock(
                 f"{self.handle.key}: unlocked() inside storage.transaction() or atomic(), which could "
                 "not be undone any more. Leave that block first."
             )
 
     def _lock_again(self, depth: int) -> None:
-        opening.wake_up(self.conn)
+        connecting.wake_up(self.conn)
         self._wanted = self.object_id
         try:
             while not self._atomics:

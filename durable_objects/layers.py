@@ -111,6 +111,8 @@ class Layers:
     @property
     def deleted(self) -> bool:
         """Whether the object was deleted."""
+        if not any(layer.deleted for layer in self._stack):
+            return False  # asked at every step, and settling cannot make it so
         self._settle()
         return any(layer.deleted for layer in self._stack)
 
@@ -131,7 +133,7 @@ class Layers:
         return [sid for sid in self._conn.savepoint_ids[self._depth :] if sid]
 
     def _settle(self) -> None:
-        if len(self._stack) == 1:
+        if len(self._stack) == 1 or self._stack[-1] is self._apart:
             return
         still_open = set(self._open_savepoints())
         while len(self._stack) > 1 and self._stack[-1].savepoint not in still_open:

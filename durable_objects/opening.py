@@ -1,11 +1,8 @@
-"""How a turn's transaction begins: whose it is, its limits, the lock on the object's row; and how it is let go."""
+"""How a turn's transaction begins: its limits, the lock on the object's row, what is read with it."""
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,54 +10,17 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import alarms, clock, round_trip
+from durable_objects import ahead, alarms, clock, connecting, round_trip
 from durable_objects.conf import engine
+from durable_objects.connecting import milliseconds
 from durable_objects.database_errors import is_lock_timeout
 from durable_objects.errors import IsolationNotSupported, ObjectBusy, RunSuperseded
 from durable_objects.names import check_name
-from durable_objects.round_trip import Row, Statement
+from durable_objects.round_trip import Statement
 from durable_objects.rows import Object
 from durable_objects.slot import Slot
 
-logger = logging.getLogger(__name__)
-
 _TABLE = Object._meta.db_table
-
-#: A transaction on SQLite keeps every other writer out: longer ones than this are logged.
-SQLITE_TURN_SECONDS = 1.0
-
-#: What Python's sqlite3 waits for a lock when nobody said.
-_SQLITE_TIMEOUT_SECONDS = 5
-
-#: A connection that lay idle for longer than this is asked whether it still works before it is used again.
-_PING_AFTER_SECONDS = 1.0
-
-
-def depth(conn: BaseDatabaseWrapper) -> int:
-    """How many ``atomic`` blocks are open."""
-    return len(conn.atomic_blocks)
-
-
-def joins_transaction(conn: BaseDatabaseWrapper) -> bool:
-    """Whether a turn opened now would be part of a transaction of the caller's. A test case's does not count."""
-    if not conn.in_atomic_block:
-        return not conn.get_autocommit()
-    return any(not getattr(block, "_from_testcase", False) for block in conn.atomic_blocks)
-
-
-@contextmanager
-def waiting_for(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None) -> Iterator[None]:
-    """Limits the wait for BEGIN on SQLite, which takes its lock there."""
-    if conn.vendor != "sqlite" or conn.in_atomic_block:
-        yield
-        return
-    conn.ensure_connection()
-    usual = timedelta(seconds=conn.settings_dict.get("OPTIONS", {}).get("timeout", _SQLITE_TIMEOUT_SECONDS))
-    conn.connection.execute(f"PRAGMA busy_timeout = {_milliseconds(lock_timeout or engine.LOCK_TIMEOUT)}")
-    try:
-        yield
-    finally:
-        conn.connection.execute(f"PRAGMA busy_timeout = {_milliseconds(usual)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +41,15 @@ class Limits:
         """
         if outermost:
             yield "BEGIN ISOLATION LEVEL READ COMMITTED", ()
-            yield f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(self.time_limit)}", ()
-        yield f"SET LOCAL lock_timeout = {_milliseconds(self.lock_timeout)}", ()
+            yield f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds(self.time_limit)}", ()
+        yield f"SET LOCAL lock_timeout = {milliseconds(self.lock_timeout)}", ()
 
     def after_lock(self, *, outermost: bool) -> Iterator[Statement]:
         """The limits of a run's own statements."""
         if self.is_run:
-            yield f"SET LOCAL lock_timeout = {_milliseconds(engine.LOCK_TIMEOUT)}", ()
+            yield f"SET LOCAL lock_timeout = {milliseconds(engine.LOCK_TIMEOUT)}", ()
             if outermost:
-                yield f"SET LOCAL statement_timeout = {_milliseconds(self.time_limit)}", ()
+                yield f"SET LOCAL statement_timeout = {milliseconds(self.time_limit)}", ()
 
 
 def check_isolation(conn: BaseDatabaseWrapper) -> None:
@@ -106,39 +66,50 @@ def check_isolation(conn: BaseDatabaseWrapper) -> None:
         )
 
 
-def take(
-    conn: BaseDatabaseWrapper, kind_id: int, name: str, object_id: int | None, limits: Limits | None
-) -> tuple[Slot, datetime]:
-    """Lock the object's row; its slot and the database's now, read by a later statement of the same round trip.
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """The object that is to be locked: by name its row is made when missing, by ``object_id`` it must be there."""
 
-    By name the row is made when missing, by key it must be there. With ``limits`` the transaction is the turn's own:
-    on PostgreSQL it begins here. FOR NO KEY UPDATE, so that inserting rows that point to the object does not wait.
+    kind_id: int
+    name: str
+    object_id: int | None
+
+    def condition(self) -> Statement:
+        """The condition on its row, with its parameters."""
+        if self.object_id is not None:
+            return "id = %s", [self.object_id]
+        return "kind_id = %s AND name = %s", [self.kind_id, check_name(self.name)]
+
+
+def take(
+    conn: BaseDatabaseWrapper, whose: Whose, limits: Limits | None, wanted: ahead.Wanted
+) -> tuple[Slot, datetime, ahead.Read]:
+    """Lock the object's row; its slot, the database's now, and what else is wanted, read by later statements of the
+    same round trip.
+
+    With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here. FOR NO KEY UPDATE, so that
+    inserting rows that point to the object does not wait.
     """
-    where: str = "id = %s" if object_id is not None else "kind_id = %s AND name = %s"
-    params: list[Any] = [object_id] if object_id is not None else [kind_id, check_name(name)]
-    look = alarms.look(conn, where, params)
+    where, params = whose.condition()
+    select = f"SELECT id FROM {_TABLE} WHERE {where}"
+    look = [alarms.look(conn, where, params), *wanted.statements(f"({select})", params)]
     before: list[Statement] = []
     lock: list[Statement] = []
     after: list[Statement] = []
     if conn.vendor == "postgresql":
-        lock = [(f"SELECT id FROM {_TABLE} WHERE {where} FOR NO KEY UPDATE", params)]
-        outermost = depth(conn) == 1
+        lock = [(f"{select} FOR NO KEY UPDATE", params)]
         if limits is not None:
+            outermost = connecting.depth(conn) == 1
             before, after = [*limits.before_lock(outermost=outermost)], [*limits.after_lock(outermost=outermost)]
-    rows = _locked(conn, before, lock, [*after, look])
-    while not rows:
-        if object_id is not None:
-            raise RunSuperseded(f"object {object_id} ({name!r}) is gone: it was deleted meanwhile")
-        rows = _locked(conn, [_inserting(kind_id, [name])], lock, [look])
-    return alarms.slot_of(rows[0])
-
-
-def _locked(
-    conn: BaseDatabaseWrapper, before: list[Statement], lock: list[Statement], after: list[Statement]
-) -> list[Row]:
-    """The rows of the last statement, if there was a row to lock: one that came into being after that is not locked."""
-    results = round_trip.send_each(conn, [*before, *lock, *after])
-    return results[-1] if not lock or results[len(before)] else []
+    while True:
+        results = round_trip.send_each(conn, [*before, *lock, *after, *look], typed=len(wanted.models))
+        rows, *others = results[-len(look) :]
+        # A row that came into being after the lock was asked for is not locked.
+        if rows and (not lock or results[len(before)]):
+            return (*alarms.slot_of(rows[0]), wanted.read(others))
+        if whose.object_id is not None:
+            raise RunSuperseded(f"object {whose.object_id} ({whose.name!r}) is gone: it was deleted meanwhile")
+        before, after = [_inserting(whose.kind_id, [whose.name])], []
 
 
 def take_several(
@@ -151,7 +122,7 @@ def take_several(
     if conn.vendor == "postgresql":
         suffix = " SKIP LOCKED" if skip_locked else ""
         lock = (f"SELECT id FROM {_TABLE} WHERE {where} ORDER BY id FOR NO KEY UPDATE{suffix}", params)
-        outermost = depth(conn) == 1
+        outermost = connecting.depth(conn) == 1
         before = limits.before_lock(outermost=outermost) if limits else ()
         after = limits.after_lock(outermost=outermost) if limits else ()
         params = [int(row[0]) for row in round_trip.send(conn, [*before, lock])]
@@ -176,7 +147,7 @@ def make_several(
     if conn.vendor != "postgresql":
         round_trip.send(conn, [(insert, values)])
         return []
-    before = limits.before_lock(outermost=depth(conn) == 1) if limits else ()
+    before = limits.before_lock(outermost=connecting.depth(conn) == 1) if limits else ()
     expression, params = clock.now_sql(conn)
     made = round_trip.send(conn, [*before, (f"{insert} RETURNING id, name, {expression}", [*values, *params])])
     if not made:
@@ -217,34 +188,7 @@ def busy(key: tuple[str, str]) -> ObjectBusy:
     )
 
 
-def complain_if_long(conn: BaseDatabaseWrapper, key: tuple[str, str], seconds: float) -> None:
-    """Say so when a turn has kept SQLite's only write lock for long."""
-    if conn.vendor == "sqlite" and seconds > SQLITE_TURN_SECONDS:
-        advice = "put slow work into `with self.unlocked():`"
-        logger.warning("a turn of %s %r kept SQLite's only write lock for %.1f s: %s", *key, seconds, advice)
-
-
-def give_back(conn: BaseDatabaseWrapper) -> None:
-    """A pooled connection goes back to its pool while its turn is unlocked; any other is kept."""
-    if not conn.in_atomic_block and "pool" in conn.settings_dict.get("OPTIONS", {}):
-        conn.close()
-    conn.__dict__["durable_objects_idle_since"] = time.monotonic()
-
-
-def wake_up(conn: BaseDatabaseWrapper) -> None:
-    """After a pause the server may be another one: a connection that does not answer is dropped and made anew."""
-    idle = time.monotonic() - conn.__dict__.get("durable_objects_idle_since", 0.0)
-    if conn.in_atomic_block or conn.connection is None or idle < _PING_AFTER_SECONDS:
-        return
-    if not conn.is_usable():
-        conn.close()
-
-
 def _inserting(kind_id: int, names: Sequence[str]) -> Statement:
     marks = ", ".join(["(%s, %s)"] * len(names))
     values = [value for name in names for value in (kind_id, check_name(name))]
     return f"INSERT INTO {_TABLE} (kind_id, name) VALUES {marks} ON CONFLICT (kind_id, name) DO NOTHING", values
-
-
-def _milliseconds(span: timedelta) -> int:
-    return max(1, int(span.total_seconds() * 1000))

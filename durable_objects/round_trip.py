@@ -2,7 +2,8 @@
 
 What a turn pays for is the way to the server and back, and Python's work for each call of the driver. So its opening is
 one message and its end another. They are sent as texts (PostgreSQL's simple protocol takes several statements in a
-message only so), with libpq's own quoting of the values. Django's cursor is passed by; its log of queries is not.
+message only so), with libpq's own quoting of the values; those that a connection says often may be kept planned
+(``preparing``). Django's cursor is passed by; its log of queries is not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
+
+from durable_objects.preparing import Prepared
 
 #: SQL with a ``%s`` for each value (None, whole number, text, or a moment as ``clock.to_database`` gives it).
 Statement = tuple[str, Sequence[Any]]
@@ -28,19 +31,21 @@ def send(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> list[Row
     return results[-1] if results else []
 
 
-def send_each(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> list[list[Row]]:
-    """As ``send``; the rows of each statement."""
+def send_each(conn: BaseDatabaseWrapper, statements: Iterable[Statement], *, typed: int = 0) -> list[list[Row]]:
+    """As ``send``; the rows of each statement, those of the last ``typed`` ones with values as a cursor gives them."""
     statements = list(statements)
     if not statements:
         return []
     if conn.vendor == "postgresql":
-        return [_rows(result) for result in _exchange(conn, statements)]
-    results: list[list[Row]] = []
+        results = _exchange(conn, statements)
+        plain = len(results) - typed
+        return [*map(_rows, results[:plain]), *(_typed_rows(conn, result) for result in results[plain:])]
+    found: list[list[Row]] = []
     with conn.cursor() as cursor:
         for sql, values in statements:
             cursor.execute(sql, values)
-            results.append(cursor.fetchall() if cursor.description else [])
-    return results
+            found.append(cursor.fetchall() if cursor.description else [])
+    return found
 
 
 def commit(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> None:
@@ -54,7 +59,7 @@ def commit(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> None:
         )
 
 
-def _exchange(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> list[Any]:
+def _exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list[Any]:
     from psycopg import generators
     from psycopg.errors import error_from_result
     from psycopg.pq import ExecStatus
@@ -62,20 +67,38 @@ def _exchange(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> lis
     conn.close_if_health_check_failed()  # as Django's cursor does: the server may have dropped it meanwhile
     conn.ensure_connection()
     driver = conn.connection
-    message = _as_text(driver.pgconn, statements)
+    prepared = _prepared(driver)
+    message, answering = _as_text(driver.pgconn, statements, prepared)
     started = time.monotonic()
     with conn.wrap_database_errors:
         driver.pgconn.send_query(message)
         results: list[Any] = driver.wait(generators.execute(driver.pgconn))
         for result in results:
             if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-                raise error_from_result(result)
+                error = error_from_result(result)
+                if prepared is not None:
+                    prepared.failed(error.sqlstate)
+                raise error
+    if prepared is not None:
+        prepared.succeeded()
     if conn.queries_logged:
-        conn.queries_log.append({"sql": message.decode(), "time": f"{time.monotonic() - started:.3f}"})
-    return results
+        sql = _as_text(driver.pgconn, statements, None)[0].decode()
+        conn.queries_log.append({"sql": sql, "time": f"{time.monotonic() - started:.3f}"})
+    return [results[place] for place in answering]
 
 
-def _as_text(pgconn: Any, statements: Iterable[Statement]) -> bytes:
+def _prepared(driver: Any) -> Prepared | None:
+    """What this connection keeps; None where it may not."""
+    if driver.prepare_threshold is None:
+        return None
+    if not hasattr(driver, "durable_objects_prepared"):
+        driver.durable_objects_prepared = Prepared(driver.prepare_threshold)
+    prepared: Prepared = driver.durable_objects_prepared
+    return prepared
+
+
+def _as_text(pgconn: Any, statements: Iterable[Statement], prepared: Prepared | None) -> tuple[bytes, list[int]]:
+    """The message, and the places of those of its parts that answer for the statements."""
     from psycopg.pq import Escaping
 
     quote = Escaping(pgconn).escape_literal
@@ -85,14 +108,32 @@ def _as_text(pgconn: Any, statements: Iterable[Statement]) -> bytes:
             return b"NULL"
         return b"%d" % value if type(value) is int else quote(str(value).encode())
 
-    return b";".join(
-        sql.encode() % tuple(map(literal, values)) if values else sql.encode() for sql, values in statements
-    )
+    parts: list[bytes] = []
+    answering = []
+    for sql, values in statements:
+        quoted = tuple(map(literal, values))
+        if values and prepared is not None:
+            parts += prepared.parts(sql, quoted)
+        else:
+            parts.append(sql.encode() % quoted if values else sql.encode())
+        answering.append(len(parts) - 1)
+    return b";".join(parts), answering
 
 
 def _rows(result: Any) -> list[Row]:
     columns = range(result.nfields)
     return [tuple(_text(result.get_value(row, column)) for column in columns) for row in range(result.ntuples)]
+
+
+def _typed_rows(conn: BaseDatabaseWrapper, result: Any) -> list[Row]:
+    from psycopg.adapt import Transformer
+
+    if not result.ntuples:
+        return []
+    loading = Transformer(conn.connection)
+    loading.set_pgresult(result)
+    rows: list[Row] = loading.load_rows(0, result.ntuples, tuple)
+    return rows
 
 
 def _text(value: bytes | None) -> str | None:

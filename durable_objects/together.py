@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from django.db import transaction
 
-from durable_objects import bell, clock, crash, opening
+from durable_objects import bell, clock, connecting, crash, opening
 from durable_objects.flush import Flush
 from durable_objects.handle import Handle
 from durable_objects.slot import Slot
@@ -29,14 +29,14 @@ class Together(AbstractContextManager["Together"]):
 
     def __init__(self, limits: opening.Limits) -> None:
         self.conn = clock.connection()
-        self.joins = opening.joins_transaction(self.conn)
+        self.joins = connecting.joins_transaction(self.conn)
         #: What is written out at the end: to be filled with those turns that have started.
         self.turns: list[Turn] = []
         self._limits = None if self.joins else limits
         self._atomic = transaction.atomic(using=self.conn.alias)
 
     def __enter__(self) -> Self:
-        with opening.waiting_for(self.conn, self._limits.lock_timeout if self._limits else None):
+        with connecting.waiting_for(self.conn, self._limits.lock_timeout if self._limits else None):
             self._atomic.__enter__()
         if self.joins:
             opening.check_isolation(self.conn)
@@ -90,4 +90,4 @@ class Together(AbstractContextManager["Together"]):
 
         self.conn.on_commit(committed, robust=True)
         crash.reach("turn.before_commit")
-        flush.send(self.conn, commit=not self.joins and opening.depth(self.conn) == 1)
+        flush.send(self.conn, commit=not self.joins and connecting.depth(self.conn) == 1)

@@ -8,7 +8,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, cast
 
-from durable_objects import alarms, bell, clock, crash, entries, history, opening
+from django.db import models
+
+from durable_objects import ahead, alarms, bell, clock, connecting, crash, entries, history
 from durable_objects.errors import DurableObjectError, RunSuperseded
 from durable_objects.flush import Flush
 from durable_objects.handle import Handle
@@ -66,8 +68,8 @@ class Turn(Hold):
         finally:
             self.forget()
 
-    def begin(self) -> None:
-        """Start with nothing read and nothing written; what is rung for is sent after the commit."""
+    def begin(self, read: ahead.Read) -> None:
+        """Start with nothing written; what is rung for is sent after the commit."""
         wake_ups: list[bell.WakeUp] = []
 
         def committed() -> None:
@@ -75,9 +77,8 @@ class Turn(Hold):
             crash.reach("turn.after_commit")
             bell.ring(wake_ups)
 
-        self._cache: dict[str, str | None] = {}
-        #: What the calls that share this turn have read beside the storage.
-        self.read: dict[str, Any] = {}
+        self._cache: dict[str, str | None] = read.texts
+        self._rows: dict[type[models.Model], models.Model | tuple[Any, ...] | None] = {**read.rows}
         self._wake_ups = wake_ups
         self._ended: list[dict[str, Any]] = []
         self.layers = Layers(self.conn, committed)
@@ -88,7 +89,7 @@ class Turn(Hold):
         """Begin as one of several turns in a transaction that somebody else has opened, with the object locked."""
         self.slot, self.object_id, self._clock = slot, slot.object_id, reading
         self.joins, self.is_shared = False, True
-        self.begin()
+        self.begin(ahead.Read())
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -191,6 +192,13 @@ class Turn(Hold):
             found.update(read)
         return {key: text for key, text in found.items() if text is not None}
 
+    def row_of(self, model: type[models.Model]) -> tuple[bool, models.Model | None]:
+        """Whether the object's row of this model was read with the lock, and that row."""
+        row = self._rows.get(model)
+        if isinstance(row, tuple):
+            row = self._rows[model] = ahead.instance(self.conn, model, row)
+        return model in self._rows, row
+
     def scan(self, where: entries.Range, limit: int | None) -> dict[str, str]:
         """The entries in the range in key order, as this turn sees them."""
         layer = self.layers.merged()
@@ -209,7 +217,7 @@ class Turn(Hold):
 
         Raises ``DurableObjectError`` inside a savepoint: its rollback would bring back what this turn has seen go.
         """
-        if opening.depth(self.conn) > self._depth + 1:
+        if connecting.depth(self.conn) > self._depth + 1:
             raise DurableObjectError(
                 f"{self.handle.key}: entries cannot be swept inside storage.transaction(), atomic() or an alarm() that "
                 "keeps its object locked. Sweep outside of it, or in `with self.unlocked():`."

@@ -26,6 +26,7 @@ VARIABLES = (
     "PORT",
     "HTTPS",
     "BEHIND_PROXY",
+    "BEHIND_PGBOUNCER",
 )
 
 #: Hosts that a development server answers to.
@@ -103,6 +104,8 @@ class Environment:
         entry = database(self._text("DATABASE_URL") or f"sqlite:///{self.folder / 'db.sqlite3'}", self.folder.parent)
         if entry["ENGINE"].endswith("sqlite3"):
             Path(entry["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        elif self._switch("BEHIND_PGBOUNCER", "0"):
+            behind_pgbouncer(entry)
         return entry
 
     def _text(self, name: str) -> str:
@@ -137,6 +140,12 @@ def database(url: str, base: Path) -> dict[str, Any]:
     )
 
 
+def behind_pgbouncer(entry: dict[str, Any]) -> None:
+    """Change the entry for a pooler whose sessions are another one's after each transaction."""
+    entry["OPTIONS"]["prepare_threshold"] = None
+    entry["DISABLE_SERVER_SIDE_CURSORS"] = True
+
+
 def _sqlite(rest: str, base: Path) -> dict[str, Any]:
     path = rest.removeprefix("/")
     if not rest.startswith("/") or path in ("", ":memory:"):
@@ -169,6 +178,7 @@ def _postgresql(url: str) -> dict[str, Any]:
             "DATABASE_URL is not a PostgreSQL address; allowed: postgresql://USER:PASSWORD@HOST:PORT/NAME?option=value."
         ) from None
     options = {"connect_timeout": 5, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+    options["prepare_threshold"] = 5  # the driver's: what a connection says more often is kept planned (off: None)
     known = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     if "dbname" not in said:
         raise ImproperlyConfigured("DATABASE_URL names no database; allowed: postgresql://USER:PASSWORD@HOST/NAME.")

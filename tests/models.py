@@ -9,14 +9,14 @@ from typing import Any
 from django.db import models
 
 from durable_objects import AlarmInfo, exclusive
-from durable_objects.models import DurableObject
+from durable_objects.models import DurableObject, Object
 from tests.benchmarks.objects import Busy, Once, Ticker
 from tests.chaos.storm.subject import BriefSubject, Subject
 from tests.chaos.witness import Hasty, Moment, Witness
 
 __all__ = [
     "Account", "BriefSubject", "Busy", "Counter", "Grouped", "Hasty", "Impatient", "LoudCounter", "Moment", "Note",
-    "Once", "Script", "Scripted", "Subject", "Ticker", "Witness",
+    "Once", "Profile", "Profiled", "Script", "Scripted", "Subject", "Ticker", "Witness",
 ]  # fmt: skip
 
 
@@ -112,6 +112,32 @@ class Note(models.Model):
     """A row of the user's own, to be committed together with an object's storage."""
 
     text = models.CharField(max_length=50, unique=True)
+
+
+class Profile(models.Model):
+    """A row beside an object, with values that drivers give in many ways."""
+
+    object = models.OneToOneField(Object, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    text = models.TextField(default="")
+    is_open = models.BooleanField(null=True)
+    pause = models.DurationField(null=True)
+    price = models.DecimalField(max_digits=10, decimal_places=3, null=True)
+    since = models.DateTimeField(null=True)
+    extra = models.JSONField(null=True)
+
+
+class Profiled(DurableObject):
+    """Reads a key and its profile with the lock."""
+
+    class Meta:
+        proxy = True
+
+    read_ahead = ("seen", Profile)
+
+    @exclusive(combine=True)
+    def look(self) -> Profile | None:
+        """The profile, as calls that share a turn see it."""
+        return self.row_of(Profile)
 
 
 class LoudCounter(Counter):

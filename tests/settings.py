@@ -1,6 +1,7 @@
 """The project's settings for tests: the caller's environment left out, a database of its own, quick passwords.
 
 TEST_DATABASE_URL names another database to run on; by default it is an SQLite file in a folder that goes away.
+TEST_BEHIND_PGBOUNCER=1 says that it is reached through PgBouncer.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from project.environment import VARIABLES, database
+from project.environment import VARIABLES, behind_pgbouncer, database
 
 for _name in VARIABLES:
     os.environ.pop(_name, None)
@@ -22,6 +23,8 @@ FOLDER = Path(tempfile.gettempdir()) / f"durable-objects-tests-{os.getpid()}"
 
 _url = os.environ.get("TEST_DATABASE_URL") or f"sqlite:///{FOLDER / 'db.sqlite3'}"
 _default = database(_url, BASE_DIR)
+if os.environ.get("TEST_BEHIND_PGBOUNCER"):
+    behind_pgbouncer(_default)
 if _url.startswith("sqlite"):
     # A file: connections to a database in shared memory ignore each other's locks.
     # Made from the models, which takes seconds less than by migrations: those run on PostgreSQL and in the demo.

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from durable_objects import combining
+from durable_objects.models import DurableObject
 from tests.engine.threads import Beside, await_event, await_that
 from tests.models import Scripted
 
-Call = Callable[[Scripted], Any]
-KEY = ("tests.scripted", "a")
+Call = Callable[[Any], Any]
 
 
 @contextmanager
-def kept(obj: Scripted) -> Iterator[None]:
+def kept(obj: DurableObject) -> Iterator[None]:
     """Somebody has the object meanwhile, so that the first to come waits for it and the others for the first."""
     had, release = threading.Event(), threading.Event()
 
@@ -33,30 +33,31 @@ def kept(obj: Scripted) -> Iterator[None]:
         keeper.result()
 
 
-def lined_up(calls: Sequence[Call]) -> list[Beside[Any]]:
+def lined_up(calls: Sequence[Call], kind: type[DurableObject] = Scripted) -> list[Beside[Any]]:
     """The calls, each in a thread and by an instance of its own, in line one after the other; the first one leads."""
     threads = []
     for number, call in enumerate(calls):
-        threads.append(Beside(lambda call=call: combined(call)))  # type: ignore[misc]  # typed by combined
-        await_that(lambda number=number: is_in_line(number))  # type: ignore[misc]  # an int
+        threads.append(Beside(lambda call=call: combined(call, kind)))  # type: ignore[misc]  # typed by combined
+        await_that(lambda number=number: is_in_line(number, kind))  # type: ignore[misc]  # an int
     return threads
 
 
-def is_in_line(behind: int) -> bool:
+def is_in_line(behind: int, kind: type[DurableObject] = Scripted) -> bool:
     """Whether somebody leads, and so many wait behind."""
-    return KEY in combining._lines and len(combining._lines[KEY]) == behind
+    key = kind.by_name("a").key
+    return key in combining._lines and len(combining._lines[key]) == behind
 
 
-def combined(call: Call) -> Any:
+def combined(call: Call, kind: type[DurableObject] = Scripted) -> Any:
     """The call, by an instance of its own."""
-    obj = Scripted.objects.get_by_name("a")
+    obj = kind.by_name("a")
     return obj.run_combined(lambda: call(obj))
 
 
-def together(obj: Scripted, *calls: Call) -> list[Beside[Any]]:
+def together(obj: DurableObject, *calls: Call) -> list[Beside[Any]]:
     """The calls, made while somebody had the object, and over."""
     with kept(obj):
-        threads = lined_up(calls)
+        threads = lined_up(calls, type(obj))
     await_that(lambda: all(thread.is_over() for thread in threads))
     assert combining._lines == {}, "somebody kept the lead"
     return threads

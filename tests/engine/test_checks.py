@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from durable_objects import AlarmInfo, checks, exclusive
 from durable_objects.models import DurableObject
-from tests.models import Counter
+from tests.models import Counter, Note, Profile
 
 
 @pytest.fixture
@@ -153,6 +153,24 @@ def test_alarm_that_cannot_take_its_info(found: Callable[..., list[str]]) -> Non
             """Cannot be called."""
 
     assert found(Deaf) == ["durable_objects.E003"]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "x" * 2049, Counter, Note], ids=["no key", "a long key", "an object", "no one-to-one"]
+)
+def test_what_cannot_be_read_with_the_lock(found: Callable[..., list[str]], wrong: Any) -> None:
+    """``read_ahead`` takes keys, and models whose primary key is a one-to-one to the object."""
+
+    class Eager(DurableObject):
+        class Meta:
+            proxy = True
+            app_label = "tests"
+
+        read_ahead = ("seen", Profile)
+
+    assert found(Eager) == []
+    Eager.read_ahead = ("seen", wrong, Profile)
+    assert found(Eager) == ["durable_objects.E011"]
 
 
 def messages() -> set[str]:

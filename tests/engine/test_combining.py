@@ -12,7 +12,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 
 from durable_objects import CannotUnlock, ObjectBusy, combining, crash, exclusive
 from durable_objects.testing import SimulatedCrash
-from tests.engine.lines import KEY, Call, combined, kept, lined_up, together
+from tests.engine.lines import Call, combined, kept, lined_up, together
 from tests.engine.threads import Beside, await_that
 from tests.models import Counter, Note, Script, Scripted
 
@@ -43,24 +43,6 @@ def test_all_that_wait_share_one_turn(obj: Scripted, script: Script) -> None:
     assert [count for count, _ in answers] == [1, 2, 3, 4]
     assert len({ident for _, ident in answers}) == 1
     assert len(set(seen[1:])) == 4, "an instance of its own for each"
-
-
-def test_what_is_beside_the_storage_is_read_once_for_all(obj: Scripted) -> None:
-    """Calls that share a turn see what the first of them read; a call alone reads each time that it asks."""
-    reads: list[int] = []
-
-    def read() -> int:
-        reads.append(1)
-        return len(reads)
-
-    def look(one: Scripted) -> list[int]:
-        one.storage.put("seen", 1)
-        return [one.read_once("what", read) for _ in range(2)]
-
-    assert [thread.result() for thread in together(obj, look, look, look)] == [[1, 1]] * 3
-    reads.clear()
-    assert obj.run_exclusive(lambda: look(obj)) == [1, 2]
-    assert look(obj) == [3, 4]
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -180,7 +162,7 @@ def test_context_is_the_callers(obj: Scripted) -> None:
 
     with kept(obj):
         threads = [Beside(lambda name=name: call_as(name)) for name in ("x", "y", "z")]  # type: ignore[misc]  # a str
-        await_that(lambda: len(combining._lines.get(KEY, ())) == 2)
+        await_that(lambda: len(combining._lines.get(Scripted.by_name("a").key, ())) == 2)
     assert [thread.result() for thread in threads] == ["x", "y", "z"]
 
 

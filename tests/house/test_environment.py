@@ -117,3 +117,15 @@ def test_no_broker_may_hold_a_caller() -> None:
     assert transport_options("rediss://h/0")["socket_timeout"] == CALLER_SECONDS
     assert transport_options("amqp://h//")["write_timeout"] == CALLER_SECONDS
     assert transport_options("filesystem://") == {}
+
+
+def test_behind_pgbouncer_nothing_of_a_session_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements are kept by a connection of one's own only; behind a pooler neither they nor cursors on the server."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user@host/name")
+    own = Environment(tmp_path).database()
+    assert own["OPTIONS"]["prepare_threshold"] == 5
+    assert "DISABLE_SERVER_SIDE_CURSORS" not in own
+    monkeypatch.setenv("BEHIND_PGBOUNCER", "1")
+    pooled = Environment(tmp_path).database()
+    assert pooled["OPTIONS"]["prepare_threshold"] is None
+    assert pooled["DISABLE_SERVER_SIDE_CURSORS"] is True

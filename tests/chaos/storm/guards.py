@@ -10,7 +10,21 @@ from celery import current_task
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
-from durable_objects import alarms, bell, claims, dispatch, firing, heartbeat, hold, judging, opening, round_trip, tasks
+from durable_objects import (
+    ahead,
+    alarms,
+    bell,
+    claims,
+    connecting,
+    dispatch,
+    firing,
+    heartbeat,
+    hold,
+    judging,
+    opening,
+    round_trip,
+    tasks,
+)  # fmt: skip
 from durable_objects.rows import Alarm
 from durable_objects.slot import Slot
 from tests.chaos.storm import record
@@ -105,15 +119,14 @@ def second_statement() -> None:
     """The slot is read by the statement that locks, joined to the object: as it was before the wait."""
     whole = opening.take
 
-    def take(conn: Any, kind_id: int, name: str, object_id: int | None, limits: Any) -> Any:
-        where, params = ("kind_id = %s AND name = %s", [kind_id, name])
-        if object_id is not None:
-            where, params = "id = %s", [object_id]
-        sql, values = alarms.look(conn, where, params)
-        outermost = opening.depth(conn) == 1
+    def take(conn: Any, whose: opening.Whose, limits: Any, wanted: Any) -> Any:
+        sql, values = alarms.look(conn, *whose.condition())
+        outermost = connecting.depth(conn) == 1
         before = [*limits.before_lock(outermost=outermost), *limits.after_lock(outermost=outermost)] if limits else []
         rows = round_trip.send(conn, [*before, (f"{sql} FOR NO KEY UPDATE OF {opening._TABLE}", values)])
-        return alarms.slot_of(rows[0]) if rows else whole(conn, kind_id, name, object_id, None)
+        if not rows:
+            return whole(conn, whose, None, wanted)
+        return (*alarms.slot_of(rows[0]), ahead.Read())
 
     setattr(opening, "take", take)
 

@@ -1,0 +1,79 @@
+"""The connection that a turn runs on: whose transaction is open, how long BEGIN waits, its rest while unlocked."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects.conf import engine
+
+logger = logging.getLogger(__name__)
+
+#: A transaction on SQLite keeps every other writer out: longer ones than this are logged.
+SQLITE_TURN_SECONDS = 1.0
+
+#: What Python's sqlite3 waits for a lock when nobody said.
+_SQLITE_TIMEOUT_SECONDS = 5
+
+#: A connection that lay idle for longer than this is asked whether it still works before it is used again.
+_PING_AFTER_SECONDS = 1.0
+
+
+def depth(conn: BaseDatabaseWrapper) -> int:
+    """How many ``atomic`` blocks are open."""
+    return len(conn.atomic_blocks)
+
+
+def joins_transaction(conn: BaseDatabaseWrapper) -> bool:
+    """Whether a turn opened now would be part of a transaction of the caller's. A test case's does not count."""
+    if not conn.in_atomic_block:
+        return not conn.get_autocommit()
+    return any(not getattr(block, "_from_testcase", False) for block in conn.atomic_blocks)
+
+
+@contextmanager
+def waiting_for(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None) -> Iterator[None]:
+    """Limits the wait for BEGIN on SQLite, which takes its lock there."""
+    if conn.vendor != "sqlite" or conn.in_atomic_block:
+        yield
+        return
+    conn.ensure_connection()
+    usual = timedelta(seconds=conn.settings_dict.get("OPTIONS", {}).get("timeout", _SQLITE_TIMEOUT_SECONDS))
+    conn.connection.execute(f"PRAGMA busy_timeout = {milliseconds(lock_timeout or engine.LOCK_TIMEOUT)}")
+    try:
+        yield
+    finally:
+        conn.connection.execute(f"PRAGMA busy_timeout = {milliseconds(usual)}")
+
+
+def complain_if_long(conn: BaseDatabaseWrapper, key: tuple[str, str], seconds: float) -> None:
+    """Say so when a turn has kept SQLite's only write lock for long."""
+    if conn.vendor == "sqlite" and seconds > SQLITE_TURN_SECONDS:
+        advice = "put slow work into `with self.unlocked():`"
+        logger.warning("a turn of %s %r kept SQLite's only write lock for %.1f s: %s", *key, seconds, advice)
+
+
+def give_back(conn: BaseDatabaseWrapper) -> None:
+    """A pooled connection goes back to its pool while its turn is unlocked; any other is kept."""
+    if not conn.in_atomic_block and "pool" in conn.settings_dict.get("OPTIONS", {}):
+        conn.close()
+    conn.__dict__["durable_objects_idle_since"] = time.monotonic()
+
+
+def wake_up(conn: BaseDatabaseWrapper) -> None:
+    """After a pause the server may be another one: a connection that does not answer is dropped and made anew."""
+    idle = time.monotonic() - conn.__dict__.get("durable_objects_idle_since", 0.0)
+    if conn.in_atomic_block or conn.connection is None or idle < _PING_AFTER_SECONDS:
+        return
+    if not conn.is_usable():
+        conn.close()
+
+
+def milliseconds(span: timedelta) -> int:
+    """As the settings of a database want it, at least 1."""
+    return max(1, int(span.total_seconds() * 1000))

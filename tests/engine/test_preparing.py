@@ -1,0 +1,161 @@
+"""What a connection says often is kept planned by PostgreSQL, and nobody notices but by the speed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from durable_objects import preparing, round_trip
+from tests.models import Counter, Note, Profile, Profiled
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's: set TEST_DATABASE_URL=postgresql://…"),
+]
+
+OFTEN = 7
+
+
+@pytest.fixture(autouse=True)
+def _prepared_after_five() -> Iterator[None]:
+    """A connection of the test's own, with the switch on."""
+    options = connection.settings_dict["OPTIONS"]
+    before = options.get("prepare_threshold")
+    connection.close()
+    options["prepare_threshold"] = 5
+    yield
+    connection.close()
+    options["prepare_threshold"] = before
+
+
+def kept() -> dict[str, bool]:
+    """What this connection has prepared, and whether it was used."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT statement, generic_plans + custom_plans > 0 FROM pg_prepared_statements "
+            "WHERE name LIKE 'durable_objects_%'"
+        )
+        return dict(cursor.fetchall())
+
+
+def note(text: str) -> round_trip.Statement:
+    """Stores one."""
+    return "INSERT INTO tests_note (text) VALUES (%s)", [text]
+
+
+def test_what_is_said_often_is_kept_and_used() -> None:
+    """After ``prepare_threshold`` times a statement is prepared, and executed by its name from then on."""
+    for number in range(5):
+        round_trip.send(connection, [note(str(number))])
+    assert kept() == {}
+    for number in range(5, OFTEN):
+        round_trip.send(connection, [note(str(number))])
+    assert list(kept().values()) == [True]
+    assert Note.objects.count() == OFTEN
+
+
+def test_without_the_switch_nothing_is_kept() -> None:
+    """Where ``prepare_threshold`` is None, as Django has it, all is said in full."""
+    connection.close()
+    connection.settings_dict["OPTIONS"]["prepare_threshold"] = None
+    counter = Counter.objects.get_by_name("a")
+    assert [counter.add() for _ in range(OFTEN)] == list(range(1, OFTEN + 1))
+    assert kept() == {}
+
+
+def test_turns_are_the_same_kept_or_not() -> None:
+    """A turn's messages have all their parts, whichever of them are prepared just then."""
+    counter, profiled = Counter.objects.get_by_name("a"), Profiled.objects.get_by_name("a")
+    profiled.storage.put("seen", 1)
+    Profile.objects.create(object_id=profiled.pk, text="it's")
+    for number in range(1, 4 * OFTEN):
+        assert counter.add() == number
+        row = profiled.look()
+        assert row is not None
+        assert row.text == "it's"
+    assert len(kept()) >= 4
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "it's", "back\\slash", "%s %% ;", "$1", "ünïcödé 🎈", "'; DROP TABLE x", "E'\\n'"]
+)
+def test_values_arrive_as_they_are(text: str) -> None:
+    """Whatever a text holds, it is a value and nothing else."""
+    for _ in range(OFTEN):
+        assert round_trip.send(connection, [("SELECT %s || %s, %s", [text, "", None])]) == [(text, None)]
+    assert list(kept().values()) == [True]
+
+
+def test_an_error_leaves_nothing_behind_that_is_in_the_way() -> None:
+    """A message that fails in the middle is an error once; what it was to prepare is prepared by a later one."""
+    for number in range(5):
+        round_trip.send(connection, [note(str(number))])
+    with pytest.raises(DatabaseError), transaction.atomic():
+        round_trip.send(connection, [("SELECT 1 / 0", ()), note("never")])
+    with pytest.raises(DatabaseError), transaction.atomic():
+        round_trip.send(connection, [note("0")])  # prepared, and then refused: it is there already
+    for number in range(5, OFTEN):
+        round_trip.send(connection, [note(str(number))])
+    assert Note.objects.count() == OFTEN
+    assert True in kept().values()
+
+
+def test_a_statement_that_the_server_has_lost_is_said_in_full_the_next_time(caplog: pytest.LogCaptureFixture) -> None:
+    """An error once, with a word on poolers in the log; afterwards all is well."""
+    for number in range(OFTEN):
+        round_trip.send(connection, [note(str(number))])
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    with caplog.at_level(logging.WARNING), pytest.raises(DatabaseError), transaction.atomic():
+        round_trip.send(connection, [note("lost")])
+    assert "BEHIND_PGBOUNCER" in caplog.text
+    for number in range(OFTEN):
+        round_trip.send(connection, [note(f"again {number}")])
+    assert Note.objects.count() == 2 * OFTEN
+
+
+def test_a_table_that_was_changed_is_an_error_once() -> None:
+    """A column of another type makes a kept statement useless: refused once, then said in full."""
+    statement = ("SELECT text FROM tests_note WHERE text = %s", ["a"])
+    for _ in range(OFTEN):
+        round_trip.send(connection, [statement])
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE tests_note ALTER COLUMN text TYPE text")
+        with pytest.raises(DatabaseError), transaction.atomic():
+            round_trip.send(connection, [statement])
+        assert round_trip.send(connection, [statement]) == []
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE tests_note ALTER COLUMN text TYPE varchar(50)")
+
+
+def test_all_are_planned_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept is given back, and kept again once it has been said often."""
+    for number in range(OFTEN):
+        round_trip.send(connection, [note(str(number))])
+    monkeypatch.setattr(connection.connection.durable_objects_prepared, "_until", 0.0)
+    round_trip.send(connection, [note("after a minute")])
+    assert kept() == {}
+    for number in range(OFTEN):
+        round_trip.send(connection, [note(f"again {number}")])
+    assert list(kept().values()) == [True]
+    assert Note.objects.count() == 2 * OFTEN + 1
+
+
+def test_at_most_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither more statements than allowed are kept, nor those with very many values."""
+    monkeypatch.setattr(preparing, "MOST_STATEMENTS", 3)
+    for number in range(6):
+        for _ in range(OFTEN):
+            assert round_trip.send(connection, [(f"SELECT {number} + %s", [1])]) == [(str(number + 1),)]
+    assert len(kept()) == 3
+    connection.close()
+    values: list[Any] = [1] * (preparing.MOST_VALUES + 1)
+    for _ in range(OFTEN):
+        round_trip.send(connection, [(f"SELECT {' + '.join(['%s'] * len(values))}", values)])
+    assert kept() == {}
