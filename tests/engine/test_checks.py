@@ -158,7 +158,9 @@ def test_alarm_that_cannot_take_its_info(found: Callable[..., list[str]]) -> Non
 @pytest.mark.parametrize(
     "wrong", ["", "x" * 2049, Counter, Note], ids=["no key", "a long key", "an object", "no one-to-one"]
 )
-def test_what_cannot_be_read_with_the_lock(found: Callable[..., list[str]], wrong: Any) -> None:
+def test_what_cannot_be_read_with_the_lock(
+    found: Callable[..., list[str]], wrong: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """``read_ahead`` takes keys, and models whose primary key is a one-to-one to the object."""
 
     class Eager(DurableObject):
@@ -169,7 +171,7 @@ def test_what_cannot_be_read_with_the_lock(found: Callable[..., list[str]], wron
         read_ahead = ("seen", Profile)
 
     assert found(Eager) == []
-    Eager.read_ahead = ("seen", wrong, Profile)
+    monkeypatch.setattr(Eager, "read_ahead", ("seen", wrong, Profile))
     assert found(Eager) == ["durable_objects.E011"]
 
 
