@@ -13,6 +13,8 @@ from durable_objects.names import show
 ALLOWED = "any JSON value: None, bool, int, finite float, text, lists and dicts with text keys of these"
 """The form of an item, for messages."""
 
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 JSON_TYPES = {type(None), bool, int, float, str, list, dict}
 
 
@@ -32,7 +34,7 @@ class Item:
     def of(cls, value: object) -> Item:
         """Check a value. Raises ``InvalidValue`` with what is wrong and what is allowed."""
         try:
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            text = _dumps(value)
             text.encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise refused_item(f"an item cannot be written as JSON: {error}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
@@ -50,6 +51,11 @@ class BatcherSettings(models.Model):
         except InvalidSetting as refused:
             raise ValidationError(str(refused)) from refused
 
+    @cached_property
+    def policy(self) -> Policy:
+        """These over the project's, as they were when this was first asked."""
+        return Policy.over_defaults(self.own())
+
     def own(self) -> dict[str, Any]:
         """The settings by name; None where the project's hold."""
         return {name: getattr(self, name) for name in RULES}
@@ -58,7 +64,7 @@ class BatcherSettings(models.Model):
 def policy_of(batcher: DurableObject) -> Policy:
     """The settings in force for a batcher."""
     row = batcher.row_of(BatcherSettings)
-    return Policy.over_defaults(row.own() if row is not None else {})
+    return row.policy if row is not None else Policy.over_defaults({})
 
 
 class BatchQuerySet(models.QuerySet["Batch"]):

@@ -46,6 +46,7 @@ class Waiting:
         self.planned: datetime | None = _moment(line.get("planned"))
         #: Somebody cancelled the alarm: nothing goes until the next item or ``flush()``.
         self.held: bool = line.get("held", False)
+        self._added: dict[str, Any] = {}
 
     @property
     def count(self) -> int:
@@ -59,8 +60,7 @@ class Waiting:
     def append(self, items: Sequence[Item], now: datetime) -> None:
         """Add to the end of the line."""
         at = _micros(now)
-        numbered = enumerate(items, start=self.tail)
-        self._storage.put_many({_key(number): {"item": item.value, "at": at} for number, item in numbered})
+        self._added |= {_key(number): {"item": item.value, "at": at} for number, item in enumerate(items, self.tail)}
         self.tail += len(items)
         self.size += sum(item.size for item in items)
         self._last = now
@@ -109,10 +109,12 @@ class Waiting:
         self.held, self.due = True, None
 
     def save(self) -> None:
-        """Write the line back."""
-        line = {"head": self.head, "tail": self.tail, "flushed": self._flushed, "bytes": self.size}
+        """Write the line back, and what was added to it."""
+        line: dict[str, Any] = {"head": self.head, "tail": self.tail, "flushed": self._flushed, "bytes": self.size}
         moments = {"due": self.due, "ceiling": self._ceiling, "last": self._last, "planned": self.planned}
-        self._storage.put(LINE, {**line, **{name: _micros(at) for name, at in moments.items()}, "held": self.held})
+        line |= {name: _micros(at) for name, at in moments.items()} | {"held": self.held}
+        self._storage.put_many({**self._added, LINE: line})
+        self._added = {}
 
     def _page(self, *, start: int, policy: Policy) -> dict[str, Any]:
         """The next items in line: no more of them at once than about one batch's bytes.

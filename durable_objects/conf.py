@@ -8,34 +8,41 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 
 
 class AppSettings:
     """The dict ``settings.<NAME>`` laid over defaults, one attribute per key.
 
-    Values are looked up at each read, so ``override_settings`` works; changing the dict in place does not. A key that
-    no default names raises ``ImproperlyConfigured`` with the known ones, and so does a value of another type than its
-    default's.
+    A key that no default names raises ``ImproperlyConfigured`` with the known ones, and so does a value of another type
+    than its default's. ``override_settings`` works; changing the dict in place, or setting it otherwise, is not seen.
     """
 
     def __init__(self, name: str, defaults: Mapping[str, Any]) -> None:
         self._name = name
         self._defaults = dict(defaults)
-        self._read: tuple[object, dict[str, Any]] = (self, {})
+        self._values: dict[str, Any] = {}
+        setting_changed.connect(self._forget)
 
     def __getattr__(self, key: str) -> Any:
+        """Asked once for each key: what was read is an attribute from then on, since every call reads some."""
         if key.startswith("_") or key not in self._defaults:
             raise AttributeError(f"{self._name} has no setting {key!r}; known: {', '.join(sorted(self._defaults))}")
-        return self.values()[key]
+        vars(self)[key] = value = self.values()[key]
+        return value
 
-    def values(self) -> dict[str, Any]:
-        """All of them by key; not to be changed."""
-        given = getattr(django_settings, self._name, None)
-        known, values = self._read
-        if given is not known:  # each dict that the project sets is checked once
-            values = self._defaults | self.read()
-            self._read = (given, values)
-        return values
+    def values(self) -> Mapping[str, Any]:
+        """All of them by key."""
+        if not self._values:
+            self._values = self._defaults | self.read()
+        return self._values
+
+    def _forget(self, *, setting: str, **kwargs: Any) -> None:
+        """Django has changed a setting, for a test."""
+        if setting == self._name:
+            self._values = {}
+            for key in self._defaults:
+                vars(self).pop(key, None)
 
     def read(self) -> dict[str, Any]:
         """The dict as the project wrote it, checked. Raises ``ImproperlyConfigured``."""

@@ -29,10 +29,16 @@ def depth(conn: BaseDatabaseWrapper) -> int:
     return len(conn.atomic_blocks)
 
 
+def is_free(conn: BaseDatabaseWrapper) -> bool:
+    """Whether what is said on it now is committed at once. It need not be connected for that."""
+    autocommit = conn.settings_dict["AUTOCOMMIT"] if conn.connection is None else conn.autocommit
+    return bool(autocommit) and not conn.in_atomic_block
+
+
 def joins_transaction(conn: BaseDatabaseWrapper) -> bool:
     """Whether a turn opened now would be part of a transaction of the caller's. A test case's does not count."""
     if not conn.in_atomic_block:
-        return not conn.get_autocommit()
+        return not is_free(conn)
     return any(not getattr(block, "_from_testcase", False) for block in conn.atomic_blocks)
 
 

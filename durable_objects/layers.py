@@ -111,10 +111,11 @@ class Layers:
     @property
     def deleted(self) -> bool:
         """Whether the object was deleted."""
-        if not any(layer.deleted for layer in self._stack):
-            return False  # asked at every step, and settling cannot make it so
-        self._settle()
-        return any(layer.deleted for layer in self._stack)
+        for layer in self._stack:  # asked at every step, and settling cannot make it so
+            if layer.deleted:
+                self._settle()
+                return any(layer.deleted for layer in self._stack)
+        return False
 
     @property
     def wish(self) -> Wish | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -181,8 +182,8 @@ class DurableObject(Object):
                 open_turn.discard()
             return models.Model.delete(self)
 
-        never_used = opening.find(clock.connection(), self.kind_pk(), self.name) is None
-        return (0, {}) if never_used and turn.current(self) is None else self.run_exclusive(remove)
+        never_used = turn.current(self) is None and opening.find(clock.connection(), self.kind_pk(), self.name) is None
+        return (0, {}) if never_used else self.run_exclusive(remove)
 
     # -- what the engine asks
 
@@ -239,9 +240,9 @@ class DurableObject(Object):
         return hash(self.key)
 
     @classmethod
+    @functools.cache
     def _own_fields(cls) -> list[models.Field[Any, Any]]:
-        inherited = {field.name for field in Object._meta.concrete_fields}
-        return [f for f in cls._meta.concrete_fields if f.name not in inherited and not f.primary_key]
+        return [f for f in cls._meta.concrete_fields if f.model is not Object and not f.primary_key]
 
     def _make_own_row(self, object_id: int) -> None:
         fresh = type(self)(id=object_id, name=self.name, kind_id=self.kind_pk())

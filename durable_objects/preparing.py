@@ -16,7 +16,7 @@ from collections.abc import Sequence
 logger = logging.getLogger(__name__)
 
 #: One with more values was made for its number of rows, and planning is a small part of what it costs.
-MOST_VALUES = 40
+MOST_VALUES = 64
 
 #: So many are kept at most.
 MOST_STATEMENTS = 100

@@ -172,6 +172,11 @@ class Storage:
         self._in_turn(lambda open_turn: open_turn.wish(None))
 
     def _in_turn(self, change: Callable[[turn.Turn], Result]) -> Result:
+        joined = turn.current(self._owner)
+        if joined is not None:
+            joined.admit(self._owner)
+            return change(joined)
+
         def call() -> Result:
             with turn.enter(self._owner) as open_turn:
                 return change(open_turn)

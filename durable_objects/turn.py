@@ -22,11 +22,11 @@ from durable_objects.slot import Slot
 
 def current(handle: Handle) -> Turn | None:
     """The open turn on this object in this thread. Raises ``RunSuperseded`` for a runner that was fenced."""
-    conn = clock.connection()
-    outer = let_go(conn).get(handle.key)
+    conn, key = clock.connection(), handle.key
+    outer = let_go(conn).get(key)
     if outer is not None:
         outer.refuse_if_lost()
-    turn = cast("Turn | None", held(conn).get(handle.key))
+    turn = cast("Turn | None", held(conn).get(key))
     if turn is not None:
         turn.check()
     return turn
@@ -82,7 +82,7 @@ class Turn(Hold):
         self._wake_ups = wake_ups
         self._ended: list[dict[str, Any]] = []
         self.layers = Layers(self.conn, committed)
-        self._admitted: list[Handle] = []
+        self._admitted: dict[int, Handle] = {}
         self.admit(self.handle)
 
     def adopt(self, slot: Slot, reading: clock.Reading) -> None:
@@ -163,8 +163,8 @@ class Turn(Hold):
 
     def admit(self, handle: Handle) -> None:
         """Another instance of the object joins: it learns its key and reads its own fields."""
-        if not any(handle is known for known in self._admitted):
-            self._admitted.append(handle)
+        if id(handle) not in self._admitted:
+            self._admitted[id(handle)] = handle
             handle.admitted(self.object_id)
 
     @property

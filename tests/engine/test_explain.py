@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError
 from django.db import connection
+from django.test import override_settings
 
 from durable_objects import dispatchers
-from durable_objects.conf import engine
 from durable_objects.explain import explain, steps_of
 from durable_objects.retry import lost_after
 from durable_objects.rows import Alarm, AlarmRun, Dispatcher, Object
@@ -125,8 +125,7 @@ def test_nobody_dispatches(clock: FakeClock, obj: Scripted) -> None:
     assert "No dispatcher has made a pass for a day or more, if ever: does beat run?" in told(obj, clock)
     passed(clock, 3 * MINUTE)
     assert "No dispatcher has made a pass for 3 min: does beat run?" in told(obj, clock)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(engine), "DISPATCHED_BY", "command", raising=False)
+    with override_settings(DURABLE_OBJECTS={"DISPATCHED_BY": "command"}):
         assert "for 3 min: start `manage.py alarms dispatch --loop`." in told(obj, clock)
     passed(clock, SECOND, refused=True)
     assert "The broker has taken no wake-ups for 1 s" in told(obj, clock)

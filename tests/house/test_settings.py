@@ -1,0 +1,37 @@
+"""Settings of the apps: what was read is kept, and still follows Django's own way to change it for a test."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from durable_objects.conf import AppSettings, engine
+
+
+def test_a_changed_setting_is_read_again_and_back() -> None:
+    """Inside ``override_settings`` the new values hold, one by one and all together; afterwards the old ones."""
+    before, all_before = engine.LEASE, dict(engine.values())
+    with override_settings(DURABLE_OBJECTS={"LEASE": timedelta(seconds=7)}):
+        assert engine.LEASE == timedelta(seconds=7)
+        assert engine.values() == all_before | {"LEASE": timedelta(seconds=7)}
+    assert engine.LEASE == before
+    assert engine.values() == all_before
+
+
+def test_a_wrong_setting_is_refused_at_each_use() -> None:
+    """Not only when it is read first: nothing goes on by defaults that nobody asked for."""
+    with override_settings(DURABLE_OBJECTS={"LEESE": timedelta(1)}):
+        for _ in range(2):
+            with pytest.raises(ImproperlyConfigured, match="LEESE"):
+                _ = engine.LEASE
+
+
+def test_no_setting_is_made_up() -> None:
+    """A name without a default is no attribute, and a project that sets nothing gets the defaults."""
+    unset = AppSettings("NOBODY_SETS_THIS", {"PAUSE": 5})
+    assert unset.PAUSE == 5
+    with pytest.raises(AttributeError, match="PAUSES"):
+        _ = unset.PAUSES
