@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -50,17 +50,15 @@ class Storage:
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value under the key, or ``default``."""
-        return self.get_many([key]).get(key, default)
+        text = self._texts([check_key(key)]).get(key)
+        return default if text is None else decode(text)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values under those of the keys that are there, in key order (DO-61)."""
         if isinstance(keys, str):
             raise InvalidInput(f"get_many() wants several keys, got the text {keys!r}: put it into a list")
         wanted = sorted({check_key(key) for key in keys})
-        texts = self._read(
-            lambda open_turn: open_turn.get(wanted),
-            lambda object_id: entries.get(clock.connection(), object_id, wanted),
-        )
+        texts = self._texts(wanted)
         return {key: decode(texts[key]) for key in wanted if key in texts}
 
     def put(self, key: str, value: Any) -> None:
@@ -182,6 +180,12 @@ class Storage:
                 return change(open_turn)
 
         return self._owner.run_exclusive(call)
+
+    def _texts(self, keys: Sequence[str]) -> dict[str, str]:
+        return self._read(
+            lambda open_turn: open_turn.get(keys),
+            lambda object_id: entries.get(clock.connection(), object_id, keys),
+        )
 
     def _read(
         self, inside: Callable[[turn.Turn], dict[str, str]], outside: Callable[[int], dict[str, str]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -176,7 +176,7 @@ class Turn(Hold):
         """The object is being deleted: nothing of this turn is written out."""
         self.layers.top().deleted = True
 
-    def get(self, keys: list[str]) -> dict[str, str]:
+    def get(self, keys: Sequence[str]) -> dict[str, str]:
         """The texts under the keys, as this turn sees them."""
         found: dict[str, str | None] = {}
         unknown = []

@@ -13,11 +13,16 @@ from durable_objects.conf import AppSettings, engine
 
 def test_a_changed_setting_is_read_again_and_back() -> None:
     """Inside ``override_settings`` the new values hold, one by one and all together; afterwards the old ones."""
-    before, all_before = engine.LEASE, dict(engine.values())
+
+    def lease() -> timedelta:
+        value: timedelta = engine.LEASE
+        return value
+
+    before, all_before = lease(), dict(engine.values())
     with override_settings(DURABLE_OBJECTS={"LEASE": timedelta(seconds=7)}):
-        assert engine.LEASE == timedelta(seconds=7)
+        assert lease() == timedelta(seconds=7)
         assert engine.values() == all_before | {"LEASE": timedelta(seconds=7)}
-    assert engine.LEASE == before
+    assert lease() == before
     assert engine.values() == all_before
 
 
