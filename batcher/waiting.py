@@ -22,6 +22,7 @@ LINE = "line"
 ITEM = "item:"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Waiting:
@@ -153,7 +154,7 @@ def _number(key: str) -> int:
 
 
 def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
 
 
 def _moment(micros: int | None) -> datetime | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from tests.benchmarks.busy import told, watched
 from tests.benchmarks.hosts import from_hosts, hosts, on_host
 from tests.benchmarks.measuring import QUICK, Figure, Result, many
 from tests.benchmarks.row import row
 from tests.benchmarks.rows.firing import arm
-from tests.benchmarks.stage import Stage, last_run, unique, wait_for_runs
+from tests.benchmarks.stage import Stage, last_run, now, unique, wait_for_runs
 from tests.models import Ticker
 from tests.processes import Site
 
@@ -45,8 +47,12 @@ def scaling(stage: Stage) -> Result:
                 site.start(f"worker-{name}", *on_host(name, [*worker, *options]), READY_FILE=str(ready))
                 site.wait_for(f"{name} to be ready", ready.exists, seconds=40)
             site.dispatcher()
-            fires = [_fires(site) for _ in range(REPEATS + 1)][1:]
-            adds = [_adds(site, names) for _ in range(REPEATS)]
+            firing: list[Counter[str]] = []
+            adding: list[Counter[str]] = []
+            fires = [_fires(site, firing) for _ in range(REPEATS + 1)][1:]
+            adds = [_adds(site, names, adding) for _ in range(REPEATS)]
+        result.notes.append(f"{count} hosts firing: {told(firing[1:])}")
+        result.notes.append(f"{count} hosts adding: {told(adding)}")
         result.figures[f"fires, {count} hosts"] = Figure(tuple(fires), "alarms/s")
         result.figures[f"adds, {count} hosts"] = Figure(tuple(adds), "adds/s")
     return result
@@ -66,19 +72,23 @@ def _hosted(stage: Stage, count: int) -> Iterator[tuple[Site, list[str]]]:
                     process.stop()
 
 
-def _fires(site: Site) -> float:
+def _fires(site: Site, shares: list[Counter[str]]) -> float:
     mark, due = last_run(), arm(site, Ticker, ALARMS, ahead=2 + ALARMS / 4_000)
-    ended = [ended for _, _, ended, _ in wait_for_runs(mark, ALARMS, 120)]
+    time.sleep(max(due - now(), 0))
+    with watched(shares):
+        ended = [ended for _, _, ended, _ in wait_for_runs(mark, ALARMS, 120)]
     return ALARMS / (max(ended) - due)
 
 
-def _adds(site: Site, names: list[str]) -> float:
+def _adds(site: Site, names: list[str], shares: list[Counter[str]]) -> float:
     start, setup = time.time() + 4 + len(names), "import django; django.setup()\n"
     codes = [_ADD.format(name=unique("hosted"), start=start, seconds=SECONDS) for _ in names]
     processes = [
         site.start(unique("adder"), *on_host(name, ["-c", setup + code]))
         for name, code in zip(names, codes, strict=True)
     ]
-    for process in processes:
-        process.says("added ", seconds=60)
+    time.sleep(max(start - time.time(), 0))
+    with watched(shares):
+        for process in processes:
+            process.says("added ", seconds=60)
     return sum(int(process.text().split("added ")[1].split()[0]) for process in processes) / SECONDS
