@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,28 +12,32 @@ from pathlib import Path
 #: By the name of the program that runs; anything else of Python is ours.
 WHOSE = {"postgres": "PostgreSQL", "beam.smp": "RabbitMQ", "socat": "the bridge", "python": "ours"}
 
+#: What part of all processors each of them took, between 0 and 1.
+Shares = dict[str, float]
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def watched(shares: list[Counter[str]]) -> Iterator[None]:
-    """Append to ``shares`` what part of all processors each of them took while the block lasted."""
+def watched(shares: list[Shares]) -> Iterator[None]:
+    """Append to ``shares`` those of the time that the block lasted."""
     before, begun = _spent(), time.monotonic()
     yield
     seconds = (time.monotonic() - begun) * (os.cpu_count() or 1)
-    shares.append(Counter({whose: (spent - before[whose]) / seconds for whose, spent in _spent().items()}))
+    after = _spent()
+    shares.append({whose: (after[whose] - before[whose]) / seconds for whose in WHOSE.values()})
 
 
-def told(shares: list[Counter[str]]) -> str:
+def told(shares: list[Shares]) -> str:
     """The mean of several, in words."""
     mean = {whose: sum(share[whose] for share in shares) / len(shares) for whose in WHOSE.values()}
     parts = ", ".join(f"{whose} {part:.0%}" for whose, part in sorted(mean.items(), key=lambda each: -each[1]))
     return f"{sum(mean.values()):.0%} of {os.cpu_count()} processors: {parts}"
 
 
-def _spent() -> Counter[str]:
+def _spent() -> defaultdict[str, float]:
     """Processor seconds so far, by whose they are; of processes that are gone too, once their parent knows."""
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             name, _, rest = (process / "stat").read_text("utf-8").partition("(")[2].rpartition(")")

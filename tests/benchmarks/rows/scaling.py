@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from tests.benchmarks.busy import told, watched
+from tests.benchmarks.busy import Shares, told, watched
 from tests.benchmarks.hosts import from_hosts, hosts, on_host
 from tests.benchmarks.measuring import QUICK, Figure, Result, many
 from tests.benchmarks.row import row
@@ -47,14 +46,15 @@ def scaling(stage: Stage) -> Result:
                 site.start(f"worker-{name}", *on_host(name, [*worker, *options]), READY_FILE=str(ready))
                 site.wait_for(f"{name} to be ready", ready.exists, seconds=40)
             site.dispatcher()
-            firing: list[Counter[str]] = []
-            adding: list[Counter[str]] = []
+            firing: list[Shares] = []
+            adding: list[Shares] = []
             fires = [_fires(site, firing) for _ in range(REPEATS + 1)][1:]
             adds = [_adds(site, names, adding) for _ in range(REPEATS)]
-        result.notes.append(f"{count} hosts firing: {told(firing[1:])}")
-        result.notes.append(f"{count} hosts adding: {told(adding)}")
-        result.figures[f"fires, {count} hosts"] = Figure(tuple(fires), "alarms/s")
-        result.figures[f"adds, {count} hosts"] = Figure(tuple(adds), "adds/s")
+        those = "1 host" if count == 1 else f"{count} hosts"
+        result.notes.append(f"{those} firing: {told(firing[1:])}")
+        result.notes.append(f"{those} adding: {told(adding)}")
+        result.figures[f"fires, {those}"] = Figure(tuple(fires), "alarms/s")
+        result.figures[f"adds, {those}"] = Figure(tuple(adds), "adds/s")
     return result
 
 
@@ -72,7 +72,7 @@ def _hosted(stage: Stage, count: int) -> Iterator[tuple[Site, list[str]]]:
                     process.stop()
 
 
-def _fires(site: Site, shares: list[Counter[str]]) -> float:
+def _fires(site: Site, shares: list[Shares]) -> float:
     mark, due = last_run(), arm(site, Ticker, ALARMS, ahead=2 + ALARMS / 4_000)
     time.sleep(max(due - now(), 0))
     with watched(shares):
@@ -80,7 +80,7 @@ def _fires(site: Site, shares: list[Counter[str]]) -> float:
     return ALARMS / (max(ended) - due)
 
 
-def _adds(site: Site, names: list[str], shares: list[Counter[str]]) -> float:
+def _adds(site: Site, names: list[str], shares: list[Shares]) -> float:
     start, setup = time.time() + 4 + len(names), "import django; django.setup()\n"
     codes = [_ADD.format(name=unique("hosted"), start=start, seconds=SECONDS) for _ in names]
     processes = [
