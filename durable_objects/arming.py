@@ -34,12 +34,13 @@ def set_alarms(by_name: Callable[[str], Owner], times: Mapping[str, When]) -> No
 def _set(wanted: Mapping[str, tuple[Owner, When]]) -> None:
     """One transaction, made again when the database makes it give way."""
     handle = next(iter(wanted.values()))[0]
+    kind_id = handle.kind_pk()  # may ask the database, which must not be the first in the transaction
     for tries_left in reversed(range(calls.TRIES)):
         limits = opening.Limits(engine.LOCK_TIMEOUT, handle.alarm_time_limit)
         try:
             with Together(limits) as together:
                 joins = together.joins
-                _arm(together, handle.kind_pk(), wanted)
+                _arm(together, kind_id, wanted)
                 return
         except Exception as error:
             if busy := opening.as_busy(error, handle.key):

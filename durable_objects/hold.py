@@ -144,13 +144,13 @@ class Hold(ABC):
         self._depth = connecting.depth(self.conn)
         for other in held(self.conn).values():
             other.refuse_if_shared()
+        whose = opening.Whose(self.handle.kind_pk(), self.handle.name, self._wanted)  # which may ask: before BEGIN
+        wanted = ahead.wanted(self.handle.read_ahead, only_keys=not self.is_shared)
         try:
             with connecting.waiting_for(self.conn, self._lock_timeout):
                 self._push()
             if self.joins and not held(self.conn):
                 opening.check_isolation(self.conn)
-            whose = opening.Whose(self.handle.kind_pk(), self.handle.name, self._wanted)
-            wanted = ahead.wanted(self.handle.read_ahead, only_keys=not self.is_shared)
             self.slot, read_at, read = opening.take(self.conn, whose, None if self.joins else self._limits(), wanted)
             self.object_id = self.slot.object_id
             self._clock = clock.keep_reading(self.conn, read_at)

@@ -19,6 +19,12 @@ DEFAULTS = {
 }
 
 
+#: For tests that change or end the session that they have, or look at what it keeps.
+own_session = pytest.mark.skipif(
+    bool(os.environ.get("TEST_BEHIND_PGBOUNCER")), reason="PgBouncer's sessions are one's own for a transaction only"
+)
+
+
 def address(name: str) -> str:
     """Where the server is to be found. KeyError for a name that is not in ``DEFAULTS``."""
     default = DEFAULTS[name]

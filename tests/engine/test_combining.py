@@ -15,6 +15,7 @@ from durable_objects.testing import SimulatedCrash
 from tests.engine.lines import Call, combined, kept, lined_up, together
 from tests.engine.threads import Beside, await_that
 from tests.models import Counter, Note, Script, Scripted
+from tests.services import own_session
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -187,6 +188,7 @@ def test_decorator_takes_the_option() -> None:
     assert counter.storage.get("count") == 7
 
 
+@own_session
 @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="a connection that can be lost: set TEST_DATABASE_URL")
 def test_lost_commit_is_told_to_every_caller(obj: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the connection breaks as the turn commits, each caller gets the error, and none is run a second time."""

@@ -11,8 +11,10 @@ from django.db import DatabaseError, connection, transaction
 
 from durable_objects import preparing, round_trip
 from tests.models import Counter, Note, Profile, Profiled
+from tests.services import own_session
 
 pytestmark = [
+    own_session,
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's: set TEST_DATABASE_URL=postgresql://…"),
 ]

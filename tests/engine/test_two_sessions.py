@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, connection, transaction
 
 from durable_objects import AlarmInfo, IsolationNotSupported, ObjectBusy
@@ -15,6 +16,7 @@ from durable_objects.judging import Verdict
 from durable_objects.rows import Alarm, AlarmRun, Object
 from tests.engine.threads import Beside, await_event, await_that
 from tests.models import Counter, Script, Scripted
+from tests.services import own_session
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -106,6 +108,7 @@ def test_caller_at_another_isolation_level_is_refused_before_anything_ran(obj: S
     assert not Object.objects.exists()
 
 
+@own_session
 def test_turn_of_its_own_is_read_committed_whatever_the_default() -> None:
     """Where the session's default is REPEATABLE READ a turn reads what was committed while it waited for the lock."""
     counter = Counter.objects.get_by_name("a")
@@ -113,6 +116,7 @@ def test_turn_of_its_own_is_read_committed_whatever_the_default() -> None:
 
     def copy_at_repeatable_read() -> None:
         connection.cursor().execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        ContentType.objects.clear_cache()  # as in a process that meets the class for the first time
         other = Counter.objects.get_by_name("a")
         other.run_exclusive(lambda: other.storage.put("copy", other.storage.get("count")))
 
@@ -122,6 +126,19 @@ def test_turn_of_its_own_is_read_committed_whatever_the_default() -> None:
         counter.add()
     beside.result()
     assert counter.storage.get("copy") == 2
+
+
+@own_session
+def test_alarms_are_set_whatever_the_default() -> None:
+    """A process that meets a class for the first time, at REPEATABLE READ, sets many alarms as any other."""
+
+    def set_at_repeatable_read() -> None:
+        connection.cursor().execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        ContentType.objects.clear_cache()
+        Scripted.objects.set_alarms({"a": HOUR, "b": HOUR})
+
+    Beside(set_at_repeatable_read).result()
+    assert Alarm.objects.filter(state="armed").count() == 2
 
 
 def cross(first: Counter, second: Counter, gate: threading.Barrier, *, in_block: bool = False) -> Callable[[], int]:
