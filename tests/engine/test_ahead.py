@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from durable_objects.models import Object
 from tests.engine.lines import together
+from tests.engine.sessions import waiting
 from tests.engine.threads import Beside, await_that
 from tests.models import Counter, Profile, Profiled
 
@@ -91,13 +92,6 @@ def test_after_unlocked_it_is_read_again(obj: Profiled) -> None:
 @needs_postgresql
 def test_it_is_what_was_committed_while_the_turn_waited(obj: Profiled) -> None:
     """Who waited for the lock gets key and row as the one before left them."""
-    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-    def is_waiting() -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")
-            cursor.execute(waits)
-            return bool(cursor.fetchone()[0])
 
     def look() -> tuple[int, str]:
         other = Profiled.objects.get_by_name("a")
@@ -109,7 +103,7 @@ def test_it_is_what_was_committed_while_the_turn_waited(obj: Profiled) -> None:
         obj.storage.put("seen", 2)
         Profile.objects.update(text="second")
         beside = Beside(look)
-        await_that(is_waiting)
+        await_that(waiting())
     assert beside.result() == (2, "second")
 
 

@@ -7,16 +7,15 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.contrib.contenttypes.models import ContentType
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection
 
-from durable_objects import AlarmInfo, IsolationNotSupported, ObjectBusy
+from durable_objects import AlarmInfo, ObjectBusy
 from durable_objects.firing import fire
 from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.rows import Alarm, AlarmRun
+from tests.engine.sessions import one_value, waiting
 from tests.engine.threads import Beside, await_event, await_that
 from tests.models import Counter, Script, Scripted
-from tests.services import own_session
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -27,19 +26,6 @@ pytestmark = [
 ]
 
 NOW, HOUR = timedelta(0), timedelta(hours=1)
-
-
-def one_value(sql: str) -> object:
-    """The first column of the first row, in this thread's session."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetchone()[0]
-
-
-def waiting(count: int = 1) -> Callable[[], bool]:
-    """Whether so many sessions of this database wait for a lock."""
-    sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    return lambda: (one_value("SELECT pg_stat_clear_snapshot()"), one_value(sql))[1] == count
 
 
 @pytest.mark.parametrize("change", ["disarmed", "put off", "disarmed by its run"])
@@ -85,60 +71,6 @@ def test_alarm_set_while_another_waits_for_the_lock(obj: Scripted, script: Scrip
         at = obj.storage.get_alarm()
     assert beside.result() is False
     assert obj.storage.get_alarm() == at
-
-
-def test_caller_at_another_isolation_level_is_refused_before_anything_ran(obj: Scripted, script: Script) -> None:
-    """Inside REPEATABLE READ or SERIALIZABLE a turn would decide on old rows: ``IsolationNotSupported``."""
-    ran: list[Scripted] = []
-    script.initialize = ran.append
-    for level in ("REPEATABLE READ", "SERIALIZABLE"):
-        for call in (
-            lambda: obj.run_exclusive(lambda: ran.append(obj)),
-            lambda: obj.storage.put("k", 1),
-            lambda: obj.storage.set_alarm(HOUR),
-            lambda: obj.storage.delete("k"),
-            obj.storage.delete_all,
-        ):
-            with transaction.atomic():
-                connection.cursor().execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
-                with pytest.raises(IsolationNotSupported, match=level):
-                    call()
-                assert obj.storage.get("k") is None
-    assert ran == []
-    assert not Object.objects.exists()
-
-
-@own_session
-def test_turn_of_its_own_is_read_committed_whatever_the_default() -> None:
-    """Where the session's default is REPEATABLE READ a turn reads what was committed while it waited for the lock."""
-    counter = Counter.objects.get_by_name("a")
-    counter.add()
-
-    def copy_at_repeatable_read() -> None:
-        connection.cursor().execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        ContentType.objects.clear_cache()  # as in a process that meets the class for the first time
-        other = Counter.objects.get_by_name("a")
-        other.run_exclusive(lambda: other.storage.put("copy", other.storage.get("count")))
-
-    with counter.storage.transaction():
-        beside = Beside(copy_at_repeatable_read)
-        await_that(waiting())
-        counter.add()
-    beside.result()
-    assert counter.storage.get("copy") == 2
-
-
-@own_session
-def test_alarms_are_set_whatever_the_default() -> None:
-    """A process that meets a class for the first time, at REPEATABLE READ, sets many alarms as any other."""
-
-    def set_at_repeatable_read() -> None:
-        connection.cursor().execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        ContentType.objects.clear_cache()
-        Scripted.objects.set_alarms({"a": HOUR, "b": HOUR})
-
-    Beside(set_at_repeatable_read).result()
-    assert Alarm.objects.filter(state="armed").count() == 2
 
 
 def cross(first: Counter, second: Counter, gate: threading.Barrier, *, in_block: bool = False) -> Callable[[], int]:
