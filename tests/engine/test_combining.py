@@ -171,7 +171,22 @@ def test_caller_inside_a_transaction_is_never_combined(obj: Scripted) -> None:
     """It joins its own transaction, as every turn does: rolled back, nothing of it stays."""
     with transaction.atomic():
         assert combined(add)[1] == threading.get_ident()
+        assert combined(lambda one: one.key in combining._lines) is False, "others would be rolled back with it"
         transaction.set_rollback(True)
+    assert obj.storage.get("count") is None
+
+
+@pytest.mark.skipif("connection.vendor == 'sqlite'", reason="Django's SQLite commits without autocommit, too")
+def test_without_autocommit_it_is_the_callers_to_commit(obj: Scripted) -> None:
+    """Where the connection commits nothing by itself, a call is part of what is rolled back."""
+    obj.save()
+    transaction.set_autocommit(False)
+    try:
+        assert combined(lambda one: one.key in combining._lines) is False
+        combined(add)
+        transaction.rollback()
+    finally:
+        transaction.set_autocommit(True)
     assert obj.storage.get("count") is None
 
 

@@ -177,3 +177,14 @@ def test_object_with_own_fields_can_be_created_the_django_way() -> None:
     ]
     Account.objects.get(name="ann").delete()
     assert Object.objects.count() == Account.objects.count() == 1
+
+
+def test_another_instance_learns_its_key_by_storage_alone() -> None:
+    """Inside a turn of the first, a second one that only writes to its storage has its primary key from then on."""
+    first, second = Counter.objects.get_by_name("a"), Counter.objects.get_by_name("a")
+
+    def write() -> None:
+        second.storage.put("k", 1)
+        assert second.pk == first.pk is not None
+
+    first.run_exclusive(write)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from durable_objects import preparing, round_trip
 from tests.models import Counter, Note, Profile, Profiled
@@ -75,11 +76,20 @@ def test_turns_are_the_same_kept_or_not() -> None:
     profiled.storage.put("seen", 1)
     Profile.objects.create(object_id=profiled.pk, text="it's")
     for number in range(1, 4 * OFTEN):
-        assert counter.add() == number
-        row = profiled.look()
+        with CaptureQueriesContext(connection) as messages:
+            assert counter.add() == number
+            row = profiled.look()
         assert row is not None
         assert row.text == "it's"
+        said = [message["sql"].partition(" ")[0] for message in messages]
+        assert [word for word in said if word != "COMMIT"].count("BEGIN") == 4, "Django's, and the turns' own: no retry"
     assert len(kept()) >= 4
+
+
+def test_no_two_connections_name_alike() -> None:
+    """A name is one connection's own: behind a pooler that was not declared, nothing else is run by it."""
+    one, other = preparing.Prepared(0), preparing.Prepared(0)
+    assert one.parts("SELECT %s", [b"1"])[-1] != other.parts("SELECT %s", [b"1"])[-1]
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,7 @@ class Lockstep(Steps):
         except RunSuperseded:
             if self.model.is_lost(frame):
                 self.model.record(frame, "superseded")
+                frame.is_run = False  # over: the next run of this name is one of its own
             else:
                 self.model.failed(frame)  # it was meant for another object
             raise
