@@ -170,8 +170,8 @@ class Hold(ABC):
             del held(self.conn)[self.handle.key]
             if not self.joins:
                 connecting.complain_if_long(self.conn, self.handle.key, self._clock.passed())
-            if not held(self.conn):
-                clock.drop_reading(self.conn)
+        if not held(self.conn):
+            clock.drop_reading(self.conn)
         failure: BaseException | None = None
         while self._atomics:
             try:

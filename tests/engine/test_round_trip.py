@@ -7,11 +7,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from durable_objects import round_trip
+from durable_objects import clock, round_trip
 from durable_objects.rows import Object
+from durable_objects.turn import Turn
 from tests.engine.threads import Beside
 from tests.models import Counter, Note
 
@@ -98,3 +99,24 @@ def test_an_object_that_appears_between_lock_and_look_is_locked(monkeypatch: pyt
 
     monkeypatch.setattr(round_trip, "_exchange", exchange)
     assert new.run_exclusive(lambda: Beside(is_locked).result())
+
+
+@pytest.mark.parametrize("ends", ["well", "with an error", "before it begins"])
+def test_the_connection_is_known_for_as_long_as_a_turn_is_open(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it ends, afterwards it is Django's to say which connection this thread has."""
+    counter = Counter.objects.get_by_name("a")
+
+    def fail(*args: object) -> None:
+        if ends != "well":
+            raise KeyError
+
+    if ends == "before it begins":
+        monkeypatch.setattr(Turn, "begin", fail)
+    with suppress(KeyError):
+        counter.run_exclusive(fail)
+    usual = connections[DEFAULT_DB_ALIAS]
+    connections[DEFAULT_DB_ALIAS] = other = usual.copy()
+    try:
+        assert clock.connection() is other
+    finally:
+        connections[DEFAULT_DB_ALIAS] = usual
