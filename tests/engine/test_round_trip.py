@@ -111,7 +111,7 @@ def test_the_connection_is_known_for_as_long_as_a_turn_is_open(ends: str, monkey
             raise KeyError
 
     if ends == "before it begins":
-        monkeypatch.setattr(Turn, "begin", fail)
+        monkeypatch.setattr(Turn, "_check_fence", fail)
     with suppress(KeyError):
         counter.run_exclusive(fail)
     usual = connections[DEFAULT_DB_ALIAS]
