@@ -66,9 +66,8 @@ def instance(conn: BaseDatabaseWrapper, model: type[models.Model], row: Row) -> 
     """The model's instance for a row that was read."""
     values = list(row)
     for place, column in enumerate(_columns(model)):
-        if values[place] is not None:
-            for convert in (*conn.ops.get_db_converters(column), *column.get_db_converters(conn)):
-                values[place] = convert(values[place], column, conn)
+        for convert in (*conn.ops.get_db_converters(column), *column.get_db_converters(conn)):
+            values[place] = convert(values[place], column, conn)
     return model.from_db(conn.alias, _names(model), values)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.test.utils import CaptureQueriesContext
 
 from durable_objects.models import Object
@@ -162,6 +162,14 @@ def test_values_are_those_of_the_orm(obj: Profiled, values: dict[str, Any]) -> N
     assert [getattr(seen, name) for name in fields] == [getattr(asked, name) for name in fields]
     assert {name: getattr(seen, name) for name in values} == values
     assert seen.pk == obj.pk
+
+
+def test_a_field_that_makes_something_of_nothing(obj: Profiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a field's own ``from_db_value`` says of NULL holds here too."""
+    monkeypatch.setattr(models.JSONField, "from_db_value", lambda field, value, *args: value or "nothing")
+    seen = obj.look()
+    assert seen is not None
+    assert seen.extra == Profile.objects.get().extra == "nothing"
 
 
 def test_a_new_object_has_nothing_yet() -> None:
