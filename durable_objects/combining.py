@@ -48,7 +48,7 @@ class _Call:
     handle: Handle
     call: Callable[[], Any]
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
-    #: Released, once, when the call has an outcome, or its thread the lead. A lock: an Event costs five times as much.
+    #: Released, once, when the call has an outcome, or its thread the lead. An Event would be a list of such locks.
     told: threading.Lock = field(default_factory=_taken_lock)
     leads: bool = False
     alone: bool = False
