@@ -1,0 +1,49 @@
+"""Foreign projects, ready to be used."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import services
+from tests.consumer.foreign import Foreign
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with all tables of the foreign project: made once, copied for each test."""
+    folder = tmp_path_factory.mktemp("migrated")
+    Foreign(folder).manage("migrate", "-v0").well()
+    return folder / "default.sqlite3"
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, migrated: Path) -> Callable[..., Foreign]:
+    """``foreign(**settings)`` makes the project on an SQLite database that is migrated."""
+
+    def make(**settings: Any) -> Foreign:
+        project = Foreign(tmp_path / "foreign", **settings)
+        shutil.copy(migrated, project.folder / "default.sqlite3")
+        return project
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))])
+def on_each(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> Any:
+    """As ``foreign``, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("foreign")
+        return
+    with services.fresh_postgresql() as url:
+
+        def make(**settings: Any) -> Foreign:
+            project = Foreign(tmp_path / "foreign", {"default": url}, **settings)
+            project.manage("migrate", "-v0").well()
+            return project
+
+        yield make
