@@ -11,12 +11,12 @@ from django.db import models
 from durable_objects import AlarmInfo, exclusive
 from durable_objects.models import DurableObject, Object
 from tests.benchmarks.objects import Busy, Once, Ticker
-from tests.chaos.storm.subject import BriefSubject, Subject
+from tests.chaos.storm.subject import BriefSubject, Mark, Subject
 from tests.chaos.witness import Hasty, Moment, Witness
 
 __all__ = [
-    "Account", "BriefSubject", "Busy", "Counter", "Grouped", "Hasty", "Impatient", "LoudCounter", "Moment", "Note",
-    "Once", "Profile", "Profiled", "Script", "Scripted", "Subject", "Ticker", "Witness",
+    "Account", "BriefSubject", "Busy", "Counter", "Grouped", "Hasty", "Impatient", "LoudCounter", "Mark", "Moment",
+    "Note", "Once", "Profile", "Profiled", "Script", "Scripted", "Subject", "Ticker", "Witness",
 ]  # fmt: skip
 
 

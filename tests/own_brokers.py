@@ -36,22 +36,28 @@ def missing(program: str) -> None:
 
 
 class OwnRedis:
-    """A Redis server on a free port of this machine, for the ``with`` block; keeps nothing on disk."""
+    """A Redis server on a free port of this machine, for the ``with`` block; keeps nothing on disk.
 
-    def __init__(self, folder: Path) -> None:
+    It listens on the loopback, and on ``addresses``.
+    """
+
+    def __init__(self, folder: Path, *addresses: str) -> None:
         if shutil.which("redis-server") is None:
             missing("redis-server")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
+        self._folder, self._addresses = folder, ["127.0.0.1", *addresses]
+        self._own = folder / f"redis-{self.port}"  # of its own, so that it may be taken away
         self.client = redis.Redis(port=self.port, socket_timeout=5)
 
     def start(self) -> Self:
         """Start it, again after ``stop`` too, empty; returns once it answers."""
-        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        arguments = ["--port", str(self.port), "--save", "", "--appendonly", "no", "--protected-mode", "no"]
+        arguments += ["--bind", *self._addresses]
+        self._own.mkdir(exist_ok=True)
         with (self._folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(["redis-server", *arguments], cwd=self._folder, stdout=log, stderr=log)
+            self._process = subprocess.Popen(["redis-server", *arguments], cwd=self._own, stdout=log, stderr=log)
         wait_for("Redis to answer", self._answers, seconds=PATIENCE)
         return self
 
@@ -143,6 +149,18 @@ class OwnRabbitServer:
     def empty(self) -> None:
         """Take every message away, also those that wait for their time; the queues stay."""
         wait_for("RabbitMQ to purge its queues", self._purges, seconds=PATIENCE)
+
+    def control(self, *arguments: str) -> None:
+        """``rabbitmqctl`` for this node."""
+        program = str(self._SERVER.with_name("rabbitmqctl"))
+        command = [program, "-n", f"chaos{self.port}@localhost", "--erlang-cookie", "chaos", *arguments]
+        if os.geteuid() == 0:
+            command = ["runuser", "-u", self._USER, "--", *command]
+        given = {"PATH": os.environ["PATH"], "HOME": str(self._folder)}
+        done = subprocess.run(
+            command, cwd=self._folder, env=given, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, f"rabbitmqctl {arguments} ended with {done.returncode}: {done.stderr}"
 
     def _purges(self) -> bool:
         try:

@@ -29,6 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TOKEN = "a-token-of-the-tests"
 SECONDS_TO_START = 40.0
 SECONDS_TO_STOP = 15.0
+_ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL}
 
 
 class Process(Child):
@@ -57,6 +58,7 @@ class Process(Child):
 
     def signal(self, number: signal.Signals, pid: int | None = None) -> None:
         """Send a signal to it, or to one of its children."""
+        self.may_end |= pid is None and number in _ENDING
         os.kill(self.pid if pid is None else pid, number)
 
     def freeze(self) -> None:
@@ -69,12 +71,14 @@ class Process(Child):
 
     def kill(self) -> None:
         """End it and all that it has forked with -9, as a power cut would."""
+        self.may_end = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
     def stop(self, seconds: float = SECONDS_TO_STOP) -> int:
         """Ask it to end by SIGTERM, kill what is left after so many seconds; its exit code."""
+        self.may_end = True
         if self.exit_code() is None:
             self.thaw()
             self._process.terminate()
@@ -115,10 +119,15 @@ class Site:
         self.processes: list[Process] = []
 
     def start(self, name: str, *arguments: str, **environment: str) -> Process:
-        """Start a Python process: ``start("look", "-c", "…")``. Its log is NAME.log; a name used again appends."""
-        process = Process(name, list(arguments), self.folder, REPOSITORY, self.environment | environment)
-        self.processes.append(process)
-        return process
+        """Start a Python process: ``start("look", "-c", "…")``. Its log is NAME.log; a name used again appends.
+
+        It lives until it is told to end: the test fails when it ends by itself.
+        """
+        return self._start(name, arguments, environment, brief=False)
+
+    def brief(self, name: str, *arguments: str, **environment: str) -> Process:
+        """Start a Python process whose work has an end, with 0."""
+        return self._start(name, arguments, environment, brief=True)
 
     def migrate(self) -> Self:
         """Make the tables."""
@@ -186,6 +195,7 @@ class Site:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        failed = {process.name: process.exit_code() for process in self.processes if process.has_failed}
         for process in self.processes:
             if process.exit_code() is None:
                 process.thaw()
@@ -193,6 +203,14 @@ class Site:
         end = time.monotonic() + SECONDS_TO_STOP
         for process in self.processes:
             process.stop(max(0.0, end - time.monotonic()))
+        if kind is None:
+            assert not failed, f"ended by themselves, with these codes: {failed}\n{self.logs(4000)}"
+
+    def _start(self, name: str, arguments: tuple[str, ...], given: dict[str, str], *, brief: bool) -> Process:
+        environment = self.environment | given
+        process = Process(name, list(arguments), self.folder, REPOSITORY, environment, brief=brief)
+        self.processes.append(process)
+        return process
 
     def _run(self, *arguments: str, seconds: float) -> str:
         command = [sys.executable, *arguments]

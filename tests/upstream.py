@@ -77,9 +77,14 @@ class Upstream:
         self._thread.start()
 
     @property
+    def port(self) -> int:
+        """Its port on the loopback."""
+        return self._server.server_port
+
+    @property
     def url(self) -> str:
         """Where to post."""
-        return f"http://127.0.0.1:{self._server.server_port}/batches"
+        return f"http://127.0.0.1:{self.port}/batches"
 
     @property
     def keys(self) -> list[str | None]:

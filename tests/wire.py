@@ -12,10 +12,10 @@ PATIENCE = 60.0
 
 
 class Wire:
-    """Leads from ``port`` on the loopback to the ``target`` port there."""
+    """Leads from ``port`` on the loopback, or on another address of this machine, to the ``target`` port there."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, target: int, address: str = "127.0.0.1") -> None:
+        self._target, self._address = target, address
         self._open = threading.Event()
         self._open.set()
         self._ends: set[socket.socket] = set()
@@ -24,7 +24,7 @@ class Wire:
 
     def start(self) -> None:
         """Take connections, again after ``stop`` too, on the same port."""
-        self._server = socket.create_server(("127.0.0.1", self.port))
+        self._server = socket.create_server((self._address, self.port))
         self.port = int(self._server.getsockname()[1])
         threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
 
@@ -36,6 +36,10 @@ class Wire:
         for end in list(self._ends):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def lead_to(self, target: int) -> None:
+        """Connections that are taken from now on go to another port; those that there are stay as they are."""
+        self._target = target
 
     def freeze(self) -> None:
         """Nothing arrives any more; connections stay open, and new ones are taken."""
@@ -49,7 +53,7 @@ class Wire:
     def silent(self) -> Iterator[None]:
         """A black hole: the port takes connections, and what is sent is never even read."""
         self.stop()
-        with socket.create_server(("127.0.0.1", self.port)):
+        with socket.create_server((self._address, self.port)):
             yield
         self.start()
 

@@ -49,10 +49,25 @@ def shown(seen: object) -> str:
 
 
 class Child:
-    """A Python process, started when made, ended by the ``with`` block. ``name`` names its files in ``folder``."""
+    """A Python process, started when made, ended by the ``with`` block. ``name`` names its files in ``folder``.
 
-    def __init__(self, name: str, arguments: list[str], folder: Path, at: Path, environment: dict[str, str]) -> None:
-        self.name = name
+    Unless it is ``brief`` (its work has an end), it lives until it is told to end: the ``with`` block raises
+    ``Failure`` for one that has ended by itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        folder: Path,
+        at: Path,
+        environment: dict[str, str],
+        *,
+        brief: bool = False,
+    ) -> None:
+        self.name, self.brief = name, brief
+        #: Whether somebody has told it to end, or has been told that it did.
+        self.may_end = False
         self.log = folder / f"{name}.log"
         self._output = folder / f"{name}.out"
         with self._output.open("wb") as output, self.log.open("ab") as log:
@@ -75,6 +90,7 @@ class Child:
             lines = self._output.read_text("utf-8").splitlines(keepends=True)
             announced = [line for line in lines if line.startswith("{") and line.endswith("\n")]
             if not announced and ended is not None:
+                self.may_end = True
                 raise Failure(f"expected the {self.name} to start, it ended with {ended}")
             return announced[0] if announced else None
 
@@ -86,13 +102,27 @@ class Child:
         """Its exit code; None while it runs."""
         return self._process.poll()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended by itself: with an error, or at all where it was to live on."""
+        code = self.exit_code()
+        return code is not None and not self.may_end and not (self.brief and code == 0)
+
+    def ended(self, seconds: float) -> int:
+        """Wait until it ends as it is meant to, say at a crash point; its exit code."""
+        self.may_end = True
+        code = wait_for(f"the {self.name} to end", self.exit_code, seconds=seconds, until=lambda code: code is not None)
+        return 0 if code is None else code
+
     def kill(self) -> None:
         """End it with -9, as a power cut would."""
+        self.may_end = True
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> int:
         """Ask it to end, and kill it after 5 s; its exit code."""
+        self.may_end = True
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -105,4 +135,7 @@ class Child:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        failed, code = self.has_failed, self.exit_code()
         self.stop()
+        if failed and kind is None:
+            raise Failure(f"expected the {self.name} to live until it is told to end, it ended by itself with {code}")

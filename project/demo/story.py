@@ -64,7 +64,7 @@ class Story:
 
     def start(self) -> None:
         """The upstream, the server, and what is set up beforehand."""
-        upstream = self._child("upstream", ["-m", "project.demo.upstream", str(self.upstream_file)])
+        upstream = self._child("upstream", ["-m", "project.demo.upstream", str(self.upstream_file)], brief=False)
         url = f"http://127.0.0.1:{upstream.ready(SECONDS_TO_START)['port']}/"
         self.say(f"1. An upstream listens at {url} (process {upstream.pid}); it will answer 503 to the first batch.")
         self._start_server()
@@ -174,12 +174,12 @@ class Story:
             raise Failure(f"expected {count} items delivered, each once, saw {delivered.total()}")
         self.say(f"8. In all, {count} items were accepted and delivered, in {len(posts)} batches, each once.")
 
-    def _child(self, name: str, arguments: list[str]) -> Child:
-        child = Child(name, arguments, self.folder, self.repository, self.environment)
+    def _child(self, name: str, arguments: list[str], *, brief: bool = True) -> Child:
+        child = Child(name, arguments, self.folder, self.repository, self.environment, brief=brief)
         return self._running.enter_context(child)
 
     def _start_server(self) -> None:
-        self.server = self._child("server", ["manage.py", "up", "--port", "0", "--json"])
+        self.server = self._child("server", ["manage.py", "up", "--port", "0", "--json"], brief=False)
         address = self.server.ready(SECONDS_TO_START)["address"]
         headers = {"Authorization": f"Bearer {self.token}"}
         client = httpx.Client(base_url=address, headers=headers, timeout=10, trust_env=False)

@@ -45,8 +45,7 @@ def test_killed_after_sending_it_sends_the_same_key(channel: str, tmp_path: Path
                 new = {"message": "tea", "fire_at": fire_at, "channels": [channel]}
                 assert http.put("/reminders/tea", json=new).status_code == 200
             doomed = site.processes[-1]
-            site.wait_for("the process to be killed", doomed.exit_code, seconds=20, until=lambda code: code is not None)
-            assert (doomed.exit_code(), len(keys())) == (-9, 1)
+            assert (doomed.ended(20), len(keys())) == (-9, 1)
 
             with site.up("next") as http:
                 site.wait_for("the second delivery", keys, seconds=60, until=lambda seen: len(seen) > 1)

@@ -37,8 +37,7 @@ def test_killed_around_the_post(
             for item in ["a", "b", "c"]:
                 assert client.post("/batcher/orders", content=item).status_code == 200
         (doomed,) = site.processes
-        code = site.wait_for("it to be killed", doomed.exit_code, seconds=20, until=lambda code: code is not None)
-        assert code == -signal.SIGKILL
+        assert doomed.ended(20) == -signal.SIGKILL
         assert len(upstream.received) == posts - 1
         with site.up("successor"):
             upstream.wait_for(posts, timeout=30)

@@ -26,6 +26,7 @@ class Story:
         self.history: list[Event] = []
         self.log: list[Event] = []
         self.rows: list[Event] = []
+        self.own: list[str] = []
 
     def tell(self, what: str, m: float, **fields: Any) -> None:
         """An event of any process."""
@@ -69,7 +70,13 @@ class Story:
     def judged(self) -> set[str]:
         """The names of the broken promises."""
         self.history.sort(key=lambda event: float(event["m"]))
-        return {found.rule for found in check(Evidence(self.history, {"o": self.log}, self.rows))}
+        evidence = Evidence(self.history, {"o": self.log}, self.rows, own={"o": self.own})
+        return {found.rule for found in check(evidence)}
+
+    def mark(self, mark: str) -> None:
+        """The latest entry of the log has a row of the user's own."""
+        self.log[-1]["mark"] = mark
+        self.own.append(mark)
 
 
 def sound() -> Story:
@@ -87,6 +94,7 @@ def sound() -> Story:
     story.tell("in", 7, run="r3")
     story.end(7.1, "r3", "c", due=6, started=6)
     story.order(8, "d", due=9)
+    story.mark("d")
     story.cancel(8.5)
     return story
 
@@ -197,6 +205,37 @@ def _bred(story: Story) -> None:
         story.tell("sent", 10 + number / 10, id=1, ring=number, waits=0)
 
 
+def _filled(story: Story) -> None:
+    for number in range(40):
+        story.tell("sent", 10 + number, id=2, ring=5, waits=0, role="dispatcher")
+
+
+def _ended(story: Story) -> None:
+    story.tell("ended", 10, name="worker-threads", process=7, code=1, log="Unrecoverable error")
+
+
+def _ended_after_a_childs_kill(story: Story) -> None:
+    story.tell("killed", 9, point="turn.before_commit", pid=8)
+    story.tell("fault", 9, kind="pool child killed", part="worker", begin=8.9, end=9.1, pids=[8])
+    story.tell("ended", 10, name="worker-prefork", process=7, code=0, log="")
+
+
+def _dead(story: Story) -> None:
+    story.order(10, "z", due=10)
+    story.start(10, "r", "z", due=10)
+    story.log.append({"op": "died", "token": "z", "retry": 0})
+    story.tell("raise", 11, run="r", planned=False)
+    story._row("dead", due=10, retry=0, started=10, scheduled=10)
+
+
+def _own_row_missing(story: Story) -> None:
+    story.own.clear()
+
+
+def _only_the_own_row(story: Story) -> None:
+    story.own.append("another")
+
+
 def _stuck(story: Story) -> None:
     story.order(10, "z", due=11)
     story.start(200, "r", "z", due=11)
@@ -223,6 +262,12 @@ def _stuck(story: Story) -> None:
         (_two_keys, {"contents"}),
         (_item_lost, {"lost"}),
         (_bred, {"bred"}),
+        (_filled, {"filled"}),
+        (_ended, {"ended"}),
+        (_ended_after_a_childs_kill, {"ended"}),
+        (_dead, {"dead"}),
+        (_own_row_missing, {"differ"}),
+        (_only_the_own_row, {"differ"}),
         (_stuck, {"stuck"}),
     ],
 )
@@ -231,6 +276,14 @@ def test_each_broken_promise_is_named(broken: Callable[[Story], None], rules: se
     story = sound()
     broken(story)
     assert story.judged() == rules
+
+
+def test_what_was_killed_on_purpose_has_not_ended_by_itself() -> None:
+    """A process that dies at a crash point, or of its own handler's poison, is no broken promise."""
+    story = sound()
+    story.tell("killed", 9, point="turn.before_commit", pid=7)
+    story.tell("ended", 10, name="worker-threads", process=7, code=-9, log="")
+    assert story.judged() == set()
 
 
 def test_a_fault_excuses_the_run_that_it_hit() -> None:

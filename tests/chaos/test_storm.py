@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.own_postgres import OwnPostgres
-from tests.chaos.storm import checker, driver, state
-from tests.chaos.storm.deck import EMBEDDED, SERVERS
+from tests.chaos.host import Host
+from tests.chaos.own_postgres import OwnPair, OwnPostgres
+from tests.chaos.storm import checker, driver, record, state
+from tests.chaos.storm.deck import BROKERS, EMBEDDED, SERVERS, SPLIT, STANDBY
 from tests.chaos.storm.evidence import Evidence
-from tests.chaos.storm.fleet import Fleet
-from tests.chaos.storm.scene import LEASE, Scene, ServerScene
+from tests.chaos.storm.fleet import AWAY, Fleet
+from tests.chaos.storm.scene import LEASE, Fault, Scene, ServerScene
 from tests.own_brokers import OwnRabbitServer, OwnRedis
 from tests.processes import Site
 from tests.upstream import Upstream
@@ -32,51 +36,84 @@ SEED = int(os.environ.get("CHAOS_SEED") or time.time())
 #: Seconds between two faults; orders per second.
 PACE = float(os.environ.get("CHAOS_PACE") or 2.6)
 RATE = float(os.environ.get("CHAOS_RATE") or 20)
-#: Only the kinds that begin so, say "database restarted" or "worker".
-KINDS = os.environ.get("CHAOS_KINDS") or ""
+#: Only the kinds that begin so, say "database restarted" or "worker,table".
+KINDS = tuple((os.environ.get("CHAOS_KINDS") or "").split(","))
 #: Where the figures go, beside the terminal.
 REPORT = os.environ.get("CHAOS_REPORT") or "var/chaos-{broker}.json"
 #: From this long a run on, each fault comes once by itself first.
 MINUTES_FOR_ALONE = 20.0
 SECONDS_ALONE = 360.0
 
+PROCESSES = ["worker-prefork", "worker-threads", "worker-threads2", "dispatcher1", "dispatcher2", "web"]
 ENGINE = {"LEASE": LEASE, "DISPATCH_EVERY": 1, "HISTORY_PER_OBJECT": 1_000_000}
 
 
-@pytest.mark.parametrize("broker", ["redis", "rabbitmq", "together"])
-def test_a_storm(tmp_path: Path, broker: str, say: Callable[[str], None]) -> None:
-    """Random faults for CHAOS_MINUTES: nothing lost, early, overlapping, miscounted or under two contents.
+@dataclass(frozen=True)
+class Kind:
+    """What a storm is made on, by its name, and the faults that are possible there beside those of all servers."""
 
-    ``together``: on Redis, with alarms in groups and combined calls.
+    name: str
+    faults: list[Fault]
+
+    @contextmanager
+    def scene(self, folder: Path) -> Iterator[ServerScene]:
+        """The servers, and the processes on them, ready."""
+        with ExitStack() as stack:
+            upstream = stack.enter_context(Upstream())
+            host = stack.enter_context(Host()) if self.name == "split" else None
+            near = list(host.gateway.values()) if host else []
+            postgres = stack.enter_context(OwnPair() if self.name == "standby" else OwnPostgres(*near))
+            own: OwnRedis | OwnRabbitServer = OwnRabbitServer() if self.name == "rabbitmq" else OwnRedis(folder, *near)
+            stack.enter_context(own)
+            wire = Wire(own.port)
+            stack.callback(wire.stop)
+            url = own.url.replace(str(own.port), str(wire.port))
+            settings, engine, load = settings_for(upstream), ENGINE, {"rate": RATE, "items": 4, "dead": MINUTES > 5}
+            if self.name == "together":
+                settings["CHAOS_TOGETHER"] = "1"
+                # The dispatcher rings for most of them, and so for several at once; few objects for many callers.
+                engine, load = ENGINE | {"HORIZON": 1}, load | {"subjects": 60, "threads": 8}
+            if host:
+                posts = Wire(upstream.port, host.gateway["broker"])
+                stack.callback(posts.stop)
+                host.reaches(postgres.url, own.url, posts.port, settings["BATCHER"])
+            site = stack.enter_context(Site(folder, postgres.url, url, engine=engine, **settings)).migrate()
+            fleet = Fleet(site, load, host=host)
+            record.begin(fleet.history, "driver")
+            for name in [*PROCESSES, *([AWAY] if host else [])]:
+                fleet.start(name)
+            for name in fleet.workers:
+                fleet.wait_until_ready(name)
+            fleet.start("load")
+            ask = partial(state.ask_postgresql, postgres.url)
+            yield ServerScene(fleet, upstream, random.Random(SEED), ask, postgres, own, wire)
+
+
+KINDS_OF_STORM = [
+    Kind("redis", BROKERS["redis"]),
+    Kind("rabbitmq", BROKERS["rabbitmq"]),
+    Kind("together", BROKERS["redis"]),
+    Kind("standby", [*BROKERS["redis"], *STANDBY]),
+    Kind("split", [*BROKERS["redis"], *SPLIT]),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_STORM, ids=lambda kind: kind.name)
+def test_a_storm(tmp_path: Path, kind: Kind, say: Callable[[str], None]) -> None:
+    """Random faults for CHAOS_MINUTES: nothing lost, early, overlapping, miscounted, dead without the handler's fault,
+    ended by itself or under two contents.
+
+    ``together``: on Redis, with alarms in groups and combined calls; ``standby``: with a synchronous standby that is
+    promoted; ``split``: with a worker on a host of its own that is cut off.
     """
-    say(f"CHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES:g} CHAOS_PACE={PACE:g} on {broker}")
-    with ExitStack() as stack:
-        upstream, postgres = stack.enter_context(Upstream()), stack.enter_context(OwnPostgres())
-        own: OwnRedis | OwnRabbitServer = OwnRabbitServer() if broker == "rabbitmq" else OwnRedis(tmp_path)
-        stack.enter_context(own)
-        wire = Wire(own.port)
-        stack.callback(wire.stop)
-        url = own.url.replace(str(own.port), str(wire.port))
-        settings, engine, load = settings_for(upstream), ENGINE, {"rate": RATE, "items": 4, "dead": MINUTES > 5}
-        if broker == "together":
-            settings["CHAOS_TOGETHER"] = "1"
-            # The dispatcher rings for most of them, and so for several at once; few objects for many callers.
-            engine, load = ENGINE | {"HORIZON": 1}, load | {"subjects": 60, "threads": 8}
-        site = stack.enter_context(Site(tmp_path, postgres.url, url, engine=engine, **settings)).migrate()
-        fleet = Fleet(site, load)
-        for name in ("worker-prefork", "worker-threads", "worker-threads2", "dispatcher1", "dispatcher2", "web"):
-            fleet.start(name)
-        for name in fleet.workers:
-            fleet.wait_until_ready(name)
-        fleet.start("load")
-        ask = partial(state.ask_postgresql, postgres.url)
-        scene = ServerScene(fleet, upstream, random.Random(SEED), ask, postgres, own, wire)
-        kinds = [fault for fault in SERVERS if fault.kind.startswith(KINDS)]
-        run = driver.Driver(scene, kinds, pace=PACE)
+    say(f"CHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES:g} CHAOS_PACE={PACE:g} on {kind.name}")
+    faults = [fault for fault in [*SERVERS, *kind.faults] if fault.kind.startswith(KINDS)]
+    with kind.scene(tmp_path) as scene:
+        run = driver.Driver(scene, faults, pace=PACE)
         run.run(MINUTES * 60, alone=SECONDS_ALONE if MINUTES >= MINUTES_FOR_ALONE else 0)
         drained = run.drain()
         evidence = run.evidence()
-    judge(run, evidence, say, broker=broker, drained=drained)
+    judge(run, evidence, say, broker=kind.name, drained=drained)
 
 
 def test_a_storm_on_the_embedded_default(tmp_path: Path, say: Callable[[str], None]) -> None:
@@ -88,14 +125,25 @@ def test_a_storm_on_the_embedded_default(tmp_path: Path, say: Callable[[str], No
         settings = settings_for(upstream)
         site = stack.enter_context(Site(tmp_path, f"sqlite:///{database}", "memory://", engine=ENGINE, **settings))
         fleet = Fleet(site.migrate(), {"rate": RATE / 4, "items": 1, "dead": MINUTES > 5})
+        record.begin(fleet.history, "driver")
         fleet.start("up").ready(60)
         fleet.start("load")
         scene = Scene(fleet, upstream, random.Random(SEED), partial(state.ask_sqlite, database))
-        run = driver.Driver(scene, EMBEDDED, pace=PACE)
+        faults = [fault for fault in EMBEDDED if fault.kind.startswith(KINDS)]
+        run = driver.Driver(scene, faults, pace=PACE)
         run.run(MINUTES * 60)
         drained = run.drain()
         evidence = run.evidence()
     judge(run, evidence, say, broker="embedded", drained=drained)
+
+
+def tree_of(folder: Path) -> str:
+    """The commit that is tried, with a ``+`` when files were changed since; ``-`` where there is no history."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or "-"
 
 
 def settings_for(upstream: Upstream) -> dict[str, str]:
@@ -108,9 +156,9 @@ def judge(run: driver.Driver, evidence: Evidence, say: Callable[[str], None], *,
     """Write the figures down, then fail for whatever was broken."""
     found = checker.check(evidence)
     rules = Counter(violation.rule for violation in found)
-    figures = driver.summary(
-        run, evidence, rules.__getitem__, broker=broker, seed=SEED, minutes=MINUTES, drained=drained, broken=dict(rules)
-    )
+    date, tree = datetime.now(UTC).date().isoformat(), tree_of(Path(__file__).parent)
+    given = {"broker": broker, "seed": SEED, "minutes": MINUTES, "date": date, "tree": tree}
+    figures = driver.summary(run, evidence, rules.__getitem__, drained=drained, broken=dict(rules), **given)
     report = Path(REPORT.format(broker=broker))
     report.parent.mkdir(exist_ok=True)
     report.write_text(json.dumps(figures, indent=1) + "\n")

@@ -23,6 +23,14 @@ class Migration(migrations.Migration):
             bases=('durable_objects.durableobject',),
         ),
         migrations.CreateModel(
+            name='Mark',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=100)),
+                ('mark', models.CharField(max_length=32)),
+            ],
+        ),
+        migrations.CreateModel(
             name='Moment',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from project.demo.processes import Child, clean_environment, wait_for
+from project.demo.processes import Child, clean_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-of-the-tests"
@@ -33,11 +33,11 @@ class Up:
             LANG="C",
         )
         self.folder = folder
-        self.process = self.python("up", "manage.py", "up", "--port", "0", "--json", *options)
+        self.process = self.python("up", "manage.py", "up", "--port", "0", "--json", *options, brief=False)
 
-    def python(self, name: str, *arguments: str) -> Child:
-        """A Python process beside it, on the same database."""
-        return Child(name, list(arguments), self.folder, REPOSITORY, self.environment)
+    def python(self, name: str, *arguments: str, brief: bool = True) -> Child:
+        """A Python process beside it, on the same database; ``brief``: its work has an end."""
+        return Child(name, list(arguments), self.folder, REPOSITORY, self.environment, brief=brief)
 
     def client(self) -> httpx.Client:
         """A client of it, with the token. Waits until it is ready."""
@@ -49,8 +49,7 @@ class Up:
         """Its exit code after a signal, and how many seconds it took."""
         began = time.monotonic()
         os.kill(self.process.pid, number)
-        code = wait_for("it to end", self.process.exit_code, seconds=PATIENCE, until=lambda code: code is not None)
-        assert code is not None
+        code = self.process.ended(PATIENCE)
         return code, time.monotonic() - began
 
 

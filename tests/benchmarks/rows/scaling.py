@@ -84,7 +84,7 @@ def _adds(site: Site, names: list[str], shares: list[Shares]) -> float:
     start, setup = time.time() + 4 + len(names), "import django; django.setup()\n"
     codes = [_ADD.format(name=unique("hosted"), start=start, seconds=SECONDS) for _ in names]
     processes = [
-        site.start(unique("adder"), *on_host(name, ["-c", setup + code]))
+        site.brief(unique("adder"), *on_host(name, ["-c", setup + code]))
         for name, code in zip(names, codes, strict=True)
     ]
     time.sleep(max(start - time.time(), 0))

@@ -5,7 +5,7 @@ A *token* is one order to wake an object. An object's log is what its turns comm
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -15,6 +15,11 @@ from tests.chaos.storm.evidence import Event, Evidence
 
 #: The monotonic clock and the database's are not the same one.
 SLACK = 0.05
+
+#: How often one wake-up may be sent, by whomever: again for what got lost, and after faults of the broker.
+MOST_MESSAGES = 12
+#: The first run and its six retries.
+MOST_RUNS = 7
 
 #: Entries that a run makes, not a caller.
 _RUNS = {"begin", "done", "died"}
@@ -84,7 +89,7 @@ def _armed(armed: str | None, entry: Event) -> str | None:
     """What is armed after this entry."""
     if entry["op"] == "set":
         return str(entry["token"])
-    if entry["op"] == "begin":
+    if entry["op"] in ("begin", "held", "undid"):
         return armed
     return None if entry["op"] == "cancel" or entry["token"] == armed else armed
 
@@ -133,7 +138,7 @@ def cancelled(evidence: Evidence) -> Found:
     """No run starts for an order once a later order or a cancel of the same object was acknowledged."""
     told: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for event in evidence.of("ok"):
-        if "number" in event:
+        if event["op"] in ("set", "move", "cancel"):
             told[event["object"]].append((event["number"], event["m"]))
     for name, runs in evidence.runs.items():
         for run in runs:
@@ -209,7 +214,7 @@ def wake_ups(evidence: Evidence) -> Found:
     ids |= {event["id"]: event["object"] for event in evidence.of("known")}
     sent: dict[str, int] = defaultdict(int)
     for event in evidence.of("sent"):
-        if event["id"] in ids and not event["waits"] and event["role"] not in ("dispatcher", "up"):
+        if event["id"] in ids and not event["waits"] and event["role"] not in ("dispatcher", "up", "second"):
             sent[ids[event["id"]]] += 1
     for name, count in sent.items():
         allowed = (
@@ -217,6 +222,46 @@ def wake_ups(evidence: Evidence) -> Found:
         )
         if count > allowed:
             yield Violation("bred", f"{name}: {count} wake-ups were sent, {allowed} at most have a reason")
+
+
+def filled(evidence: Evidence) -> Found:
+    """What waits in the broker is bounded by the alarms, not by how long nobody takes it."""
+    sent = Counter((event["id"], event["ring"]) for event in evidence.of("sent"))
+    for (object_id, ring), count in sent.items():
+        if count > MOST_MESSAGES:
+            yield Violation("filled", f"object {object_id}: wake-up {ring} was sent {count} times")
+
+
+def ended(evidence: Evidence) -> Found:
+    """Nothing ends by itself: only what was killed at a crash point, or by its own handler on purpose."""
+    killed = {event["pid"] for event in evidence.of("killed")}
+    for event in evidence.of("ended"):
+        if event["process"] not in killed:
+            yield Violation("ended", f"{event['name']} ended by itself with {event['code']}: {event['log']}")
+
+
+def dead(evidence: Evidence) -> Found:
+    """An alarm is dead because its handler failed seven times, and for nothing else."""
+    failed: dict[tuple[str, datetime], set[int]] = defaultdict(set)
+    for runs in evidence.runs.values():
+        for run in runs:
+            if run.planned or (run.limited and run.ending != "end"):
+                failed[run.object, run.scheduled].add(run.retry)
+    for row in evidence.rows:
+        of = failed[row["object"], datetime.fromisoformat(row["scheduled"])]
+        if row["outcome"] == "dead" and len(of) < MOST_RUNS:
+            yield Violation("dead", f"{row} after its handler failed {len(of)} times")
+
+
+def differ(evidence: Evidence) -> Found:
+    """What a turn writes into its storage and into the user's own models is there in both, or in neither."""
+    for name in evidence.logs.keys() | evidence.own.keys():
+        logged = Counter(entry["mark"] for entry in evidence.logs.get(name, []) if "mark" in entry)
+        own = Counter(evidence.own.get(name, []))
+        for mark in (logged - own).elements():
+            yield Violation("differ", f"{name}: the entry {mark} of its storage has no row")
+        for mark in (own - logged).elements():
+            yield Violation("differ", f"{name}: the row {mark} has no entry in its storage")
 
 
 def stuck(evidence: Evidence, seconds: float) -> Found:
@@ -239,4 +284,8 @@ RULES: list[Callable[[Evidence], Found]] = [
     counted_once,
     keys,
     wake_ups,
+    filled,
+    ended,
+    dead,
+    differ,
 ]

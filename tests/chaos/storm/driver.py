@@ -67,6 +67,7 @@ class Driver:
     def evidence(self) -> Evidence:
         """What there is to judge, once it is over."""
         self.recoveries.stop()
+        self.scene.fleet.note_ended()
         return state.evidence(self.scene.fleet.history, self.scene.ask)
 
     def _deal(self) -> None:
@@ -114,6 +115,7 @@ def summary(driver: Driver, evidence: Evidence, found: Callable[[str], int], **g
         "outcomes": dict(Counter(row["outcome"] for row in evidence.rows)),
         "calls": dict(calls),
         "processes_killed_at_points": sum(1 for _ in evidence.of("killed")),
+        "processes_ended_by_themselves": found("ended"),
         "faults_made": sum(driver.made.values()),
         "faults": dict(sorted(driver.made.items())),
         "lost": found("lost"),

@@ -43,12 +43,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Evidence:
-    """``logs``: each subject's entries; ``rows``: the engine's history of runs; ``armed``: who still is."""
+    """``logs``: each subject's entries; ``rows``: the engine's history of runs; ``armed``: who still is; ``own``: the
+    marks that each subject's turns left in a model of the user's own.
+    """
 
     history: list[Event]
     logs: dict[str, list[Event]] = field(default_factory=dict)
     rows: list[Event] = field(default_factory=list)
     armed: list[str] = field(default_factory=list)
+    own: dict[str, list[str]] = field(default_factory=dict)
 
     def of(self, *what: str) -> Iterator[Event]:
         """The events of these kinds, in their order."""

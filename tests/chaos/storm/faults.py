@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import LiteralString
-
-import psycopg
+from typing import Any
 
 from project.demo.processes import Failure, wait_for
-from tests.chaos.storm.fleet import Fleet
+from tests.chaos.host import DIRECTIONS
+from tests.chaos.storm.fleet import AWAY, Fleet
 from tests.chaos.storm.scene import LEASE, Pids, Scene, ServerScene
 
-_LOCK = """
-    SELECT 1 FROM durable_objects_object o JOIN durable_objects_alarm a ON a.object_id = o.id
-    ORDER BY random() LIMIT 20 FOR UPDATE
-"""
-_OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+#: A run that is cut off by the end of a second ``up`` is cut off as any other.
+SECOND = "second"
 
 
 def kill_worker(scene: Scene) -> Pids:
@@ -64,59 +61,59 @@ def five_dispatchers(scene: Scene) -> Pids:
     return set()
 
 
-def broker_restart(scene: ServerScene) -> Pids:
-    """Away for a moment, then back; Redis comes back empty."""
-    scene.broker.stop()
-    time.sleep(scene.chance.uniform(0.2, 2))
-    scene.broker.start()
+def no_worker(scene: Scene) -> Pids:
+    """All workers are ended, and for eight seconds there is none."""
+    fleet = scene.fleet
+    names = fleet.workers
+    pids = set().union(*(fleet.retire(name, "kill") for name in names))
+    time.sleep(8)
+    for name in names:
+        fleet.start(name)
+    return pids
+
+
+def few_out(scene: Scene) -> Pids:
+    """For twenty seconds the dispatchers may have no more than ten wake-ups out, and far more are on their way."""
+    fleet = scene.fleet
+    engine = json.loads(fleet.site.environment["ENGINE"]) | {"MAX_OUT": 10}
+    names = ["dispatcher1", "dispatcher2"]
+    for name in names:
+        fleet.restart(name, ENGINE=json.dumps(engine))
+    _wished(scene, "far")
+    time.sleep(20)
+    for name in names:
+        fleet.restart(name)
     return set()
 
 
-def broker_freeze(scene: ServerScene) -> Pids:
-    """SIGSTOP to the broker, for three seconds."""
-    scene.broker.freeze()
-    time.sleep(3)
-    scene.broker.thaw()
-    return set()
+def second_up(**environment: str) -> Callable[[Scene], Pids]:
+    """One more ``manage.py up`` on the same database, for ten seconds. It may refuse; it may not do harm."""
+
+    def act(scene: Scene) -> Pids:
+        process = scene.fleet.start(SECOND, **environment)
+        scene.fleet.leave_alone(SECOND)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and process.exit_code() is None:
+            time.sleep(0.1)
+        pids = {process.pid}
+        process.stop(10)
+        return pids
+
+    return act
 
 
-def black_hole(scene: ServerScene) -> Pids:
-    """The broker's port takes connections, and nothing is ever read."""
-    with scene.wire.silent():
-        time.sleep(3)
-    return set()
+def partition(*links: str, directions: tuple[str, ...] = DIRECTIONS, longest: float = 20) -> Callable[[Any], Pids]:
+    """The worker on a host of its own is cut off: its packets are dropped, and nobody is told."""
 
+    def act(scene: ServerScene) -> Pids:
+        fleet = scene.fleet
+        assert fleet.host is not None
+        pids = fleet.pids(AWAY)
+        with fleet.host.cut(*links, directions=directions):
+            time.sleep(scene.chance.uniform(5, longest))
+        return pids | fleet.pids(AWAY)  # another fault may have put a new one in its place
 
-def flush(scene: ServerScene) -> Pids:
-    """Every message is taken away."""
-    scene.broker.empty()
-    return set()
-
-
-def database_restart(scene: ServerScene) -> Pids:
-    """Away for up to two seconds: shut down, or as after a power cut."""
-    scene.postgres.stop(scene.chance.choice(["fast", "immediate"]))
-    time.sleep(scene.chance.uniform(0, 2))
-    scene.postgres.start()
-    return set()
-
-
-def connections_cut(scene: ServerScene) -> Pids:
-    """Every session is ended by the server."""
-    _in_database(scene, f"SELECT pg_terminate_backend(pid) {_OTHERS}", 0)
-    return set()
-
-
-def lock_wait(scene: ServerScene) -> Pids:
-    """Somebody's transaction keeps twenty objects and their alarms locked for three seconds."""
-    _in_database(scene, _LOCK, 3)
-    return set()
-
-
-def held_snapshot(scene: ServerScene) -> Pids:
-    """A transaction idles with its snapshot."""
-    _in_database(scene, "SELECT count(*) FROM durable_objects_entry", 8, "REPEATABLE READ")
-    return set()
+    return act
 
 
 def refusing_upstream(scene: Scene) -> Pids:
@@ -194,12 +191,3 @@ def _pause(fleet: Fleet, name: str, seconds: float) -> Pids:
         time.sleep(seconds)
         process.thaw()
     return pids
-
-
-def _in_database(
-    scene: ServerScene, query: LiteralString, seconds: float, isolation: LiteralString = "READ COMMITTED"
-) -> None:
-    with suppress(psycopg.Error), psycopg.connect(scene.postgres.url) as connection:
-        connection.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
-        connection.execute(query)
-        time.sleep(seconds)

@@ -1,4 +1,6 @@
-"""The processes of the random run, each by its role, started again when they end, as an operator would have it."""
+"""The processes of the random run, each by its role. One that ends by itself is started again, so that the run goes on,
+and written down: that is a broken promise, which the checker reports.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,25 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.host import Host
+from tests.chaos.storm import record
 from tests.processes import TOKEN, Process, Site
 
 #: Where Debian keeps it; a worker whose clock is wrong needs it.
 FAKETIME = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
-class Fleet:
-    """Workers of both pools, two dispatchers, a web server and the callers."""
+#: The worker that is on a host of its own, where there is one.
+AWAY = "worker-threads9"
+#: So much of the log of a process that ended by itself is kept as evidence.
+LOG_CHARACTERS = 1500
 
-    def __init__(self, site: Site, load: dict[str, Any], *, taken_out: str = "") -> None:
-        self.site, self.history = site, site.folder / "history"
+
+class Fleet:
+    """Workers of both pools, two dispatchers, a web server and the callers. ``host``: where the worker ``AWAY`` is."""
+
+    def __init__(self, site: Site, load: dict[str, Any], *, taken_out: str = "", host: Host | None = None) -> None:
+        self.site, self.history, self.host = site, site.folder / "history", host
         self.history.mkdir()
         site.environment |= {"CHAOS_HISTORY": str(self.history), "CHAOS_TAKEN_OUT": taken_out}
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -38,19 +48,37 @@ class Fleet:
     def start(self, name: str, **environment: str) -> Process:
         """Start one by its name: ``worker-POOL`` (a number may follow), ``dispatcherN``, ``web``, ``load``, ``up``."""
         with self._changing:
-            role = name.partition("-")[0].rstrip("0123456789")
             self._number += 1
-            log = f"{name}.{self._number}"
-            process = self.site.start(log, *self._command(name), CHAOS_ROLE=role, **environment)
+            command = self._command(name)
+            if name == AWAY and self.host:
+                command, environment = self.host.inside(command), self.host.environment | environment
+            process = self.site.start(f"{name}.{self._number}", *command, CHAOS_ROLE=role_of(name), **environment)
             self.living[name] = process
             return process
 
-    def keep_up(self) -> None:
-        """Start again what has ended by itself."""
+    def note_ended(self) -> list[str]:
+        """Write down what has ended although nobody ended it; the names."""
         with self._changing:
-            for name, process in list(self.living.items()):
-                if process.exit_code() is not None:
-                    self.start(name)
+            ended = [name for name, process in self.living.items() if process.exit_code() is not None]
+            for name in ended:
+                process = self.living.pop(name)
+                process.may_end = True  # told by the checker
+                said = process.text()[-LOG_CHARACTERS:]
+                record.note(
+                    "ended", name=name, of=role_of(name), process=process.pid, code=process.exit_code(), log=said
+                )
+            return ended
+
+    def keep_up(self) -> None:
+        """Start again what has ended by itself, once that is written down."""
+        with self._changing:
+            for name in self.note_ended():
+                self.start(name)
+
+    def leave_alone(self, name: str) -> None:
+        """Neither keep this one up nor mind that it ends."""
+        with self._changing:
+            self.living.pop(name).may_end = True
 
     def restart(self, name: str, how: str = "kill", **environment: str) -> set[int]:
         """End one and start it again; the ids of the processes that this cost."""
@@ -69,8 +97,10 @@ class Fleet:
         return pids
 
     def pids(self, name: str) -> set[int]:
-        """The process of this name and what it has forked."""
-        process = self.living[name]
+        """The process of this name and what it has forked; none while it is being replaced."""
+        process = self.living.get(name)
+        if process is None:
+            return set()
         try:
             return {process.pid, *process.children()}
         except FileNotFoundError:
@@ -101,11 +131,18 @@ class Fleet:
         if name == "web":
             options = ["--worker-class", "gthread", "--workers", "1", "--threads", "4", "--log-level", "warning"]
             return ["-m", "gunicorn", "project.wsgi:application", "--bind", f"127.0.0.1:{self._port}", *options]
+        if role_of(name) == "second":
+            return ["manage.py", "up", "--port", "0", "--json", "--no-admin"]
         if name == "up":
             return ["manage.py", "up", "--port", str(self._port), "--json", "--no-admin"]
         if {"web", "up"} & self.living.keys():
             self.load["web"] = f"http://127.0.0.1:{self._port}"
         return ["-m", "tests.chaos.storm.load", json.dumps(self.load)]
+
+
+def role_of(name: str) -> str:
+    """What a process of this name is: ``worker`` for ``worker-threads2``."""
+    return name.partition("-")[0].rstrip("0123456789")
 
 
 def wrong_clock(seconds: int) -> dict[str, str]:

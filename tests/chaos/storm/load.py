@@ -8,6 +8,7 @@ call is written down before it is made, and then what the caller was told: ``ok`
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -37,6 +38,14 @@ PLANS: list[tuple[int, dict[str, Any]]] = [
 ]
 DEAD = {"fail": 99}
 QUICK = 100
+#: The share of orders that are for later: workers hold their messages until then.
+FAR = 0.1
+#: What the driver may ask for, by the names of files and of methods.
+WISHES = ("burst", "poison", "far", "busy", "endings", "savepoints", "sessions")
+
+
+#: Of callers that come later: each has one of its own, since it names its calls.
+_NUMBERS = itertools.count(100)
 
 
 class Undone(Exception):
@@ -72,6 +81,45 @@ class Caller:
         """An alarm that kills the process that runs it, twice."""
         self._call("set", _subject(f"poison{self.chance.randrange(10)}"), 0.0, {"poison": 2})
 
+    def far(self) -> None:
+        """Twice as many alarms on their way as may be out, which set themselves again."""
+        for number in range(20):
+            self._call("set", _subject(f"again{number}"), 1.0, {"again": 2, "ahead": 8})
+
+    def busy(self) -> None:
+        """Two callers have an object in turn, for seconds each, while its alarm is due; for a third of a minute."""
+        subject = _subject(f"busy{self.chance.randrange(10)}")
+        self._call("set", subject, 1.0, {})
+        end = time.monotonic() + 20
+
+        def hold(caller: Caller) -> None:
+            while time.monotonic() < end:
+                caller._call("hold", subject, caller.chance.uniform(1, 2))
+
+        for _ in range(2):
+            threading.Thread(target=hold, args=(Caller(self.plan, next(_NUMBERS)),), daemon=True).start()
+
+    def endings(self) -> None:
+        """Handlers that end with what is no ``Exception``."""
+        for number, name in enumerate(("CancelledError", "SystemExit", "GeneratorExit") * 2):
+            self._call(
+                "set",
+                _subject(f"ending{number}"),
+                0.5,
+                {"fail": 1, "by": name} | ({"pause": 0.2} if number > 2 else {}),
+            )
+
+    def savepoints(self) -> None:
+        """Handlers and callers that go back to a savepoint made by hand."""
+        for number in range(6):
+            self._call("set", _subject(f"undo{number}"), 0.5, {"undo": 1} | ({"fail": 1} if number > 3 else {}))
+            self._call("undo", _subject(f"undid{number}"))
+
+    def sessions(self) -> None:
+        """Handlers that leave their session of the database otherwise than they found it."""
+        for number, what in enumerate(("read only", "isolation", "idle time-out") * 3):
+            self._call("set", _subject(f"session{number}"), 0.5, {"leave": what})
+
     def _at_the_rate(self, rate: float, do: Callable[[], None]) -> None:
         began = time.monotonic()
         do()
@@ -79,6 +127,10 @@ class Caller:
 
     def _order(self) -> None:
         chance = self.chance
+        if chance.random() < FAR:
+            plan = chance.choice([{}, {}, {"again": 1, "ahead": 15}])
+            self._call("set", _subject(f"far{chance.randrange(300)}"), chance.uniform(10, 50), plan)
+            return
         brief = chance.random() < 0.02
         number = chance.randrange(self.plan["subjects"])
         subject = _subject(f"brief{number % 10}", "BriefSubject") if brief else _subject(f"subject{number}")
@@ -162,7 +214,7 @@ def work(plan: dict[str, Any]) -> None:
         threading.Thread(target=Caller(plan, plan["threads"]).add_for_ever, daemon=True).start()
     own = Caller(plan, 99)
     while True:
-        for wish in ("burst", "poison"):
+        for wish in WISHES:
             if (file := Path(record.FOLDER) / wish).exists():
                 file.unlink()
                 getattr(own, wish)()

@@ -31,6 +31,7 @@ ARMED = """
     SELECT o.name FROM durable_objects_alarm a JOIN durable_objects_object o ON o.id = a.object_id
     WHERE a.state = 'armed'
 """
+_OWN = "SELECT name, mark FROM tests_mark ORDER BY id"
 _COLUMNS = ("object", "scheduled", "due", "started", "ended", "retry", "outcome")
 
 
@@ -55,7 +56,10 @@ def evidence(history: Path, ask: Ask) -> Evidence:
     for name, value in ask(_LOGS):
         logs[name].append(json.loads(value))
     rows = [dict(zip(_COLUMNS, map(_plain, row), strict=True)) for row in ask(_RUNS)]
-    return Evidence(record.read(history), dict(logs), rows, [name for (name,) in ask(ARMED)])
+    own: dict[str, list[str]] = defaultdict(list)
+    for name, mark in ask(_OWN):
+        own[name].append(mark)
+    return Evidence(record.read(history), dict(logs), rows, [name for (name,) in ask(ARMED)], dict(own))
 
 
 def _plain(value: Any) -> Any:

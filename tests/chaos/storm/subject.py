@@ -1,11 +1,13 @@
 """The objects of the random run: each keeps in its own storage a log of what was committed, in its order.
 
 An entry of the log is written by the turn that it tells of, so log and alarm commit together or not at all; what the
-log says and what callers and handlers saw (``record``) must agree. The checker compares them.
+log says and what callers and handlers saw (``record``) must agree, and so must a model of the user's own, of which
+each turn writes a row. The checker compares them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -14,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
+from django.db import connection, models, transaction
 
 from durable_objects import AlarmInfo, RunSuperseded, clock, exclusive, now
 from durable_objects.hold import held, let_go
@@ -25,15 +27,33 @@ from tests.chaos.storm import record
 TOGETHER = bool(os.environ.get("CHAOS_TOGETHER"))
 
 
+#: What else a run may fail with than ``Planned``, which is an ``Exception``; and what its handler may leave behind in
+#: its session of the database.
+ENDINGS = {error.__name__: error for error in (asyncio.CancelledError, SystemExit, GeneratorExit)}
+LEFT_BEHIND = {
+    "read only": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "isolation": "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    "idle time-out": "SET idle_session_timeout = 100",
+}
+
+
 class Planned(Exception):
     """The plan says that this run fails."""
+
+
+class Mark(models.Model):
+    """The user's own: a row for each entry of a subject's log, written by the same turn."""
+
+    name = models.CharField(max_length=100)
+    mark = models.CharField(max_length=32)
 
 
 class Subject(DurableObject):
     """Does at its alarm what the plan of its last order says.
 
-    A plan, all optional: ``hang`` so many seconds with the lock; ``pause`` so many without it; ``fail`` so many times;
-    go on ``again`` so many times; ``poison``: kill the process, so many times.
+    A plan, all optional: ``hang`` so many seconds with the lock; ``pause`` so many without it; ``fail`` so many times,
+    ``by`` one of ``ENDINGS``; go on ``again`` so many times, ``ahead`` seconds later; ``poison``: kill the process, so
+    many times; ``leave`` one of ``LEFT_BEHIND``; ``undo`` what was written since a savepoint that is made by hand.
     """
 
     class Meta:
@@ -57,6 +77,18 @@ class Subject(DurableObject):
         self.storage.delete_alarm()
         return self._log("cancel", call=call)
 
+    @exclusive
+    def hold(self, call: str, seconds: float) -> int:
+        """Keep the object for so long."""
+        time.sleep(seconds)
+        return self._log("held", call=call)
+
+    @exclusive
+    def undo(self, call: str) -> int:
+        """Set the alarm after a savepoint made by hand, and go back to it."""
+        self._undone("set", token=call)
+        return self._log("undid", call=call)
+
     def alarm(self, info: AlarmInfo) -> None:
         run = uuid.uuid4().hex[:12]
         try:
@@ -64,7 +96,9 @@ class Subject(DurableObject):
         except BaseException as error:
             what = "superseded" if isinstance(error, RunSuperseded) else "raise"
             turn = held(clock.connection()).get(self.key)
-            counts = isinstance(error, Planned) and not (turn and turn.is_shared)  # its group will run without it
+            counts = isinstance(error, (Planned, *ENDINGS.values())) and not (
+                turn and turn.is_shared
+            )  # its group will run without it
             record.note(what, run=run, planned=counts, error=repr(error)[:200])
             raise
         record.note("end", run=run)
@@ -92,11 +126,16 @@ class Subject(DurableObject):
                 time.sleep(plan["pause"])
             record.note("in", run=run)
         self._log("done", token=token, run=run, retry=info.retry_count)
+        if plan.get("undo"):
+            self._undone("done", token=token, run=run)
+        if plan.get("leave") and connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(LEFT_BEHIND[plan["leave"]])
         if plan.get("again"):
             later = plan | {"again": plan["again"] - 1}
-            self._arm(f"{token}+", now() + timedelta(seconds=0.5), later, run=run)
+            self._arm(f"{token}+", now() + timedelta(seconds=plan.get("ahead", 0.5)), later, run=run)
         if info.retry_count < plan.get("fail", 0):
-            raise Planned  # what was written and set above must be gone
+            raise ENDINGS.get(plan.get("by", ""), Planned)  # what was written and set above must be gone
 
     def _arm(self, token: str, at: datetime, plan: dict[str, Any], **by: str) -> int:
         self.storage.put_many({"token": token, "plan": plan})
@@ -104,7 +143,16 @@ class Subject(DurableObject):
         stands = self.storage.get_alarm()  # a time that has passed means now
         return self._log("set", token=token, at=stands and stands.isoformat(), fail=plan.get("fail", 0), **by)
 
+    def _undone(self, what: str, **fields: Any) -> None:
+        before = transaction.savepoint()
+        self._log(what, **fields)
+        self.storage.set_alarm(timedelta(hours=1))
+        transaction.savepoint_rollback(before)
+
     def _log(self, what: str, **fields: Any) -> int:
+        if not (TOGETHER and "call" in fields):  # calls that share a turn write to their storage only
+            fields["mark"] = uuid.uuid4().hex
+            Mark.objects.create(name=self.name, mark=fields["mark"])
         number: int = self.storage.get("entries", 0) + 1
         self.storage.put_many({"entries": number, f"log:{number:06}": {"op": what, **fields}})
         return number
