@@ -131,7 +131,7 @@ class Site:
 
     def migrate(self) -> Self:
         """Make the tables."""
-        self.manage("migrate", "--verbosity", "0")
+        self.manage("migrate", "--verbosity", "0", seconds=3 * SECONDS_TO_START)
         return self
 
     def manage(self, *arguments: str, seconds: float = SECONDS_TO_START) -> str:

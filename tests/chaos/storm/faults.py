@@ -12,11 +12,8 @@ from typing import Any
 
 from project.demo.processes import Failure, wait_for
 from tests.chaos.host import DIRECTIONS
-from tests.chaos.storm.fleet import AWAY, Fleet
+from tests.chaos.storm.fleet import AWAY, SECOND, Fleet
 from tests.chaos.storm.scene import LEASE, Pids, Scene, ServerScene
-
-#: A run that is cut off by the end of a second ``up`` is cut off as any other.
-SECOND = "second"
 
 
 def kill_worker(scene: Scene) -> Pids:

@@ -22,6 +22,8 @@ FAKETIME = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT
 
 #: The worker that is on a host of its own, where there is one.
 AWAY = "worker-threads9"
+#: One more ``manage.py up`` beside all others.
+SECOND = "second"
 #: So much of the log of a process that ended by itself is kept as evidence.
 LOG_CHARACTERS = 1500
 
