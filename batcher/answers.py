@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from durable_objects import now
+from durable_objects.handler_errors import named
 
 KEPT_CHARACTERS = 2000
 """So much of an answer's body is kept."""
@@ -55,9 +56,9 @@ class Answer:
     is_down: bool = False
 
     @classmethod
-    def failed(cls, error: Exception, *, unknown: bool = False, is_down: bool = False) -> Answer:
+    def failed(cls, error: BaseException, *, unknown: bool = False, is_down: bool = False) -> Answer:
         """A try that raised: to be tried again."""
-        return cls(Verdict.RETRY, text=plain(f"{type(error).__name__}: {error}"), unknown=unknown, is_down=is_down)
+        return cls(Verdict.RETRY, text=plain(named(error)), unknown=unknown, is_down=is_down)
 
 
 def verdict_on(status: int) -> Verdict:

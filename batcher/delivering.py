@@ -19,6 +19,7 @@ from batcher.masking import scrub
 from batcher.policy import Policy
 from batcher.rows import Batch
 from durable_objects import RunSuperseded, crash, now
+from durable_objects.handler_errors import is_failure, tellable
 
 logger = logging.getLogger("batcher")
 
@@ -50,8 +51,10 @@ def attempt(process_batch: Callable[[Batch], Answer | None], batch: Batch, gate:
         answer = process_batch(batch)
     except RunSuperseded:
         raise
-    except Exception as error:  # whatever an override raises is a failed try of this batch
-        logger.warning("Batcher %r: batch %s could not be processed", name, batch.id, exc_info=True)
+    except BaseException as error:  # whatever an override raises is a failed try of this batch
+        if not is_failure(error):
+            raise
+        logger.warning("Batcher %r: batch %s could not be processed", name, batch.id, exc_info=tellable(error))
         answer = Answer.failed(error)
     answer = answer if isinstance(answer, Answer) else Answer(Verdict.DELIVERED)
     crash.reach("batcher.posted")

@@ -16,6 +16,7 @@ from cleaner.rows import CleanerProgress, CleanerRun, CleanerSettings
 from cleaner.schedule import following
 from cleaner.targets import ModelRows, OwnStorage, Target
 from durable_objects import AlarmInfo, DurableObjectError, exclusive, now, turn
+from durable_objects.handler_errors import named
 from durable_objects.models import DurableObject
 
 __all__ = ["CleanerProgress", "CleanerRun", "CleanerSettings", "PeriodicCleaner"]
@@ -224,4 +225,4 @@ class PeriodicCleaner(DurableObject):
 
 
 def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:2_000]
+    return named(error)[:2_000]

@@ -20,6 +20,7 @@ from durable_objects.conf import engine
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
 from durable_objects.names import check_key
+from durable_objects.plain_functions import flaw_of
 from durable_objects.rows import Object
 
 #: Names that a subclass may override; every other name of ``DurableObject`` must stay the engine's.
@@ -108,6 +109,9 @@ def _is_django_made(model: type[DurableObject], name: str) -> bool:
 def _check_alarm(model: type[DurableObject]) -> Iterator[CheckMessage]:
     if not model.has_alarm_handler():
         return
+    flaw = flaw_of(model)
+    if flaw is not None:  # assigned since the class was made
+        yield Error(flaw, hint="Write `def`, without `async` and `yield`.", obj=model, id="durable_objects.E012")
     try:
         inspect.signature(model.alarm).bind(None, None)
     except TypeError:

@@ -24,6 +24,7 @@ from durable_objects.conf import engine
 from durable_objects.database_errors import is_connection_lost
 from durable_objects.errors import ObjectBusy
 from durable_objects.handle import Handle, Key
+from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.hold import let_go
 from durable_objects.turn import Turn
 
@@ -59,8 +60,10 @@ class _Call:
         """Run in the leader's turn: own instance, own ``initialize()``, own context, own layer."""
         try:
             self.answer = self.context.run(turn.run_apart, self.handle, self.call)
-        except Exception as error:  # noqa: BLE001  it is its caller's to handle
-            self.error = error
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            self.error = error  # it is its caller's to handle
         if turn.must_run_alone or turn.deleted or isinstance(self.error, DatabaseError):
             raise _Undone
 
@@ -172,7 +175,7 @@ def _undo(turn: Turn, taken: list[_Call], failure: BaseException, *, ending: boo
     elif ending and (interrupted or is_connection_lost(turn.conn, failure)):
         for call in taken:
             call.error = OperationalError(
-                f"not known whether this call counts: its commit was interrupted ({failure!r})"
+                f"not known whether this call counts: its commit was interrupted ({in_short(failure)})"
             )
             call.error.__cause__ = failure.__cause__ or failure
     elif isinstance(failure, ObjectBusy):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+from durable_objects.plain_functions import kind_of
 
 if TYPE_CHECKING:
     from durable_objects.models import DurableObject
@@ -41,10 +42,11 @@ def exclusive(method: Method | None = None, /, *, combine: bool = False) -> Meth
 
 
 def _as_turn(method: Method, *, combine: bool) -> Method:
-    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
-        raise TypeError(f"@exclusive on the async {method.__qualname__}: make it a plain def, call by sync_to_async")
-    if inspect.isgeneratorfunction(method):
-        raise TypeError(f"@exclusive on the generator {method.__qualname__}: its body would run outside the turn")
+    kind = kind_of(method)
+    if kind is not None:
+        name = getattr(method, "__qualname__", repr(method))
+        advice = "" if kind == "generator" else " Make it a plain def, call it by sync_to_async."
+        raise TypeError(f"@exclusive on {name}, which is an {kind}: its body would run outside the turn.{advice}")
 
     @functools.wraps(method)
     def turn(self: DurableObject, /, *args: Any, **kwargs: Any) -> Any:

@@ -10,8 +10,10 @@ from datetime import timedelta
 from durable_objects import alarms, clock, crash, opening, retry, settling, watchdog
 from durable_objects.database_errors import is_connection_lost, is_worth_another_try
 from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, ObjectBusy, RunSuperseded
+from durable_objects.handler_errors import is_failure
 from durable_objects.judging import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict, judge
 from durable_objects.models import DurableObject
+from durable_objects.plain_functions import check_answer
 from durable_objects.rows import handle_of
 from durable_objects.run import Run
 from durable_objects.turn import Turn
@@ -34,7 +36,8 @@ def fire(
     """Run the alarm of this object if it is armed, due, not running, and ``ring`` is its number (None: any).
 
     ``rescue`` says that an earlier wake-up got lost, perhaps with its worker, so this start is counted beforehand.
-    ``waits`` is how often this wake-up was put off already. What the handler raises is not raised but answered.
+    ``waits`` is how often this wake-up was put off already. What the handler raises is not raised but answered,
+    whatever it is, except for what ends the process (``handler_errors.is_failure``).
     Raises the database's error when the connection broke: nothing is counted then.
     """
     found = opening.find_by_key(clock.connection(), object_id)
@@ -76,7 +79,9 @@ class Firing:
                 return Fired(Verdict.DROPPED)
             settling.superseded(self.run, error)
             return Fired(Verdict.SUPERSEDED, error=error)
-        except Exception as error:  # noqa: BLE001  looked at there, and raised again where nothing was to be counted
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             return self._after_lost_transaction(error)
 
     def _turn(self) -> Turn:
@@ -135,7 +140,9 @@ class Firing:
             with turn.savepoint():
                 if not self.attempt(turn, run):
                     return Fired(Verdict.DROPPED)
-        except Exception as error:
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             self.run = run
             if turn.lost or not turn.is_locked or is_connection_lost(turn.conn, error):
                 raise
@@ -153,7 +160,7 @@ class Firing:
         self.run = run
         crash.reach("firing.before_handler")
         with watchdog.watching(run.time_limit, self._end):
-            self.handle.alarm(run.info)
+            check_answer(self.handle.alarm(run.info), type(self.handle), "alarm")  # type: ignore[func-returns-value]  # it may
         run.check_time()
         crash.reach("firing.after_handler")
         return True
@@ -170,7 +177,7 @@ class Firing:
         alarms.release(turn.slot)
         return True
 
-    def _goes_again(self, error: Exception) -> bool:
+    def _goes_again(self, error: BaseException) -> bool:
         return is_worth_another_try(error) and self.waits < UNCOUNTED_TRIES
 
     def _failed(self, turn: Turn, run: Run, error: BaseException) -> Fired:
@@ -179,7 +186,7 @@ class Firing:
         verdict = Verdict.DEAD if was_armed and delay is None else Verdict.FAILED
         return Fired(verdict, delay, error, failures=run.retry_count + 1)
 
-    def _after_lost_transaction(self, error: Exception) -> Fired:
+    def _after_lost_transaction(self, error: BaseException) -> Fired:
         """The turn ended without settling: not had, not had again, refused at its commit, or the connection broke."""
         run = self.run
         goes_again = self._goes_again(error) or (isinstance(error, ObjectBusy) and run is None)
@@ -198,7 +205,7 @@ class Firing:
             raise error
         return self._count_afresh(run, error)
 
-    def _count_afresh(self, run: Run, error: Exception) -> Fired:
+    def _count_afresh(self, run: Run, error: BaseException) -> Fired:
         try:
             with Turn(self.handle, object_id=self.object_id) as turn:
                 if turn.slot.fence == run.fence:
@@ -224,7 +231,7 @@ class Firing:
                 self._failed(turn, replace(run, wish=None), limit)
 
 
-def _as_late(run: Run, error: Exception) -> Exception:
+def _as_late(run: Run, error: BaseException) -> BaseException:
     """What ends a run from outside at its time limit (Celery's soft one) says neither the limit nor what to do."""
     try:
         run.check_time()

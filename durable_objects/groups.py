@@ -14,6 +14,7 @@ from datetime import timedelta
 from durable_objects import bell, clock, opening, settling
 from durable_objects.database_errors import is_connection_lost
 from durable_objects.firing import WAIT_FOR_LOCK, Firing
+from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.judging import WAIT_UNTIL_DUE
 from durable_objects.models import DurableObject
 from durable_objects.rows import handle_of
@@ -51,15 +52,17 @@ def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
         try:
             group.run_some()
         except _Undone as error:
-            logger.info("object %s is woken alone, its group runs without it (%r)", error.object_id, error.__cause__)
+            why = in_short(error.__cause__)
+            logger.info("object %s is woken alone, its group runs without it (%s)", error.object_id, why)
             group.leave_alone(error.object_id)
             undone += 1
             if undone == MOST_UNDONE:
                 break
-        except Exception as error:
-            if is_connection_lost(clock.connection(), error):
+        except BaseException as error:
+            if not is_failure(error) or is_connection_lost(clock.connection(), error):
                 raise
-            logger.warning("a group of %s alarms could not be committed (%r): each is woken alone", group.size, error)
+            said = "a group of %s alarms could not be committed (%s): each is woken alone"
+            logger.warning(said, group.size, in_short(error))
             break
     group.leave_alone(*group.waiting)
     bell.ring(group.alone)
@@ -135,8 +138,8 @@ class _Group:
             with turn.running():
                 called = firing.attempt(turn, run)
             turn.refuse_if_broken()
-        except Exception as error:
-            if is_connection_lost(turn.conn, error):
+        except BaseException as error:
+            if not is_failure(error) or is_connection_lost(turn.conn, error):
                 raise
             raise _Undone(turn.object_id) from error
         if turn.must_run_alone or turn.deleted:

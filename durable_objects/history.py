@@ -12,12 +12,10 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from durable_objects import clock
 from durable_objects.conf import engine
+from durable_objects.handler_errors import ERROR_LENGTH
 from durable_objects.round_trip import Statement
 from durable_objects.rows import AlarmRun, Object
 from durable_objects.run import Run
-
-#: Characters of a traceback that are kept: the end of it, where the cause stands.
-ERROR_LENGTH = 8_000
 
 #: Rows that one statement of the pruning reads or deletes at most, so that its transaction stays short.
 AT_ONCE = 1_000

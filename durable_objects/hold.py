@@ -18,6 +18,7 @@ from durable_objects import ahead, alarms, clock, connecting, crash, heartbeat, 
 from durable_objects.conf import engine
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.handle import Handle, Key
+from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.run import Run
 from durable_objects.slot import Slot
 
@@ -118,8 +119,11 @@ class Hold(ABC):
                 heartbeat.keep(self.run)
             connecting.give_back(self.conn)
             yield
-        except Exception:
-            self._lock_again(depth)
+        except BaseException as error:
+            if is_failure(error):
+                self._lock_again(depth)
+            else:  # whoever waits for the process to end does not wait for a lock
+                self.lost = RunSuperseded(f"{self.handle.key}: interrupted while unlocked, by {in_short(error)}")
             raise
         finally:
             if self.run is not None:

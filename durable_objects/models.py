@@ -16,6 +16,7 @@ from durable_objects import ahead, arming, calls, clock, combining, opening, tur
 from durable_objects.conf import engine
 from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError
 from durable_objects.names import check_name
+from durable_objects.plain_functions import flaw_of
 from durable_objects.retry import ALARM_MAX_RETRIES, AlarmInfo
 from durable_objects.rows import Alarm, AlarmRun, Entry, Object
 from durable_objects.storage import Storage
@@ -103,6 +104,12 @@ class DurableObject(Object):
 
     class Meta:
         proxy = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        flaw = flaw_of(cls)
+        if flaw is not None:
+            raise TypeError(flaw)
 
     # -- for subclasses to override
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from datetime import timedelta
 
 from django.db import Error, transaction
@@ -11,7 +10,9 @@ from django.db import Error, transaction
 from durable_objects import alarms, clock, history
 from durable_objects.conf import engine
 from durable_objects.errors import RunSuperseded
+from durable_objects.handler_errors import describe, is_failure, tellable
 from durable_objects.models import DurableObject
+from durable_objects.plain_functions import check_answer
 from durable_objects.rows import AlarmRun, Object
 from durable_objects.run import Run
 from durable_objects.slot import Slot
@@ -68,11 +69,14 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
     try:
         with turn.savepoint():
             turn.start()
-            handle.alarm_died(run.info, error)
+            check_answer(handle.alarm_died(run.info, error), type(handle), "alarm_died")  # type: ignore[func-returns-value]  # it may
     except RunSuperseded:
         raise
-    except Exception:
-        logger.exception("alarm_died() of %s %r raised; its alarm stays dead", *handle.key)
+    except BaseException as raised:
+        if not is_failure(raised):
+            raise
+        said = "alarm_died() of %s %r raised; its alarm stays dead"
+        logger.error(said, *handle.key, exc_info=tellable(raised))
 
 
 def is_settled(slot: Slot, run: Run) -> bool:
@@ -92,9 +96,3 @@ def superseded(run: Run, error: BaseException) -> None:
                 AlarmRun.objects.using(engine.DATABASE).create(**row)
     except Error:
         logger.exception("object %s: the superseded run is not in the history", run.object_id)
-
-
-def describe(error: BaseException) -> str:
-    """The traceback as text that every database stores: NULs and lone surrogates escaped, the end if it is long."""
-    text = "".join(traceback.format_exception(error))[-history.ERROR_LENGTH :]
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

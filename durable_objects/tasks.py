@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task, current_app, shared_task
+from celery.exceptions import WorkerShutdown, WorkerTerminate
 from django.db import close_old_connections
 
-from durable_objects import bell, clock, dispatch, retry
+from durable_objects import bell, clock, dispatch, handler_errors, retry
 from durable_objects.conf import engine
 from durable_objects.firing import fire
 from durable_objects.groups import fire_group
@@ -78,8 +79,8 @@ def settings_in_force() -> dict[str, Any]:
 
 def _retry(task: Task[Any, Any], args: tuple[int, int | None], fired: Fired) -> None:
     """Let autoretry send the retry; where the row counts otherwise than the message, send it as the row says."""
-    failure = AlarmRunFailed(f"object {args[0]}: {fired.error!r}, retry {fired.failures}")
-    failure.__cause__ = fired.error
+    failure = AlarmRunFailed(f"object {args[0]}: {handler_errors.in_short(fired.error)}, retry {fired.failures}")
+    failure.__cause__ = fired.error and handler_errors.tellable(fired.error)
     if task.request.retries == fired.failures - 1 and fired.failures <= retry.ALARM_MAX_RETRIES:
         raise failure
     delay = (fired.delay or timedelta(0)).total_seconds()
@@ -122,4 +123,5 @@ def _broker_is_private() -> bool:
     return str(current_app.conf.broker_write_url or current_app.conf.broker_url).startswith("memory:")
 
 
+handler_errors.never_count(WorkerShutdown, WorkerTerminate)
 bell.connect(_publish, _broker_is_private, _publish_group)

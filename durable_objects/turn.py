@@ -16,6 +16,7 @@ from durable_objects.flush import Flush
 from durable_objects.handle import Handle
 from durable_objects.hold import Hold, held, let_go
 from durable_objects.layers import Layers
+from durable_objects.plain_functions import check_answer
 from durable_objects.run import Run, Wish
 from durable_objects.slot import Slot
 
@@ -104,7 +105,7 @@ class Turn(Hold):
         """Run the object's ``initialize()``."""
         self.initializing = True
         try:
-            self.handle.initialize()
+            check_answer(self.handle.initialize(), type(self.handle), "initialize")  # type: ignore[func-returns-value]  # it may
         finally:
             self.initializing = False
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from durable_objects import clock
+from durable_objects.handler_errors import is_failure, tellable
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +70,10 @@ def _end(watch: _Watch) -> None:
         watch.end()
         with _lock:
             _watches.discard(watch)
-    except Exception:
-        logger.exception("a run over its time limit could not be ended, tried again")
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        logger.error("a run over its time limit could not be ended, tried again", exc_info=tellable(error))
         watch.deadline = time.monotonic() + GRACE_SECONDS
     finally:
         clock.connection().close()

@@ -83,6 +83,7 @@ def is_known(row: Object) -> bool:
 def gist(error: str) -> str:
     """The one line that says most: of a traceback the one that names the error, of any other text the first."""
     lines = [line for line in error.splitlines() if line.strip()]
+    lines = [line[4:] for line in lines if line.startswith("  | ")] or lines  # the outermost of a group of exceptions
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     after = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else lines
     return (after or lines or [""])[0][:200]

@@ -6,6 +6,7 @@ import uuid
 from datetime import datetime, timedelta
 
 from durable_objects import crash, now
+from durable_objects.handler_errors import is_failure, named
 from reminders import channels, links
 from reminders.channels import Message, Refused
 from reminders.conf import defaults
@@ -50,8 +51,10 @@ def try_out(plan: Plan, name: str) -> dict[str, str]:
     for channel in plan.channels:
         try:
             said[channel] = plain(str(channels.find(channel)(message) or "delivered"))
-        except Exception as error:  # noqa: BLE001  whatever a channel raises is what the test is to tell
-            said[channel] = plain(f"failed: {type(error).__name__}: {error}")
+        except BaseException as error:  # whatever a channel raises is what the test is to tell
+            if not is_failure(error):
+                raise
+            said[channel] = plain(f"failed: {named(error)}")
     return said
 
 
@@ -100,8 +103,10 @@ def _send(row: Delivery, message: Message) -> str | None:
         row.answer = plain(answer) if isinstance(answer, str) else ""
     except Refused as refused:
         row.status, row.error = Delivery.Status.REFUSED, plain(str(refused))
-    except Exception as error:  # noqa: BLE001  whatever a channel raises is a failed delivery, kept with its record
-        failure = plain(f"{row.channel}: {type(error).__name__}: {error}")
+    except BaseException as error:  # whatever a channel raises is a failed delivery, kept with its record
+        if not is_failure(error):
+            raise
+        failure = plain(f"{row.channel}: {named(error)}")
         row.status, row.error = Delivery.Status.FAILED, failure
     row.save(update_fields=["status", "delivered_at", "error", "answer"])
     return failure

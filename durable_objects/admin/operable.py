@@ -22,6 +22,7 @@ from durable_objects.admin import wording
 from durable_objects.admin.reading import EngineAdmin, alarm_of, badge, now_of, object_classes
 from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
 from durable_objects.errors import DurableObjectError
+from durable_objects.handler_errors import is_failure, named, tellable
 from durable_objects.models import DurableObject
 from durable_objects.rows import Alarm, Object
 
@@ -156,9 +157,11 @@ class OperableAdmin(EngineAdmin):
                 self._do_one(request, verb, row, target)
             except DurableObjectError as error:
                 failed.append(f"Not done for {wording.label(target.name)}: {error}")
-            except Exception as error:  # the object's own initialize() may raise anything
-                logger.exception("admin: %s failed for object %s", verb.name, target.pk)
-                failed.append(f"Not done for {wording.label(target.name)}: {type(error).__name__}: {error}")
+            except BaseException as error:  # the object's own initialize() may raise anything
+                if not is_failure(error):
+                    raise
+                logger.error("admin: %s failed for object %s", verb.name, target.pk, exc_info=tellable(error))
+                failed.append(f"Not done for {wording.label(target.name)}: {named(error)}")
             else:
                 done.append(wording.label(target.name))
         if done:

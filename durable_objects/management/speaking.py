@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from durable_objects import DurableObjectError
 from durable_objects.conf import engine
+from durable_objects.handler_errors import is_failure, named, tellable
 from durable_objects.models import DurableObject
 from durable_objects.rows import Object
 
@@ -101,5 +102,7 @@ def told_in_words() -> Iterator[None]:
         yield
     except (CommandError, DurableObjectError):
         raise
-    except Exception as error:
-        raise CommandError(f"{type(error).__name__}: {error}") from error
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        raise CommandError(named(error)) from tellable(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -212,6 +213,20 @@ def test_an_override_may_do_anything_with_a_batch(
     pass_time(alarm_clock, WINDOW)
     assert [(items, attempt) for _, items, attempt in seen] == [(["a"], 1), (["a"], 2), (["from inside"], 1)]
     assert seen[0][0] == seen[1][0] != seen[2][0]
+
+
+def test_override_that_was_cancelled_is_a_failed_try(
+    batcher: Batcher, alarm_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no ``Exception`` but says that asynchronous work ended is a failed try as well."""
+
+    def process_batch(self: Batcher, batch: Batch) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Batcher, "process_batch", process_batch)
+    batcher.add_item("a")
+    pass_time(alarm_clock, WINDOW)
+    assert "CancelledError" in Batch.objects.get().answer
 
 
 def test_items_from_many_threads_all_arrive_once(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -100,6 +101,21 @@ def test_a_crash_after_sending_brings_the_same_key(
     assert (len(sent), Delivery.objects.get().attempts) == (1, 1)
     outcomes(alarm_clock, DAY)
     assert len({message.key for message in sent}) == len(sent) == 2
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit])
+def test_channel_that_raises_anything_is_a_failed_delivery(
+    reminder: Reminder, alarm_clock: FakeClock, sent: Sent, error: type[BaseException]
+) -> None:
+    """What a channel's asynchronous code raises is kept with the delivery, which is tried again."""
+
+    def fail(message: Message) -> None:
+        raise error
+
+    sent.act = fail
+    reminder.set_reminder("tea", alarm_clock.now())
+    assert outcomes(alarm_clock) == ["failed"]
+    assert error.__name__ in Delivery.objects.get().error
 
 
 def test_one_bad_delivery_never_ends_the_series(reminder: Reminder, alarm_clock: FakeClock, sent: Sent) -> None:

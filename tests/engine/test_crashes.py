@@ -85,14 +85,14 @@ def test_rescued_start_that_ends_is_no_crash(clock: FakeClock, failing: Scripted
 
 
 def test_shutdown_is_not_counted(clock: FakeClock, failing: Scripted, script: Script) -> None:
-    """``SystemExit`` and the like in a handler are the worker's end, not a failure of the run."""
+    """Ctrl-C in a handler is the worker's end, not a failure of the run."""
 
     def leave(obj: Scripted, info: AlarmInfo) -> None:
         obj.storage.put("k", 1)
-        raise SystemExit
+        raise KeyboardInterrupt
 
     script.alarm = leave
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         run_due_alarms()
     slot = Alarm.objects.get()
     assert (slot.state, slot.retry_count, failing.storage.list()) == ("armed", 0, {})

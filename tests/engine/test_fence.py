@@ -153,18 +153,18 @@ def test_heartbeat_keeps_the_lease_of_a_run_that_is_unlocked_for_long(
 
 
 def test_heartbeat_ends_with_a_run_that_was_torn_out(obj: Scripted, script: Script, settings: Settings) -> None:
-    """A run that ends inside its block by ``SystemExit`` has its lease renewed no longer."""
+    """A run that ends inside its block by Ctrl-C has its lease renewed no longer."""
     settings.DURABLE_OBJECTS = {"LEASE": timedelta(milliseconds=200)}
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         if len(script.infos) == 1:
             with obj.unlocked():
-                raise SystemExit
+                raise KeyboardInterrupt
 
     script.alarm = alarm
     obj.storage.set_alarm(NOW)
     pk = Alarm.objects.get().pk
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         fire(pk)
     await_that(lambda: fire(pk, rescue=True).verdict is Verdict.SUCCEEDED)
     await_that(lambda: heartbeat._thread is None)

@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from durable_objects import DurableObjectError, clock, dispatch, doctor, figures, operate
 from durable_objects.conf import engine
 from durable_objects.explain import Explanation, explain
+from durable_objects.handler_errors import is_failure, named
 from durable_objects.management.speaking import (
     SpeakingCommand,
     add_object,
@@ -142,8 +143,10 @@ class Command(SpeakingCommand):
                         raise DurableObjectError("its class is unknown here")
                     verb(handle)
                     done += 1
-                except Exception as error:  # noqa: BLE001  the object's own initialize() may raise anything
-                    failed.append(f"{label(row.object.name)}: {type(error).__name__}: {error}")
+                except BaseException as error:  # the object's own initialize() may raise anything
+                    if not is_failure(error):
+                        raise
+                    failed.append(f"{label(row.object.name)}: {named(error)}")
                 bar.update(1)
         self.say(options, {"done": done, "failed": len(failed), "failures": failed[:FAILURES_TOLD]}, f"{done} done")
         if failed:

@@ -1,0 +1,52 @@
+"""What the engine calls has to be a plain function: the body of an async one or a generator would never run."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+#: The methods of an object that the engine calls.
+HANDLERS = ("initialize", "alarm", "alarm_died")
+
+
+def kind_of(function: object) -> str | None:
+    """Whether it is an "async function", "async generator" or "generator"; None for whatever else it is."""
+    while isinstance(function, functools.partial | functools.partialmethod | staticmethod | classmethod):
+        function = function.__func__ if isinstance(function, staticmethod | classmethod) else function.func
+    if inspect.iscoroutinefunction(function):
+        return "async function"
+    if inspect.isasyncgenfunction(function):
+        return "async generator"
+    return "generator" if inspect.isgeneratorfunction(function) else None
+
+
+def flaw_of(cls: type) -> str | None:
+    """What is wrong with the handlers of this class, its own or inherited; None if nothing."""
+    for name in HANDLERS:
+        kind = kind_of(inspect.getattr_static(cls, name, None))
+        if kind is not None:
+            return (
+                f"{cls.__name__}.{name} is an {kind}: its body would never run. Make it a plain def; "
+                "async code is called through asgiref's async_to_sync."
+            ).replace("an generator", "a generator")
+    return None
+
+
+def check_answer(answer: object, cls: type, name: str) -> None:
+    """Refuse what a handler returned if that is work which nobody will do. Raises ``TypeError``."""
+    if answer is None:
+        return
+    if inspect.iscoroutine(answer) or inspect.isgenerator(answer):
+        answer.close()  # it is not to complain, later and elsewhere, that nobody awaited it
+    elif not inspect.isawaitable(answer) and not inspect.isasyncgen(answer):
+        return
+    raise TypeError(
+        f"{cls.__name__}.{name}() returned {_a(type(answer))}, which nobody runs: what it would do has not been done. "
+        "Do the work in the function itself; async code is called through asgiref's async_to_sync."
+    )
+
+
+def _a(kind: type[Any]) -> str:
+    name = kind.__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
