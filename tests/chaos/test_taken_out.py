@@ -70,6 +70,7 @@ class Play:
         while ask(state.ARMED) and time.monotonic() < end:
             time.sleep(0.2)
         time.sleep(0.5)  # who has committed is about to write that down
+        self.fleet.note_ended()
         return checker.check(state.evidence(self.fleet.history, ask), late_after=self.late_after)
 
 

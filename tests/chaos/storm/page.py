@@ -1,4 +1,8 @@
-"""Puts the figures of the last runs into docs/reliability.md: ``python -m tests.chaos.storm.page var/chaos-*.json``."""
+"""Puts figures into docs/reliability.md: ``python -m tests.chaos.storm.page var/chaos-*.json``.
+
+The runs that are given stand there as the last ones, side by side, and each has a line in the ledger, where all earlier
+ones stay. ``--ledger`` in front: into the ledger only, say for a part of the faults or a run that is not the last word.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reliability.md"
-BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
+FIGURES, LEDGER = "figures", "ledger"
 
 Figures = dict[str, Any]
 
 
 #: Rules with a line of their own.
-NAMED = {"lost", "early", "overlapping", "contents"}
+NAMED = {"lost", "early", "overlapping", "contents", "ended", "dead"}
 
 
 def table(heads: list[str], rows: list[list[Any]]) -> str:
@@ -41,6 +45,8 @@ def figures_of(runs: list[Figures]) -> str:
             *(f"{len(run['faults'])}, {min(run['faults'].values())} times" for run in runs),
         ],
         *[[what.replace("_", " "), *(run[what] for run in runs)] for what in ("lost", "early", "overlapping")],
+        ["dead without the handler's fault", *(run["broken"].get("dead", 0) for run in runs)],
+        ["processes that ended by themselves", *(run["broken"].get("ended", 0) for run in runs)],
         ["keys with two contents", *(run["keys_with_two_contents"] for run in runs)],
         [
             "any other promise broken",
@@ -61,12 +67,50 @@ def _recovery(run: Figures, kind: str) -> str:
     return f"{seconds(found.get('p50'))} / {seconds(found.get('p99'))}"
 
 
-def write(paths: list[str]) -> None:
+def ledger_of(lines: list[str], runs: list[Figures]) -> str:
+    """The ledger with a line for each of these runs beside those that it has, by date, and the hours of all."""
+    heads = ["date", "tree", "on", "seed", "minutes", "kinds", "faults", "alarms run", "violations"]
+    rows = {tuple(cells[:4]): cells for cells in map(_cells, lines) if len(cells) == len(heads) and cells[3].isdigit()}
+    for run in runs:
+        broken = ", ".join(f"{count} {rule}" for rule, count in sorted(run["broken"].items())) or "0"
+        cells = [
+            run["date"], run["tree"], run["broker"], run["seed"], f"{run['minutes']:g}", len(run["faults"]),
+            run["faults_made"], f"{run['alarms_run']:,}", broken,
+        ]  # fmt: skip
+        texts = [str(cell) for cell in cells]
+        rows[tuple(texts[:4])] = texts
+    ordered = sorted(rows.values())
+    hours = sum(float(row[4]) for row in ordered) / 60
+    faults, alarms = sum(int(row[6]) for row in ordered), sum(int(row[7].replace(",", "")) for row in ordered)
+    return f"{table(heads, ordered)}\nIn all: {hours:.1f} hours, {faults:,} faults, {alarms:,} alarms.\n"
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def between(text: str, name: str) -> str:
+    """What stands between the marks of this name."""
+    return text.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- end of {name} -->\n")[0]
+
+
+def replaced(text: str, name: str, by: str) -> str:
+    """The text with something else between them."""
+    return text.replace(
+        f"<!-- {name} -->\n{between(text, name)}<!-- end of {name} -->\n",
+        f"<!-- {name} -->\n{by}<!-- end of {name} -->\n",
+    )
+
+
+def write(arguments: list[str]) -> None:
     """Replace what stands between the marks."""
+    paths = [argument for argument in arguments if argument != "--ledger"]
     runs = [json.loads(Path(path).read_text("utf-8")) for path in paths]
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}{figures_of(runs)}{END}{after}", "utf-8")
+    text = PAGE.read_text("utf-8")
+    if paths == arguments:
+        text = replaced(text, FIGURES, figures_of(runs))
+    text = replaced(text, LEDGER, ledger_of(between(text, LEDGER).splitlines(), runs))
+    PAGE.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":
