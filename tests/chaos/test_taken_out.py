@@ -159,6 +159,11 @@ def put_off_again_and_again(play: Play) -> None:
     play.call([0, "set", "a", 2, {}], *[[1 + 2 * n, "move", "a", 3] for n in range(6)])
 
 
+def cancelled_inside(play: Play) -> None:
+    """A handler ends with what asyncio raises when a task of its own is cancelled."""
+    play.call([0, "set", "a", 0, {"pause": 0.2, "fail": 1, "by": "CancelledError"}])
+
+
 def _endings(play: Play) -> int:
     return sum(event["e"] in ("end", "superseded") for event in record.read(play.fleet.history))
 
@@ -174,6 +179,7 @@ CASES: list[tuple[str, Callable[[Play], None], set[str]]] = [
     ("second_statement", twice_at_once, {"repeated"}),
     ("conditional", renewed_in_between, {"overlapping"}),
     ("savepoint", failing_twice_at_once, {"miscounted"}),
+    ("any_failure", cancelled_inside, {"miscounted"}),
     ("ring_number", put_off_again_and_again, {"bred"}),
 ]
 

@@ -174,6 +174,11 @@ def ring_number() -> None:
     setattr(firing, "judge", judge)
 
 
+def any_failure() -> None:
+    """Only what is an ``Exception`` counts as a failure of the handler that raises it."""
+    setattr(firing, "is_failure", lambda error: isinstance(error, Exception))
+
+
 def slow_take_over() -> None:
     """Not a guard: widens the gap between seeing that a lease is over and taking it over."""
     whole = alarms.take_over
@@ -190,6 +195,6 @@ GUARDS: dict[str, Callable[[], None]] = {
     guard.__name__: guard
     for guard in (
         fence, rescue, never_early, heartbeats, skip_locked, robust, row_count, second_statement, conditional,
-        savepoint, ring_number, slow_take_over,
+        savepoint, ring_number, any_failure, slow_take_over,
     )
 }  # fmt: skip
