@@ -37,7 +37,7 @@ def look(conn: BaseDatabaseWrapper, where: str, params: Sequence[Any]) -> Statem
     Never joined to the lock.
     """
     expression, now = clock.now_sql(conn)
-    columns = ", ".join(f"slot.{name}" for name in _COLUMNS)
+    columns = ", ".join(clock.selected(conn, f"slot.{name}") if name in _TIMES else f"slot.{name}" for name in _COLUMNS)
     both = f"{_OBJECTS} LEFT JOIN {_TABLE} slot ON slot.object_id = id"
     return f"SELECT id, {expression}, {columns}, kind_id, name FROM {both} WHERE {where}", [*now, *params]
 

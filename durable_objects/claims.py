@@ -15,6 +15,7 @@ from django.db.models.functions import Greatest
 
 from durable_objects import retry
 from durable_objects.conf import engine
+from durable_objects.moments import MomentField
 from durable_objects.rows import Alarm
 from durable_objects.slot import ARMED
 
@@ -69,7 +70,7 @@ def claim(now: datetime, kinds: Collection[int], limit: int) -> list[Claim]:
         Alarm.objects.using(engine.DATABASE).filter(pk__in=[each.object_id for each in claims]).update(
             ring=F("ring") + Case(When(first, then=1), default=0),
             rerings=F("rerings") + Case(When(first, then=0), default=1),
-            rung_at=Greatest(F("due_at"), Value(now)),
+            rung_at=Greatest(F("due_at"), Value(now, MomentField())),
         )
     return claims
 

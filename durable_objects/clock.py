@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.timezone import make_aware
 
 from durable_objects.conf import engine
 
@@ -61,14 +62,14 @@ def connection() -> BaseDatabaseWrapper:
 
 
 def now_sql(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
-    """The SQL expression for now, with its parameters. Everything that asks the database for the time uses it.
+    """The SQL that selects now, with its parameters. Everything that asks the database for the time uses it.
 
     SQLite runs in the process that asks, so the process's clock is its clock (its own function counts milliseconds).
     """
     if conn.vendor == "postgresql" and fake is None:
-        return "clock_timestamp()", []
+        return selected(conn, "clock_timestamp()"), []
     moment = to_database(conn, fake() if fake is not None else datetime.now(UTC))
-    return ("%s::timestamptz" if conn.vendor == "postgresql" else "%s"), [moment]
+    return selected(conn, "%s::timestamptz" if conn.vendor == "postgresql" else "%s"), [moment]
 
 
 def now() -> datetime:
@@ -89,11 +90,24 @@ def now() -> datetime:
 
 
 def to_database(conn: BaseDatabaseWrapper, value: datetime | None) -> Any:
-    """A moment as the database's driver wants it as a parameter."""
-    return None if value is None else conn.ops.adapt_datetimefield_value(value)
+    """A moment as the database's driver wants it as a parameter (SQLite: text in UTC). A naive one is local time."""
+    if value is None:
+        return None
+    moment = (make_aware(value) if value.tzinfo is None else value).astimezone(UTC)
+    return moment if conn.vendor == "postgresql" else str(moment.replace(tzinfo=None))
+
+
+def selected(conn: BaseDatabaseWrapper, expression: str) -> str:
+    """The SQL that selects a moment so that ``from_database`` reads it: text in UTC.
+
+    What PostgreSQL itself makes of a moment goes by the session's TimeZone and DateStyle, and may name a year 10000.
+    """
+    if conn.vendor != "postgresql":
+        return expression
+    return f"to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
 
 
 def from_database(value: Any) -> datetime:
-    """A moment as the driver gave it (SQLite: text in UTC), aware and in UTC."""
+    """A moment as the driver gave it (text: in UTC), aware and in UTC."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

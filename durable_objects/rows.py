@@ -13,6 +13,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects.moments import MomentField
+
 if TYPE_CHECKING:
     from durable_objects.models import DurableObject
 
@@ -98,8 +100,8 @@ class Alarm(models.Model):
     object = models.OneToOneField(Object, on_delete=models.CASCADE, primary_key=True, related_name="alarm_row")
     state = models.CharField(max_length=5, choices=State.choices, default=State.IDLE)
     #: The time that was asked for, the same on every retry; ``due_at`` is when the next run may begin.
-    scheduled_at = models.DateTimeField(null=True)
-    due_at = models.DateTimeField(null=True)
+    scheduled_at = MomentField(null=True)
+    due_at = MomentField(null=True)
     #: Failed runs of this alarm; and starts that ended with their lease instead of a result.
     retry_count = models.PositiveIntegerField(default=0)
     starts = models.PositiveIntegerField(default=0)
@@ -108,12 +110,12 @@ class Alarm(models.Model):
     #: One more with every run that took a lease: tells a run whether another has taken over.
     fence = models.PositiveBigIntegerField(default=0)
     #: Until when a run that let go of the lock keeps the object, and its process (host:pid), also of the last lease.
-    leased_until = models.DateTimeField(null=True)
+    leased_until = MomentField(null=True)
     leased_by = models.CharField(max_length=100, default="", db_default="", blank=True)
     leased_generation = models.PositiveBigIntegerField(null=True)
     #: The number of the wake-up that is out, the time it was sent for, and how often it got lost.
     ring = models.PositiveBigIntegerField(default=0)
-    rung_at = models.DateTimeField(null=True)
+    rung_at = MomentField(null=True)
     rerings = models.PositiveIntegerField(default=0)
     last_error = models.TextField(default="", blank=True)
 
@@ -151,12 +153,12 @@ class AlarmRun(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     object = models.ForeignKey(Object, on_delete=models.CASCADE, related_name="+", db_index=False)
-    scheduled_at = models.DateTimeField()
-    due_at = models.DateTimeField()
-    rung_at = models.DateTimeField(null=True)
-    picked_up_at = models.DateTimeField()
-    started_at = models.DateTimeField()
-    ended_at = models.DateTimeField()
+    scheduled_at = MomentField()
+    due_at = MomentField()
+    rung_at = MomentField(null=True)
+    picked_up_at = MomentField()
+    started_at = MomentField()
+    ended_at = MomentField()
     retry_count = models.PositiveIntegerField()
     fence = models.PositiveBigIntegerField()
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
@@ -181,10 +183,10 @@ class Dispatcher(models.Model):
 
     #: host:pid
     process = models.CharField(max_length=100, unique=True)
-    started_at = models.DateTimeField()
-    last_pass_at = models.DateTimeField()
+    started_at = MomentField()
+    last_pass_at = MomentField()
     #: Since when the broker takes no wake-ups from it; None while it does.
-    refused_since = models.DateTimeField(null=True)
+    refused_since = MomentField(null=True)
 
     def __str__(self) -> str:
         return self.process

@@ -50,7 +50,10 @@ def relative(moment: datetime, now: datetime) -> str:
 
 def absolute(moment: datetime, timespec: str = "seconds") -> str:
     """The moment, in the current time zone and with its name."""
-    local = timezone.localtime(moment)
+    try:
+        local = timezone.localtime(moment)
+    except OverflowError:  # the last hours of 9999, in a zone to the east: of these UTC can tell
+        local = moment
     return f"{local.replace(tzinfo=None).isoformat(' ', timespec)} {local:%Z}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,9 @@ def foreign(tmp_path: Path, migrated: Path) -> Callable[..., Foreign]:
     return make
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))])
-def on_each(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> Any:
-    """As ``foreign``, on SQLite and on PostgreSQL."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("foreign")
-        return
+@pytest.fixture
+def postgresql(tmp_path: Path) -> Iterator[Callable[..., Foreign]]:
+    """As ``foreign``, on a PostgreSQL database of the test's own."""
     with services.fresh_postgresql() as url:
 
         def make(**settings: Any) -> Foreign:
@@ -47,3 +44,9 @@ def on_each(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> A
             return project
 
         yield make
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))])
+def on_each(request: pytest.FixtureRequest) -> Any:
+    """As ``foreign``, on SQLite and on PostgreSQL."""
+    return request.getfixturevalue("foreign" if request.param == "sqlite" else "postgresql")
