@@ -70,7 +70,7 @@ def dispatch_alarms() -> dict[str, int]:
 def settings_in_force() -> dict[str, Any]:
     """Those of Celery's settings that can lose wake-ups or hold callers up, as this process has them."""
     conf = current_app.conf
-    names = ("task_always_eager", "task_acks_late", "task_publish_retry_policy", "result_backend")
+    names = ("task_always_eager", "task_acks_late", "task_publish_retry_policy", "result_backend", "worker_consumer")
     return {name: conf[name] for name in names} | {
         "broker": str(conf.broker_write_url or conf.broker_url or "amqp://").partition(":")[0],
         "broker_transport_options": dict(conf.broker_transport_options or {}),

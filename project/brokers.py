@@ -110,6 +110,8 @@ _EVERYWHERE: dict[str, Any] = {
     "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_step": 0, "interval_max": 0.05},
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
+    # Celery's own consumer ends the worker for what is no lost connection, and for some that are.
+    "worker_consumer": "durable_objects.worker:Consumer",
     "task_serializer": "json",
     "accept_content": ["json"],
     "task_ignore_result": True,

@@ -105,6 +105,14 @@ def judge_broker(said: dict[str, Any]) -> Iterator[Finding]:
     if tries is None or tries > 3:
         text = f"task_publish_retry_policy has max_retries {tries}: a broker that is away holds whoever sets an alarm."
         yield Finding("broker_retries", text, "Set max_retries to 1: the dispatcher does the rest.")
+    yield from _judge_workers(said)
+
+
+def _judge_workers(said: dict[str, Any]) -> Iterator[Finding]:
+    scheme = said["broker"]
+    if scheme != "memory" and str(said["worker_consumer"]).startswith("celery."):
+        text = f"worker_consumer is Celery's own: a worker ends by itself when {scheme} refuses, or restarts under it."
+        yield Finding("broker_worker", text, 'Set CELERY_WORKER_CONSUMER = "durable_objects.worker:Consumer".')
     if said["task_acks_late"]:
         text = "task_acks_late is on: messages come back as doubles; the dispatcher rings again anyway."
         yield Finding("broker_acks", text, "Turn it off for alarms.", is_trouble=False)

@@ -148,6 +148,7 @@ SOUND: dict[str, Any] = {
     "task_publish_retry_policy": {"max_retries": 1},
     "result_backend": None,
     "broker": "redis",
+    "worker_consumer": "durable_objects.worker:Consumer",
     "broker_transport_options": {"visibility_timeout": 600, "socket_timeout": 0.4, "socket_connect_timeout": 0.4},
 }
 RABBIT = {
@@ -169,6 +170,8 @@ RABBIT = {
         ({"broker_transport_options": {}}, {"broker_hangs"}),
         ({**RABBIT, "broker_transport_options": {}}, {"broker_confirms", "broker_hangs"}),
         ({"task_publish_retry_policy": {"max_retries": None}}, {"broker_retries"}),
+        ({"worker_consumer": "celery.worker.consumer:Consumer"}, {"broker_worker"}),
+        ({"broker": "memory", "worker_consumer": "celery.worker.consumer:Consumer"}, set()),
         ({"task_acks_late": True}, {"broker_acks"}),
         ({"result_backend": "redis://"}, {"broker_results"}),
     ],
