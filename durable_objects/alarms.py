@@ -19,7 +19,7 @@ from durable_objects.conf import engine
 from durable_objects.round_trip import Row, Statement
 from durable_objects.rows import Alarm, Object
 from durable_objects.run import Wish
-from durable_objects.slot import ARMED, DEAD, IDLE, Slot
+from durable_objects.slot import ARMED, DEAD, FORGOTTEN, IDLE, Slot
 
 _TABLE = Alarm._meta.db_table
 _OBJECTS = Object._meta.db_table
@@ -112,8 +112,16 @@ def revive(slot: Slot, now: datetime) -> None:
 
 
 def hasten(slot: Slot, now: datetime) -> None:
-    """Let the armed alarm run now; its count and the time that was asked for stay."""
-    slot.set(due_at=now, rung_at=None)
+    """Let the armed alarm run now; its count and the time that was asked for stay.
+
+    One that is due keeps its due time, and the number of the wake-up that is out for it: that may be about to arrive.
+    """
+    is_out = slot.rung_at is not None and slot.rung_at <= now
+    if slot.due_at is not None and slot.due_at <= now and is_out:
+        slot.ring_again = True
+        slot.set(rung_at=FORGOTTEN)  # who cannot publish leaves it to the dispatcher
+    else:
+        slot.set(due_at=min(slot.due_at or now, now), rung_at=None)
 
 
 def lease(slot: Slot, now: datetime, generation: int) -> None:
@@ -146,15 +154,19 @@ def die(slot: Slot, error: str) -> None:
 
 
 def needs_wake_up(slot: Slot, now: datetime) -> bool:
-    """Whether one has to go out for this alarm: not when it is not soon, leased, or when one is out."""
+    """Whether one has to go out for this alarm: not when it is not soon, leased, or when one is out.
+
+    Nor when one got lost: the dispatcher knows whether anybody hears. Otherwise calls could fill the broker.
+    """
     if slot.state != ARMED or slot.due_at is None or slot.due_at > now + engine.HORIZON or slot.is_leased(now):
         return False
-    return slot.rung_at is None or slot.rung_at > max(slot.due_at, now) or not slot.is_out(now)
+    return slot.rung_at is None or slot.rung_at > max(slot.due_at, now) or slot.ring_again
 
 
 def mark_rung(slot: Slot, now: datetime) -> None:
     """Mark that a wake-up goes out for this alarm."""
-    slot.set(ring=slot.ring + 1, rung_at=max(slot.due_at or now, now))
+    slot.set(ring=slot.ring + (not slot.ring_again), rung_at=max(slot.due_at or now, now))
+    slot.ring_again = False
 
 
 def take_over(conn: BaseDatabaseWrapper, slot: Slot, now: datetime) -> bool:

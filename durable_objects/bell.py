@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+
 from durable_objects import claims, clock, crash
 from durable_objects.slot import Slot
 
@@ -18,6 +20,11 @@ logger = logging.getLogger(__name__)
 
 #: After a message could not be sent, nobody tries for this many seconds: the dispatcher covers the time.
 BREAK_SECONDS = 5.0
+
+#: After its commit a transaction begins no further message once it has spent so many seconds on them, and one that has
+#: more than so many hooks to run then marks none: the dispatcher sends the rest.
+SECONDS_AFTER_COMMIT = 1.0
+MOST_AFTER_COMMIT = 100
 
 #: One message carries at most so many alarms, whose times differ by at most so much.
 MOST_TOGETHER = 100
@@ -38,6 +45,28 @@ class WakeUp:
     time_limit: timedelta
     rescue: bool = False
     grouped: bool = False
+
+
+class Budget:
+    """The time that may be spent on messages, from the first one on: for all hooks of one transaction together."""
+
+    __slots__ = ("_ends", "_seconds")
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._seconds, self._ends = seconds, float("inf")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun."""
+        return self._ends < float("inf")
+
+    def is_left(self) -> bool:
+        """Whether another message may be begun; always so for the first."""
+        now = time.monotonic()
+        if not self.is_running:
+            self._ends = now + (SECONDS_AFTER_COMMIT if self._seconds is None else self._seconds)
+            return True
+        return now < self._ends
 
 
 @dataclass(slots=True)
@@ -95,6 +124,19 @@ def can_ring() -> bool:
     return is_heard() and not is_broken()
 
 
+def has_room(conn: BaseDatabaseWrapper) -> bool:
+    """Whether the transaction may mark another wake-up to send after its commit: it has not very many already."""
+    return len(conn.run_on_commit) <= MOST_AFTER_COMMIT
+
+
+def budget_of(conn: BaseDatabaseWrapper) -> Budget:
+    """The budget of the transaction that is open: the last one, unless that has committed and begun to spend it."""
+    budget: Budget | None = conn.__dict__.get("durable_objects_budget")
+    if budget is None or budget.is_running:
+        budget = conn.__dict__["durable_objects_budget"] = Budget()
+    return budget
+
+
 def wake_up(slot: Slot, time_limit: timedelta, *, grouped: bool = False) -> WakeUp:
     """The message for the alarm that stands in the slot."""
     if slot.due_at is None:
@@ -102,15 +144,16 @@ def wake_up(slot: Slot, time_limit: timedelta, *, grouped: bool = False) -> Wake
     return WakeUp(slot.object_id, slot.ring, slot.due_at, slot.retry_count, time_limit, grouped=grouped)
 
 
-def ring(wake_ups: Iterable[WakeUp], *, probe: bool = False) -> int:
+def ring(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) -> int:
     """Send the wake-ups; how many were sent. The first message that fails stops the rest and opens the breaker.
 
-    ``probe``: try although the breaker is open, for those who can wait; what gets through closes it.
+    What the budget leaves no time for is not tried. ``probe``: try although the breaker is open, for those who can
+    wait; what gets through closes it.
     """
     sent, failed = 0, []
     for message in _messages(wake_ups):
         try:
-            if not is_heard() or (is_broken() and not probe):
+            if not is_heard() or (is_broken() and not probe) or not budget.is_left():
                 failed += message
                 continue
             crash.reach("bell.before_publish")
@@ -123,8 +166,7 @@ def ring(wake_ups: Iterable[WakeUp], *, probe: bool = False) -> int:
                 message[0].object_id, len(message), error,
             )  # fmt: skip
             failed += message
-    for wake_up in failed:
-        _forget(wake_up)
+    _forget(failed)
     return sent
 
 
@@ -156,8 +198,13 @@ def _publish(message: Sequence[WakeUp]) -> None:
         _bell.publish(message[0])
 
 
-def _forget(wake_up: WakeUp) -> None:
+def _forget(failed: Sequence[WakeUp]) -> None:
+    if not failed:
+        return
     try:
-        claims.forget_ring(wake_up.object_id, wake_up.ring)
+        claims.forget_rings({wake_up.object_id: (wake_up.ring, wake_up.rescue) for wake_up in failed})
     except Exception:  # noqa: BLE001  best effort, after the commit: the caller's work is done
-        logger.warning("object %s keeps a wake-up that was never sent until it counts as lost", wake_up.object_id)
+        logger.warning(
+            "object %s (%s in all) keeps a wake-up that was never sent until it counts as lost",
+            failed[0].object_id, len(failed),
+        )  # fmt: skip

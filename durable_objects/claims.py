@@ -5,7 +5,7 @@ Neither needs an object's lock; what a turn has in hand of the same row it never
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from durable_objects import retry
 from durable_objects.conf import engine
 from durable_objects.moments import MomentField
 from durable_objects.rows import Alarm
-from durable_objects.slot import ARMED
+from durable_objects.slot import ARMED, FORGOTTEN
 
 #: From so many lost wake-ups on, the wait for the next stays the longest there is.
 _MOST_RERINGS = 5
@@ -35,35 +35,68 @@ class Claim:
     rescue: bool
 
 
-def unheard(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
-    """Armed alarms of these kinds that are due soon, with no wake-up out and no run going, overdue first."""
-    lost = Q(rung_at__isnull=True)
-    for rerings in range(_MOST_RERINGS):
-        lost |= Q(rerings=rerings, rung_at__lte=now - retry.lost_after(rerings))
-    lost |= Q(rerings__gte=_MOST_RERINGS, rung_at__lte=now - retry.LOST_AFTER_AT_MOST)
-    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-    soon = Q(state=ARMED, due_at__lte=now + engine.HORIZON, object__kind__in=kinds)
-    return Alarm.objects.using(engine.DATABASE).filter(soon & lost & free).order_by("due_at")
+def free(now: datetime) -> Q:
+    """No run that has let go of its object keeps it."""
+    return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
 
 
-def count_out(now: datetime) -> int:
-    """How many alarms have a wake-up out that counts."""
-    out = Q(state=ARMED, due_at__lte=now + engine.HORIZON, rung_at__gt=now - retry.LOST_AFTER)
-    return Alarm.objects.using(engine.DATABASE).filter(out).count()
+def fresh(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
+    """Armed alarms of these classes, due or due soon, that no wake-up is out for; the first due first."""
+    return unheard(now, kinds).filter(rung_at__isnull=True).order_by("due_at")
 
 
-def claim(now: datetime, kinds: Collection[int], limit: int) -> list[Claim]:
-    """Mark that the dispatcher rings for so many alarms at most, overdue first; which these are.
-
-    Rows that another dispatcher has just now are left to it. A wake-up that was sent before and counts as lost is sent
-    again under the same number: it may only be waiting in a long queue, and with a new number it would be turned away
-    each time it gets to the front.
+def lost(now: datetime, kinds: Collection[int], heard_to: datetime | None) -> QuerySet[Alarm]:
+    """Those whose wake-up is lost: it is overdue, and what was sent after it was heard. The first sent first, so that
+    each has its turn.
     """
+    before = Q(rung_at__lte=FORGOTTEN)
+    if heard_to is not None:
+        before |= Q(rung_at__lt=heard_to)
+    return unheard(now, kinds).filter(_overdue(now) & before).order_by("rung_at", "due_at")
+
+
+def silent(now: datetime, kind: int) -> QuerySet[Alarm]:
+    """Due alarms of one class whose wake-up is overdue, though nobody may hear.
+
+    Those first that were sent again least often, so that each time it is another one; and of these the last due: the
+    end of the queue, if there is one.
+    """
+    return unheard(now, [kind]).filter(_overdue(now), due_at__lte=now).order_by("rerings", "-due_at")
+
+
+def _overdue(now: datetime) -> Q:
+    """So long after its time that a wake-up counts as lost, if anybody hears: see ``retry.lost_after``."""
+    overdue = Q(rerings__gte=_MOST_RERINGS, rung_at__lte=now - retry.LOST_AFTER_AT_MOST)
+    for rerings in range(_MOST_RERINGS):
+        overdue |= Q(rerings=rerings, rung_at__lte=now - retry.lost_after(rerings))
+    return overdue
+
+
+def unheard(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
+    """Armed alarms of these classes, due or due soon, with no run going: what the others choose from."""
+    armed = Q(state=ARMED, due_at__lte=now + engine.HORIZON, object__kind__in=kinds)
+    return Alarm.objects.using(engine.DATABASE).filter(armed & free(now))
+
+
+def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
+    """Mark that the dispatcher sends wake-ups for so many of these alarms at most; which these are.
+
+    Those first that have waited longest since they were due, or sent. Rows that another dispatcher has just now are
+    left to it. A wake-up that was sent before is sent again under the same number: it may only be waiting in a long
+    queue, and with a new number it would be turned away each time it gets to the front.
+    """
+    if limit <= 0:
+        return []
     columns = ("object_id", "object__kind_id", "ring", "due_at", "retry_count", "rung_at", "leased_until")
     with transaction.atomic(using=engine.DATABASE):
-        locked = unheard(now, kinds).select_for_update(skip_locked=True, of=("self",))
+        found = [
+            row
+            for rows in of
+            for row in rows.select_for_update(skip_locked=True, of=("self",)).values_list(*columns)[:limit]
+        ]
+        found.sort(key=lambda row: row[5] or row[3])
         claims = []
-        for object_id, kind_id, ring, due_at, retries, rung_at, leased_until in locked.values_list(*columns)[:limit]:
+        for object_id, kind_id, ring, due_at, retries, rung_at, leased_until in found[:limit]:
             rescue = rung_at is not None or leased_until is not None
             claims.append(Claim(object_id, kind_id, ring + (rung_at is None), due_at, retries, rescue))
         first = Q(rung_at__isnull=True)
@@ -80,13 +113,21 @@ def forget_all_rung(now: datetime) -> None:
     rows = Alarm.objects.using(engine.DATABASE)
     rows.filter(leased_until__gt=now).update(leased_until=now)
     rows.filter(rung_at__gt=now, due_at__gt=now).update(rung_at=None)
-    rows.filter(rung_at__isnull=False, due_at__lte=now).update(rung_at=now - retry.LOST_AFTER_AT_MOST)
+    rows.filter(rung_at__isnull=False, due_at__lte=now).update(rung_at=FORGOTTEN)
 
 
-def forget_ring(object_id: int, ring: int) -> None:
-    """The wake-up could not be sent: let the dispatcher send another at its next pass."""
-    rows = Alarm.objects.using(engine.DATABASE).filter(object_id=object_id, ring=ring)
+def forget_rings(rings: Mapping[int, tuple[int, bool]]) -> None:
+    """These wake-ups, by object the number and whether it was sent before, could not be sent: let the dispatcher send
+    others at its next pass. One that was sent before keeps its number, since the first one may still be in the broker.
+    """
+    rows = Alarm.objects.using(engine.DATABASE)
     with transaction.atomic(using=engine.DATABASE):
         # One that somebody's transaction keeps is left alone: whoever set the alarm must not wait for that.
-        if rows.select_for_update(skip_locked=True).values_list("pk").first():
-            rows.update(rung_at=None)
+        found = rows.filter(pk__in=rings).select_for_update(skip_locked=True).values_list("pk", "ring")
+        mine = [pk for pk, ring in found if ring == rings[pk][0]]
+        again = [pk for pk in mine if rings[pk][1]]
+        if first := [pk for pk in mine if not rings[pk][1]]:
+            rows.filter(pk__in=first).update(rung_at=None)
+        if again:
+            fewer = Case(When(rerings__gt=0, then=F("rerings") - 1), default=0)
+            rows.filter(pk__in=again, rung_at__isnull=False).update(rung_at=FORGOTTEN, rerings=fewer)

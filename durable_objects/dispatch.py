@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 
-from durable_objects import bell, claims, clock, crash, dispatchers, history
+from durable_objects import backlog, bell, claims, clock, crash, dispatchers, history
 from durable_objects.conf import engine
 from durable_objects.models import DurableObject
 
@@ -32,34 +32,51 @@ _pruning = history.Pruning()
 class Pass:
     """What one pass did: wake-ups sent, how many of them were rescues of lost ones, runs pruned from the history.
 
-    ``behind``: more is to be rung for as soon as some of these have been heard.
+    ``behind``: more is to be rung for as soon as some of these have been heard. ``probes``: how many of them only ask
+    whether anybody hears.
     """
 
     rung: int = 0
     rescued: int = 0
     pruned: int = 0
     behind: bool = False
+    probes: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """The figures by name."""
         return {"rung": self.rung, "rescued": self.rescued, "pruned": self.pruned}
 
+    def __add__(self, later: Pass) -> Pass:
+        """Both together; how it stands is said by the later one."""
+        return Pass(
+            self.rung + later.rung,
+            self.rescued + later.rescued,
+            self.pruned + later.pruned,
+            later.behind,
+            self.probes + later.probes,
+        )
 
-def run_pass(limit: int | None = None) -> Pass:
+
+def run_pass(limit: int | None = None, *, share: bool = True) -> Pass:
     """Ring for at most ``limit`` alarms (default: what ``MAX_OUT`` leaves room for). Raises what the database raises.
+
+    At most ``MAX_OUT`` wake-ups of due alarms are out, and as many wait ahead of their time; those that calls send are
+    counted, but not limited. So that they cannot take all the room, each pass sends at least a tenth of ``MAX_OUT`` of
+    either kind, however many are out (``share``: a pass that is made before its time does not). While nobody hears,
+    only ``MAX_OUT`` in all, and then one of each class after 10, 20 … 300 s, until one is heard.
 
     Does nothing while no wake-up would be heard, the broker being private to a process without a worker. Where a
     message could not be sent a moment ago, it begins with a single one, and goes on only when that gets through.
     """
     if not clock.connection().in_atomic_block:  # that of a test case is not ours to close
         clock.connection().close_if_unusable_or_obsolete()
-    made = _make_pass(limit)
+    made = _make_pass(limit, share)
     if bell.is_heard():
         dispatchers.sign(clock.now(), refused=bell.is_broken())
     return made
 
 
-def catch_up(limit: timedelta) -> Pass:
+def catch_up(limit: timedelta, *, share: bool = True) -> Pass:
     """Pass again and again while there is more to ring for than may be out at a time, for at most ``limit``.
 
     Ends early when nobody seems to hear: this process may be the one that should.
@@ -67,11 +84,11 @@ def catch_up(limit: timedelta) -> Pass:
     whole, end = Pass(), time.monotonic() + limit.total_seconds()
     heard = time.monotonic()
     while True:
-        done = run_pass()
-        whole = Pass(whole.rung + done.rung, whole.rescued + done.rescued, whole.pruned + done.pruned, done.behind)
+        done = run_pass(share=share and not whole.rung)
+        whole += done
         now = time.monotonic()
         heard = now if done.rung else heard
-        if not done.behind or now > min(end, heard + SECONDS_WITHOUT_PROGRESS):
+        if not (done.behind or whole.probes) or now > min(end, heard + SECONDS_WITHOUT_PROGRESS):
             return whole
         time.sleep(SECONDS_BETWEEN_PASSES)
 
@@ -89,35 +106,73 @@ def known_kinds() -> dict[int, type[DurableObject]]:
     return {pk: model for pk, model in found.items() if model is not None}
 
 
-def _make_pass(limit: int | None) -> Pass:
-    pruned = _prune()
+def _make_pass(limit: int | None, share: bool) -> Pass:
+    pruned = Pass(pruned=_prune())
     if not bell.is_heard():
-        return Pass(pruned=pruned)
+        return pruned
     probed = Pass()
     if bell.is_broken():
-        probed = _ring(1, probe=True)
+        probed = _ring(1, share=False, probe=True)
         if not probed.rung:
-            return Pass(pruned=pruned)
-    rest = _ring(limit)
-    return Pass(probed.rung + rest.rung, probed.rescued + rest.rescued, pruned, rest.behind)
+            return pruned
+    return pruned + probed + _ring(limit, share=share)
 
 
-def _ring(limit: int | None, *, probe: bool = False) -> Pass:
-    wake_ups, behind = _claim(limit)
+def _ring(limit: int | None, *, share: bool, probe: bool = False) -> Pass:
+    choice = _claim(limit, share)
     crash.reach("dispatch.marked")
-    sent = bell.ring(wake_ups, probe=probe)
-    return Pass(sent, sum(wake_up.rescue for wake_up in wake_ups), behind=behind and sent == len(wake_ups))
+    sent = bell.ring(choice.wake_ups, bell.Budget(engine.DISPATCH_EVERY.total_seconds()), probe=probe)
+    rescued = sum(wake_up.rescue for wake_up in choice.wake_ups)
+    return Pass(sent, rescued, behind=choice.behind and sent == len(choice.wake_ups), probes=choice.probes)
 
 
-def _claim(limit: int | None) -> tuple[list[bell.WakeUp], bool]:
-    """The alarms to ring for, marked; and whether there are more."""
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The alarms to ring for, marked; whether there are more; how many of them are sent only to ask who hears."""
+
+    wake_ups: list[bell.WakeUp]
+    behind: bool
+    probes: int
+
+
+def _claim(limit: int | None, share: bool = True) -> _Choice:
+    """First what is due, never sent or lost, the longest first; then, within a room of its own, what is due soon."""
     now, kinds = clock.now(), known_kinds()
-    if not claims.unheard(now, kinds).exists():
-        return [], False
-    room = max(engine.MAX_OUT - claims.count_out(now), 0)
-    most = room if limit is None else min(room, limit)
-    claimed = claims.claim(now, kinds, most) if most else []
-    return [_wake_up(each, kinds[each.kind_id]) for each in claimed], len(claimed) == most
+    found = backlog.look(now, kinds)
+    soon = [claims.fresh(now, kinds), claims.lost(now, kinds, found.heard_to)]
+    overdue = [rows.filter(due_at__lte=now) for rows in soon]
+    left = 2 * engine.MAX_OUT + backlog.FEW * len(kinds) if limit is None else limit
+
+    most = min(found.room, left)
+    due = claims.claim(now, most, *overdue)
+    behind = len(due) == most and (found.is_heard or most > 0) and any(rows.exists() for rows in overdue)
+    probes = _probe(now, kinds, found, left - len(due))
+    left -= len(due) + len(probes)
+    most = min(max(found.room_ahead - len(due), found.share if share else 0), left)
+    ahead = claims.claim(now, most, *[rows.filter(due_at__gt=now) for rows in soon])
+    wake_ups = [_wake_up(each, kinds[each.kind_id]) for each in [*due, *probes, *ahead]]
+    return _Choice(wake_ups, behind, len(probes))
+
+
+def _probe(
+    now: datetime, kinds: dict[int, type[DurableObject]], found: backlog.Backlog, limit: int
+) -> list[claims.Claim]:
+    """Of each class that nothing is heard of: one alarm, or each of a few. So no class, and no alarm that nobody can
+    run, keeps the others from being heard.
+    """
+    claimed: list[claims.Claim] = []
+    for kind in kinds:
+        silence = found.silent.get(kind)
+        most = backlog.FEW if silence and silence.is_small else 1
+        if silence and not silence.is_small and now < silence.next_probe:
+            continue
+        some: list[claims.Claim] = []
+        if not found.is_heard and not found.room:
+            some = claims.claim(now, min(1, limit - len(claimed)), claims.fresh(now, [kind]).filter(due_at__lte=now))
+        if silence and not some:
+            some = claims.claim(now, min(most, limit - len(claimed)), claims.silent(now, kind))
+        claimed += some
+    return claimed
 
 
 def _wake_up(claim: claims.Claim, model: type[DurableObject]) -> bell.WakeUp:

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from durable_objects import clock, dispatchers, retry
+from durable_objects import backlog, clock, dispatch, dispatchers, retry
 from durable_objects.conf import engine
 from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.slot import FORGOTTEN
 from durable_objects.states import OVERDUE_AFTER
 from durable_objects.wording import absolute, class_name, gist, is_known, relative, span
 
@@ -160,14 +161,15 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
 
 def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     """Where the message is, and who does what next."""
-    next_pass = f"The next dispatcher's pass sends one (every {span(engine.DISPATCH_EVERY)})."
     if slot.rung_at is None:
-        return "No wake-up is out for it.", next_pass
+        return _not_out(due, now)
+    if slot.rung_at == FORGOTTEN:
+        return f"Wake-up {slot.ring} is to be sent once more.", _next_pass()
     lost_at = slot.rung_at + retry.lost_after(slot.rerings)
     again = f" It was sent again {slot.rerings} times." if slot.rerings else ""
     if now >= lost_at:
         said = f"Wake-up {slot.ring} counts as lost since {span(now - lost_at)}: no worker has taken it.{again}"
-        return said, next_pass
+        return said, _sent_again(slot.rung_at, now)
     if slot.rung_at > now or due > now:
         return (
             f"Wake-up {slot.ring} is out; the broker, or a worker that holds it back, has it until then.{again}",
@@ -177,6 +179,39 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
         f"Wake-up {slot.ring} is out since {span(now - slot.rung_at)}: the broker has it, or a worker's queue.{again}"
     )
     return said, f"A worker takes it; if none has by {absolute(lost_at)}, a dispatcher rings again."
+
+
+def _next_pass() -> str:
+    return f"The next dispatcher's pass sends one (every {span(engine.DISPATCH_EVERY)})."
+
+
+def _not_out(due: datetime, now: datetime) -> tuple[str, str]:
+    """Why no wake-up is out, and when one is sent."""
+    found, said = backlog.look(now, dispatch.known_kinds()), "No wake-up is out for it."
+    if due > now and not found.room_ahead:
+        return (
+            f"{said} As many as may be (MAX_OUT is {engine.MAX_OUT:,}) wait ahead of their time already.",
+            f"A pass sends at least {found.share} more, the next ones first; when it is due it comes before them.",
+        )
+    if due <= now and not found.room:
+        said += f" As many as may be (MAX_OUT is {engine.MAX_OUT:,}) are out and were not heard yet"
+        if not found.is_heard:
+            return f"{said}: does a worker run?", "A dispatcher sends it as soon as any wake-up is heard."
+        return f"{said}.", "A dispatcher sends it as soon as some of them are heard, the longest overdue first."
+    return said, _next_pass()
+
+
+def _sent_again(rung_at: datetime, now: datetime) -> str:
+    """When a wake-up is sent again that counts as lost."""
+    found = backlog.look(now, dispatch.known_kinds())
+    if (found.heard_to is None or rung_at >= found.heard_to) and any(
+        not each.is_small for each in found.silent.values()
+    ):
+        return (
+            "Nothing that was sent since then was heard: does a worker run? One alarm of each class is sent again "
+            "after 10, 20 … 300 s, and all of them as soon as one is heard."
+        )
+    return _next_pass()
 
 
 def _running(slot: Alarm, now: datetime) -> tuple[list[str], list[str]]:

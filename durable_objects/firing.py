@@ -16,6 +16,7 @@ from durable_objects.models import DurableObject
 from durable_objects.plain_functions import check_answer
 from durable_objects.rows import handle_of
 from durable_objects.run import Run
+from durable_objects.slot import FORGOTTEN
 from durable_objects.turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Firing:
             slot.fence,
             slot.scheduled_at or due_at,
             due_at,
-            slot.rung_at,
+            None if slot.rung_at == FORGOTTEN else slot.rung_at,
             picked_up_at,
             now,
             slot.retry_count,

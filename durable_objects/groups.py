@@ -65,7 +65,7 @@ def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
             logger.warning(said, group.size, in_short(error))
             break
     group.leave_alone(*group.waiting)
-    bell.ring(group.alone)
+    bell.ring(group.alone, bell.Budget())
     return group.ran
 
 

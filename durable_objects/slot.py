@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from durable_objects import retry
 from durable_objects.rows import Alarm
 
 IDLE, ARMED, DEAD = Alarm.State.IDLE.value, Alarm.State.ARMED.value, Alarm.State.DEAD.value
+
+#: In ``rung_at``: of this wake-up is known that it has to be sent again, under its number.
+FORGOTTEN = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -32,6 +34,8 @@ class Slot:
     rung_at: datetime | None = None
     rerings: int = 0
     last_error: str = ""
+    #: No column: the wake-up that is out is to be sent once more by this turn, under its number.
+    ring_again: bool = False
     changed: set[str] = field(default_factory=set)
 
     def set(self, **values: Any) -> None:
@@ -48,7 +52,3 @@ class Slot:
         """What ``get_alarm`` answers outside the handler: a running alarm is not pending, a dead one neither."""
         running = self.is_leased(now) and self.leased_generation == self.generation
         return self.scheduled_at if self.state == ARMED and not running else None
-
-    def is_out(self, now: datetime) -> bool:
-        """Whether a wake-up was sent that may still arrive."""
-        return self.rung_at is not None and now < self.rung_at + retry.lost_after(self.rerings)

@@ -80,13 +80,13 @@ class Together(AbstractContextManager["Together"]):
         return turns
 
     def _write_out(self) -> None:
-        flush = Flush()
+        flush, budget = Flush(), bell.budget_of(self.conn)
         for turn in self.turns:
             turn.hand_over(flush)
 
         def committed() -> None:
             crash.reach("turn.after_commit")
-            bell.ring(flush.wake_ups)
+            bell.ring(flush.wake_ups, budget)
 
         self.conn.on_commit(committed, robust=True)
         crash.reach("turn.before_commit")

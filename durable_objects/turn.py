@@ -72,11 +72,12 @@ class Turn(Hold):
     def begin(self, read: ahead.Read) -> None:
         """Start with nothing written; what is rung for is sent after the commit."""
         wake_ups: list[bell.WakeUp] = []
+        budget = bell.budget_of(self.conn)
 
         def committed() -> None:
             self.is_committed = True
             crash.reach("turn.after_commit")
-            bell.ring(wake_ups)
+            bell.ring(wake_ups, budget)
 
         self._cache: dict[str, str | None] = read.texts
         self._rows: dict[type[models.Model], models.Model | tuple[Any, ...] | None] = {**read.rows}
@@ -143,7 +144,8 @@ class Turn(Hold):
             self.run.wish = wish  # decided when the run ends
         elif wish is not None:
             alarms.grant(self.slot, wish)
-        if alarms.needs_wake_up(self.slot, self.now) and bell.can_ring():
+        can_ring = bell.can_ring() and (self.is_shared or bell.has_room(self.conn))
+        if can_ring and alarms.needs_wake_up(self.slot, self.now):
             alarms.mark_rung(self.slot, self.now)
             groups, limit = self.handle.alarm_groups, self.handle.alarm_time_limit
             flush.wake_ups.append(bell.wake_up(self.slot, limit, grouped=groups))

@@ -99,6 +99,36 @@ def test_an_alarm_is_explained(case: str, clock: FakeClock, obj: Scripted) -> No
     assert "dispatcher has made" not in text
 
 
+def test_no_room_is_told(clock: FakeClock, obj: Scripted) -> None:
+    """Where as many wake-ups are out as may be, that is why an alarm has none, and what it waits for is told."""
+    passed(clock)
+    for name, due, rung_at in (("out", -MINUTE, timedelta(0)), ("ahead", 20 * SECOND, 20 * SECOND)):
+        other = Scripted.objects.get_by_name(name)
+        other.storage.set_alarm(MINUTE)
+        change(other, due_at=clock.now() + due, rung_at=clock.now() + rung_at)
+    obj.storage.set_alarm(10 * SECOND)
+    with override_settings(DURABLE_OBJECTS={"MAX_OUT": 1}):
+        assert "(MAX_OUT is 1) wait ahead of their time already" in told(obj, clock)
+        change(obj, due_at=clock.now() - SECOND)
+        assert "(MAX_OUT is 1) are out and were not heard yet. Next: A dispatcher sends it as soon as" in told(
+            obj, clock
+        )
+        clock.advance(MINUTE)
+        assert "were not heard yet: does a worker run?" in told(obj, clock)
+
+
+def test_that_nobody_hears_is_told(clock: FakeClock, obj: Scripted) -> None:
+    """Of many wake-ups that are not heard only some are sent again, and that is what is said of the others."""
+    passed(clock)
+    for number in range(12):
+        other = Scripted.objects.get_by_name(f"o{number}")
+        other.storage.set_alarm(MINUTE)
+        change(other, due_at=clock.now() - MINUTE, ring=1, rung_at=clock.now() - MINUTE)
+    text = told(other, clock)
+    assert "Wake-up 1 counts as lost since 50 s" in text
+    assert "Nothing that was sent since then was heard: does a worker run?" in text
+
+
 def test_a_dead_one_says_since_when_and_why(clock: FakeClock, obj: Scripted, script: Script) -> None:
     """A dead alarm names when it died and the line of the error that says most; a fresh object says there is none."""
     obj.save()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import NoReturn
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from durable_objects import bell, dispatch
 from durable_objects.rows import Alarm
@@ -156,3 +158,85 @@ def test_death_before_the_message_leaves_a_marked_row(obj: Scripted, script: Scr
     slot = Alarm.objects.get()
     assert (rung, slot.state, slot.ring) == ([], "armed", 1)
     assert slot.rung_at == slot.due_at
+
+
+def test_what_a_transaction_spends_on_messages_is_bounded(
+    script: Script, rung: list[bell.WakeUp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many alarms one transaction sets and however slow the broker is, its caller waits for a bounded time."""
+    monkeypatch.setattr(bell, "SECONDS_AFTER_COMMIT", 0.3)
+    sent: list[bell.WakeUp] = []
+
+    def slow(wake_up: bell.WakeUp) -> None:
+        time.sleep(0.05)
+        sent.append(wake_up)
+
+    bell.connect(slow, lambda: False)
+    with transaction.atomic():
+        for number in range(60):
+            Scripted.objects.get_by_name(f"o{number}").storage.set_alarm(10 * SECOND)
+        committed = time.monotonic()
+        transaction.on_commit(lambda: None)
+    took = time.monotonic() - committed
+    assert 1 <= len(sent) <= 7
+    assert took < 1.5, f"{took:.1f} s for {len(sent)} messages"
+    assert Alarm.objects.exclude(rung_at=None).count() == len(sent)
+    bell.connect(rung.append, lambda: False)
+    assert dispatch.run_pass().rung == 60 - len(sent)
+    assert len({wake_up.object_id for wake_up in sent + rung}) == 60
+
+
+def test_a_transaction_after_another_has_its_own_time(
+    script: Script, rung: list[bell.WakeUp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one transaction has spent is not taken from the next one, nor what one that was undone would have."""
+    monkeypatch.setattr(bell, "SECONDS_AFTER_COMMIT", 0.0)
+    for name in "abc":
+        Scripted.objects.get_by_name(name).storage.set_alarm(10 * SECOND)
+
+    @transaction.atomic
+    def set_in_vain() -> None:
+        Scripted.objects.get_by_name("d").storage.set_alarm(10 * SECOND)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        set_in_vain()
+    Scripted.objects.get_by_name("e").storage.set_alarm(10 * SECOND)
+    assert len(rung) == 4
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["refusing broker", "well"])
+def test_many_alarms_in_one_transaction_leave_most_to_the_dispatcher(
+    script: Script, rung: list[bell.WakeUp], monkeypatch: pytest.MonkeyPatch, *, refused: bool
+) -> None:
+    """Beyond a number of alarms nothing is marked or taken back one by one: after the commit few statements follow."""
+    monkeypatch.setattr(bell, "MOST_AFTER_COMMIT", 20)
+    if refused:
+        bell.connect(refuse, lambda: False)
+    with CaptureQueriesContext(connection) as captured:
+        with transaction.atomic():
+            for number in range(60):
+                Scripted.objects.get_by_name(f"o{number}").storage.set_alarm(10 * SECOND)
+            before = len(captured)
+        after = len(captured) - before
+    assert after <= 20 * 5
+    assert len(rung) <= 20
+    assert Alarm.objects.exclude(rung_at=None).count() == len(rung)
+    monkeypatch.setattr(bell, "_bell", bell._Bell())
+    bell.connect(rung.append, lambda: False)
+    dispatch.run_pass()
+    assert len({wake_up.object_id for wake_up in rung}) == 60
+
+
+def test_alarms_set_at_once_are_taken_back_at_once(script: Script, rung: list[bell.WakeUp]) -> None:
+    """``set_alarms`` with a broker that refuses takes all marks back by a few statements."""
+    bell.connect(refuse, lambda: False)
+    with CaptureQueriesContext(connection) as captured:
+        Scripted.objects.set_alarms({f"o{number}": 10 * SECOND for number in range(300)})
+    assert len(captured) < 50
+    assert Alarm.objects.filter(state="armed", rung_at=None).count() == 300
+
+
+def refuse(wake_up: bell.WakeUp) -> NoReturn:
+    """A broker that is not there."""
+    raise ConnectionRefusedError("no broker")

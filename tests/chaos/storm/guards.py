@@ -83,7 +83,7 @@ def robust() -> None:
     def on_commit(self: Any, func: Any, robust: bool = False) -> Any:
         return whole(self, func, robust=False)
 
-    def ring(wake_ups: Any, *, probe: bool = False) -> int:
+    def ring(wake_ups: Any, *args: Any, **options: Any) -> int:
         for wake_up in wake_ups:
             tasks._publish(wake_up)
         return len(wake_ups)

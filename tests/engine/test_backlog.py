@@ -1,0 +1,251 @@
+"""However many wake-ups are out, what is overdue is sent; however few are heard, the broker is not filled."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import F
+from hypothesis import HealthCheck, given, strategies
+from hypothesis import settings as limited
+from pytest_django import Settings
+
+import durable_objects
+from durable_objects import bell, dispatch
+from durable_objects.firing import fire
+from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.slot import FORGOTTEN
+from tests.models import Script, Scripted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+
+
+def alarms_of(
+    count: int, due_in: timedelta, *, prefix: str = "o", model: type = Scripted, **columns: object
+) -> list[int]:
+    """So many armed alarms, due so long from now, each half a millisecond after the one before; spans are from now."""
+    now = durable_objects.now()
+    kind = ContentType.objects.get_for_model(model, for_concrete_model=False)
+    objects = Object.objects.bulk_create(Object(kind=kind, name=f"{prefix}{n}") for n in range(count))
+    at = {key: now + value if isinstance(value, timedelta) else value for key, value in columns.items()}
+    dues = [now + due_in + n * timedelta(microseconds=500) for n in range(count)]
+    Alarm.objects.bulk_create(
+        Alarm(object=obj, state="armed", generation=1, due_at=due, scheduled_at=due, **at)
+        for obj, due in zip(objects, dues, strict=True)
+    )
+    return [obj.pk for obj in objects]
+
+
+def ran(sent: timedelta, ended: timedelta | None = None, **columns: object) -> None:
+    """An alarm ran whose wake-up was sent so long from now."""
+    now = durable_objects.now()
+    obj, _ = Object.objects.get_or_create(
+        kind=ContentType.objects.get_for_model(Scripted, for_concrete_model=False), name="ran"
+    )
+    at = now + sent
+    AlarmRun.objects.create(
+        object=obj, scheduled_at=at, due_at=at, rung_at=at, picked_up_at=at, started_at=at,
+        ended_at=now + (sent if ended is None else ended), retry_count=0, fence=0, outcome="succeeded",
+    )  # fmt: skip
+
+
+def later(by: timedelta) -> None:
+    """So much time goes by: all that is on record is so much older."""
+    Alarm.objects.update(**{name: F(name) - by for name in ("due_at", "scheduled_at", "leased_until")})
+    Alarm.objects.filter(rung_at__gt=FORGOTTEN + HOUR).update(rung_at=F("rung_at") - by)
+    AlarmRun.objects.update(**{name: F(name) - by for name in ("due_at", "rung_at", "picked_up_at", "ended_at")})
+
+
+def test_what_waits_for_its_time_keeps_nothing_back(
+    script: Script, rung: list[bell.WakeUp], settings: Settings
+) -> None:
+    """With more than ``MAX_OUT`` wake-ups out ahead of their time, an overdue and a lost alarm are sent at once, and a
+    far one ahead of its time.
+    """
+    settings.DURABLE_OBJECTS = {"MAX_OUT": 10}
+    ran(-SECOND)
+    alarms_of(25, 50 * SECOND, prefix="waiting", rung_at=50 * SECOND)
+    [overdue] = alarms_of(1, -MINUTE, prefix="overdue")
+    [lost] = alarms_of(1, -MINUTE, prefix="lost", rung_at=-MINUTE)
+    [far] = alarms_of(1, 55 * SECOND, prefix="far")
+    dispatch.run_pass()
+    assert {wake_up.object_id for wake_up in rung} == {overdue, lost, far}
+
+
+def test_what_calls_have_sent_keeps_nothing_back(script: Script, rung: list[bell.WakeUp], settings: Settings) -> None:
+    """Where calls send more than ``MAX_OUT`` that workers have not come to yet, an overdue alarm is sent even so."""
+    settings.DURABLE_OBJECTS = {"MAX_OUT": 10}
+    ran(-2 * SECOND, -timedelta(seconds=0.1))
+    for ago in range(15):
+        alarms_of(2, -ago * SECOND, prefix=f"busy{ago}-", rung_at=-ago * SECOND)
+    [overdue] = alarms_of(1, -MINUTE, prefix="overdue")
+    dispatch.run_pass()
+    assert overdue in {wake_up.object_id for wake_up in rung}
+
+
+def test_ahead_of_time_there_is_a_bound(script: Script, rung: list[bell.WakeUp], settings: Settings) -> None:
+    """Ahead of their time at most ``MAX_OUT`` are sent, and then a tenth of it in each pass: the next ones first."""
+    settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
+    pks = alarms_of(50, 30 * SECOND)
+    assert [dispatch.run_pass().rung for _ in range(4)] == [20, 2, 2, 2]
+    assert [wake_up.object_id for wake_up in rung] == pks[:26]
+    assert dispatch.catch_up(SECOND).rung == 2
+    assert dispatch.run_pass(share=False).rung == 0
+
+
+def test_a_night_without_workers(script: Script, rung: list[bell.WakeUp], settings: Settings) -> None:
+    """Overdue alarms of which nobody hears cost ``MAX_OUT`` messages and one of a class every five minutes."""
+    settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
+    alarms_of(80, -MINUTE)
+    after = []
+    for _ in range(8 * 4):
+        dispatch.run_pass()
+        after.append(len(rung))
+        later(15 * MINUTE)
+    assert after[0] == 20
+    assert len(rung) <= 20 + 8 * 4
+    assert max(retries(rung)) <= 2, "each time it is another one"
+
+
+def retries(rung: list[bell.WakeUp]) -> list[int]:
+    """How often each object was rung for."""
+    times: dict[int, int] = {}
+    for wake_up in rung:
+        times[wake_up.object_id] = times.get(wake_up.object_id, 0) + 1
+    return list(times.values())
+
+
+@pytest.mark.parametrize("number", [3, 40])
+def test_the_pauses_double(script: Script, rung: list[bell.WakeUp], number: int) -> None:
+    """What may have been lost is sent again after 10, 20, 40 … 300 s, one of many or each of a few."""
+    alarms_of(number, -SECOND)
+    sent = []
+    for second in range(0, 400, 10):
+        if dispatch.run_pass().rung:
+            sent.append(second)
+        later(10 * SECOND)
+    assert sent[0] == 0
+    pauses = [after - before for before, after in itertools.pairwise(sent)]
+    assert pauses[0] in {10, 20}
+    assert all(before <= after <= 2 * before + 10 for before, after in itertools.pairwise(pauses))
+    assert max(pauses) <= 310
+
+
+def test_all_flows_as_soon_as_one_is_heard(script: Script, rung: list[bell.WakeUp], settings: Settings) -> None:
+    """When the broker has lost everything, the first wake-up that is heard brings the others with it."""
+    settings.DURABLE_OBJECTS = {"MAX_OUT": 100}
+    alarms_of(80, -MINUTE, rung_at=-MINUTE)
+
+    def hear(wake_up: bell.WakeUp) -> None:
+        rung.append(wake_up)
+        fire(wake_up.object_id, wake_up.ring, rescue=wake_up.rescue)
+
+    bell.connect(hear, lambda: False)
+    assert dispatch.catch_up(10 * SECOND).rung == 80
+    assert AlarmRun.objects.count() == 80
+
+
+def test_a_rescue_that_runs_is_heard(script: Script, rung: list[bell.WakeUp]) -> None:
+    """A probe whose handler takes long is heard when it starts, not when it ends."""
+    alarms_of(30, -MINUTE, rung_at=-MINUTE)
+    assert dispatch.run_pass().rung == 1
+    now = durable_objects.now()
+    Alarm.objects.filter(pk=rung[0].object_id).update(
+        starts=1, leased_until=now + MINUTE, rung_at=None, rerings=0, fence=1
+    )
+    assert dispatch.run_pass().rung == 29
+
+
+def test_a_long_queue_is_not_doubled(script: Script, rung: list[bell.WakeUp]) -> None:
+    """While workers are busy with what was sent first, what was sent later is not sent again, however long it takes."""
+    alarms_of(40, -10 * MINUTE, rung_at=-10 * MINUTE)
+    ran(-11 * MINUTE, -SECOND)
+    for number in range(12):
+        dispatch.run_pass()
+        later(10 * SECOND)
+        ran(-11 * MINUTE - number * 10 * SECOND, -SECOND)
+    assert len(rung) <= 2
+
+
+def test_one_class_that_nobody_knows_does_not_keep_another_back(
+    script: Script, rung: list[bell.WakeUp], settings: Settings
+) -> None:
+    """Alarms of a class that no worker has take all the room, and one of another class is sent at once all the same."""
+    from tests.models import Counter
+
+    settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
+    alarms_of(20, -2 * MINUTE, prefix="unknown", rung_at=-MINUTE)
+    [other] = alarms_of(1, -MINUTE, model=Counter, prefix="good")
+    dispatch.run_pass()
+    assert other in {wake_up.object_id for wake_up in rung}
+
+
+@dataclass(frozen=True)
+class Row:
+    """How an alarm may stand: due and sent so many seconds from now; ``how`` names what else is about it."""
+
+    due: int
+    sent: int | None
+    rerings: int
+    how: str
+
+    def make(self, number: int) -> int:
+        """The object of such an alarm."""
+        columns: dict[str, Any] = {"rerings": self.rerings}
+        columns |= {"rung_at": None if self.sent is None else self.sent * SECOND}
+        columns |= {"leased_until": MINUTE, "leased_generation": 1} if self.how == "leased" else {}
+        columns |= {"leased_until": -SECOND, "leased_generation": 1} if self.how == "left behind" else {}
+        columns |= {"retry_count": 2} if self.how == "retrying" else {}
+        [pk] = alarms_of(1, self.due * SECOND, prefix=f"{self.how}{number}", **columns)
+        if self.how in {"dead", "idle"}:
+            Alarm.objects.filter(pk=pk).update(state=self.how)
+        if self.how == "parked":
+            ghost, _ = ContentType.objects.get_or_create(app_label="tests", model="ghost")
+            Object.objects.filter(pk=pk).update(kind=ghost)
+        return pk
+
+
+SECONDS = strategies.integers(-400, 90)
+HOW = ["plain", "leased", "left behind", "retrying", "parked", "dead", "idle", "deaf"]
+ROWS = strategies.lists(
+    strategies.builds(
+        Row, SECONDS, strategies.none() | SECONDS, strategies.integers(0, 6), strategies.sampled_from(HOW)
+    ),
+    max_size=20,
+)
+
+
+@given(rows=ROWS, overdue=strategies.integers(1, 60), was_sent=strategies.booleans(), most=strategies.integers(1, 12))
+@limited(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.usefixtures("script")
+def test_whatever_is_out_what_is_overdue_is_sent(  # noqa: PLR0917  pytest and Hypothesis name them
+    rung: list[bell.WakeUp], settings: Settings, rows: list[Row], overdue: int, was_sent: bool, most: int
+) -> None:
+    """Whatever other alarms there are, and whichever of them nobody can run, an overdue one is sent within a bounded
+    number of passes, as long as what can be run is run.
+    """
+    settings.DURABLE_OBJECTS = {"MAX_OUT": most}
+    Object.objects.all().delete()
+    rung.clear()
+    pks = [row.make(number) for number, row in enumerate(rows)]
+    deaf = {pk for pk, row in zip(pks, rows, strict=True) if row.how == "deaf"}
+    [wanted] = alarms_of(1, -overdue * SECOND, prefix="wanted", rung_at=-overdue * SECOND if was_sent else None)
+    for _ in range(12 + 4 * len(rows)):
+        heard = len(rung)
+        dispatch.run_pass()
+        if any(wake_up.object_id == wanted for wake_up in rung):
+            break
+        for wake_up in rung[heard:]:
+            if wake_up.object_id not in deaf and wake_up.at <= durable_objects.now():
+                fire(wake_up.object_id, wake_up.ring, rescue=wake_up.rescue)
+        later(5 * SECOND)
+    else:
+        pytest.fail(f"never sent; {[(wake_up.object_id, wake_up.ring) for wake_up in rung]}")
+    Object.objects.all().delete()
+    ContentType.objects.filter(model="ghost").delete()
