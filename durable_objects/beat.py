@@ -15,6 +15,17 @@ from durable_objects.conf import engine
 NAME = "durable_objects: dispatch alarms"
 TASK = "durable_objects.dispatch_alarms"
 
+#: Passes that nobody took are thrown away after this. A worker judges it by its own clock: one that is ahead of beat's
+#: by so much throws all of them away. What has piled up until then does nothing once the first pass was made.
+EXPIRES_AFTER = timedelta(minutes=10)
+#: What is shorter than this, a clock may well be off by.
+SKEW_EXPECTED = timedelta(minutes=1)
+
+
+def expires_soon(entry: Any) -> bool:
+    """Whether a clock that is off by a minute would throw this entry's passes away."""
+    return entry.expire_seconds is not None and entry.expire_seconds < SKEW_EXPECTED.total_seconds()
+
 
 def is_installed() -> bool:
     """Whether django-celery-beat is among the apps."""
@@ -36,11 +47,11 @@ def keep_entry(using: str, apps: Apps = installed, **kwargs: Any) -> None:
     """Receiver of ``post_migrate``: make the entry if there is none of its name, every ``DISPATCH_EVERY``.
 
     One that is there is left as it is: an operator may have disabled it, or chosen another interval. A pass that no
-    worker has taken by the time of the next one expires, so that they do not pile up.
+    worker has taken for ``EXPIRES_AFTER`` expires, so that they do not pile up without bound.
     """
     if not is_installed() or engine.DISPATCHED_BY != "beat" or not _has_table(using, apps):
         return
-    seconds = max(1, round(engine.DISPATCH_EVERY.total_seconds()))
+    seconds = round(max(EXPIRES_AFTER, 2 * engine.DISPATCH_EVERY).total_seconds())
     entries = _model("PeriodicTask").using(using)
     if not entries.filter(name=NAME).exists():
         made = {"task": TASK, "interval": _interval(using), "expire_seconds": seconds}

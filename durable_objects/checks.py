@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, models
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
 
-from durable_objects import beat
+from durable_objects import beat, tasks
 from durable_objects.conf import engine
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
@@ -60,7 +60,7 @@ def check_settings(
         engine.read()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="durable_objects.E010")]
-    return [*_check_database(), *_check_dispatch(databases or [])]
+    return [*_check_database(), *_check_dispatch(databases or []), *_check_celery()]
 
 
 def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:
@@ -171,6 +171,15 @@ def _check_dispatch(databases: Sequence[str]) -> Iterator[CheckMessage]:
     elif engine.DATABASE in databases and _is_switched_off():
         hint = f"Enable {beat.NAME!r} among admin's periodic tasks, or run {command}"
         yield Caution(f"Beat's entry is disabled, so nobody dispatches: {never}", hint=hint, id="durable_objects.W006")
+
+
+def _check_celery() -> Iterator[CheckMessage]:
+    if tasks.settings_in_force()["task_always_eager"]:
+        yield Caution(
+            "CELERY_TASK_ALWAYS_EAGER is on: no alarm is sent, since it would run inside whoever sets it; all wait.",
+            hint="In tests run them by durable_objects.testing.run_due_alarms; else turn it off and start a worker.",
+            id="durable_objects.W016",
+        )
 
 
 def _is_switched_off() -> bool:

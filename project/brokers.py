@@ -126,5 +126,5 @@ _EVERYWHERE: dict[str, Any] = {
     # Celery closes Django's connections around every task unless told to keep them for so many. durable_objects looks
     # before each task whether the connection still works.
     "db_reuse_max": 1_000_000,
-    "beat_scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
+    "beat_scheduler": "durable_objects.scheduler:DatabaseScheduler",
 }

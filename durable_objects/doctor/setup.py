@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -61,11 +62,26 @@ def _beat_entry(now: datetime) -> Iterator[Finding]:
     entries = beat.entries(engine.DATABASE)
     awake = dispatchers.trouble(now) is None
     if any(entry.enabled for entry in entries):
+        yield from _short_lived(entries, awake)
         return
     what = "is disabled" if entries else "is missing"
     text = f"Beat's entry {beat.NAME!r} {what}" + (", while others dispatch." if awake else ", and nobody dispatches.")
     advice = f"--fix {'enables' if entries else 'makes'} it; or say DISPATCHED_BY = 'command'."
     yield Finding("beat_entry", text, advice, is_trouble=not awake, fix=_mend_entry)
+
+
+def _short_lived(entries: list[Any], awake: bool) -> Iterator[Finding]:
+    short = [entry for entry in entries if entry.enabled and beat.expires_soon(entry)]
+    for entry in short:
+        text = f"Beat's passes expire after {entry.expire_seconds} s: a worker whose clock is ahead by that makes none."
+        advice = f"--fix lets {entry.name!r} live for {span(beat.EXPIRES_AFTER)}."
+        yield Finding("beat_expires", text, advice, is_trouble=not awake, fix=partial(_let_live, entry))
+
+
+def _let_live(entry: Any) -> str:
+    entry.expire_seconds = round(beat.EXPIRES_AFTER.total_seconds())
+    entry.save()  # tells beat
+    return f"beat's entry {entry.name!r} now lives for {span(beat.EXPIRES_AFTER)}"
 
 
 def _mend_entry() -> str:
@@ -84,7 +100,7 @@ def judge_broker(said: dict[str, Any]) -> Iterator[Finding]:
     """What in these settings of Celery (``tasks.settings_in_force``) loses wake-ups or holds callers up."""
     options, scheme = said["broker_transport_options"], said["broker"]
     if said["task_always_eager"]:
-        text = "task_always_eager is on: alarms run inside whoever sets them, without waiting for their time."
+        text = "task_always_eager is on: this process sends no alarm, and its dispatcher none either."
         yield Finding("broker_eager", text, "Turn it off; in tests use durable_objects.testing.")
     if scheme in {"redis", "rediss", "sentinel"}:
         needed = (engine.HORIZON + retry.LOST_AFTER).total_seconds()

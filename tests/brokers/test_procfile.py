@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,15 +13,24 @@ import httpx
 import pytest
 
 from tests.own_brokers import OwnRedis
-from tests.processes import TOKEN, Site
+from tests.processes import TOKEN, Process, Site
 
 WITHIN = 30.0
+
+
+def kill_worker(honcho: Process) -> None:
+    """End the Celery worker below honcho with -9."""
+    lines = subprocess.run(["ps", "-e", "-o", "pid=,sid=,args="], capture_output=True, text=True, check=True).stdout
+    below = {line.split()[1] for line in lines.splitlines() if line.split()[0] in map(str, honcho.children())}
+    rows = [line.split(maxsplit=2) for line in lines.splitlines()]
+    [pid] = [pid for pid, session, args in rows if session in below and "python" in args and " worker " in args]
+    os.kill(int(pid), signal.SIGKILL)
 
 
 @pytest.mark.chaos
 @pytest.mark.services("postgresql", "redis")
 def test_the_procfile_runs_a_site(postgresql_url: str, tmp_path: Path) -> None:
-    """``honcho start`` serves, delivers what is due beyond the horizon as well, and ends as a whole."""
+    """``honcho start`` serves, delivers what is far, starts a worker again that ended, and ends as a whole."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     with OwnRedis(tmp_path) as redis:
@@ -34,4 +45,9 @@ def test_the_procfile_runs_a_site(postgresql_url: str, tmp_path: Path) -> None:
             assert answer.json() == {"queued": 1}
             done = "SELECT count(*) FROM durable_objects_alarmrun WHERE outcome = 'succeeded'"
             site.wait_for_rows(done, seconds=WITHIN, until=lambda rows: rows == [(1,)])
+            kill_worker(honcho)
+            url = f"http://127.0.0.1:{port}/batcher/again"
+            answer = httpx.post(url, content=b"an item", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False)
+            assert answer.json() == {"queued": 1}
+            site.wait_for_rows(done, seconds=WITHIN, until=lambda rows: rows == [(2,)])
             assert honcho.stop() in {0, -15, 143}

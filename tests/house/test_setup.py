@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from project.demo.processes import wait_for
 from tests.house.sources import ROOT
 
 SHELL = shutil.which("dash") or "/bin/sh"
@@ -200,3 +204,30 @@ def test_the_callers_environment_does_not_leak() -> None:
     assert kept.items() <= seen.items()
     assert seen["PYTHONUTF8"] == "1"
     assert seen["no_proxy"] == seen["NO_PROXY"] == "127.0.0.1,localhost,::1,corp"
+
+
+def test_what_ended_is_started_again() -> None:
+    """Each process of the Procfile, each systemd unit and each service of compose.yaml that runs on."""
+    processes = [line for line in (ROOT / "Procfile").read_text("utf-8").splitlines() if not line.startswith("#")]
+    kept = dict(line.split(": sh scripts/keep ", 1) for line in processes)
+    units = {path.stem.removeprefix("site-"): path.read_text("utf-8") for path in (ROOT / "docs/systemd").iterdir()}
+    assert kept.keys() == units.keys()
+    for name, unit in units.items():
+        assert "Restart=always" in unit, name
+        assert "StartLimitIntervalSec=0" in unit, name
+        assert kept[name].replace("$PORT", "8000") in unit, name
+    services = (ROOT / "compose.yaml").read_text("utf-8").partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
+    for service in re.split(r"^  (?=\w+:$)", services, flags=re.MULTILINE)[1:]:
+        assert service.startswith("migrate:") or "unless-stopped" in service or "<<: *site" in service, service
+
+
+def test_keep_starts_a_command_again_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """It runs once more a second after it ended, whatever its code; a signal to both ends both, in order."""
+    code = f"import pathlib, sys, time; p = pathlib.Path({str(tmp_path / 'runs')!r}); p.open('a').write('x'); "
+    code += "len(p.read_text()) < 3 and sys.exit(1); time.sleep(60)"
+    keep = subprocess.Popen(["sh", str(ROOT / "scripts/keep"), sys.executable, "-c", code], start_new_session=True)
+    runs = tmp_path / "runs"
+    wait_for("three runs", lambda: runs.exists() and len(runs.read_text()), seconds=20, until=lambda count: count == 3)
+    os.killpg(keep.pid, signal.SIGTERM)
+    assert keep.wait(10) is not None
+    assert len(runs.read_text()) == 3
