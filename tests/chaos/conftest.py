@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import services
 from tests.chaos.stage import Broker
 from tests.own_brokers import OwnRedis, own_rabbit
 from tests.processes import Site
@@ -30,12 +31,13 @@ def redis_broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def site_on(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Site]]:
+def site_on(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     """``site_on(broker, LEASE=10, …)``: a site with tables, on a database of its own; capitals are engine settings."""
     with ExitStack() as sites:
 
         def make(broker: Broker, database_url: str = "", **engine: Any) -> Site:
-            url = database_url or request.getfixturevalue("postgresql_url")
+            # Entered here, so that it is dropped after the processes on it have ended.
+            url = database_url or sites.enter_context(services.fresh_postgresql())
             settings = {"DJANGO_SETTINGS_MODULE": "tests.chaos.settings"}
             return sites.enter_context(Site(tmp_path, url, broker.url, engine=engine, **settings)).migrate()
 

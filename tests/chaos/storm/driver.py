@@ -116,6 +116,7 @@ def summary(driver: Driver, evidence: Evidence, found: Callable[[str], int], **g
         "calls": dict(calls),
         "processes_killed_at_points": sum(1 for _ in evidence.of("killed")),
         "processes_ended_by_themselves": found("ended"),
+        "processes_that_had_not_ended_ten_seconds_after_sigterm": sum(e["code"] == -9 for e in evidence.of("stopped")),
         "faults_made": sum(driver.made.values()),
         "faults": dict(sorted(driver.made.items())),
         "lost": found("lost"),

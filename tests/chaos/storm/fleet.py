@@ -95,7 +95,7 @@ class Fleet:
         if how == "kill":
             process.kill()
         else:
-            process.stop(10)
+            record.note("stopped", name=name, code=process.stop(10))
         return pids
 
     def pids(self, name: str) -> set[int]:
