@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.chaos.refusals import REFUSALS
 from tests.chaos.storm import checker, record, state
 from tests.chaos.storm.evidence import Event
 from tests.chaos.storm.fleet import Fleet
@@ -164,6 +165,15 @@ def cancelled_inside(play: Play) -> None:
     play.call([0, "set", "a", 0, {"pause": 0.2, "fail": 1, "by": "CancelledError"}])
 
 
+def redis_refuses(play: Play) -> None:
+    """Redis is read-only for three seconds while a worker holds a wake-up."""
+    play.call([0, "set", "a", 12, {}])
+    with REFUSALS["READONLY"](play.broker.client):
+        time.sleep(3)
+    time.sleep(2)
+    play.fleet.keep_up()
+
+
 def _endings(play: Play) -> int:
     return sum(event["e"] in ("end", "superseded") for event in record.read(play.fleet.history))
 
@@ -179,6 +189,7 @@ CASES: list[tuple[str, Callable[[Play], None], set[str]]] = [
     ("second_statement", twice_at_once, {"repeated"}),
     ("conditional", renewed_in_between, {"overlapping"}),
     ("savepoint", failing_twice_at_once, {"miscounted"}),
+    ("steady_consumer", redis_refuses, {"ended"}),
     ("any_failure", cancelled_inside, {"miscounted"}),
     ("ring_number", put_off_again_and_again, {"bred"}),
 ]

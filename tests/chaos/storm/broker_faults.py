@@ -9,7 +9,7 @@ from contextlib import suppress
 from amqp.exceptions import AMQPError
 from kombu import Connection, Queue
 
-from tests.chaos.refusals import REFUSALS
+from tests.brokers.refusals import REFUSALS
 from tests.chaos.storm.scene import Pids, ServerScene
 from tests.own_brokers import OwnRabbitServer, OwnRedis
 

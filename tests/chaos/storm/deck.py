@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.refusals import REFUSALS
+from tests.brokers.refusals import REFUSALS
 from tests.chaos.storm import broker_faults, database_faults, faults
 from tests.chaos.storm.fleet import FAKETIME, wrong_clock
 from tests.chaos.storm.scene import Fault

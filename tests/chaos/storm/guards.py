@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from celery import current_task
+from celery import current_app, current_task
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
@@ -179,6 +179,11 @@ def any_failure() -> None:
     setattr(firing, "is_failure", lambda error: isinstance(error, Exception))
 
 
+def steady_consumer() -> None:
+    """Celery's own consumer, which ends its worker by whatever is no lost connection."""
+    current_app.conf.worker_consumer = "celery.worker.consumer:Consumer"
+
+
 def slow_take_over() -> None:
     """Not a guard: widens the gap between seeing that a lease is over and taking it over."""
     whole = alarms.take_over
@@ -195,6 +200,6 @@ GUARDS: dict[str, Callable[[], None]] = {
     guard.__name__: guard
     for guard in (
         fence, rescue, never_early, heartbeats, skip_locked, robust, row_count, second_statement, conditional,
-        savepoint, ring_number, any_failure, slow_take_over,
+        savepoint, ring_number, any_failure, steady_consumer, slow_take_over,
     )
 }  # fmt: skip
