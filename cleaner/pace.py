@@ -9,6 +9,8 @@ from contextlib import contextmanager, nullcontext
 from django.db import OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects import ObjectBusy
+
 #: What a chunk should take, and what it may at most: no transaction lasts over 200 ms, whatever its rows are like.
 WANTED_SECONDS = 0.08
 CUT_OFF_SECONDS = 0.13
@@ -81,6 +83,7 @@ def commit_without_waiting(conn: BaseDatabaseWrapper) -> None:
             cursor.execute("SET LOCAL synchronous_commit TO off")
 
 
-def was_cut_off(error: OperationalError) -> bool:
+def was_cut_off(error: OperationalError | ObjectBusy) -> bool:
     """Whether the error is that of a statement that took too long."""
-    return getattr(error.__cause__, "sqlstate", None) == _CANCELLED or str(error) == "interrupted"
+    cause = error.__cause__ if isinstance(error, ObjectBusy) else error
+    return getattr(cause and cause.__cause__, "sqlstate", None) == _CANCELLED or str(cause) == "interrupted"

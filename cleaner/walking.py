@@ -13,7 +13,7 @@ from cleaner import pace
 from cleaner.conf import defaults
 from cleaner.rows import CleanerRun
 from cleaner.targets import Chunk, Target
-from durable_objects import DurableObjectError
+from durable_objects import DurableObjectError, ObjectBusy
 from durable_objects.models import DurableObject
 
 #: Called after each chunk with how many rows were examined and how many were expired, so far.
@@ -55,7 +55,7 @@ def clean(
         begun = time.monotonic()
         try:
             chunk, begun, values = cleaner.run_exclusive(lambda: _clean_chunk(target, run, steps))
-        except OperationalError as error:
+        except (OperationalError, ObjectBusy) as error:
             if steps.cut_off is None or not pace.was_cut_off(error):
                 raise
             steps.too_large()

@@ -14,8 +14,9 @@ from typing import Any
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import clock, process, retry
+from durable_objects import clock, process, retry, round_trip
 from durable_objects.conf import engine
+from durable_objects.database_errors import own_statements
 from durable_objects.round_trip import Row, Statement
 from durable_objects.rows import Alarm, Object
 from durable_objects.run import Wish
@@ -171,7 +172,7 @@ def mark_rung(slot: Slot, now: datetime) -> None:
 
 def take_over(conn: BaseDatabaseWrapper, slot: Slot, now: datetime) -> bool:
     """Fence the run whose lease is over. One conditional statement: False when its heartbeat was quicker."""
-    with conn.cursor() as cursor:
+    with own_statements(conn), conn.cursor() as cursor:
         cursor.execute(
             f"UPDATE {_TABLE} SET fence = fence + 1, leased_until = NULL, leased_generation = NULL "
             "WHERE object_id = %s AND fence = %s AND leased_until <= %s",
@@ -196,10 +197,9 @@ def renew(conn: BaseDatabaseWrapper, object_id: int, fence: int) -> bool:
 
 def give_back(conn: BaseDatabaseWrapper, object_id: int, fence: int) -> None:
     """A run that is put off gives its lease back, and its start is not counted. Needs no lock: the fence tells."""
-    with conn.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {_TABLE} SET leased_until = NULL, leased_generation = NULL, "
-            "starts = CASE WHEN starts > 0 THEN starts - 1 ELSE 0 END "
-            "WHERE object_id = %s AND fence = %s AND leased_until IS NOT NULL",
-            [object_id, fence],
-        )
+    sql = (
+        f"UPDATE {_TABLE} SET leased_until = NULL, leased_generation = NULL, "
+        "starts = CASE WHEN starts > 0 THEN starts - 1 ELSE 0 END "
+        "WHERE object_id = %s AND fence = %s AND leased_until IS NOT NULL"
+    )
+    round_trip.send(conn, [(sql, [object_id, fence])])

@@ -44,7 +44,7 @@ def _set(wanted: Mapping[str, tuple[Owner, When]]) -> None:
                 return
         except Exception as error:
             if busy := opening.as_busy(error, handle.key):
-                raise busy from error
+                raise busy from error.__cause__
             if not is_worth_another_try(error):
                 raise
             if not tries_left or joins:

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.timezone import make_aware
 
 from durable_objects.conf import engine
+from durable_objects.database_errors import own_statements
 
 _READING = "durable_objects_clock"
 
@@ -84,7 +85,7 @@ def now() -> datetime:
     if reading is not None:
         return reading.now()
     expression, params = now_sql(conn)
-    with conn.cursor() as cursor:
+    with own_statements(conn), conn.cursor() as cursor:
         cursor.execute(f"SELECT {expression}", params)
         return from_database(cursor.fetchone()[0])
 

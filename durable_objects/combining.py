@@ -21,7 +21,7 @@ from django.db import DatabaseError, OperationalError
 
 from durable_objects import calls, clock, connecting, opening
 from durable_objects.conf import engine
-from durable_objects.database_errors import is_connection_lost
+from durable_objects.database_errors import is_connection_lost, trouble
 from durable_objects.errors import ObjectBusy
 from durable_objects.handle import Handle, Key
 from durable_objects.handler_errors import in_short, is_failure
@@ -64,7 +64,7 @@ class _Call:
             if not is_failure(error):
                 raise
             self.error = error  # it is its caller's to handle
-        if turn.must_run_alone or turn.deleted or isinstance(self.error, DatabaseError):
+        if turn.must_run_alone or turn.deleted or isinstance(self.error, DatabaseError) or trouble(self.error):
             raise _Undone
 
     def outcome(self) -> Any:
@@ -178,6 +178,10 @@ def _undo(turn: Turn, taken: list[_Call], failure: BaseException, *, ending: boo
                 f"not known whether this call counts: its commit was interrupted ({in_short(failure)})"
             )
             call.error.__cause__ = failure.__cause__ or failure
+    elif ending and isinstance(failure, ObjectBusy):
+        for call in taken:
+            call.error = ObjectBusy(str(failure))
+            call.error.__cause__ = failure.__cause__
     elif isinstance(failure, ObjectBusy):
         taken[0].error = failure  # the others have not been taken, and wait for as long as they may
     else:

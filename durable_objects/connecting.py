@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any, TypeVar
 
+from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.conf import engine
+from durable_objects.database_errors import is_lock_timeout, is_worth_another_try, own_statements
+from durable_objects.errors import ObjectBusy
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+#: Statements that leave something on the session when their transaction is over (PostgreSQL).
+_LASTS = re.compile(
+    r"(?:^|;)\s*(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|DISCARD\b|LISTEN\b|CREATE\s+TEMP)"
+    r"|\bset_config\s*\([^)]*,\s*(?:false|%s)\s*\)|\bpg_(?:try_)?advisory_lock",
+    re.IGNORECASE,
+)
 
 #: A transaction on SQLite keeps every other writer out: longer ones than this are logged.
 SQLITE_TURN_SECONDS = 1.0
@@ -55,6 +69,66 @@ def waiting_for(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None) -> It
         yield
     finally:
         conn.connection.execute(f"PRAGMA busy_timeout = {milliseconds(usual)}")
+
+
+@contextmanager
+def reading(conn: BaseDatabaseWrapper) -> Iterator[None]:
+    """What the engine reads outside of any transaction waits for a lock no longer than a call does: ``ObjectBusy``."""
+    with own_statements(conn):
+        if conn.vendor != "postgresql" or not is_free(conn):
+            yield
+            return
+        with transaction.atomic(using=conn.alias), conn.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = {milliseconds(engine.LOCK_TIMEOUT)}")
+            yield
+
+
+def on_a_good_session(conn: BaseDatabaseWrapper, attempt: Callable[[], Result]) -> Result:
+    """Attempt what begins outside of any transaction; once more on a new session, when the one that was there is at
+    fault: hung up, of a server that has become a standby, or set by somebody to what nobody can work with.
+    """
+    if conn.vendor != "postgresql" or conn.connection is None or not is_free(conn):
+        return attempt()
+    try:
+        return attempt()
+    except (Error, ObjectBusy) as error:
+        cause = error.__cause__ if isinstance(error, ObjectBusy) else error
+        if cause is None or is_lock_timeout(cause) or is_worth_another_try(cause):
+            raise
+        drop(conn)
+    return attempt()
+
+
+@contextmanager
+def leaving_nothing(conn: BaseDatabaseWrapper) -> Iterator[None]:
+    """What the block does to its session does not outlive it: such a session is ended after the block.
+
+    Seen is what goes through Django's cursors.
+    """
+    if conn.vendor != "postgresql" or not is_free(conn):
+        yield
+        return
+    lasting: list[str] = []
+
+    def watch(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        if _LASTS.search(sql if isinstance(sql, str) else sql.as_string(conn.connection)):
+            lasting.append(str(sql))
+        return execute(sql, params, many, context)
+
+    try:
+        with conn.execute_wrapper(watch):
+            yield
+    finally:
+        if lasting and not conn.in_atomic_block:
+            drop(conn)
+
+
+def drop(conn: BaseDatabaseWrapper) -> None:
+    """End the session: the next statement gets a new one, from a pool as well."""
+    if conn.connection is not None:
+        with suppress(Exception):
+            conn.connection.close()
+    conn.close()
 
 
 def complain_if_long(conn: BaseDatabaseWrapper, key: tuple[str, str], seconds: float) -> None:

@@ -66,10 +66,14 @@ class ClassUnknown(DurableObjectError, LookupError):
 
 
 class ObjectBusy(DurableObjectError):
-    """The object's lock was not free within LOCK_TIMEOUT, or a deadlock could not be retried. Nothing was changed.
+    """The object's lock was not free within LOCK_TIMEOUT, a deadlock could not be retried, or the database could not
+    do what the engine asked of it (a lock on its tables, a full disk, a time-out). Nothing was changed.
 
-    Try again later; if it is frequent, do slow work inside `with self.unlocked():`.
+    Try again later; if it is frequent, do slow work inside `with self.unlocked():`. The database's error is its cause.
     """
+
+    key: tuple[str, str] | None = None
+    """Class label and name of the object that was not free; None when it was something else."""
 
 
 class CannotUnlock(DurableObjectError):

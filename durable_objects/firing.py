@@ -7,8 +7,16 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
-from durable_objects import alarms, clock, crash, opening, retry, settling, watchdog
-from durable_objects.database_errors import is_connection_lost, is_worth_another_try
+from django.db import Error
+
+from durable_objects import alarms, clock, connecting, crash, opening, retry, settling, watchdog
+from durable_objects.database_errors import (
+    is_connection_lost,
+    is_worth_another_try,
+    sqlstate,
+    trouble,
+    was_cancelled,
+)
 from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, ObjectBusy, RunSuperseded
 from durable_objects.handler_errors import is_failure
 from durable_objects.judging import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict, judge
@@ -27,6 +35,9 @@ WAIT_FOR_LOCK = timedelta(seconds=1)
 #: When a wake-up is tried again whose class this code does not know: another worker may (a deploy).
 PARKED_FOR = timedelta(seconds=10)
 
+#: The same trouble of the database is told so often, however many alarms are put off by it.
+TELL_EVERY = timedelta(minutes=1)
+
 #: A run that the database made give way is tried so often without counting as failed.
 UNCOUNTED_TRIES = 5
 
@@ -41,14 +52,19 @@ def fire(
     whatever it is, except for what ends the process (``handler_errors.is_failure``).
     Raises the database's error when the connection broke: nothing is counted then.
     """
-    found = opening.find_by_key(clock.connection(), object_id)
-    if found is None:
-        return Fired(Verdict.DROPPED)
-    handle = handle_of(*found)
+    try:
+        found = opening.find_by_key(clock.connection(), object_id)
+        if found is None:
+            return Fired(Verdict.DROPPED)
+        handle = handle_of(*found)
+    except ObjectBusy as busy:
+        _tell(busy)
+        return Fired(Verdict.AGAIN, retry.busy_delay(waits))
     if handle is None:
         logger.warning("object %s is of a class that this code does not know: tried again later", object_id)
         return Fired(Verdict.AGAIN, PARKED_FOR)
-    return Firing(handle, object_id, ring, waits, retry_is_sent).fire(rescue=rescue)
+    with connecting.leaving_nothing(clock.connection()):
+        return Firing(handle, object_id, ring, waits, retry_is_sent).fire(rescue=rescue)
 
 
 class Firing:
@@ -147,8 +163,10 @@ class Firing:
             self.run = run
             if turn.lost or not turn.is_locked or is_connection_lost(turn.conn, error):
                 raise
-            if self._goes_again(error):
+            if self._goes_again(error) or self._is_put_off(run, error):
                 raise
+            if turn.trouble and self._is_put_off(run, turn.trouble):
+                raise turn.trouble from turn.trouble.__cause__
             return self._failed(turn, run, _as_late(run, error))
         settling.succeeded(turn, run)
         return Fired(Verdict.SUCCEEDED)
@@ -181,6 +199,17 @@ class Firing:
     def _goes_again(self, error: BaseException) -> bool:
         return is_worth_another_try(error) and self.waits < UNCOUNTED_TRIES
 
+    def _is_put_off(self, run: Run | None, error: BaseException) -> bool:
+        """Whether the database could not do what the engine asked of it: no fault of the handler's, nothing counts.
+
+        But a run over its time is late, whatever ended its statement; and who waits in a handler, by another thread,
+        for the object that the handler itself keeps waits for ever.
+        """
+        busy = trouble(error)
+        if busy is None or (run is not None and busy.key == self.handle.key):
+            return False
+        return run is None or not was_cancelled(busy) or not _is_late(run)
+
     def _failed(self, turn: Turn, run: Run, error: BaseException) -> Fired:
         was_armed = turn.slot.generation == run.generation
         delay = settling.failed(turn, self.handle, run, error, retry_is_sent=self.retry_is_sent)
@@ -190,12 +219,8 @@ class Firing:
     def _after_lost_transaction(self, error: BaseException) -> Fired:
         """The turn ended without settling: not had, not had again, refused at its commit, or the connection broke."""
         run = self.run
-        goes_again = self._goes_again(error) or (isinstance(error, ObjectBusy) and run is None)
-        if goes_again:
-            fence = run.fence if run is not None and run.leased else self.fence
-            if fence is not None:
-                alarms.give_back(clock.connection(), self.object_id, fence)
-            return Fired(Verdict.AGAIN, retry.busy_delay(self.waits))
+        if self._goes_again(error) or self._is_put_off(run, error):
+            return self._put_off(error)
         if run is None:
             raise error
         try:
@@ -203,8 +228,29 @@ class Firing:
         except AlarmTimeLimitExceeded as late:  # the server may have ended the session of a run over its time
             return self._count_afresh(run, late)
         if is_connection_lost(clock.connection(), error):
+            self._give_back()
             raise error
         return self._count_afresh(run, error)
+
+    def _put_off(self, error: BaseException) -> Fired:
+        """Nothing is counted; the wake-up is sent again, later each time."""
+        busy = trouble(error)
+        if busy is not None and busy.key is None:
+            _tell(busy)
+        self._give_back()
+        return Fired(Verdict.AGAIN, retry.busy_delay(self.waits))
+
+    def _give_back(self) -> None:
+        """A lease of this wake-up's ends now, and its start does not count; if that cannot be said, the lease does."""
+        fence = self.run.fence if self.run is not None and self.run.leased else self.fence
+        if fence is None:
+            return
+        try:
+            alarms.give_back(clock.connection(), self.object_id, fence)
+        except (Error, ObjectBusy) as error:
+            logger.warning(
+                "object %s: its lease could not be given back (%r): it ends by itself", self.object_id, error
+            )
 
     def _count_afresh(self, run: Run, error: BaseException) -> Fired:
         try:
@@ -216,6 +262,8 @@ class Firing:
                     return self._failed(turn, run, error)
         except RunSuperseded:
             pass  # deleted meanwhile
+        except ObjectBusy as busy:
+            return self._put_off(busy)
         settling.superseded(run, error)
         return Fired(Verdict.SUPERSEDED, error=error)
 
@@ -230,6 +278,25 @@ class Firing:
             if turn.slot.fence == run.fence and not settling.is_settled(turn.slot, run):
                 turn.slot.set(fence=run.fence + 1)
                 self._failed(turn, replace(run, wish=None), limit)
+
+
+_told: dict[str, float] = {}
+
+
+def _tell(busy: ObjectBusy) -> None:
+    """Log what keeps alarms waiting, but not for each of them."""
+    kind = sqlstate(busy.__cause__)
+    if time.monotonic() - _told.get(kind, float("-inf")) >= TELL_EVERY.total_seconds():
+        _told[kind] = time.monotonic()
+        logger.warning("alarms are put off, uncounted, and tried again after 2, 4, 8 … 64 s: %s", busy)
+
+
+def _is_late(run: Run) -> bool:
+    try:
+        run.check_time()
+    except AlarmTimeLimitExceeded:
+        return True
+    return False
 
 
 def _as_late(run: Run, error: BaseException) -> BaseException:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from durable_objects import bell, clock, opening, settling
-from durable_objects.database_errors import is_connection_lost
+from durable_objects import bell, clock, connecting, opening, settling
+from durable_objects.database_errors import is_connection_lost, trouble
 from durable_objects.firing import WAIT_FOR_LOCK, Firing
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.judging import WAIT_UNTIL_DUE
@@ -50,7 +50,8 @@ def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
     undone = 0
     while group.waiting and group.is_in_time():
         try:
-            group.run_some()
+            with connecting.leaving_nothing(clock.connection()):
+                group.run_some()
         except _Undone as error:
             why = in_short(error.__cause__)
             logger.info("object %s is woken alone, its group runs without it (%s)", error.object_id, why)
@@ -139,7 +140,7 @@ class _Group:
                 called = firing.attempt(turn, run)
             turn.refuse_if_broken()
         except BaseException as error:
-            if not is_failure(error) or is_connection_lost(turn.conn, error):
+            if not is_failure(error) or is_connection_lost(turn.conn, error) or trouble(error):
                 raise
             raise _Undone(turn.object_id) from error
         if turn.must_run_alone or turn.deleted:

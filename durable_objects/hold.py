@@ -6,21 +6,26 @@ by whatever instance, and an instance may be shared by threads.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import ahead, alarms, clock, connecting, crash, heartbeat, opening
 from durable_objects.conf import engine
+from durable_objects.database_errors import as_busy, own_statements, why_broken
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.handle import Handle, Key
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.run import Run
 from durable_objects.slot import Slot
+
+#: How often a run asks for its object again after ``unlocked()``, where the database refuses at once.
+_SECONDS_BETWEEN_TRIES = 1.0
 
 
 def held(conn: BaseDatabaseWrapper) -> dict[Key, Hold]:
@@ -40,6 +45,8 @@ class Hold(ABC):
 
     object_id: int
     slot: Slot
+    #: Whether the database has it all; what is raised after that comes from a hook.
+    is_committed = False
 
     def __init__(self, handle: Handle, *, object_id: int | None = None, lock_timeout: timedelta | None = None) -> None:
         """With ``object_id`` the row must be there: ``RunSuperseded`` if not. Otherwise it is made when missing."""
@@ -51,6 +58,8 @@ class Hold(ABC):
         self.is_shared = self.must_run_alone = False
         #: Why the object could not be had again after ``unlocked()``: raised by everything that is asked of it since.
         self.lost: Exception | None = None
+        #: What the engine's own statements met in a savepoint that cannot end well, though somebody may have caught it.
+        self.trouble: ObjectBusy | None = None
         self.joins = connecting.joins_transaction(self.conn)
         self._wanted = object_id
         self._lock_timeout = lock_timeout
@@ -138,6 +147,7 @@ class Hold(ABC):
             yield
             self.refuse_if_broken()
         except BaseException as error:
+            self.trouble = why_broken(self.conn)
             if len(self._atomics) > 1:
                 self._pop(error)
             raise
@@ -150,8 +160,11 @@ class Hold(ABC):
             other.refuse_if_shared()
         whose = opening.Whose(self.handle.kind_pk(), self.handle.name, self._wanted)  # which may ask: before BEGIN
         wanted = ahead.wanted(self.handle.read_ahead, only_keys=not self.is_shared)
+        connecting.on_a_good_session(self.conn, lambda: self._open(whose, wanted))
+
+    def _open(self, whose: opening.Whose, wanted: ahead.Wanted) -> None:
         try:
-            with connecting.waiting_for(self.conn, self._lock_timeout):
+            with connecting.waiting_for(self.conn, self._lock_timeout), own_statements(self.conn):
                 self._push()
             if self.joins and not held(self.conn):
                 opening.check_isolation(self.conn)
@@ -165,7 +178,7 @@ class Hold(ABC):
             self.close(error)
             busy = opening.as_busy(error, self.handle.key)
             if busy is not None:
-                raise busy from error
+                raise busy from error.__cause__
             raise
 
     def close(self, error: BaseException | None) -> None:
@@ -182,6 +195,8 @@ class Hold(ABC):
                 self._pop(failure or error)
             except BaseException as refused:  # noqa: BLE001  the commit failed: what is around it must roll back
                 failure = refused
+        if isinstance(failure, Error) and not self.is_committed and (busy := as_busy(self.conn, failure)):
+            raise busy from failure
         if failure is not None:
             raise failure
 
@@ -225,12 +240,14 @@ class Hold(ABC):
         self.start()
 
     def _try_again(self) -> None:
+        begun = time.monotonic()
         try:
             self.open()
         except ObjectBusy:
             if self.run is None:
                 raise
             self.run.check_time()
+            time.sleep(max(0.0, begun + _SECONDS_BETWEEN_TRIES - time.monotonic()))
 
     def _check_fence(self) -> None:
         """A runner whose lease was taken over is refused, in its own turn and in those it opens while unlocked."""

@@ -14,6 +14,7 @@ from django.db import models, transaction
 
 from durable_objects import ahead, arming, calls, clock, combining, opening, turn
 from durable_objects.conf import engine
+from durable_objects.database_errors import own_statements
 from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError
 from durable_objects.names import check_name
 from durable_objects.plain_functions import flaw_of
@@ -175,7 +176,8 @@ class DurableObject(Object):
 
         def store() -> None:
             if values:
-                type(self)._base_manager.using(engine.DATABASE).filter(pk=self.pk).update(**values)
+                with own_statements(clock.connection()):
+                    type(self)._base_manager.using(engine.DATABASE).filter(pk=self.pk).update(**values)
                 vars(self).update(values)
 
         self.run_exclusive(store)
@@ -187,7 +189,8 @@ class DurableObject(Object):
             open_turn = turn.current(self)
             if open_turn is not None:
                 open_turn.discard()
-            return models.Model.delete(self)
+            with own_statements(clock.connection()):
+                return models.Model.delete(self)
 
         never_used = turn.current(self) is None and opening.find(clock.connection(), self.kind_pk(), self.name) is None
         return (0, {}) if never_used else self.run_exclusive(remove)
@@ -230,11 +233,13 @@ class DurableObject(Object):
         """Called by the turn under the lock: take over the primary key, read own fields again."""
         self.pk = self.id = object_id
         self._state.adding, self._state.db = False, engine.DATABASE
-        own = self._own_fields()
-        if not own:
-            return
+        if self._own_fields():
+            with own_statements(clock.connection()):
+                self._read_own_row(object_id)
+
+    def _read_own_row(self, object_id: int) -> None:
         rows = type(self)._base_manager.using(engine.DATABASE).filter(pk=object_id)
-        values = rows.values(*[field.attname for field in own]).first()
+        values = rows.values(*[field.attname for field in self._own_fields()]).first()
         if values is None:
             self._make_own_row(object_id)
         else:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import ahead, alarms, clock, connecting, round_trip
 from durable_objects.conf import engine
 from durable_objects.connecting import milliseconds
-from durable_objects.database_errors import is_lock_timeout
+from durable_objects.database_errors import is_lock_timeout, own_statements
 from durable_objects.errors import IsolationNotSupported, ObjectBusy, RunSuperseded
 from durable_objects.names import check_name
 from durable_objects.round_trip import Statement
@@ -56,7 +55,7 @@ def check_isolation(conn: BaseDatabaseWrapper) -> None:
     """Refuse a caller's transaction that would not see what was committed while the turn waited for the lock."""
     if conn.vendor != "postgresql":
         return
-    with conn.cursor() as cursor:
+    with own_statements(conn), conn.cursor() as cursor:
         cursor.execute("SELECT current_setting('transaction_isolation')")
         level = cursor.fetchone()[0]
     if level != "read committed":
@@ -176,16 +175,19 @@ def find_by_key(conn: BaseDatabaseWrapper, object_id: int) -> tuple[int, str] | 
 
 
 def as_busy(error: BaseException, key: tuple[str, str]) -> ObjectBusy | None:
-    """The ``ObjectBusy`` that this error of opening a turn means, if it does."""
-    return busy(key) if isinstance(error, DatabaseError) and is_lock_timeout(error) else None
+    """The ``ObjectBusy`` with words on the object that this error of opening its turn means, if it does."""
+    cause = error.__cause__ if isinstance(error, ObjectBusy) and error.key is None else None
+    return busy(key) if cause is not None and is_lock_timeout(cause) else None
 
 
 def busy(key: tuple[str, str]) -> ObjectBusy:
     """The error for an object that was not had in time."""
-    return ObjectBusy(
+    error = ObjectBusy(
         f"{key[0]} {key[1]!r}: not had within the lock timeout; another call on it still runs. "
         "Try again later, or shorten that call with unlocked()."
     )
+    error.key = key
+    return error
 
 
 def _inserting(kind_id: int, names: Sequence[str]) -> Statement:

@@ -15,6 +15,9 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
+from durable_objects.conf import engine
+from durable_objects.connecting import is_free, milliseconds, on_a_good_session
+from durable_objects.database_errors import own_statements
 from durable_objects.preparing import Prepared
 
 #: SQL with a ``%s`` for each value (None, whole number, text, or a moment as ``clock.to_database`` gives it).
@@ -23,7 +26,8 @@ Row = tuple[Any, ...]
 
 
 def send(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> list[Row]:
-    """Execute the statements in order; the rows of the last one. Raises Django's database errors.
+    """Execute the statements in order; the rows of the last one. Raises Django's database errors, and ``ObjectBusy``
+    for those that are the database's affair (``database_errors``).
 
     PostgreSQL: what follows a statement that failed is not executed, and every value in a row is text or None.
     """
@@ -37,11 +41,15 @@ def send_each(conn: BaseDatabaseWrapper, statements: Iterable[Statement], *, typ
     if not statements:
         return []
     if conn.vendor == "postgresql":
-        results = _exchange(conn, statements)
+        if is_free(conn):  # no turn has said how long to wait for locks: the message is a transaction of its own
+            limit = f"SET LOCAL lock_timeout = {milliseconds(engine.LOCK_TIMEOUT)}", ()
+            _, *results = on_a_good_session(conn, lambda: _exchange(conn, [limit, *statements]))
+        else:
+            results = _exchange(conn, statements)
         plain = len(results) - typed
         return [*map(_rows, results[:plain]), *(_typed_rows(conn, result) for result in results[plain:])]
     found: list[list[Row]] = []
-    with conn.cursor() as cursor:
+    with own_statements(conn), conn.cursor() as cursor:
         for sql, values in statements:
             cursor.execute(sql, values)
             found.append(cursor.fetchall() if cursor.description else [])
@@ -65,12 +73,14 @@ def _exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> lis
     from psycopg.pq import ExecStatus
 
     conn.close_if_health_check_failed()  # as Django's cursor does: the server may have dropped it meanwhile
-    conn.ensure_connection()
+    conn.validate_no_broken_transaction()
+    with own_statements(conn):
+        conn.ensure_connection()
     driver = conn.connection
     prepared = _prepared(driver)
     message, answering = _as_text(driver.pgconn, statements, prepared)
     started = time.monotonic()
-    with conn.wrap_database_errors:
+    with own_statements(conn), conn.wrap_database_errors:
         driver.pgconn.send_query(message)
         results: list[Any] = driver.wait(generators.execute(driver.pgconn))
         for result in results:

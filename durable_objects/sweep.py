@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import clock, opening, turn
+from durable_objects import clock, connecting, opening, turn
+from durable_objects.database_errors import own_statements
 from durable_objects.errors import InvalidInput
 from durable_objects.models import DurableObject
 from durable_objects.rows import Entry
@@ -57,7 +58,10 @@ def sweep(
     part = _Part(item, rank, bound, start_after, limit)
     if not delete:
         object_id = opening.find(clock.connection(), obj.kind_pk(), obj.name)
-        return Swept(0, 0, None, None) if object_id is None else part.walk(clock.connection(), object_id)
+        if object_id is None:
+            return Swept(0, 0, None, None)
+        with connecting.reading(clock.connection()):
+            return part.walk(clock.connection(), object_id)
 
     def change() -> Swept:
         with turn.enter(obj) as open_turn:
@@ -97,12 +101,12 @@ class _Part:
         found = self.walk(conn, object_id)
         if found.below:
             doomed = f"SELECT place FROM {walked} WHERE rank < %s"
-            with conn.cursor() as cursor:
+            with own_statements(conn), conn.cursor() as cursor:
                 cursor.execute(f"DELETE FROM {_TABLE} WHERE id IN ({doomed})", [*params, self.bound])
         return found
 
     def _read(self, conn: BaseDatabaseWrapper, sql: str, params: list[Any]) -> Swept:
-        with conn.cursor() as cursor:
+        with own_statements(conn), conn.cursor() as cursor:
             cursor.execute(sql, params)
             walked, below, least_left, last = cursor.fetchone()
         return Swept(walked, below, least_left, last if walked == self.limit else None)

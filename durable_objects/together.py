@@ -8,9 +8,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from django.db import transaction
+from django.db import Error, transaction
 
 from durable_objects import bell, clock, connecting, crash, opening
+from durable_objects.database_errors import as_busy, own_statements
 from durable_objects.flush import Flush
 from durable_objects.handle import Handle
 from durable_objects.slot import Slot
@@ -32,11 +33,13 @@ class Together(AbstractContextManager["Together"]):
         self.joins = connecting.joins_transaction(self.conn)
         #: What is written out at the end: to be filled with those turns that have started.
         self.turns: list[Turn] = []
+        self._is_committed = False
         self._limits = None if self.joins else limits
         self._atomic = transaction.atomic(using=self.conn.alias)
 
     def __enter__(self) -> Self:
-        with connecting.waiting_for(self.conn, self._limits.lock_timeout if self._limits else None):
+        limit = self._limits.lock_timeout if self._limits else None
+        with connecting.waiting_for(self.conn, limit), own_statements(self.conn):
             self._atomic.__enter__()
         if self.joins:
             opening.check_isolation(self.conn)
@@ -50,7 +53,7 @@ class Together(AbstractContextManager["Together"]):
             self._atomic.__exit__(type(refused), refused, refused.__traceback__)
             raise
         else:
-            self._atomic.__exit__(kind, error, tb)
+            self._end(kind, error, tb)
         finally:
             clock.drop_reading(self.conn)
 
@@ -79,12 +82,22 @@ class Together(AbstractContextManager["Together"]):
                 turns.append(turn)
         return turns
 
+    def _end(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self._atomic.__exit__(kind, error, tb)
+        except Error as refused:
+            busy = None if self._is_committed else as_busy(self.conn, refused)
+            if busy is None:
+                raise
+            raise busy from refused
+
     def _write_out(self) -> None:
         flush, budget = Flush(), bell.budget_of(self.conn)
         for turn in self.turns:
             turn.hand_over(flush)
 
         def committed() -> None:
+            self._is_committed = True
             crash.reach("turn.after_commit")
             bell.ring(flush.wake_ups, budget)
 

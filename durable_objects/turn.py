@@ -50,8 +50,6 @@ class Turn(Hold):
     """One turn, as a context manager: what is written is held back, and stored only if the block ends well."""
 
     initializing = False
-    #: Whether the database has it all; what is raised after that comes from a hook.
-    is_committed = False
 
     def __enter__(self) -> Self:
         self.open()
