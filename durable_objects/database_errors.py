@@ -38,6 +38,7 @@ _CLASSES = {
     "55": Meaning.TROUBLE,  # not in the state for it: a lock not had, an object in use
     "57": Meaning.TROUBLE,  # an operator's doing: cancelled
     "58": Meaning.TROUBLE,  # errors of the system: input and output, missing files
+    "72": Meaning.TROUBLE,  # a snapshot too old
     "F0": Meaning.TROUBLE,  # configuration files
     "XX": Meaning.TROUBLE,  # internal errors, corrupted data
 }

@@ -20,7 +20,7 @@ ODD = sorted(name for name, error in ALL.items() if error.sqlstate[:2] in {"08",
 #: By class, as the manual of PostgreSQL names them; what differs stands in full.
 LOST = {"08", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"}
 GIVES_WAY = {"40"}
-TROUBLE = {"53", "55", "57", "58", "F0", "XX", "25006", "0A000", "26000"}
+TROUBLE = {"53", "55", "57", "58", "72", "F0", "XX", "25006", "0A000", "26000"}
 CODE = {
     "02", "03", "09", "10", "0A", "0B", "0F", "0L", "0P", "0Z", "20", "21", "22", "23", "24", "25", "26", "27", "28", "2B",
     "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "42", "44", "54", "HV", "P0", "40002",
