@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, OperationalError, connection
@@ -11,7 +12,7 @@ from durable_objects.database_errors import Meaning, meaning, meaning_of
 
 psycopg_errors = pytest.importorskip("psycopg.errors")
 
-ALL = {
+ALL: dict[str, Any] = {
     name: error
     for name, error in vars(psycopg_errors).items()
     if isinstance(error, type) and isinstance(getattr(error, "sqlstate", None), str)
@@ -22,8 +23,8 @@ LOST = {"08", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"}
 GIVES_WAY = {"40"}
 TROUBLE = {"53", "55", "57", "58", "72", "F0", "XX", "25006", "0A000", "26000"}
 CODE = {
-    "02", "03", "09", "10", "0A", "0B", "0F", "0L", "0P", "0Z", "20", "21", "22", "23", "24", "25", "26", "27", "28", "2B",
-    "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "42", "44", "54", "HV", "P0", "40002",
+    "02", "03", "09", "10", "0A", "0B", "0F", "0L", "0P", "0Z", "20", "21", "22", "23", "24", "25", "26", "27", "28",
+    "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "42", "44", "54", "HV", "P0", "40002",
 }  # fmt: skip
 
 
