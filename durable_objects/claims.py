@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Greatest
 
-from durable_objects import retry
+from durable_objects import process, retry
 from durable_objects.conf import engine
 from durable_objects.moments import MomentField
 from durable_objects.rows import Alarm
@@ -108,11 +108,17 @@ def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
     return claims
 
 
-def forget_all_rung(now: datetime) -> None:
-    """Nothing is out any more and nobody runs: the only worker, with its broker, has just been started."""
+def forget_all_rung(now: datetime, *, alone: bool) -> None:
+    """What was sent before is lost, and processes that are certainly gone run nothing: a worker with a broker of its
+    own has just been started. What others run goes on; if nobody tells that they are gone, their leases run out.
+
+    ``alone``: nobody else dispatches. Otherwise some of it may be with another process's broker, and keeps its number.
+    """
     rows = Alarm.objects.using(engine.DATABASE)
-    rows.filter(leased_until__gt=now).update(leased_until=now)
-    rows.filter(rung_at__gt=now, due_at__gt=now).update(rung_at=None)
+    leased = rows.filter(leased_until__gt=now)
+    gone = [name for name in leased.order_by().values_list("leased_by", flat=True).distinct() if process.is_gone(name)]
+    leased.filter(leased_by__in=gone).update(leased_until=now)
+    rows.filter(rung_at__gt=now, due_at__gt=now).update(rung_at=None if alone else FORGOTTEN)
     rows.filter(rung_at__isnull=False, due_at__lte=now).update(rung_at=FORGOTTEN)
 
 

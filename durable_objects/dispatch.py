@@ -94,8 +94,12 @@ def catch_up(limit: timedelta, *, share: bool = True) -> Pass:
 
 
 def forget_wake_ups() -> None:
-    """Call when the only worker starts with an empty broker: what was rung for before is rung for anew."""
-    claims.forget_all_rung(clock.now())
+    """Call when a worker starts with an empty broker of its own: what was rung for before is rung for anew.
+
+    Runs of processes that are gone are taken over; those of others that live, on this database too, go on.
+    """
+    now = clock.now()
+    claims.forget_all_rung(now, alone=not dispatchers.others(now))
 
 
 def known_kinds() -> dict[int, type[DurableObject]]:

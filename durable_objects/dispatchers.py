@@ -45,6 +45,13 @@ def sign(now: datetime, *, refused: bool) -> None:
     _signed = (moment, me, refused)
 
 
+def others(now: datetime) -> list[str]:
+    """The names of other processes that have passed lately and may be alive."""
+    rows = Dispatcher.objects.using(engine.DATABASE).filter(last_pass_at__gte=now - silent_after())
+    names = rows.order_by("process").values_list("process", flat=True)
+    return [name for name in names if not process.is_gone(name)]
+
+
 def silent_after() -> timedelta:
     """Without a pass for so long nobody dispatches: half the horizon, or three passes."""
     half, three = engine.HORIZON / 2, 3 * engine.DISPATCH_EVERY

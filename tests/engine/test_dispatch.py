@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,10 +12,10 @@ from django.contrib.contenttypes.models import ContentType
 from pytest_django import Settings
 
 import durable_objects
-from durable_objects import bell, dispatch, history
+from durable_objects import bell, dispatch, dispatchers, history, process
 from durable_objects.firing import fire
 from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.rows import Alarm, AlarmRun, Dispatcher, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.engine.threads import at_once
 from tests.models import Counter, Script, Scripted
@@ -166,6 +169,38 @@ def test_forgotten_wake_ups_are_rung_anew(script: Script, rung: list[bell.WakeUp
     dispatch.forget_wake_ups()
     dispatch.run_pass()
     assert {wake_up.object_id for wake_up in rung} == wanted
+
+
+def test_runs_of_living_processes_are_left_alone(script: Script, rung: list[bell.WakeUp]) -> None:
+    """A start ends the leases of processes that are certainly gone, at once, and of no others: these run out."""
+    now = durable_objects.now()
+    host = process.name().rpartition(":")[0]
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    names = {
+        "before": process.name(), "ended": f"{host}:{ended.pid}", "alive": f"{host}:{os.getppid()}",
+        "elsewhere": "another-host:1", "like ours elsewhere": f"another-host:{os.getpid()}",
+    }  # fmt: skip
+    leased = {"rung_at": None, "leased_until": MINUTE, "leased_generation": 1}
+    pks = {name: slot_of(name, -MINUTE, now=now, **leased, leased_by=by) for name, by in names.items()}
+    rung.clear()
+    dispatch.forget_wake_ups()
+    dispatch.run_pass()
+    assert {wake_up.object_id for wake_up in rung} == {pks["before"], pks["ended"]}
+
+
+def test_a_living_dispatchers_wake_ups_keep_their_number(script: Script, rung: list[bell.WakeUp]) -> None:
+    """Beside another one that passes, what is out is sent by both, under one number, so that it runs wherever first."""
+    now = durable_objects.now()
+    row = Dispatcher.objects.create(process="another-host:1", started_at=now, last_pass_at=now)
+    slot_of("waits", 5 * SECOND, now=now, rung_at=5 * SECOND, ring=7)
+    slot_of("due", -SECOND, now=now, rung_at=-SECOND, ring=7)
+    rung.clear()
+    dispatch.forget_wake_ups()
+    dispatch.run_pass()
+    assert [wake_up.ring for wake_up in rung] == [7, 7]
+    assert dispatchers.others(now) == ["another-host:1"]
+    row.delete()
 
 
 def test_history_is_bounded_but_the_last_dead_run_is_kept(

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
-from durable_objects import dispatch
+from durable_objects import clock, dispatch, dispatchers
 from project import tokens
 from project.embedded.dispatcher import Dispatcher
 from project.embedded.login import make_admin
@@ -100,6 +100,10 @@ class Command(BaseCommand):
             elif name:
                 lines.append(
                     f"Admin       {address}/admin/  login {name} (lost the password? manage.py changepassword {name})"
+                )
+            if others := dispatchers.others(clock.now()):
+                lines.append(
+                    f"Shared with  {', '.join(others)}, at work on this database too: each runs some of the alarms"
                 )
             lines += [] if worker else ["No worker here: run one with  celery -A project worker"]
             lines.append("Ctrl-C stops it.")
