@@ -33,14 +33,15 @@ def deliver(plan: Plan, name: str) -> list[str]:
     return failures
 
 
-def skip(plan: Plan) -> None:
-    """Write down that this occurrence is not delivered, since it would be too late."""
+def skip(plan: Plan) -> list[str]:
+    """Write down that this occurrence is not delivered, since it would be too late. Nothing is to be tried again."""
     there = {row.channel: row for row in Delivery.objects.filter(key=plan.key)}
     for channel in plan.channels:
         row = there.get(channel) or _new(plan, channel)
         if not row.is_settled:
             row.status, row.error = Delivery.Status.SKIPPED, f"late by more than {plan.skip_if_late}"
             row.save()
+    return []
 
 
 def try_out(plan: Plan, name: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -86,7 +87,8 @@ class ReminderForm(NameForm):
             own = (self.initial["skip_if_late"], f"skip it after {plan.skip_if_late}")
             setattr(late, "choices", [*LATE, own])
         if plan and plan.state == Plan.State.SET and not self.is_bound:
-            self.preview = _preview(vars(plan), plan.next_at - timedelta(microseconds=1))
+            with suppress(InvalidInput):  # its rule or zone is none any more: there is nothing to foretell
+                self.preview = _preview(vars(plan), plan.next_at - timedelta(microseconds=1))
 
     @property
     def previews(self) -> bool:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from icalendar import Calendar, Event, vDDDLists, vRecur
 
+from durable_objects import InvalidInput
 from reminders.rows import Plan, Recipient
 from reminders.rules import Rule
 
 #: Reminders in one feed, what comes next first.
 AT_MOST = 1_000
 
+logger = logging.getLogger("reminders")
+
 
 def calendar_of(recipient: Recipient) -> bytes:
-    """The calendar of what is set for this person. A one-off that was put off stands where it will be delivered."""
+    """The calendar of what is set for this person. A one-off that was put off stands where it will be delivered.
+
+    One that cannot be told (its rule or its zone is none any more) is left out and logged; the others come.
+    """
     calendar = Calendar()
     calendar.add("prodid", "-//Durable Objects with alarms//Reminders//EN")
     calendar.add("version", "2.0")
     calendar.add("x-wr-calname", f"Reminders of {recipient.name}")
     for plan in Plan.objects.of_person(recipient.name)[:AT_MOST]:
-        calendar.add_component(_event(plan))
+        try:
+            calendar.add_component(_event(plan))
+        except (InvalidInput, LookupError, ValueError, OverflowError):
+            logger.exception("reminder %r is left out of the calendar of %r", plan.object.name, recipient.name)
     calendar.add_missing_timezones()
     ical: bytes = calendar.to_ical()
     return ical
@@ -29,19 +39,21 @@ def calendar_of(recipient: Recipient) -> bytes:
 
 def _event(plan: Plan) -> Event:
     zone = ZoneInfo(plan.time_zone)
-    start = plan.fire_at if plan.recurrence else plan.next_at
-    local = start.astimezone(zone)
+    # A series begins with a time of its own: readers take DTSTART for one, whether the rule has it or not.
+    start = plan.series.first_wall() if plan.recurrence else plan.next_at.astimezone(zone)
+    if start is None:
+        raise InvalidInput(f"recurrence {plan.recurrence!r} has no time from {plan.fire_at} on.")
     event = Event()
     event.add("uid", str(plan.series_id))
     event.add("summary", plan.message.strip().splitlines()[0][:200] if plan.message.strip() else plan.object.name)
     event.add("description", plan.message)
     event.add("dtstamp", plan.fire_at)
-    event.add("dtstart", local.replace(microsecond=0))
+    event.add("dtstart", start.replace(microsecond=0))
     event.add("duration", timedelta(0))
     event.add("sequence", plan.revision)
     if plan.recurrence:
-        rule = Rule.parse(plan.recurrence, local)
-        event.add("rrule", vRecur.from_ical(plan.recurrence.split()[0].upper().removeprefix("RRULE:")))
+        rule = Rule.parse(plan.recurrence)
+        event.add("rrule", vRecur.from_ical(rule.line))
         if left_out := _left_out(rule, zone):
             event.add("exdate", vDDDLists(left_out))
     return event

@@ -50,7 +50,6 @@ class Reminder(DurableObject):
     class Meta:
         proxy = True
 
-    @exclusive
     def set_reminder(
         self,
         message: str,
@@ -78,12 +77,8 @@ class Reminder(DurableObject):
                 "channels": channels, "person": person, "urgent": urgent, "skip_if_late": skip_if_late,
             }
         )  # fmt: skip
-        plan = Plan(object_id=self.pk, **fields)
-        self._stand_at(plan, opening(fields))
-        plan.save()
-        return plan.next_at
+        return self._set_to(fields, opening(fields))
 
-    @exclusive
     def edit_reminder(self, **changes: Any) -> datetime:
         """Change what is given (arguments as for ``set_reminder``) and leave the rest; when it will be delivered next.
 
@@ -92,20 +87,9 @@ class Reminder(DurableObject):
         when no reminder is set.
         """
         plan = self._to_change("edit")
-        before = {name: getattr(plan, name) for name in ARGUMENTS}
-        if unknown := changes.keys() - before.keys():
+        if unknown := changes.keys() - set(ARGUMENTS):
             raise refusal(f"a reminder has no {show(min(unknown))}", f"one of {', '.join(ARGUMENTS)}")
-        fields = checked({**before, **changes})
-        moved = any(fields[name] != before[name] for name in SCHEDULE)
-        place = opening(fields, now()) if moved else plan.place
-        for name, value in fields.items():
-            setattr(plan, name, value)
-        if moved:
-            plan.snoozes += 1  # what was delivered at the very same time before is another delivery
-        if moved or plan.put_off == Plan.QUIET:
-            self._stand_at(plan, place)
-        self._changed(plan)
-        return plan.next_at
+        return self._edit(plan, changes, *self._edited(plan, changes))
 
     def get_reminder(self) -> dict[str, Any] | None:
         """What is set: message, fire_at, next_at (aware UTC), recurrence, time_zone, channels; None when nothing is,
@@ -148,57 +132,91 @@ class Reminder(DurableObject):
         plan.stand_at(place)
         return self._snooze(plan, now() + by)
 
-    @exclusive
     def skip(self, occurrence: datetime | None = None) -> datetime | None:
         """Leave the coming delivery out (only if it is of this occurrence); when the next one is made, None for never.
 
         Raises ``InvalidInput`` when no reminder is set.
         """
         plan = self._to_change("skip")
-        if occurrence in {None, plan.occurrence}:
-            plan.revision += 1
-            self._go_on(plan)
-        return plan.next_at if plan.state == Plan.State.SET else None
+        return self._skip(plan, plan.following(now()), occurrence)
 
     def alarm(self, info: AlarmInfo) -> None:
         """Deliver while unlocked, then go on to the next occurrence."""
         plan = self._set()
-        if plan is None or (not info.is_retry and self._is_held_or_too_late(plan)):
+        if plan is None or (not info.is_retry and self._is_held(plan)):
             return
+        is_too_late = not info.is_retry and plan.is_too_late(now())
         with self.unlocked():
-            failures = delivering.deliver(plan, self.name)
+            failures = delivering.skip(plan) if is_too_late else delivering.deliver(plan, self.name)
             crash.reach("reminders.delivered")
+            following = None if failures else plan.following(now())
         # Set, edited, snoozed or cancelled while it was delivered: that stands, and the alarm that came with it.
         fresh = self._set()
-        if fresh is None or (fresh.series_id, fresh.revision) != (plan.series_id, plan.revision):
+        if fresh is None or not fresh.is_as(plan):
             return
         if failures:
             raise DeliveryFailed("; ".join(failures))
-        self._go_on(fresh)
+        self._go_on(fresh, following)
 
     def alarm_died(self, info: AlarmInfo, error: BaseException) -> None:
         """One delivery failed for good. A series goes on; a last one is kept with its dead alarm, to be revived."""
         plan = self._set()
-        if plan is not None and plan.following(now()) is not None:
-            self._go_on(plan)
+        following = plan.following(now()) if plan is not None else None
+        if plan is not None and following is not None:
+            self._go_on(plan, following)
 
-    # -- steps
+    # -- steps. What a rule gives is worked out before the lock is taken, and anew only if another change came between.
 
-    def _is_held_or_too_late(self, plan: Plan) -> bool:
+    @exclusive
+    def _set_to(self, fields: dict[str, Any], place: Place) -> datetime:
+        plan = Plan(object_id=self.pk, **fields)
+        self._stand_at(plan, place)
+        plan.save()
+        return plan.next_at
+
+    @staticmethod
+    def _edited(plan: Plan, changes: dict[str, Any]) -> tuple[dict[str, Any], Place | None]:
+        """The fields of a plan with these changes, and its new place if its times are changed."""
+        before = {name: getattr(plan, name) for name in ARGUMENTS}
+        fields = checked({**before, **changes})
+        moved = any(fields[name] != before[name] for name in SCHEDULE)
+        return fields, opening(fields, now()) if moved else None
+
+    @exclusive
+    def _edit(self, seen: Plan, changes: dict[str, Any], fields: dict[str, Any], moved_to: Place | None) -> datetime:
+        plan = self._to_change("edit")
+        if not plan.is_as(seen):
+            fields, moved_to = self._edited(plan, changes)
+        place = moved_to or plan.place
+        for name, value in fields.items():
+            setattr(plan, name, value)
+        if moved_to:
+            plan.snoozes += 1  # what was delivered at the very same time before is another delivery
+        if moved_to or plan.put_off == Plan.QUIET:
+            self._stand_at(plan, place)
+        self._changed(plan)
+        return plan.next_at
+
+    @exclusive
+    def _skip(self, seen: Plan, following: Place | None, occurrence: datetime | None) -> datetime | None:
+        plan = self._to_change("skip")
+        if not plan.is_as(seen):
+            following = plan.following(now())
+        if occurrence in {None, plan.occurrence}:
+            plan.revision += 1
+            self._go_on(plan, following)
+        return plan.next_at if plan.state == Plan.State.SET else None
+
+    def _is_held(self, plan: Plan) -> bool:
         moment = now()
         undisturbed = moment if plan.urgent else Recipient.find(plan.person).undisturbed(moment)
-        if undisturbed > moment:
-            plan.next_at, plan.put_off = undisturbed, Plan.QUIET
-            self._changed(plan)
-            return True
-        if plan.skip_if_late is not None and moment - plan.next_at > plan.skip_if_late:
-            delivering.skip(plan)
-            self._go_on(plan)
-            return True
-        return False
+        if undisturbed <= moment:
+            return False
+        plan.next_at, plan.put_off = undisturbed, Plan.QUIET
+        self._changed(plan)
+        return True
 
-    def _go_on(self, plan: Plan) -> None:
-        following = plan.following(now())
+    def _go_on(self, plan: Plan, following: Place | None) -> None:
         if following is None:
             plan.state = Plan.State.OVER
             self.storage.delete_alarm()

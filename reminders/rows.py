@@ -142,6 +142,15 @@ class Plan(models.Model):
         self.occurrence, self.number, self.wall = place.at, place.number, place.wall
         self.next_at, self.put_off = place.at, ""
 
+    def is_as(self, other: Plan) -> bool:
+        """Whether it is the same reminder at the same place, and nothing was changed in between."""
+        mine, theirs = (self.series_id, self.revision), (other.series_id, other.revision)
+        return mine == theirs and self.occurrence == other.occurrence
+
+    def is_too_late(self, moment: datetime) -> bool:
+        """Whether it is not worth delivering any more."""
+        return self.skip_if_late is not None and moment - self.next_at > self.skip_if_late
+
     def following(self, moment: datetime) -> Place | None:
         """The next place of the series that is after this moment; None when it is over."""
         return self.series.following(self.place, max(self.occurrence, moment)) if self.recurrence else None

@@ -3,92 +3,75 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import MAXYEAR, UTC, datetime
-from typing import Self
+from datetime import UTC, datetime
+from typing import Any, Self
 from zoneinfo import ZoneInfo
-
-from dateutil.rrule import rrule, rrulestr
 
 from durable_objects import InvalidInput
 from durable_objects.names import show
+from reminders.recurrence import Parts
+
+LONGEST_RULE = 4_000
+MOST_TIMES = 100_000
+LONGEST_INTERVAL = 99_999
 
 RULE_ALLOWED = (
-    'an RRULE on one line, such as "FREQ=DAILY;COUNT=5", by the hour or slower (then without BYSETPOS), '
-    "with a time within 40 years, "
-    'UNTIL in UTC ("…T090000Z"), INTERVAL from 1 to 99999; below it lines such as "EXDATE:20300602T090000"'
+    'an RRULE of RFC 5545 on one line, such as "FREQ=DAILY;COUNT=5": each part once, FREQ by the hour or slower, at '
+    f"most one BYSECOND, INTERVAL from 1 to {LONGEST_INTERVAL}, COUNT from 1 to {MOST_TIMES} or UNTIL in UTC "
+    '("…T090000Z"), BYSETPOS beside another BY part; below it lines such as "EXDATE:20300602T090000" or '
+    '"EXDATE;TZID=Europe/Berlin:20300602T090000"'
 )
 ZONE_ALLOWED = 'the name of a time zone, such as "Europe/Berlin"'
-LONGEST_RULE = 4_000
 
-_RULE = re.compile(r"(?:RRULE:)?[A-Z]+=[A-Z0-9,+-]+(?:;[A-Z]+=[A-Z0-9,+-]+)*;?", re.IGNORECASE)
-_EXDATE = re.compile(r"EXDATE(?:;TZID=[\w/+-]+)?:(\d{8}T\d{6}Z?(?:,\d{8}T\d{6}Z?)*)", re.IGNORECASE)
-#: By the minute; what is dateutil's own; what leads nowhere; positions in an hour, whose search may take for ever.
-_REFUSED = re.compile(
-    r"FREQ=(?:SECONDLY|MINUTELY)|BYEASTER|INTERVAL=(?![1-9]\d{0,4}(?:;|$))|(?=.*FREQ=HOURLY).*BYSETPOS", re.IGNORECASE
-)
-_COUNT = re.compile(r"COUNT=(\d+)", re.IGNORECASE)
+WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY")
+
+_TIME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})(Z?)")
+_WEEKDAY = re.compile(r"([+-]?[0-9]{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
+_EXDATE = re.compile(r"EXDATE(?:;VALUE=DATE-TIME)?(?:;TZID=([\w/+-]+))?:([0-9TZ,]+)", re.IGNORECASE | re.ASCII)
+
+
+class _No(ValueError):
+    """What is wrong with a rule, in words."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that was read: dateutil's, its COUNT, and what is left out of it.
-
-    ``can_start_anywhere``: whether it goes on from any of its times as it did from its first. Not so for weekly ones
-    with BYSETPOS, where dateutil counts from the first day in the first week.
+    """A rule that was read: its parts, how it ends, and what is left out of it. ``line`` is the rule as RFC 5545 has
+    it, in capitals and without a name before it.
     """
 
-    rule: rrule
+    line: str
+    parts: Parts
     count: int | None
-    can_start_anywhere: bool
+    until: datetime | None
     walls_left_out: Collection[datetime]
     moments_left_out: Collection[datetime]
 
     @classmethod
-    def parse(cls, text: str, start: datetime) -> Self:
-        """The rule that this text is from ``start`` on (aware, in the zone it goes by). Raises ``InvalidInput``."""
-        if type(text) is not str or not text.strip() or len(text) > LONGEST_RULE:
+    def parse(cls, text: str) -> Self:
+        """The rule that this text is. Raises ``InvalidInput``."""
+        if type(text) is not str or len(text) > LONGEST_RULE:
             raise refusal(f"recurrence is {show(text)}", RULE_ALLOWED)
-        line, *others = [line.strip() for line in text.strip().splitlines() if line.strip()]
-        left_out = [_EXDATE.fullmatch(other) for other in others]
-        if not _RULE.fullmatch(line) or _REFUSED.search(line) or not all(left_out):
-            raise refusal(f"recurrence is {show(text)}", RULE_ALLOWED)
+        lines = [line.strip(" \t\r") for line in text.split("\n")]
+        first, *others = [line for line in lines if line] or [""]
         try:
-            parsed = rrulestr(line.upper(), dtstart=start)
-            walls, moments = _left_out([match[1].upper() for match in left_out if match])
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
-            raise refusal(f"recurrence is {show(text)} ({error})", RULE_ALLOWED) from None
-        if not isinstance(parsed, rrule):
-            raise refusal(f"recurrence is {show(text)}", RULE_ALLOWED)
-        count = _COUNT.search(line)
-        weekly_by_position = "WEEKLY" in line.upper() and "BYSETPOS" in line.upper()
-        return cls(parsed, int(count[1]) if count else None, not weekly_by_position, walls, moments)
+            line = first.upper().removeprefix("RRULE:")
+            given = _read(line)
+            walls, moments = _left_out(others)
+        except _No as flaw:
+            raise refusal(f"recurrence is {show(text)} ({flaw})", RULE_ALLOWED) from None
+        count, until = given.pop("count", None), given.pop("until", None)
+        return cls(line, Parts(**given), count, until, walls, moments)
 
     def leaves_out(self, at: datetime, wall: datetime) -> bool:
-        """Whether an EXDATE names this time, by the wall clock or in UTC (to the second, as such dates are)."""
+        """Whether an EXDATE names this time, by the wall clock or as a moment (to the second, as such dates are)."""
         if not self.walls_left_out and not self.moments_left_out:
             return False
         walls, moments = self.walls_left_out, self.moments_left_out
         return wall.replace(tzinfo=None, microsecond=0) in walls or at.replace(microsecond=0) in moments
-
-
-def has_any(rule: rrule, start: datetime) -> bool:
-    """Whether the rule has a time within 40 years of ``start``, whatever its UNTIL says. Raises ``InvalidInput``.
-
-    dateutil gives up on a rule that never matches in the year 9999 only, which takes seconds. So the question is asked
-    in the last years before that, of the one whose weekdays and leap years fall as in the start's.
-    """
-    twin = next(
-        year
-        for year in range(MAXYEAR - 67, MAXYEAR - 39)
-        if year % 4 == start.year % 4 and datetime(year, 1, 1).weekday() == datetime(start.year, 1, 1).weekday()  # noqa: DTZ001  calendar years, no moments
-    )
-    try:
-        probe = rule.replace(dtstart=start.replace(year=twin), until=None, count=1)
-        return next(iter(probe), None) is not None
-    except (ValueError, TypeError, LookupError, OverflowError) as error:
-        raise refusal(f"recurrence has a part out of its range ({error})", RULE_ALLOWED) from None
 
 
 def check_zone(name: str) -> ZoneInfo:
@@ -108,9 +91,161 @@ def refusal(problem: str, allowed: str) -> InvalidInput:
     return error
 
 
-def _left_out(lists: list[str]) -> tuple[frozenset[datetime], frozenset[datetime]]:
-    """The wall times and the moments that EXDATE lines name."""
-    texts = [text for each in lists for text in each.split(",")]
-    found = {text: datetime.strptime(text.removesuffix("Z"), "%Y%m%dT%H%M%S") for text in texts}  # noqa: DTZ007  wall times
-    walls = frozenset(found[text] for text in texts if not text.endswith("Z"))
-    return walls, frozenset(found[text].replace(tzinfo=UTC) for text in texts if text.endswith("Z"))
+# -- the grammar
+
+
+def _read(line: str) -> dict[str, Any]:
+    """The parts of a rule by their fields. Raises ``_No``."""
+    texts: dict[str, str] = {}
+    for part in line.split(";"):
+        name, _, text = part.partition("=")
+        if name not in _PARTS:
+            raise _No(f"{show(part)} is no part of a rule")
+        if name in texts:
+            raise _No(f"{name} comes twice")
+        texts[name] = text
+    if "FREQ" not in texts:
+        raise _No("it has no FREQ")
+    for flaw in filter(None, (unfit(texts) for unfit in _UNFIT)):
+        raise _No(flaw)
+    return {field: read(name, texts[name]) for name, (field, read) in _PARTS.items() if name in texts}
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str, str], str]:
+    def read(name: str, text: str) -> str:
+        if text not in choices:
+            raise _No(f"{name} is {show(text)}: one of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def _number(least: int, most: int) -> Callable[[str, str], int]:
+    def read(name: str, text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,6}", text) or not least <= int(text) <= most:
+            raise _No(f"{name} is {show(text)}: a number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _numbers(least: int, most: int, *, signed: bool = False) -> Callable[[str, str], tuple[int, ...]]:
+    """A list of numbers; ``signed`` ones may count from the end."""
+    form = re.compile(rf"{'[+-]?' if signed else ''}[0-9]{{1,{len(str(most))}}}")
+
+    def read(name: str, text: str) -> tuple[int, ...]:
+        texts = text.split(",")
+        if not all(form.fullmatch(each) and least <= abs(int(each)) <= most for each in texts):
+            also = f" or -{most} to -{least}" if signed else ""
+            raise _No(f"{name} is {show(text)}: numbers from {least} to {most}{also}")
+        return tuple(map(int, texts))
+
+    return read
+
+
+def _weekdays(name: str, text: str) -> tuple[tuple[int, int], ...]:
+    found = [_WEEKDAY.fullmatch(each) for each in text.split(",")]
+    if not all(each and (each[1] is None or 1 <= abs(int(each[1])) <= 53) for each in found):
+        raise _No(f"{name} is {show(text)}: weekdays such as MO, 2TU or -1FR")
+    return tuple((int(each[1] or 0), WEEKDAYS.index(each[2])) for each in found if each)
+
+
+def _week_start(name: str, text: str) -> int:
+    return WEEKDAYS.index(_one_of(WEEKDAYS)(name, text))
+
+
+def _until(name: str, text: str) -> datetime:
+    moment, is_utc = _time(name, text)
+    if not is_utc:
+        raise _No(f"{name} is {show(text)}: a time in UTC, with a Z at its end")
+    return moment.replace(tzinfo=UTC)
+
+
+def _time(name: str, text: str) -> tuple[datetime, bool]:
+    """A time as it is written, without a zone, and whether it is one in UTC."""
+    match = _TIME.fullmatch(text)
+    try:
+        if match:
+            return datetime(*map(int, match.groups()[:6])), bool(match[7])  # type: ignore[arg-type]  # noqa: DTZ001  six numbers; the caller knows the zone
+    except ValueError:
+        pass  # a 31st of April
+    raise _No(f"{name} is {show(text)}: a time such as 20300602T090000")
+
+
+#: The parts that there are: the field of each, and what reads it.
+_PARTS: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
+    "FREQ": ("frequency", _one_of(FREQUENCIES)),
+    "INTERVAL": ("interval", _number(1, LONGEST_INTERVAL)),
+    "COUNT": ("count", _number(1, MOST_TIMES)),
+    "UNTIL": ("until", _until),
+    "WKST": ("week_start", _week_start),
+    "BYMONTH": ("months", _numbers(1, 12)),
+    "BYWEEKNO": ("weeks", _numbers(1, 53, signed=True)),
+    "BYYEARDAY": ("year_days", _numbers(1, 366, signed=True)),
+    "BYMONTHDAY": ("month_days", _numbers(1, 31, signed=True)),
+    "BYDAY": ("weekdays", _weekdays),
+    "BYHOUR": ("hours", _numbers(0, 23)),
+    "BYMINUTE": ("minutes", _numbers(0, 59)),
+    "BYSECOND": ("seconds", _numbers(0, 59)),
+    "BYSETPOS": ("positions", _numbers(1, 366, signed=True)),
+}
+
+
+def _only_with(part: str, *allowed: str) -> Callable[[Mapping[str, str]], str | None]:
+    def unfit(texts: Mapping[str, str]) -> str | None:
+        return (
+            f"{part} does not go with FREQ={texts['FREQ']}" if part in texts and texts["FREQ"] not in allowed else None
+        )
+
+    return unfit
+
+
+def _ordinal_days(texts: Mapping[str, str]) -> str | None:
+    if not any(character.isdigit() for character in texts.get("BYDAY", "")):
+        return None
+    if texts["FREQ"] not in {"MONTHLY", "YEARLY"} or "BYWEEKNO" in texts:
+        return "a BYDAY with a number goes with FREQ=MONTHLY, or FREQ=YEARLY without BYWEEKNO"
+    return None
+
+
+#: What does not go together: each says what is wrong, or None.
+_UNFIT: tuple[Callable[[Mapping[str, str]], str | None], ...] = (
+    lambda texts: "COUNT and UNTIL do not go together" if {"COUNT", "UNTIL"} <= texts.keys() else None,
+    lambda texts: (
+        "BYSETPOS takes another BY part"
+        if "BYSETPOS" in texts and not any(name.startswith("BY") and name != "BYSETPOS" for name in texts)
+        else None
+    ),
+    lambda texts: "more than one BYSECOND is more than one time a minute" if "," in texts.get("BYSECOND", "") else None,
+    _only_with("BYWEEKNO", "YEARLY"),
+    _only_with("BYYEARDAY", "YEARLY", "HOURLY"),
+    _only_with("BYMONTHDAY", "YEARLY", "MONTHLY", "DAILY", "HOURLY"),
+    _ordinal_days,
+)
+
+
+def _left_out(lines: list[str]) -> tuple[frozenset[datetime], frozenset[datetime]]:
+    """The wall times and the moments that EXDATE lines name. Raises ``_No``."""
+    walls: set[datetime] = set()
+    moments: set[datetime] = set()
+    for line in lines:
+        match = _EXDATE.fullmatch(line)
+        if match is None:
+            raise _No(f"{show(line)} is no EXDATE")
+        zone = _zone_of(match[1]) if match[1] else None
+        for text in match[2].upper().split(","):
+            time, is_utc = _time("EXDATE", text)
+            if is_utc and zone:
+                raise _No(f"EXDATE is {show(text)}: with a TZID no Z")
+            if is_utc or zone:
+                moments.add(time.replace(tzinfo=UTC if is_utc else zone).astimezone(UTC))
+            else:
+                walls.add(time)
+    return frozenset(walls), frozenset(moments)
+
+
+def _zone_of(name: str) -> ZoneInfo:
+    try:
+        return check_zone(name)
+    except InvalidInput as refused:
+        raise _No(str(refused)) from None

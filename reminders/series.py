@@ -5,14 +5,19 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import MAXYEAR, UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 
-from dateutil.rrule import rrule
+from durable_objects import InvalidAlarmTime
+from durable_objects.names import show
+from reminders.recurrence import LAST_YEAR, Parts, Recurrence
+from reminders.rules import Rule, check_zone
 
-from reminders.rules import Rule, check_zone, has_any
+FIRST_YEAR = 1900
 
 _TICK = timedelta(microseconds=1)
+#: What was shifted over a gap is found from so far before: Samoa left out a whole day.
+_OVER_A_GAP = timedelta(hours=26)
 
 Found = tuple[datetime, int, datetime]
 """What the rule gave: the moment, which one it is, and the wall time."""
@@ -22,6 +27,7 @@ Found = tuple[datetime, int, datetime]
 class Place:
     """One occurrence. ``at`` is its moment (aware UTC); ``number`` and ``wall`` (ISO 8601, without an offset) are from
     where the rule is followed on: all that a caller has to keep so that finding the next one costs no more with time.
+    Where there is a COUNT, ``number`` is which of the rule's times that is.
     """
 
     at: datetime
@@ -39,71 +45,104 @@ class Occurrence:
 
 
 class Series:
-    """The times of a reminder: those that dateutil gives for ``rule`` with ``start`` as DTSTART on local wall time.
+    """The times of a reminder: those of ``rule`` with ``start`` as DTSTART on local wall time, by RFC 5545.
 
-    ``rule`` is an RRULE, and below it lines of ``EXDATE`` if times are left out (on the wall clock, or in UTC with a
-    ``Z``; they count towards COUNT). In a gap a time is shifted forward, in a fold it is the first; no moment comes
-    twice. Without a rule ``start`` is the only one. Raises ``InvalidInput`` for a rule or a zone that is none.
+    ``rule`` is an RRULE, and below it lines of ``EXDATE`` if times are left out (on the wall clock, in a zone of their
+    own with a TZID, or in UTC with a ``Z``; they count towards COUNT). A start that the rule leaves out is not part of
+    it. In a gap a time is shifted forward, in a fold it is the first; no moment comes twice. Without a rule ``start``
+    is the only one. Whatever is asked takes a bounded time, however far back the start lies. Raises ``InvalidInput``
+    for a rule or a zone that is none, and for a start that is not in the years from 1900 to 9990.
     """
 
     def __init__(self, start: datetime, rule: str | None, zone: str) -> None:
         self._zone = check_zone(zone)
+        if not FIRST_YEAR <= start.year <= LAST_YEAR:
+            raise InvalidAlarmTime(f"fire_at is {show(start)}. Allowed: the years from {FIRST_YEAR} to {LAST_YEAR}.")
         self._start = start.astimezone(UTC)
         self._local = start.astimezone(self._zone)
-        self._rule = None if rule is None else Rule.parse(rule, self._local)
+        self._rule = None if rule is None else Rule.parse(rule)
+        self._recurrence = Recurrence(self._rule.parts if self._rule else Parts("DAILY"), self._local)
 
     def opening(self) -> Place | None:
-        """The first place; None where the rule has no time at all, which is told in some 50 ms at most."""
-        if self._rule is not None and not has_any(self._rule.rule, self._local):
-            return None
+        """The first place; None where the rule has no time at all."""
         return next(self.places(), None)
 
     def places(self, since: Place | None = None) -> Iterator[Place]:
         """The places in order, all of them or those after ``since``."""
+        return self._places(since, self._start - _TICK if since is None else since.at)
+
+    def first_wall(self) -> datetime | None:
+        """The first time of the rule on the wall clock (with its zone), also where an EXDATE takes it out: what a
+        calendar has as DTSTART. None where there is no time at all.
+        """
         if self._rule is None:
-            if since is None or since.at < self._start:
-                yield Place(self._start, 1, self._local.replace(tzinfo=None).isoformat())
-            return
-        number, rule = self._from(self._rule, since)
-        yield from self._in_order(self._rule, rule, number, self._start - _TICK if since is None else since.at)
+            return self._local
+        return next((wall for _, wall in self._walls(self._rule, 1, self._local, self._start)), None)
 
     def first(self) -> datetime | None:
         """The first time (aware UTC); None where the rule has none at all."""
         opening = self.opening()
         return opening.at if opening else None
 
-    def following(self, since: Place, moment: datetime) -> Place | None:
+    def following(self, since: Place | None, moment: datetime) -> Place | None:
         """The first place after ``since`` that is also after this moment; None when the series is over."""
-        return next((place for place in self.places(since) if place.at > moment), None)
+        return next(self._places(since, moment if since is None else max(since.at, moment)), None)
 
     def after(self, moment: datetime) -> datetime | None:
-        """The first time after this moment (aware UTC), looked for from the start on; None when the series is over."""
-        return next((place.at for place in self.places() if place.at > moment), None)
+        """The first time after this moment (aware UTC); None when the series is over."""
+        following = self.following(None, moment)
+        return following.at if following else None
 
     def preview(self, count: int, moment: datetime) -> list[Occurrence]:
         """The next occurrences after this moment, ``count`` at most."""
-        if self._rule is not None and not has_any(self._rule.rule, self._local):
-            return []
-        ahead = (place.at for place in self.places() if place.at > moment)
-        return [self._shown(at) for at in islice(ahead, count)]
+        return [self._shown(place.at) for place in islice(self._places(None, moment), count)]
 
-    def _from(self, rule: Rule, since: Place | None) -> tuple[int, rrule]:
-        """The rule as it goes on from a place, and the number of what it gives first."""
-        if since is None or not rule.can_start_anywhere:
-            return 1, rule.rule
-        wall = datetime.fromisoformat(since.wall).replace(tzinfo=self._zone)
-        left = None if rule.count is None else rule.count - since.number + 1
-        return since.number, rule.rule.replace(dtstart=wall, count=left)
+    def _places(self, since: Place | None, last: datetime) -> Iterator[Place]:
+        """The places later than ``last``, and not before the one that ``since`` is followed on from."""
+        if self._rule is None:
+            if self._start > last and (since is None or since.at < self._start):
+                yield Place(self._start, 1, self._local.replace(tzinfo=None).isoformat())
+            return
+        number, wall = 1, self._local
+        if since is not None:
+            number, wall = since.number, datetime.fromisoformat(since.wall).replace(tzinfo=self._zone)
+        yield from self._in_order(self._rule, self._walls(self._rule, number, wall, last), last)
 
-    def _in_order(self, rule: Rule, walls: rrule, number: int, last: datetime) -> Iterator[Place]:
+    def _walls(self, rule: Rule, number: int, wall: datetime, last: datetime) -> Iterator[tuple[int, datetime]]:
+        """What the rule gives on the wall clock from the ``number``-th time on, which is at ``wall``, each with its
+        number. What is well before ``last`` is passed over: by days, and only counted where there is a COUNT.
+        """
+        near = max(wall.replace(tzinfo=None), (last.astimezone(self._zone) - _OVER_A_GAP).replace(tzinfo=None))
+        begin, near_day = wall.replace(tzinfo=None), near.toordinal()
+        second, rest = (
+            self._recurrence.second,
+            self._local.microsecond,
+        )  # what the rule does not say, early by that much
+        for day, minutes in self._recurrence.days(near_day if rule.count is None else begin.toordinal()):
+            if rule.count is not None and number > rule.count:
+                return
+            if begin.toordinal() < day < near_day:
+                number += len(minutes)
+                continue
+            calendar_day = date.fromordinal(day)
+            for minute in minutes:
+                found = datetime.combine(calendar_day, time(minute // 60, minute % 60, second, rest))
+                if found < begin:
+                    continue
+                if rule.count is not None and number > rule.count:
+                    return
+                yield number, found.replace(tzinfo=self._zone)
+                number += 1
+
+    def _in_order(self, rule: Rule, walls: Iterator[tuple[int, datetime]], last: datetime) -> Iterator[Place]:
         """What the rule gives, by moment, each moment once: a time that was shifted may lie behind others."""
         shifted: list[Found] = []
-        for count, found in enumerate(walls, number):
-            if found.year >= MAXYEAR:
-                break
-            wall = found.replace(microsecond=self._local.microsecond)  # dateutil drops it: early by that much
+        for number, wall in walls:
             at = self._start if wall == self._local else wall.astimezone(UTC)
-            heapq.heappush(shifted, (at, count, wall))
+            if rule.until is None or at.replace(microsecond=0) <= rule.until:
+                heapq.heappush(shifted, (at, number, wall))
+            elif not in_gap(wall):
+                break
             if in_gap(wall):
                 continue
             while shifted and shifted[0][0] <= at:

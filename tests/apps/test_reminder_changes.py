@@ -10,10 +10,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from durable_objects import InvalidInput
+from durable_objects import InvalidInput, turn
 from durable_objects.testing import FakeClock
 from reminders.models import Delivery, Plan, Recipient, Reminder
 from reminders.quiet import QuietHours
+from reminders.series import Series
 from tests.apps.passing import follow, outcomes
 from tests.apps.sent import Sent
 
@@ -236,3 +237,50 @@ def test_the_record_of_deliveries_is_bounded(
     assert 3 <= len(rows) <= 13
     assert rows.last().planned_at == alarm_clock.now()  # type: ignore[union-attr]  # counted above
     assert Delivery.objects.exclude(occurrence=None).count() == len(rows)
+
+
+@pytest.mark.parametrize("verb", ["set", "edit", "skip", "alarm"])
+def test_the_next_time_is_worked_out_before_the_lock(
+    reminder: Reminder, alarm_clock: FakeClock, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """What a rule gives is asked while nobody waits for the object: no turn of it is open then."""
+    asked: list[bool] = []
+    walls = Series._walls
+
+    def asking(*args: Any) -> Any:
+        asked.append(turn.current(reminder) is not None)
+        return walls(*args)
+
+    monkeypatch.setattr(Series, "_walls", asking)
+    reminder.set_reminder("tea", alarm_clock.now() + HOUR, recurrence="FREQ=HOURLY")
+    if verb != "set":
+        asked.clear()
+    if verb == "edit":
+        reminder.edit_reminder(recurrence="FREQ=DAILY")
+    elif verb == "skip":
+        reminder.skip()
+    elif verb == "alarm":
+        assert outcomes(alarm_clock, HOUR) == ["succeeded"]
+    assert asked
+    assert not any(asked)
+
+
+def test_an_edit_that_was_overtaken_holds_for_what_is_there_then(
+    reminder: Reminder, alarm_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that came between reading and locking is kept: what was worked out for the old rule is not used."""
+    start = alarm_clock.now() + HOUR
+    reminder.set_reminder("tea", start, recurrence="FREQ=DAILY")
+    edited = Reminder._edited
+
+    def overtaken(plan: Plan, changes: dict[str, Any]) -> Any:
+        monkeypatch.undo()
+        found = edited(plan, changes)
+        reminder.edit_reminder(recurrence="FREQ=WEEKLY")
+        return found
+
+    monkeypatch.setattr(Reminder, "_edited", staticmethod(overtaken))
+    assert reminder.edit_reminder(fire_at=start + HOUR) == start + HOUR
+    plan = reminder.plan()
+    assert plan is not None
+    assert (plan.recurrence, plan.fire_at) == ("FREQ=WEEKLY", start + HOUR)

@@ -7,9 +7,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from dateutil.rrule import rrulestr
 from django.test import Client
 from icalendar import Calendar
 
+from durable_objects import now
 from durable_objects.testing import FakeClock
 from reminders import links
 from reminders.models import Recipient, Reminder
@@ -125,6 +127,34 @@ def test_the_calendar_of_a_person(client: Client) -> None:
     ]  # fmt: skip
     assert events["Tea"]["dtstart"].params["TZID"] == "Asia/Tokyo"
     assert b"BEGIN:VTIMEZONE" in answer.content
+
+
+@pytest.mark.parametrize(
+    "rule", ["FREQ=WEEKLY;BYDAY=MO;COUNT=3", "FREQ=DAILY;COUNT=2;BYDAY=MO\nEXDATE:20300401T090000"]
+)
+def test_a_series_in_a_calendar_begins_with_a_time_of_its_own(client: Client, rule: str) -> None:
+    """DTSTART is the rule's first time, not a start that the rule leaves out: readers have the times that we have."""
+    ada = Recipient.objects.create(name="ada", time_zone="Europe/Berlin")
+    friday = datetime(2030, 3, 29, 9, tzinfo=ZoneInfo("Europe/Berlin"))
+    Reminder.objects.get_by_name("series").set_reminder("Stand up", friday, recurrence=rule, person="ada")
+    (event,) = Calendar.from_ical(client.get(links.feed_url(ada)).content).walk("VEVENT")
+    rule_there: Any = event["rrule"]
+    read = rrulestr(rule_there.to_ical().decode(), dtstart=event.decoded("dtstart"))
+    exdate: Any = event.get("exdate")
+    left_out = {each.dt for each in exdate.dts} if exdate else set()
+    assert event.decoded("dtstart") == datetime(2030, 4, 1, 9, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert [at for at in read if at not in left_out] == [place.at for place in Plan.objects.get().series.places()]
+
+
+def test_one_bad_reminder_does_not_end_a_calendar(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """A reminder whose rule is none any more is left out and logged; the person's others are there."""
+    ada = Recipient.objects.create(name="ada")
+    for name in ("good", "bad"):
+        Reminder.objects.get_by_name(name).set_reminder(name, now() + HOUR, recurrence="FREQ=DAILY", person="ada")
+    Plan.objects.filter(message="bad").update(recurrence="FREQ=DAILY;COUNT=99999999999999999999")
+    answer = client.get(links.feed_url(ada))
+    assert [str(event["summary"]) for event in Calendar.from_ical(answer.content).walk("VEVENT")] == ["good"]
+    assert "reminder 'bad' is left out of the calendar" in caplog.text
 
 
 def test_a_calendar_address_can_be_taken_back(client: Client) -> None:
