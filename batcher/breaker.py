@@ -5,7 +5,6 @@ The only room that writes upstreams. While a breaker is closed and nothing has f
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,8 +15,9 @@ from batcher.conf import defaults
 from batcher.rows import Upstream
 from batcher.upstream import origin_of
 from durable_objects import now as database_now
+from durable_objects.logs import get_logger
 
-logger = logging.getLogger("batcher")
+logger = get_logger("batcher")
 
 #: How soon those look again who find a probe under way: it may be over in no time.
 LOOK_AGAIN = timedelta(seconds=5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,8 +19,9 @@ from batcher.policy import Policy
 from batcher.rows import Batch
 from durable_objects import RunSuperseded, crash, now
 from durable_objects.handler_errors import is_failure, tellable
+from durable_objects.logs import get_logger
 
-logger = logging.getLogger("batcher")
+logger = get_logger("batcher")
 
 
 def post(name: str, batch: Batch, policy: Policy) -> Answer:

@@ -18,6 +18,7 @@ from batcher.receipts import ItemState, Receipt, waiting_receipt
 from batcher.rows import Batch, BatcherSettings, Upstream, policy_of
 from batcher.waiting import LINE, Waiting
 from durable_objects import AlarmInfo, crash, exclusive, now
+from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.names import show
 
@@ -25,7 +26,7 @@ __all__ = [
     "Batch", "Batcher", "BatcherSettings", "InvalidSetting", "ItemState", "QueueFull", "Receipt", "Upstream",
 ]  # fmt: skip
 
-logger = logging.getLogger("batcher")
+logger = get_logger("batcher")
 
 
 class Batcher(DurableObject):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,11 +16,12 @@ from cleaner.schedule import following
 from cleaner.targets import ModelRows, OwnStorage, Target
 from durable_objects import AlarmInfo, DurableObjectError, exclusive, now, turn
 from durable_objects.handler_errors import named
+from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 
 __all__ = ["CleanerProgress", "CleanerRun", "CleanerSettings", "PeriodicCleaner"]
 
-logger = logging.getLogger("cleaner")
+logger = get_logger("cleaner")
 
 #: So long a finished cleanup looks for expired rows that are still there.
 LOOK_FOR = timedelta(seconds=0.1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.apps import apps as installed
 from django.apps.registry import Apps
-from django.db import router
+from django.db import connections, router
 
 from durable_objects.conf import engine
 
@@ -32,15 +32,35 @@ def is_installed() -> bool:
     return installed.is_installed("django_celery_beat")
 
 
-def is_switched_off(using: str) -> bool:
+def has_tables() -> bool:
+    """Whether beat's tables are where its models are read. Raises what the database raises."""
+    with connections[_alias()].cursor() as cursor:
+        tables = connections[_alias()].introspection.table_names(cursor)
+    return installed.get_model("django_celery_beat", "PeriodicTask")._meta.db_table in tables
+
+
+def entries() -> list[Any]:
+    """The periodic tasks that call the dispatcher, read where beat reads them: a router may say another database.
+
+    None where beat is not installed, or its tables were not made. Raises what the database does.
+    """
+    if not is_installed() or not has_tables():
+        return []
+    return list(_model("PeriodicTask").using(_alias()).filter(task=TASK))
+
+
+def is_switched_off() -> bool:
     """Whether there are entries that call the dispatcher, and none is enabled. Raises what the database raises."""
-    enabled = list(_model("PeriodicTask").using(using).filter(task=TASK).values_list("enabled", flat=True))
-    return bool(enabled) and not any(enabled)
+    found = entries()
+    return bool(found) and not any(entry.enabled for entry in found)
 
 
-def entries(using: str) -> list[Any]:
-    """The periodic tasks that call the dispatcher; none where beat is not installed. Raises what the database does."""
-    return list(_model("PeriodicTask").using(using).filter(task=TASK)) if is_installed() else []
+def mend_entry() -> None:
+    """Make the entry where it is missing, and enable it. Raises what the database raises."""
+    keep_entry(_alias())
+    for entry in entries():
+        entry.enabled = True
+        entry.save()  # tells beat
 
 
 def keep_entry(using: str, apps: Apps = installed, **kwargs: Any) -> None:
@@ -64,6 +84,11 @@ def _interval(using: str) -> Any:
         every, period = every // 1_000_000, "seconds"
     schedules = _model("IntervalSchedule").using(using)
     return schedules.filter(every=every, period=period).first() or schedules.create(every=every, period=period)
+
+
+def _alias() -> str:
+    """The database that beat reads its entries from."""
+    return router.db_for_read(installed.get_model("django_celery_beat", "PeriodicTask"))
 
 
 def _model(name: str) -> Any:

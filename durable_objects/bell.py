@@ -5,7 +5,6 @@ A wake-up is a hint. What fails here is made up for by the dispatcher, so nothin
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from datetime import UTC, datetime, timedelta
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import claims, clock, crash
+from durable_objects.logs import get_logger
 from durable_objects.slot import Slot
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: After a message could not be sent, nobody tries for this many seconds: the dispatcher covers the time.
 BREAK_SECONDS = 5.0

@@ -184,6 +184,6 @@ def _check_celery() -> Iterator[CheckMessage]:
 
 def _is_switched_off() -> bool:
     try:
-        return beat.is_switched_off(engine.DATABASE)
+        return beat.is_switched_off()
     except DatabaseError:  # before the first migrate, which makes the entry
         return False

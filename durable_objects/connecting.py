@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +15,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from durable_objects.conf import engine
 from durable_objects.database_errors import is_lock_timeout, is_worth_another_try, own_statements
 from durable_objects.errors import ObjectBusy
+from durable_objects.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Result = TypeVar("Result")
 

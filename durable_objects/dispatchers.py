@@ -79,7 +79,9 @@ def _whose_turn(now: datetime) -> str:
     by_command = "start `manage.py alarms dispatch --loop`"
     if engine.DISPATCHED_BY == "command" or not beat.is_installed():
         return by_command
-    entries = beat.entries(engine.DATABASE)
+    if not beat.has_tables():
+        return f"beat's tables are missing; `manage.py migrate` makes them, or {by_command}"
+    entries = beat.entries()
     if not entries:
         return f"beat has no entry for it; `manage.py alarms doctor --fix` makes one, or {by_command}"
     if not any(entry.enabled for entry in entries):

@@ -11,7 +11,7 @@ from django.db.models import Q
 from durable_objects import clock
 from durable_objects.conf import engine
 from durable_objects.rows import Alarm, AlarmRun
-from durable_objects.states import COUNTED_TO, alarms_in, count
+from durable_objects.states import COUNTED_TO, alarms_in, count, unknown_kinds
 
 #: The load ahead: so many bars of so long, each counted to so many.
 BARS = 30
@@ -42,7 +42,8 @@ class Lateness:
 
 def counts(now: datetime, states: list[str]) -> dict[str, int]:
     """How many alarms are in each of these states (``states.STATES``), each counted to ``COUNTED_TO``."""
-    return {state: count(alarms_in(state, now)) for state in states}
+    unknown = unknown_kinds()
+    return {state: count(alarms_in(state, now, unknown)) for state in states}
 
 
 def oldest_overdue(now: datetime) -> Alarm | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +19,7 @@ from durable_objects.database_errors import (
 from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, ObjectBusy, RunSuperseded
 from durable_objects.handler_errors import is_failure
 from durable_objects.judging import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict, judge
+from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.plain_functions import check_answer
 from durable_objects.rows import handle_of
@@ -27,7 +27,7 @@ from durable_objects.run import Run
 from durable_objects.slot import FORGOTTEN
 from durable_objects.turn import Turn
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: How long a wake-up waits for the object's lock before it is rung again: a worker has other things to do.
 WAIT_FOR_LOCK = timedelta(seconds=1)

@@ -6,7 +6,6 @@ run again without it. So a group counts no failure and no start: whatever is not
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -16,13 +15,14 @@ from durable_objects.database_errors import is_connection_lost, trouble
 from durable_objects.firing import WAIT_FOR_LOCK, Firing
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.judging import WAIT_UNTIL_DUE
+from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.rows import handle_of
 from durable_objects.slot import ARMED
 from durable_objects.together import Together
 from durable_objects.turn import Turn
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: A transaction that has lasted so long is committed, and what is left of its group goes on in another one: nobody
 #: waits much longer than for the slowest of its runs.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
 
-from django.db import Error, transaction
+from django.db import transaction
 
 from durable_objects import alarms, clock
 from durable_objects.conf import engine
+from durable_objects.logs import get_logger
 from durable_objects.run import Run
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -54,7 +55,8 @@ def _beat() -> None:
     while (runs := _wait_for_due()) is not None:
         for run in runs:
             _renew(run)
-        clock.connection().close()  # it would lie idle for a third of a lease
+        with contextlib.suppress(Exception):
+            clock.connection().close()  # it would lie idle for a third of a lease
 
 
 def _wait_for_due() -> list[Run] | None:
@@ -92,6 +94,7 @@ def _renew(run: Run) -> None:
         if not renewed:
             logger.warning("object %s: the run with fence %s has lost its lease", run.object_id, run.fence)
             drop(run)
-    except Error as error:
+    except Exception as error:  # noqa: BLE001  whatever it was, the other runs' leases are to be renewed
         logger.warning("object %s: lease not renewed (%r), tried again", run.object_id, error)
-        conn.close()
+        with contextlib.suppress(Exception):
+            conn.close()

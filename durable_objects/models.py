@@ -222,7 +222,10 @@ class DurableObject(Object):
         try:
             return ContentType.objects.get_by_natural_key(cls._meta.app_label, str(cls._meta.model_name)).pk
         except ContentType.DoesNotExist:
-            raise DurableObjectError(f"{cls._meta.label} is not known to the database yet: run migrate") from None
+            raise DurableObjectError(
+                f"{cls._meta.label} is not known to the database yet: run migrate (and makemigrations before, where "
+                "its app has no migration for it: a proxy needs one too)"
+            ) from None
 
     @property
     def key(self) -> tuple[str, str]:

@@ -1,4 +1,7 @@
-"""What an operator does to an alarm: fire now, move, cancel, revive. Each is a turn of the object."""
+"""What an operator does to an alarm or an object: fire now, move, cancel, revive, delete. Each is a turn of the object.
+
+Cancel and delete need no class: they also work for objects whose class this code does not have any more.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from durable_objects import alarms, turn
+from django.db import IntegrityError
+
+from durable_objects import alarms, calls, turn
+from durable_objects.conf import engine
 from durable_objects.errors import ClassUnknown, DurableObjectError
+from durable_objects.handle import Handle
 from durable_objects.models import DurableObject
+from durable_objects.parked import Parked
 from durable_objects.rows import Object
 from durable_objects.slot import ARMED, DEAD, IDLE, Slot
 
@@ -27,25 +35,51 @@ def fire_now(obj: Object) -> None:
         if slot.state == ARMED:
             alarms.hasten(slot, open_turn.now)
         else:
-            _handle(obj).storage.set_alarm(open_turn.now)
+            handle_of(obj).storage.set_alarm(open_turn.now)
 
     _in_turn(obj, fire)
 
 
 def move(obj: Object, when: datetime | timedelta) -> None:
     """Set the alarm to another time, as ``set_alarm`` does. Raises ``InvalidAlarmTime``, ``AlarmHandlerMissing``."""
-    _handle(obj).storage.set_alarm(when)
+    handle_of(obj).storage.set_alarm(when)
 
 
 def cancel(obj: Object) -> bool:
-    """Take the alarm away, armed or dead; whether there was one."""
+    """Take the alarm away, armed or dead; whether there was one. Needs no class."""
 
     def delete_alarm(open_turn: turn.Turn) -> bool:
         was_set = open_turn.slot.state != IDLE
         open_turn.wish(None)
         return was_set
 
-    return _in_turn(obj, delete_alarm)
+    handle = _handle_if_known(obj)
+    return _in_turn_of(Parked(obj), delete_alarm) if handle is None else _in_turn(handle, delete_alarm)
+
+
+def delete(obj: Object) -> bool:
+    """Delete the object with its storage, alarm and history; whether it was there. Needs no class.
+
+    Raises ``DurableObjectError`` where a table that this code does not know still has a row of it.
+    """
+    handle = _handle_if_known(obj)
+    if handle is not None:
+        return handle.delete()[0] > 0
+
+    def discard(open_turn: turn.Turn) -> bool:
+        open_turn.discard()
+        deleted, _ = Object.objects.using(engine.DATABASE).filter(pk=open_turn.object_id).delete()
+        return deleted > 0
+
+    parked = Parked(obj)
+    try:
+        return _in_turn_of(parked, discard)
+    except IntegrityError as error:
+        said = " ".join(str(error).split())
+        raise DurableObjectError(
+            f"{parked.key} has a row in a table of its class or of an app, which this code does not have: deploy that "
+            f"class once more to delete it, or drop the table. The database says: {said}"
+        ) from error
 
 
 def revive(obj: Object) -> None:
@@ -65,18 +99,28 @@ def _refuse_dead(slot: Slot, obj: Object) -> None:
         raise DurableObjectError(f"the alarm of {obj.name!r} is dead: revive it instead")
 
 
-def _handle(obj: Object) -> DurableObject:
-    handle = obj if isinstance(obj, DurableObject) and not obj.is_base() else obj.handle()
+def _handle_if_known(obj: Object) -> DurableObject | None:
+    return obj if isinstance(obj, DurableObject) and not obj.is_base() else obj.handle()
+
+
+def handle_of(obj: Object) -> DurableObject:
+    """The object by its class. Raises ``ClassUnknown`` where this code has none."""
+    handle = _handle_if_known(obj)
     if handle is None:
-        raise ClassUnknown(f"object {obj.pk} ({obj.name!r}) is of a class that this code does not have")
+        raise ClassUnknown(
+            f"object {obj.pk} ({obj.name!r}) is of a class that this code does not have. Its alarm can be cancelled, "
+            "and the object deleted; anything else needs the class."
+        )
     return handle
 
 
 def _in_turn(obj: Object, change: Callable[[turn.Turn], Result]) -> Result:
-    handle = _handle(obj)
+    return _in_turn_of(handle_of(obj), change)
 
+
+def _in_turn_of(handle: Handle, change: Callable[[turn.Turn], Result]) -> Result:
     def call() -> Result:
         with turn.enter(handle) as open_turn:
             return change(open_turn)
 
-    return handle.run_exclusive(call)
+    return calls.run(handle, call)

@@ -7,13 +7,14 @@ its sessions by the transaction the next one may know nothing of what was prepar
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
 
-logger = logging.getLogger(__name__)
+from durable_objects.logs import get_logger
+
+logger = get_logger(__name__)
 
 #: One with more values was made for its number of rows, and planning is a small part of what it costs.
 MOST_VALUES = 64

@@ -6,9 +6,8 @@ Who writes what: ``turn`` makes object rows, ``entries`` writes entries, ``alarm
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -61,14 +60,17 @@ class Object(models.Model):
 
 def handle_of(kind_id: int, name: str) -> DurableObject | None:
     """The object of this kind and name; None when this code has no such class."""
-    content_type = ContentType.objects.get_for_id(kind_id)
-    try:
-        model = apps.get_model(content_type.app_label, content_type.model)
-    except LookupError:
-        return None
-    by_name = getattr(model, "by_name", None)
-    handle: DurableObject | None = by_name(name) if by_name else None
-    return handle
+    model = class_of(ContentType.objects.get_for_id(kind_id))
+    return None if model is None else model.by_name(name)
+
+
+def class_of(kind: ContentType) -> type[DurableObject] | None:
+    """The class of this kind; None when this code has none of that name, or one that is no durable object any more."""
+    model = kind.model_class()
+    known: type[DurableObject] | None = None
+    if model is not None and issubclass(model, Object) and hasattr(model, "by_name"):
+        known = cast("type[DurableObject]", model)
+    return None if known is None or known.is_base() else known
 
 
 class Entry(models.Model):

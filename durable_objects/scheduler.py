@@ -5,12 +5,13 @@ CELERY_BEAT_SCHEDULER = "durable_objects.scheduler:DatabaseScheduler"
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from django_celery_beat import schedulers
 
-logger = logging.getLogger(__name__)
+from durable_objects.logs import get_logger
+
+logger = get_logger(__name__)
 
 SECONDS_BETWEEN_TRIES = 1.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 
 from django.db import Error, transaction
@@ -12,6 +11,7 @@ from durable_objects.conf import engine
 from durable_objects.database_errors import is_connection_lost, is_worth_another_try, trouble
 from durable_objects.errors import RunSuperseded
 from durable_objects.handler_errors import describe, is_failure, tellable
+from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.plain_functions import check_answer
 from durable_objects.rows import AlarmRun, Object
@@ -19,7 +19,7 @@ from durable_objects.run import Run
 from durable_objects.slot import Slot
 from durable_objects.turn import Turn
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def succeeded(turn: Turn, run: Run) -> None:

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from durable_objects import retry
 from durable_objects.conf import engine
-from durable_objects.rows import Alarm, Object
+from durable_objects.rows import Alarm, Object, class_of
 
 #: A lost wake-up is rung again within this time: what is due for longer is worth a look.
 OVERDUE_AFTER = retry.LOST_AFTER
@@ -32,32 +32,46 @@ STATES = {
 }
 
 
-def condition(state: str, now: datetime, at: str = "") -> Q:
-    """Alarms in one of ``STATES`` at ``now``. ``at``: where the alarm's columns are, ``"alarm_row__"`` from objects."""
+def condition(state: str, now: datetime, at: str = "", unknown: list[ContentType] | None = None) -> Q:
+    """Alarms in one of ``STATES`` at ``now``. ``at``: where the alarm's columns are, ``"alarm_row__"`` from objects.
+
+    What is parked is not late: it is neither due nor overdue, however long ago its time was. ``unknown``: what
+    ``unknown_kinds`` answered, where it was asked before.
+    """
 
     def where(**values: Any) -> Q:
         return Q(**{at + name: value for name, value in values.items()})
+
+    def gone() -> list[ContentType]:
+        return unknown_kinds() if unknown is None else unknown
+
+    def parked(kinds: list[ContentType]) -> Q:
+        return Q(**{"kind__in" if at else "object__kind__in": kinds})
+
+    def known() -> Q:
+        kinds = gone()
+        return ~parked(kinds) if kinds else Q()  # without a join, where it can be
 
     armed = where(state=Alarm.State.ARMED)
     free = where(leased_until=None) | where(leased_until__lte=now)
     conditions = {
         "idle": lambda: where(state=Alarm.State.IDLE) | (Q(alarm_row=None) if at else Q()),
         "armed": lambda: armed,
-        "due": lambda: armed & where(due_at__lte=now) & free,
-        "overdue": lambda: armed & where(due_at__lte=now - OVERDUE_AFTER) & free,
+        "due": lambda: armed & where(due_at__lte=now) & free & known(),
+        "overdue": lambda: armed & where(due_at__lte=now - OVERDUE_AFTER) & free & known(),
         "retrying": lambda: armed & where(retry_count__gt=0),
         "running": lambda: where(leased_until__gt=now),
         "dead": lambda: where(state=Alarm.State.DEAD),
-        "parked": lambda: armed & Q(**{"kind__in" if at else "object__kind__in": unknown_kinds()}),
+        "parked": lambda: armed & parked(gone()),
         "hour": lambda: armed & where(due_at__gt=now, due_at__lte=now + timedelta(hours=1)),
         "day": lambda: armed & where(due_at__gt=now, due_at__lte=now + timedelta(days=1)),
     }
     return conditions[state]()
 
 
-def alarms_in(state: str, now: datetime) -> QuerySet[Alarm]:
-    """The alarms in this state, unordered."""
-    return Alarm.objects.using(engine.DATABASE).filter(condition(state, now)).order_by()
+def alarms_in(state: str, now: datetime, unknown: list[ContentType] | None = None) -> QuerySet[Alarm]:
+    """The alarms in this state, unordered. ``unknown`` as for ``condition``."""
+    return Alarm.objects.using(engine.DATABASE).filter(condition(state, now, unknown=unknown)).order_by()
 
 
 def count(rows: QuerySet[Any], at_most: int = COUNTED_TO) -> int:
@@ -66,7 +80,7 @@ def count(rows: QuerySet[Any], at_most: int = COUNTED_TO) -> int:
 
 
 def unknown_kinds() -> list[ContentType]:
-    """Content types of objects whose class this code does not have."""
-    rows = Object.objects.using(engine.DATABASE)
-    gone = [kind for kind in ContentType.objects.all() if kind.model_class() is None]
-    return [kind for kind in gone if rows.filter(kind=kind).exists()]
+    """Content types of objects whose class this code does not have, or which is no durable object any more."""
+    rows = Object.objects.using(engine.DATABASE).filter(kind=OuterRef("pk"))
+    kinds = ContentType.objects.using(engine.DATABASE).filter(Exists(rows))
+    return [kind for kind in kinds if class_of(kind) is None]

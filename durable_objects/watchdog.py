@@ -7,18 +7,18 @@ no such limit.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from durable_objects import clock
 from durable_objects.handler_errors import is_failure, tellable
+from durable_objects.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: What a run gets beyond its limit to notice by itself; and how long the watchdog waits when the object is not free.
 GRACE_SECONDS = 5.0
@@ -76,4 +76,5 @@ def _end(watch: _Watch) -> None:
         logger.error("a run over its time limit could not be ended, tried again", exc_info=tellable(error))
         watch.deadline = time.monotonic() + GRACE_SECONDS
     finally:
-        clock.connection().close()
+        with suppress(Exception):
+            clock.connection().close()

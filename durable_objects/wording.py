@@ -17,6 +17,7 @@ from django.utils import timezone
 from durable_objects import values
 from durable_objects.errors import InvalidValue
 from durable_objects.rows import Object
+from durable_objects.rows import class_of as class_of_kind
 
 #: What stands for a value that is not to be shown.
 HIDDEN = "••••••"
@@ -74,13 +75,13 @@ def class_of(row: Object) -> str:
 
 def class_name(kind: ContentType) -> str:
     """The class's label; for one that this code does not have, what the content type calls it."""
-    model = kind.model_class()
+    model = class_of_kind(kind)
     return f"{kind.app_label}.{kind.model} (unknown here)" if model is None else str(model._meta.label)
 
 
 def is_known(row: Object) -> bool:
     """Whether this code has the object's class; one that it has not is *parked* and left alone."""
-    return ContentType.objects.get_for_id(row.kind_id).model_class() is not None
+    return class_of_kind(ContentType.objects.get_for_id(row.kind_id)) is not None
 
 
 def gist(error: str) -> str:

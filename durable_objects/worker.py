@@ -9,7 +9,6 @@ that comes late; a worker that ended is for somebody to start again.
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
@@ -19,7 +18,9 @@ from kombu import Connection
 from kombu.common import Broadcast
 from kombu.transport import native_delayed_delivery as delays
 
-logger = logging.getLogger(__name__)
+from durable_objects.logs import get_logger
+
+logger = get_logger(__name__)
 
 #: A worker that was refused tries again after so long, for ever.
 SECONDS_BETWEEN_TRIES = 1.0

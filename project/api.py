@@ -36,6 +36,7 @@ HEALTHY = {
     "armed": 3,
     "dead": 0,
     "overdue": 0,
+    "parked": 0,
     "oldest_overdue_seconds": 0.0,
     "late_after_seconds": 30.0,
 }

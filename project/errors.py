@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Callable
@@ -17,9 +16,10 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from durable_objects import DurableObjectError, InvalidInput, ObjectBusy
+from durable_objects.logs import get_logger
 from project.body import MAX_BODY_BYTES, bounded_body
 
-logger = logging.getLogger("project.errors")
+logger = get_logger("project.errors")
 
 #: The code of each status that a request can fail with; any other 4xx is "refused".
 CODES = {

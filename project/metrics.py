@@ -25,7 +25,7 @@ from batcher.models import Batch, Batcher
 from batcher.waiting import LINE
 from durable_objects import clock, dispatch, figures, retry, states, values
 from durable_objects.conf import engine
-from durable_objects.rows import AlarmRun, Dispatcher, Entry
+from durable_objects.rows import AlarmRun, Dispatcher, Entry, class_of
 from durable_objects.states import COUNTED_TO
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -177,5 +177,5 @@ def _armed() -> int:
 
 def _class_of(kind: int) -> str:
     content_type = ContentType.objects.get_for_id(kind)
-    model = content_type.model_class()
+    model = class_of(content_type)
     return f"{content_type.app_label}.{content_type.model}" if model is None else str(model._meta.label)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,9 +11,10 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
+from durable_objects.logs import get_logger
 from project.models import SCOPES, ApiToken, digest_of
 
-logger = logging.getLogger("project.tokens")
+logger = get_logger("project.tokens")
 
 #: So long a process goes by what the database said of a token: a revoked one is refused everywhere within this time.
 TRUSTED_FOR = 5.0

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from icalendar import Calendar, Event, vDDDLists, vRecur
 
 from durable_objects import InvalidInput
+from durable_objects.logs import get_logger
 from reminders.rows import Plan, Recipient
 from reminders.rules import Rule
 
 #: Reminders in one feed, what comes next first.
 AT_MOST = 1_000
 
-logger = logging.getLogger("reminders")
+logger = get_logger("reminders")
 
 
 def calendar_of(recipient: Recipient) -> bytes:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import Error
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from batcher.models import Batcher
 from durable_objects import DurableObjectError
+from durable_objects.management.database_words import in_words
 
 CHUNK = 500
 
@@ -44,6 +46,8 @@ def add(batcher: Batcher, lines: Iterable[str], read: Read, *, show_progress: bo
         raise CommandError(
             f"line {added + 1:,} was not added: {error} (the {added:,} lines before it were added, and none after it)"
         ) from error
+    except Error as error:
+        raise CommandError(f"{in_words(error)} (the {added:,} lines before that were added)") from error
     return added
 
 

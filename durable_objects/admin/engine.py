@@ -42,8 +42,7 @@ class ObjectAdmin(ObjectPage, ReadOnlyAdmin):
         return [*self.list_display, *alarm_columns(request)]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        handle = obj.handle() if obj is not None else None
-        return handle is not None and self.may(request, DELETE, type(handle), handle)
+        return obj is not None and self.may_change(request, DELETE, obj)
 
 
 @admin.register(Alarm)

@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from durable_objects.admin.reading import BoundedPaginator, now_of, object_classes
 from durable_objects.admin.wording import class_name
 from durable_objects.conf import engine
-from durable_objects.rows import Alarm, Object
-from durable_objects.states import STATES, condition
+from durable_objects.rows import Alarm, Object, class_of
+from durable_objects.states import STATES, condition, unknown_kinds
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -47,11 +47,6 @@ def _of_class(request: HttpRequest, queryset: QuerySet[Any]) -> list[Q]:
     return [Q(object__kind=int(chosen))] if chosen.isdecimal() else []
 
 
-def _is_kind(kind: ContentType, rows: QuerySet[Object]) -> bool:
-    model = kind.model_class()
-    return rows.filter(kind=kind).exists() if model is None else model in object_classes()
-
-
 class KindFilter(admin.SimpleListFilter):
     """By class: those that this code has, and those it has not but of which objects are there (parked)."""
 
@@ -59,8 +54,8 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "class"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        rows = Object.objects.using(engine.DATABASE)
-        kinds = [kind for kind in ContentType.objects.all() if _is_kind(kind, rows)]
+        known = [kind for kind in ContentType.objects.all() if class_of(kind) in object_classes()]
+        kinds = [*known, *unknown_kinds()]
         return sorted([(str(kind.pk), class_name(kind)) for kind in kinds], key=lambda choice: choice[1].lower())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_permission_codename
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -23,10 +23,11 @@ from durable_objects.admin.reading import EngineAdmin, alarm_of, badge, now_of, 
 from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
 from durable_objects.errors import DurableObjectError
 from durable_objects.handler_errors import is_failure, named, tellable
+from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.rows import Alarm, Object
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Rows that one confirmation covers; and failures that are told one by one.
 AT_MOST = 500
@@ -64,6 +65,18 @@ class OperableAdmin(EngineAdmin):
             return bool(asked(request, handle))
         code = get_permission_codename(verb.permission, model._meta)
         return bool(request.user.has_perm(f"{model._meta.app_label}.{code}"))
+
+    def may_change(self, request: HttpRequest, verb: Verb, target: Object) -> bool:
+        """Whether the user may do this to the object: where its class is gone, by the permissions that are left of it.
+
+        False for what needs the class.
+        """
+        handle = target.handle()
+        if handle is not None:
+            return self.may(request, verb, type(handle), handle)
+        kind = ContentType.objects.get_for_id(target.kind_id)
+        code = f"{kind.app_label}.{verb.permission}_{kind.model}"
+        return verb.without_class is not None and bool(request.user.has_perm(code))
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -109,14 +122,12 @@ class OperableAdmin(EngineAdmin):
 
     def offered(self, request: HttpRequest, row: Any) -> list[Verb]:
         """The verbs for the page of this object."""
-        handle = self.target(row).handle()
-        if handle is None:
-            return []
-        word = self.status(request, row).word
+        target, word = self.target(row), self.status(request, row).word
+        handle = target.handle()
         verbs = [verb for verb in self.verbs if verb is not DELETE and (verb.fits is None or word in verb.fits)]
-        if not handle.has_alarm_handler():
+        if handle is not None and not handle.has_alarm_handler():
             verbs = [verb for verb in verbs if verb is not FIRE_NOW]
-        return [verb for verb in verbs if self.may(request, verb, type(handle), handle)]
+        return [verb for verb in verbs if self.may_change(request, verb, target)]
 
     def _action(self, verb: Verb) -> Callable[..., HttpResponse]:
         return lambda modeladmin, request, queryset: modeladmin.operate(request, verb, queryset)
@@ -173,11 +184,16 @@ class OperableAdmin(EngineAdmin):
 
     def _do_one(self, request: HttpRequest, verb: Verb, row: Any, target: Object) -> None:
         handle = target.handle()
-        if handle is None:
+        done: object = False
+        if handle is None and verb.without_class is None:
             raise DurableObjectError(f"its class is {wording.class_of(target)}")
-        if not self.may(request, verb, type(handle), handle):
-            raise DurableObjectError(f"you may not {verb.permission} objects of {handle._meta.label}")
-        if verb.call(handle, row) is False:
+        if not self.may_change(request, verb, target):
+            raise DurableObjectError(f"you may not {verb.permission} objects of {wording.class_of(target)}")
+        if handle is not None:
+            done = verb.call(handle, row)
+        elif verb.without_class is not None:
+            done = verb.without_class(target)
+        if done is False:
             raise DurableObjectError("there was nothing to do")
         user: Any = request.user
         LogEntry.objects.create(

@@ -8,6 +8,7 @@ from typing import Any
 
 from durable_objects import operate
 from durable_objects.models import DurableObject
+from durable_objects.rows import Object
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Verb:
 
     ``call`` returns False when there was nothing to do, and raises when it was refused. ``permission`` (``change`` or
     ``delete``) is asked of the object's own class. ``fits`` are the states of the alarm in which a page offers it;
-    None: always.
+    None: always. ``without_class`` does it to the row of an object whose class this code does not have; None: nothing
+    does.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Verb:
     call: Callable[[DurableObject, Any], object]
     permission: str = "change"
     fits: frozenset[str] | None = None
+    without_class: Callable[[Object], object] | None = None
 
 
 FIRE_NOW = Verb(
@@ -42,7 +45,8 @@ CANCEL = Verb(
     "Take these alarms away? What they were set for will not happen.",
     "Alarm cancelled",
     lambda handle, row: operate.cancel(handle),
-    fits=frozenset({"armed", "retrying", "due", "overdue", "dead", "running"}),
+    fits=frozenset({"armed", "retrying", "due", "overdue", "dead", "running", "parked"}),
+    without_class=operate.cancel,
 )
 REVIVE = Verb(
     "revive",
@@ -59,4 +63,5 @@ DELETE = Verb(
     "Deleted",
     lambda handle, row: handle.delete(),
     permission="delete",
+    without_class=operate.delete,
 )

@@ -59,8 +59,12 @@ def _beat_entry(now: datetime) -> Iterator[Finding]:
     scheduled = any(entry.get("task") == beat.TASK for entry in getattr(settings, "CELERY_BEAT_SCHEDULE", {}).values())
     if engine.DISPATCHED_BY != "beat" or scheduled or not beat.is_installed():
         return
-    entries = beat.entries(engine.DATABASE)
     awake = dispatchers.trouble(now) is None
+    if not beat.has_tables():
+        text = "django-celery-beat is installed, and its tables are missing: beat cannot run."
+        yield Finding("beat_entry", text, "Run `manage.py migrate`.", is_trouble=not awake)
+        return
+    entries = beat.entries()
     if any(entry.enabled for entry in entries):
         yield from _short_lived(entries, awake)
         return
@@ -85,10 +89,7 @@ def _let_live(entry: Any) -> str:
 
 
 def _mend_entry() -> str:
-    beat.keep_entry(engine.DATABASE)
-    for entry in beat.entries(engine.DATABASE):
-        entry.enabled = True
-        entry.save()  # tells beat
+    beat.mend_entry()
     return f"beat's entry {beat.NAME!r} is there and enabled"
 
 

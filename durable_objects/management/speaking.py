@@ -1,26 +1,93 @@
-"""What the commands share: how they find what they are told of, and how they answer."""
+"""What the commands share: how they find what they are told of, how they answer, and how they fail."""
 
 from __future__ import annotations
 
+import argparse
+import copy
 import json
+import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+import click
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
+from django.db import Error
+from django.db.models import Model, QuerySet
 
 from durable_objects import DurableObjectError
 from durable_objects.conf import engine
 from durable_objects.handler_errors import is_failure, named, tellable
+from durable_objects.management import streams
+from durable_objects.management.database_words import in_words, one_line
 from durable_objects.models import DurableObject
 from durable_objects.rows import Object
 
+Row = TypeVar("Row", bound=Model)
 
-class SpeakingCommand(BaseCommand):
+#: Rows that are read at once.
+PAGE = 500
+
+
+class PlainCommand(BaseCommand):
+    """A command that fails in one line and with 1, whatever the engine or the database says; ``--traceback`` has more.
+
+    When nobody reads its output any more it ends without a word. Django's own options are taken behind a verb too.
+    """
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        """The parser, whose verbs take Django's own options as well."""
+        parser = super().create_parser(*args, **kwargs)
+        for verbs in parser._actions:
+            if isinstance(verbs, argparse._SubParsersAction):
+                for verb in verbs.choices.values():
+                    _take_options_of(parser, verb)
+        return parser
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """From a command line: whatever the streams of this process can take."""
+        streams.prepare()
+        self.stdout, self.stderr = OutputWrapper(sys.stdout), OutputWrapper(streams.lasting(sys.stderr))
+        self.stderr.style_func = self.style.ERROR
+        try:
+            super().run_from_argv(argv)
+        except streams.OutputLost:
+            sys.exit(streams.EXIT_UNHEARD)
+        finally:
+            streams.settle()
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Raises ``CommandError`` for what the engine or the database says, ``OutputLost`` when nobody reads."""
+        options["stdout"] = streams.Output(options.get("stdout") or self.stdout)
+        try:
+            answer = super().execute(*args, **options)
+            self.stdout.flush()
+        except streams.OutputLost as lost:
+            if lost.is_closed:
+                raise
+            raise CommandError(str(lost)) from lost
+        except DurableObjectError as error:
+            raise CommandError(str(error)) from error
+        except Error as error:
+            raise CommandError(in_words(error)) from error
+        return answer
+
+    def progress(self, length: int, label: str) -> Any:
+        """A progress bar on standard error, which may be closed: the work goes on without."""
+        return click.progressbar(length=length, label=label, file=streams.lasting(sys.stderr))
+
+    def outlive_streams(self) -> None:
+        """From now on this process goes on whatever becomes of its standard output and error."""
+        streams.outlive()
+        self.stdout = OutputWrapper(streams.lasting(self.stdout))
+        self.stderr = OutputWrapper(streams.lasting(self.stderr))
+
+
+class SpeakingCommand(PlainCommand):
     """A command of verbs: each is a method of its name with ``_`` before it; ``--json`` makes it answer in JSON."""
 
     #: Shown below the options.
@@ -33,11 +100,8 @@ class SpeakingCommand(BaseCommand):
         return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the verb. Errors of the engine are told in a line, and the exit code is 1."""
-        try:
-            getattr(self, f"_{options['verb']}")(options)
-        except DurableObjectError as error:
-            raise CommandError(str(error)) from error
+        """Run the verb."""
+        getattr(self, f"_{options['verb']}")(options)
 
     def say(self, options: dict[str, Any], figures: dict[str, Any], text: str) -> None:
         """One answer: a line of JSON, or the text."""
@@ -57,7 +121,7 @@ def find_class(label: str) -> type[DurableObject]:
         model = apps.get_model(label)
     except (LookupError, ValueError) as error:
         raise CommandError(f"no class {label!r}: {error}") from error
-    if not issubclass(model, DurableObject):
+    if not issubclass(model, DurableObject) or model.is_base():
         raise CommandError(f"{label} is not a durable object")
     return model
 
@@ -82,9 +146,44 @@ def find_row(options: dict[str, Any]) -> Object:
     return row
 
 
+def find_object(options: dict[str, Any]) -> Object:
+    """The object by its class, whether it was ever used or not; its row where this code has no such class.
+
+    Raises ``CommandError``.
+    """
+    try:
+        model = find_class(options["kind"])
+    except CommandError:
+        app, _, name = options["kind"].lower().partition(".")
+        rows = Object.objects.using(engine.DATABASE).filter(kind__app_label__iexact=app, kind__model=name)
+        row = rows.filter(name=options["name"]).first()
+        if row is None:
+            raise
+        return row
+    return model.by_name(options["name"])
+
+
+def confirm(options: dict[str, Any], question: str, refusal: str) -> None:
+    """Ask unless ``--yes`` was said. Raises ``CommandError`` when the answer is no, or nobody is there to answer."""
+    if options["yes"]:
+        return
+    if options["json"] or not sys.stdin.isatty():
+        raise CommandError(refusal)
+    if not click.confirm(question, err=True):
+        raise CommandError("nothing was done")
+
+
 def kind_of(row: Object) -> str:
     """The label that the commands take, also of a class that this code does not have."""
     return f"{row.kind.app_label}.{row.kind.model}"
+
+
+def paged(rows: QuerySet[Row]) -> Iterator[Row]:
+    """The rows in the order of their keys, ``PAGE`` at a time: of those that are changed on the way each comes once."""
+    seen = 0
+    while page := list(rows.filter(pk__gt=seen).order_by("pk")[:PAGE]):
+        yield from page
+        seen = page[-1].pk
 
 
 def moment(text: str) -> datetime | timedelta:
@@ -100,9 +199,18 @@ def told_in_words() -> Iterator[None]:
     """Whatever an object's own code raises becomes a line; ``--traceback`` shows the rest."""
     try:
         yield
-    except (CommandError, DurableObjectError):
+    except (CommandError, DurableObjectError, Error, streams.OutputLost):
         raise
     except BaseException as error:
         if not is_failure(error):
             raise
-        raise CommandError(named(error)) from tellable(error)
+        raise CommandError(one_line(named(error))) from tellable(error)
+
+
+def _take_options_of(parser: CommandParser, verb: argparse.ArgumentParser) -> None:
+    """Where they are not given behind the verb, they are not mentioned: what stood before it stays."""
+    for action in parser._actions:
+        if action.option_strings and not {*action.option_strings} & {*verb._option_string_actions}:
+            taken = copy.copy(action)
+            taken.default = taken.help = argparse.SUPPRESS
+            verb._add_action(taken)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 
@@ -11,8 +10,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import dispatch
 from durable_objects.conf import engine
+from durable_objects.logs import get_logger
 
-logger = logging.getLogger("project.dispatcher")
+logger = get_logger("project.dispatcher")
 
 SECONDS_PER_LOOK = 0.2
 LONGEST_BACKOFF_SECONDS = 10.0

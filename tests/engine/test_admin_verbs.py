@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import DELETION, LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
@@ -108,7 +109,8 @@ def test_a_page_offers_what_fits(admin_client: Client, alarm_clock: FakeClock) -
     for obj, fits in offers.items():
         page = admin_client.get(page_url(type(obj), obj.pk)).content.decode()
         assert [verb for verb in VERBS if f'value="{verb}"' in page] == fits
-    assert 'name="action"' not in admin_client.get(page_url(Object, lost.pk)).content.decode()
+    page = admin_client.get(page_url(Object, lost.pk)).content.decode()
+    assert [verb for verb in VERBS if f'value="{verb}"' in page] == ["cancel_alarms"]
     question = choose(admin_client, Scripted, "revive", [gone.pk], from_page="yes").content.decode()
     assert f'href="{page_url(Scripted, gone.pk)}"' in question
     done = choose(admin_client, Scripted, "revive", [gone.pk], from_page="yes", confirmed="yes")
@@ -186,14 +188,40 @@ def test_the_alarm_list_asks_each_class(alarm_clock: FakeClock) -> None:
     assert 'name="action"' not in viewer.get(list_url(Alarm)).content.decode()
 
 
-def test_parked_objects_are_left_alone(admin_client: Client, alarm_clock: FakeClock) -> None:
-    """What is of a class unknown here is shown, and neither changed nor deleted."""
-    lost = park(state="armed", scheduled_at=alarm_clock.now(), due_at=alarm_clock.now() + HOUR)
-    for verb in [*VERBS, "delete_objects"]:
+def test_of_a_class_that_is_gone_alarms_are_cancelled_and_objects_deleted(
+    admin_client: Client, alarm_clock: FakeClock
+) -> None:
+    """What is of a class unknown here cannot run; its alarm is cancelled and it is deleted, by list and by page."""
+    lost, other = (park(name, state="armed", due_at=alarm_clock.now() + HOUR) for name in ("lost", "other"))
+    for verb in ("fire_now", "revive"):
         (message,) = confirm(admin_client, Object, verb, [lost.pk])
         assert message == "Not done for lost: its class is ghost.phantom (unknown here)"
-    assert admin_client.get(page_url(Object, lost.pk, "delete")).status_code == 403
-    assert Alarm.objects.get().due_at == alarm_clock.now() + HOUR
+    assert Alarm.objects.get(pk=lost.pk).due_at == alarm_clock.now() + HOUR
+    for model in (Object, Alarm):
+        page = text_of(admin_client, page_url(model, lost.pk))
+        assert "Cancel alarm" in page
+        assert "Fire now" not in page
+    assert confirm(admin_client, Alarm, "cancel_alarms", [lost.pk, other.pk]) == ["Alarm cancelled: lost, other."]
+    assert {row.state for row in Alarm.objects.all()} == {"idle"}
+    assert "This cannot be undone." in text_of(admin_client, page_url(Object, lost.pk, "delete"))
+    assert confirm(admin_client, Object, "delete_objects", [lost.pk], from_page="yes") == ["Deleted: lost."]
+    assert confirm(admin_client, Object, "delete_objects", [other.pk]) == ["Deleted: other."]
+    assert not Object.objects.exists()
+    assert LogEntry.objects.count() == 4
+
+
+def test_a_class_that_is_gone_keeps_its_permissions(alarm_clock: FakeClock) -> None:
+    """Who may not delete objects of a class may not after it is gone; the permissions that are left of it decide."""
+    lost = park(state="armed", due_at=alarm_clock.now() + HOUR)
+    kind = ContentType.objects.get(app_label="ghost")
+    Permission.objects.create(content_type=kind, codename="change_phantom", name="Can change phantom")
+    user = staff(["durable_objects.view_object", "tests.change_scripted", "tests.delete_scripted"])
+    for verb, what in (("cancel_alarms", "change"), ("delete_objects", "delete")):
+        (refused,) = confirm(user, Object, verb, [lost.pk])
+        assert refused == f"Not done for lost: you may not {what} objects of ghost.phantom (unknown here)"
+    assert user.get(page_url(Object, lost.pk, "delete")).status_code == 403
+    granted = staff(["durable_objects.view_object", "tests.change_scripted", "ghost.change_phantom"], "eve")
+    assert confirm(granted, Object, "cancel_alarms", [lost.pk]) == ["Alarm cancelled: lost."]
 
 
 @pytest.mark.parametrize("model", [Scripted, Object])

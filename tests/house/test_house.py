@@ -127,3 +127,14 @@ def test_both_locks_agree() -> None:
         for kind in ("runtime", "development")
     )
     assert runtime <= development
+
+
+def test_what_is_logged_ends_nothing() -> None:
+    """The packages log by ``durable_objects.logs``; to the channel "log" alone a line that got lost is a failure."""
+    plain = re.compile(r"=\s*logging\.getLogger\(")
+    found = {
+        name(path)
+        for path in python_files()
+        if path.relative_to(ROOT).parts[0] in PACKAGES and plain.search(path.read_text("utf-8"))
+    }
+    assert found == {"reminders/channels/by_log.py"}

@@ -9,11 +9,11 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from batcher.management import lines, reading, setting
 from batcher.models import Batch, Batcher
-from durable_objects import DurableObjectError
+from durable_objects.management.speaking import PlainCommand
 
 SHOWN = 20
 EXAMPLES = {
@@ -33,7 +33,7 @@ EXAMPLES = {
 }
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Add items to a batcher, look at it, send what waits, stop it, or send a batch again."
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
@@ -66,10 +66,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         verb: Callable[[dict[str, Any]], dict[str, Any]] = getattr(self, f"_{options['verb']}")
-        try:
-            result = verb(options)
-        except DurableObjectError as error:
-            raise CommandError(str(error)) from error
+        result = verb(options)
         if options["json"]:
             self.stdout.write(json.dumps(result, default=str))
         else:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import CommandParser, DjangoHelpFormatter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -17,7 +17,8 @@ from cleaner import durations
 from cleaner.models import PeriodicCleaner
 from cleaner.rows import CleanerRun
 from cleaner.standing import Standing, runs_of, standings
-from durable_objects import DurableObjectError, InvalidInput, now
+from durable_objects import InvalidInput, now
+from durable_objects.management.speaking import PlainCommand
 
 EXAMPLES = """examples:
   manage.py cleaner start sessions --interval 1h --max-age 1d
@@ -36,7 +37,7 @@ class _Help(DjangoHelpFormatter, RawDescriptionHelpFormatter):
     """Leaves the lines of the examples as they are."""
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Start a cleaner, clean now, look at cleaners, stop one."
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
@@ -60,10 +61,7 @@ class Command(BaseCommand):
         listing.add_argument("--json", action="store_true", help="print one line of JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            result = getattr(self, f"_{options['verb']}")(options)
-        except DurableObjectError as error:
-            raise CommandError(str(error)) from error
+        result = getattr(self, f"_{options['verb']}")(options)
         if options["json"]:
             self.stdout.write(json.dumps(result, default=_plain))
         else:

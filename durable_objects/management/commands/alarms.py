@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-import click
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error
 from django.db.models import QuerySet
 
-from durable_objects import DurableObjectError, clock, dispatch, doctor, figures, operate
+from durable_objects import bell, clock, dispatch, doctor, figures, operate
 from durable_objects.conf import engine
 from durable_objects.explain import Explanation, explain
 from durable_objects.handler_errors import is_failure, named
+from durable_objects.management.database_words import in_words
 from durable_objects.management.speaking import (
     SpeakingCommand,
     add_object,
-    find_class,
+    confirm,
     find_kind,
+    find_object,
     find_row,
     kind_of,
     moment,
+    paged,
     told_in_words,
 )
-from durable_objects.models import DurableObject
-from durable_objects.rows import Alarm
+from durable_objects.rows import Alarm, Object
 from durable_objects.states import STATES, alarms_in, count
 from durable_objects.wording import absolute, gist, label, span
 
@@ -40,7 +42,6 @@ VERBS = {
     "cancel": ("take the alarm away", "armed"),
     "revive": ("let a dead alarm run again, with all its retries", "dead"),
 }
-PAGE = 500
 FAILURES_TOLD = 20
 
 
@@ -96,8 +97,8 @@ class Command(SpeakingCommand):
     def _move(self, options: dict[str, Any]) -> None:
         when = moment(options["when"])
 
-        def moved(obj: DurableObject, done: object) -> tuple[dict[str, Any], str]:
-            at = obj.storage.get_alarm()
+        def moved(obj: Object, done: object) -> tuple[dict[str, Any], str]:
+            at = operate.handle_of(obj).storage.get_alarm()
             return {"alarm": at and at.isoformat()}, f"set to {at}"
 
         self._operate(options, lambda obj: operate.move(obj, when), moved)
@@ -115,33 +116,30 @@ class Command(SpeakingCommand):
     def _operate(
         self,
         options: dict[str, Any],
-        verb: Callable[[DurableObject], object],
-        answer: Callable[[DurableObject, Any], tuple[dict[str, Any], str]],
+        verb: Callable[[Object], object],
+        answer: Callable[[Object, Any], tuple[dict[str, Any], str]],
     ) -> None:
         if options["all"] == (options["name"] is not None):
             raise CommandError("say which: KIND and NAME, or --all (with --class, --prefix, --state)")
         if options["all"]:
             self._operate_on_all(options, verb)
             return
-        obj = find_class(options["kind"]).by_name(options["name"])
+        obj = find_object(options)
         with told_in_words():
-            self.say(options, *answer(obj, verb(obj)))
+            told = answer(obj, verb(obj))
+        self.say(options, *told)
 
-    def _operate_on_all(self, options: dict[str, Any], verb: Callable[[DurableObject], object]) -> None:
+    def _operate_on_all(self, options: dict[str, Any], verb: Callable[[Object], object]) -> None:
         """Each alarm in a turn of its own, page by page; what fails is told and does not stop the others."""
         found = count(_matching(options))
-        if found and not options["yes"]:
-            if options["json"] or not sys.stdin.isatty():
-                raise CommandError(f"{figures.said(found)} alarms match; --yes does it to all of them")
-            click.confirm(f"{options['verb']} {figures.said(found)} alarms?", abort=True, err=True)
+        if found:
+            asked = f"{figures.said(found)} alarms"
+            confirm(options, f"{options['verb']} {asked}?", f"{asked} match; --yes does it to all of them")
         done, failed = 0, []
-        with click.progressbar(length=found, label=options["verb"], file=sys.stderr) as bar:
-            for row in _paged(_matching(options).select_related("object")):
+        with self.progress(found, options["verb"]) as bar:
+            for row in paged(_matching(options).select_related("object")):
                 try:
-                    handle = row.object.handle()
-                    if handle is None:
-                        raise DurableObjectError("its class is unknown here")
-                    verb(handle)
+                    verb(row.object)
                     done += 1
                 except BaseException as error:  # the object's own initialize() may raise anything
                     if not is_failure(error):
@@ -156,6 +154,8 @@ class Command(SpeakingCommand):
         if not options["loop"]:
             made = dispatch.run_pass().as_dict()
             self.say(options, made, ", ".join(f"{name} {figure}" for name, figure in made.items()))
+            if bell.is_broken():
+                raise CommandError("the broker takes no wake-ups: look after it, `manage.py alarms doctor` asks it")
             return
         stopped = threading.Event()
 
@@ -164,23 +164,29 @@ class Command(SpeakingCommand):
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
+        self.outlive_streams()
         while not stopped.is_set():
-            try:
-                made = dispatch.catch_up(engine.DISPATCH_EVERY).as_dict()
-                if any(made.values()):
-                    self.say(options, made, ", ".join(f"{name} {figure}" for name, figure in made.items()))
-            except Error as error:
-                self.stderr.write(f"the database is in trouble, tried again: {error!r}")
-                clock.connection().close()
+            self._pass_again(options)
             stopped.wait(engine.DISPATCH_EVERY.total_seconds())
+
+    def _pass_again(self, options: dict[str, Any]) -> None:
+        """One round of the loop. Whatever it meets is told, and ends nothing: the next may go well."""
+        try:
+            made = dispatch.catch_up(engine.DISPATCH_EVERY).as_dict()
+            if any(made.values()):
+                self.say(options, made, ", ".join(f"{name} {figure}" for name, figure in made.items()))
+        except Exception as error:  # noqa: BLE001  whatever it was, alarms wait for the next pass
+            told = in_words(error) if isinstance(error, Error) else "".join(traceback.format_exception(error))
+            self.stderr.write(f"the pass failed, tried again in {span(engine.DISPATCH_EVERY)}: {told}")
+            with contextlib.suppress(Exception):
+                clock.connection().close()
 
     def _doctor(self, options: dict[str, Any]) -> None:
         found = doctor.examine(clock.now())
         if options["fix"]:
-            for finding in found:
-                if finding.fix is not None:
-                    done = finding.fix()
-                    self.say(options, {"code": finding.code, "fixed": done}, f"fixed    {done}")
+            fixed = [(finding.code, finding.fix()) for finding in found if finding.fix is not None]
+            for code, done in fixed:
+                self.say(options, {"code": code, "fixed": done}, f"fixed    {done}")
             found = doctor.examine(clock.now())
         for finding in found:
             word = "TROUBLE" if finding.is_trouble else "notice "
@@ -215,13 +221,6 @@ def _matching(options: dict[str, Any]) -> QuerySet[Alarm]:
     if options["of_class"]:
         rows = rows.filter(object__kind=find_kind(options["of_class"]))
     return rows.filter(object__name__startswith=options["prefix"]) if options["prefix"] else rows
-
-
-def _paged(rows: QuerySet[Alarm]) -> Iterator[Alarm]:
-    seen = 0
-    while page := list(rows.filter(pk__gt=seen).order_by("pk")[:PAGE]):
-        yield from page
-        seen = page[-1].pk
 
 
 def _figures(row: Alarm) -> dict[str, Any]:

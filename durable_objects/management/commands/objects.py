@@ -1,4 +1,4 @@
-"""``manage.py objects``: list, show, call, export, import."""
+"""``manage.py objects``: list, show, call, delete, export, import."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import click
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import QuerySet
 
-from durable_objects import InvalidValue, clock, jsonlines, values
+from durable_objects import InvalidValue, clock, jsonlines, operate, values
 from durable_objects.conf import engine
 from durable_objects.entries import Range, scan
 from durable_objects.explain import explain, status_of
 from durable_objects.figures import said
-from durable_objects.management.commands.alarms import lines
+from durable_objects.handler_errors import is_failure, named
+from durable_objects.management.commands.alarms import FAILURES_TOLD, lines
 from durable_objects.management.speaking import (
     SpeakingCommand,
     add_object,
+    confirm,
     find_class,
     find_kind,
+    find_object,
     find_row,
     kind_of,
+    paged,
     told_in_words,
 )
 from durable_objects.models import DurableObject
@@ -47,6 +50,7 @@ class Command(SpeakingCommand):
   manage.py objects show batcher.Batcher orders
   manage.py objects call batcher.Batcher orders add_item '{"id": 1}'
   manage.py objects call batcher.Batcher orders configure max_items=50 upstream_url='"http://127.0.0.1:9000/"'
+  manage.py objects delete shop.Gone --all --yes             (also of a class that is gone from the code)
   manage.py objects export batcher.Batcher > batchers.jsonl
   manage.py objects import batchers.jsonl --dry-run
 
@@ -71,6 +75,13 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
         add_object(call)
         call.add_argument("method", metavar="METHOD")
         call.add_argument("arguments", nargs="*", metavar="ARGS", help="JSON, or NAME=JSON")
+        away = verbs.add_parser(
+            "delete", help="delete with storage, alarm and history; needs no class; --all that match"
+        )
+        add_object(away, may_miss=True)
+        away.add_argument("--all", action="store_true", help="all objects of KIND, instead of one by NAME")
+        away.add_argument("--prefix", default="", help="with --all: only those whose name begins so")
+        away.add_argument("--yes", action="store_true", help="do not ask before")
         out = verbs.add_parser("export", help="objects with entries and alarms as JSON lines, to standard output")
         out.add_argument("kind", nargs="?", metavar="KIND", help="app_label.ClassName; none: of every class")
         out.add_argument("--prefix", default="", help="only those whose name begins so")
@@ -145,9 +156,34 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
         except InvalidValue:
             self.stdout.write(json.dumps({"repr": repr(result)}, ensure_ascii=False))
 
+    def _delete(self, options: dict[str, Any]) -> None:
+        if options["kind"] is None or options["all"] == (options["name"] is not None):
+            raise CommandError("say which: KIND and NAME, or KIND and --all (with --prefix)")
+        if options["all"]:
+            rows = _objects(options)
+            asked = f"{said(count(rows))} objects of {options['kind']}"
+        else:
+            obj = find_object(options)
+            rows = Object.objects.using(engine.DATABASE).filter(kind_id=_kind_id(obj), name=obj.name)
+            asked = f"{options['kind']} {label(obj.name)}"
+        confirm(options, f"delete {asked}, with storage, alarm and history?", f"{asked}: --yes deletes without asking")
+        done, failed = 0, []
+        with self.progress(count(rows), "delete") as bar:
+            for row in paged(rows):
+                try:
+                    done += operate.delete(row)
+                except BaseException as error:  # the object's own initialize() may raise anything
+                    if not is_failure(error):
+                        raise
+                    failed.append(f"{label(row.name)}: {named(error)}")
+                bar.update(1)
+        self.say(options, {"deleted": done, "failed": len(failed)}, f"{done} deleted")
+        if failed:
+            raise CommandError("\n".join([f"{len(failed)} failed:", *failed[:FAILURES_TOLD]]))
+
     def _export(self, options: dict[str, Any]) -> None:
         rows = _objects(options)
-        with click.progressbar(length=count(rows), label="export", file=sys.stderr) as bar:
+        with self.progress(count(rows), "export") as bar:
             for line in jsonlines.dump(rows):
                 self.stdout.write(line)
                 bar.update(line.startswith('{"kind":'))
@@ -175,6 +211,10 @@ def _objects(options: dict[str, Any]) -> QuerySet[Object]:
     if options["kind"]:
         rows = rows.filter(kind=find_kind(options["kind"]))
     return rows.filter(name__startswith=options["prefix"]) if options["prefix"] else rows
+
+
+def _kind_id(obj: Object) -> int:
+    return obj.kind_pk() if isinstance(obj, DurableObject) else obj.kind_id
 
 
 def _by_class() -> Iterator[tuple[str, QuerySet[Object]]]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from durable_objects.management.speaking import PlainCommand
 from project.demo.input import input_lines
 from project.demo.processes import Failure
 from project.demo.story import Story
@@ -21,7 +22,7 @@ from project.demo.story import Story
 LAST_LINES = 20
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     """Runs the story in a folder of its own, with processes of its own; your database and var/ are not touched."""
 
     help = (

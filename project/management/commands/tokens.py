@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from durable_objects.management.speaking import PlainCommand
 from project import tokens
 from project.models import SCOPES, ApiToken
 
@@ -26,7 +27,7 @@ scopes:
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Make, list and revoke the tokens of the HTTP interface. A token is told once, when it is made."
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:

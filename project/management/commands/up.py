@@ -13,10 +13,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import connections
 
 from durable_objects import clock, dispatch, dispatchers
+from durable_objects.logs import get_logger
+from durable_objects.management.speaking import PlainCommand
 from project import tokens
 from project.embedded.dispatcher import Dispatcher
 from project.embedded.login import make_admin
@@ -26,9 +28,12 @@ from project.environment import kept_secret
 
 #: What a stop may take in all; whatever still runs then is cut off, and runs again after the next start.
 SECONDS_TO_STOP = 4.0
+SECONDS_AFTER_A_FAILURE = 0.2
+
+logger = get_logger("project.up")
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     """Migrates, then runs the web server, the dispatcher and (on the memory broker) a Celery worker until Ctrl-C."""
 
     help = "Run web server, worker and dispatcher in this one process until Ctrl-C. A second Ctrl-C ends it at once."
@@ -44,6 +49,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until a signal; returns after a clean stop. Raises ``CommandError`` with what to do about it."""
+        self.outlive_streams()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.ask_to_stop)
         port = options["port"] if options["port"] is not None else settings.PORT
@@ -113,7 +119,11 @@ class Command(BaseCommand):
     def serve(self, web: WebServer, dispatcher: Dispatcher, worker: EmbeddedWorker | None) -> str | None:
         """Serve until a signal (None), or until a thread died: its name."""
         while not self.stop_asked:
-            web.tick()
+            try:
+                web.tick()
+            except Exception:
+                logger.exception("the web server's loop failed, and goes on")
+                time.sleep(SECONDS_AFTER_A_FAILURE)  # whatever it was, it may be there again at once
             if not dispatcher.is_alive():
                 return "dispatcher"
             if worker is not None and not worker.is_alive():

@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.core.management.base import BaseCommand, CommandError
-
-from durable_objects import DurableObjectError, InvalidAlarmTime, now
+from durable_objects import InvalidAlarmTime, now
+from durable_objects.management.speaking import PlainCommand
 from reminders.models import Delivery, Plan, Reminder
 from reminders.planning import opening
 from reminders.rules import check_zone, refusal
@@ -31,7 +30,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 AHEAD, DELIVERIES = 5, 10
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     help = "Set, list, show, cancel or snooze reminders."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
@@ -63,10 +62,7 @@ class Command(BaseCommand):
         snooze.add_argument("by", metavar="BY", help=f"90s, 20m, 1h, 2d, or {', '.join(p.name for p in PRESETS)}")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            result = getattr(self, f"_{options['verb']}")(options)
-        except DurableObjectError as error:
-            raise CommandError(str(error)) from error
+        result = getattr(self, f"_{options['verb']}")(options)
         if options["json"]:
             self.stdout.write(json.dumps(result, default=_plain, ensure_ascii=False))
         else:

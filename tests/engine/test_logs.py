@@ -1,0 +1,132 @@
+"""What is logged ends nothing: handlers that raise, and passes that fail, for whatever reason."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from types import FrameType
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError
+
+from durable_objects import bell, dispatch, heartbeat, watchdog
+from durable_objects.logs import get_logger
+from tests.models import Script, Scripted
+
+
+class Raising(logging.Handler):
+    """A handler whose service is away."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Counts, and raises."""
+        self.seen = [*getattr(self, "seen", []), record]
+        raise RuntimeError("no service for logs")
+
+
+@pytest.fixture
+def raising(caplog: pytest.LogCaptureFixture) -> Iterator[Raising]:
+    """That handler, on all that the engine logs."""
+    handler = Raising()
+    logger = logging.getLogger("durable_objects")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+def test_a_logger_never_raises(raising: Raising, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a handler raises is lost; the record is the caller's own, with its line and its extra."""
+    logger = get_logger("durable_objects.test")
+    logger.warning("told %s", "once", extra={"object_id": 5})
+    (record,) = raising.seen
+    assert (record.getMessage(), record.filename, record.funcName) == (
+        "told once",
+        "test_logs.py",
+        "test_a_logger_never_raises",
+    )
+    assert vars(record)["object_id"] == 5
+    try:
+        raise ValueError
+    except ValueError:
+        logger.exception("with a traceback")
+    assert raising.seen[-1].exc_info
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_sets_an_alarm_never_hears_of_the_log(
+    raising: Raising, monkeypatch: pytest.MonkeyPatch, script: Script
+) -> None:
+    """With a broker that refuses and a log that raises, setting an alarm is well all the same."""
+
+    def refuse(wake_up: bell.WakeUp) -> None:
+        raise OSError("away")
+
+    monkeypatch.setattr(bell, "_bell", bell._Bell())
+    bell.connect(refuse, lambda: False)
+    obj = Scripted.objects.get_by_name("a")
+    obj.storage.set_alarm(timedelta(0))
+    assert obj.storage.get_alarm() is not None
+    assert raising.seen
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("k"), MemoryError(), OSError("broker"), OperationalError("away"), RecursionError()]
+)
+def test_a_pass_that_raises_is_told_and_the_next_one_comes(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a pass raises, ``dispatch --loop`` says so on standard error, each time, and passes again."""
+    handlers: dict[int, Any] = {}
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    frame: FrameType | None = None
+    passes: list[float] = []
+
+    def catch_up(limit: timedelta) -> dispatch.Pass:
+        passes.append(time.monotonic())
+        if len(passes) == 4:
+            handlers[signal.SIGTERM](signal.SIGTERM, frame)
+        if len(passes) < 3:
+            raise error
+        return dispatch.Pass(rung=1)
+
+    monkeypatch.setattr(dispatch, "catch_up", catch_up)
+    monkeypatch.setattr("durable_objects.conf.engine.DISPATCH_EVERY", timedelta(seconds=0.01))
+    monkeypatch.setattr("durable_objects.management.streams.outlive", lambda: None)
+    out, err = StringIO(), StringIO()
+    call_command("alarms", "dispatch", "--loop", stdout=out, stderr=err)
+    assert out.getvalue().count("rung 1") == 2
+    assert err.getvalue().count("the pass failed, tried again in") == 2
+    assert ("Traceback" in err.getvalue()) is not isinstance(error, OperationalError)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_threads_that_keep_promises_outlive_any_error(raising: Raising, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases are renewed and runs ended again after an error of any kind, with a log that raises as well."""
+    ended = threading.Event()
+    tries: list[int] = []
+
+    def end() -> None:
+        tries.append(1)
+        if len(tries) < 2:
+            raise KeyError("k")
+        ended.set()
+
+    monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.01)
+    with watchdog.watching(timedelta(0), end):
+        assert ended.wait(20)
+
+    class Run:
+        object_id, fence = 1, 1
+
+    def renew(*args: Any) -> bool:
+        raise KeyError("k")
+
+    monkeypatch.setattr("durable_objects.alarms.renew", renew)
+    heartbeat._renew(Run())  # type: ignore[arg-type]  # all that it looks at
+    assert len(raising.seen) >= 2

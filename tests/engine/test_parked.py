@@ -1,0 +1,168 @@
+"""Alarms of a class that this code does not have: left alone, told apart from late ones, cancelled and deleted."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from durable_objects import DurableObjectError, doctor, figures, operate, states
+from durable_objects import clock as engine_clock
+from durable_objects.explain import explain
+from durable_objects.rows import Alarm, Entry, Object
+from durable_objects.testing import FakeClock, run_due_alarms
+from project import health
+from tests.models import Script, Scripted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DAY = timedelta(days=1)
+#: The app and its models are gone; the class is gone; a class of that name is there, and is no durable object.
+KINDS = [("ghost", "phantom"), ("tests", "gone"), ("auth", "user"), ("durable_objects", "durableobject")]
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=".".join)
+
+
+def parked(kind: tuple[str, str], name: str = "lost", by: timedelta = DAY, **values: Any) -> Object:
+    """An object of this class, with an entry, whose alarm is overdue by so much."""
+    content_type, _ = ContentType.objects.get_or_create(app_label=kind[0], model=kind[1])
+    row = Object.objects.create(kind=content_type, name=name)
+    Entry.objects.create(object=row, key="k", value="1")
+    due = engine_clock.now() - by
+    Alarm.objects.create(object=row, **{"state": "armed", "due_at": due, "scheduled_at": due} | values)
+    return row
+
+
+def command(*arguments: str) -> list[Any]:
+    """What a command prints with ``--json``, a value per line."""
+    out = StringIO()
+    call_command(*arguments, "--json", stdout=out)
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+@each_kind
+def test_a_parked_alarm_is_not_late(kind: tuple[str, str], clock: FakeClock, script: Script) -> None:
+    """However long overdue, it keeps no health red, is no trouble of the doctor's, and is counted apart."""
+    row = parked(kind)
+    said = health.figures()
+    assert (said["status"], said["cause"], said["overdue"], said["parked"]) == ("ok", None, 0, 1)
+    assert figures.oldest_overdue(clock.now()) is None
+    assert {state: states.count(states.alarms_in(state, clock.now())) for state in ("due", "overdue", "parked")} == {
+        "due": 0,
+        "overdue": 0,
+        "parked": 1,
+    }
+    assert [finding.code for finding in doctor.glance(clock.now()) if finding.is_trouble] == ["dispatcher"]
+    assert explain(row, clock.now()).status.word == "parked"
+    Scripted.objects.get_by_name("here").storage.set_alarm(timedelta(0))
+    clock.advance(timedelta(minutes=1))
+    said = health.figures()
+    assert (said["status"], said["overdue"], said["oldest_overdue_seconds"]) == ("late", 1, 60.0)
+
+
+@each_kind
+@pytest.mark.parametrize("state", ["armed", "dead"])
+def test_its_alarm_is_cancelled_without_the_class(kind: tuple[str, str], state: str, clock: FakeClock) -> None:
+    """``alarms cancel`` takes it away, armed or dead, as it would with the class, and keeps the storage."""
+    row = parked(kind, state=state)
+    label = ".".join(kind)
+    listed = command("alarms", "list", "--state", "dead" if state == "dead" else "parked")
+    assert [(each["kind"], each["name"]) for each in listed] == [(label, "lost")]
+    assert command("alarms", "cancel", label, "lost") == [{"cancelled": True}]
+    slot = Alarm.objects.get(pk=row.pk)
+    assert (slot.state, slot.due_at, slot.generation) == ("idle", None, 1)
+    assert command("alarms", "cancel", label, "lost") == [{"cancelled": False}]
+    assert command("objects", "show", label, "lost")[0]["alarm"]["word"] == "idle"
+    assert Entry.objects.filter(object=row).exists()
+
+
+@each_kind
+def test_what_needs_the_class_says_so(kind: tuple[str, str], clock: FakeClock) -> None:
+    """To run, move or revive it, and to call it, is refused in words on what can be done; nothing is changed."""
+    row = parked(kind)
+    before = Alarm.objects.filter(pk=row.pk).values().get()
+    for verb, *more in (["run"], ["revive"], ["move", "90"]):
+        with pytest.raises(CommandError, match="can be cancelled"):
+            call_command("alarms", verb, ".".join(kind), "lost", *more, stdout=StringIO())
+    with pytest.raises(CommandError):
+        call_command("objects", "call", ".".join(kind), "lost", "add", stdout=StringIO())
+    assert Alarm.objects.filter(pk=row.pk).values().get() == before
+
+
+@each_kind
+def test_it_is_shown_exported_and_deleted_without_the_class(kind: tuple[str, str], clock: FakeClock) -> None:
+    """``objects list``, ``show`` and ``export`` have it; ``delete`` takes storage, alarm and history along."""
+    parked(kind)
+    label = ".".join(kind)
+    assert {"kind": label, "objects": 1} in command("objects", "list")
+    assert command("objects", "list", label)[0]["alarm"] == "parked"
+    assert command("objects", "show", label, "lost")[0]["storage"] == {"k": "••••••"}
+    exported = command("objects", "export", label)
+    assert [line.get("name") or line.get("key") for line in exported[1:]] == ["lost", "k"]
+    with pytest.raises(CommandError, match="--yes deletes without asking"):
+        command("objects", "delete", label, "lost")
+    assert command("objects", "delete", label, "lost", "--yes") == [{"deleted": 1, "failed": 0}]
+    assert [model.objects.count() for model in (Object, Entry, Alarm)] == [0, 0, 0]
+    assert not any(each["kind"] == label for each in command("objects", "list"))
+
+
+def test_delete_takes_all_that_match_and_known_ones_by_their_own_delete(clock: FakeClock, script: Script) -> None:
+    """``--all`` with a class, and a prefix, deletes page by page; one of a known class goes by its own ``delete()``."""
+    for name in ("a1", "a2", "b"):
+        parked(("ghost", "phantom"), name)
+        Scripted.objects.get_by_name(name).storage.set_alarm(DAY)
+    assert command("objects", "delete", "ghost.phantom", "--all", "--prefix", "a", "--yes")[0]["deleted"] == 2
+    assert command("objects", "delete", "tests.Scripted", "a1", "--yes")[0]["deleted"] == 1
+    assert command("objects", "delete", "tests.Scripted", "never-used", "--yes")[0]["deleted"] == 0
+    assert sorted(Object.objects.values_list("kind__model", "name")) == [
+        ("phantom", "b"), ("scripted", "a2"), ("scripted", "b"),
+    ]  # fmt: skip
+    for wrong in (["ghost.phantom"], ["ghost.phantom", "b", "--all"], ["--all"]):
+        with pytest.raises(CommandError, match="say which"):
+            command("objects", "delete", *wrong, "--yes")
+
+
+@pytest.mark.parametrize("verb", [operate.cancel, operate.delete])
+def test_a_run_in_progress_elsewhere_is_told(verb: Any, clock: FakeClock, script: Script) -> None:
+    """A worker that has the class is in the middle of a run, unlocked: its alarm stays cancelled, its object gone."""
+    obj = Scripted.objects.get_by_name("a")
+    obj.storage.set_alarm(timedelta(0))
+    kind = Object.objects.get(name="a").kind
+
+    def handler(self: Scripted, info: Any) -> None:
+        self.storage.set_alarm(DAY)
+        with self.unlocked():
+            row = Object.objects.get(name="a")
+            Object.objects.filter(pk=row.pk).update(kind=ContentType.objects.create(app_label="x", model="y"))
+            assert verb(Object.objects.get(pk=row.pk))
+            Object.objects.filter(pk=row.pk).update(kind=kind)
+
+    script.alarm = handler
+    runs = [run.outcome for run in run_due_alarms()]  # of one that is deleted nothing is kept
+    slots = list(Alarm.objects.values_list("state", flat=True))
+    assert (runs, slots) == (([], []) if verb is operate.delete else (["succeeded"], ["idle"]))
+
+
+def test_a_table_of_the_class_that_is_left_is_told(clock: FakeClock) -> None:
+    """Where a table that this code does not know still points to the object, deleting says so and keeps it."""
+    row = parked(("ghost", "phantom"))
+    with connection.schema_editor() as editor:
+        editor.execute(
+            f"CREATE TABLE left_behind (object_id bigint REFERENCES {Object._meta.db_table} (id) "
+            "DEFERRABLE INITIALLY DEFERRED)"
+        )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO left_behind VALUES (%s)", [row.pk])
+        with pytest.raises(DurableObjectError, match="deploy that class once more to delete it, or drop the table"):
+            operate.delete(row)
+        assert Alarm.objects.filter(pk=row.pk).exists()
+    finally:
+        with connection.schema_editor() as editor:
+            editor.execute("DROP TABLE left_behind")
+    assert operate.delete(row)
