@@ -15,13 +15,14 @@ from datetime import datetime, timedelta
 from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import ahead, alarms, clock, connecting, crash, heartbeat, opening
+from durable_objects import ahead, alarms, clock, connecting, crash, heartbeat, opening, savepoints
 from durable_objects.conf import engine
 from durable_objects.database_errors import as_busy, own_statements, why_broken
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.handle import Handle, Key
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.run import Run
+from durable_objects.savepoints import Savepoints
 from durable_objects.slot import Slot
 
 #: How often a run asks for its object again after ``unlocked()``, where the database refuses at once.
@@ -45,6 +46,7 @@ class Hold(ABC):
 
     object_id: int
     slot: Slot
+    savepoints: Savepoints
     #: Whether the database has it all; what is raised after that comes from a hook.
     is_committed = False
 
@@ -65,6 +67,9 @@ class Hold(ABC):
         self._lock_timeout = lock_timeout
         self._atomics: list[transaction.Atomic] = []
         self._around: Hold | None = None
+        #: How many savepoints were open when this began.
+        self._floor = 0
+        self._watches = False
 
     @abstractmethod
     def begin(self, read: ahead.Read) -> None:
@@ -91,6 +96,7 @@ class Hold(ABC):
     def refuse_if_broken(self) -> None:
         """Refuse to end well what Django would roll back without a word: an error of the database was swallowed."""
         self.refuse_if_lost()
+        savepoints.check_not_ended(self.conn)
         self.conn.validate_no_broken_transaction()
 
     def refuse_if_shared(self) -> None:
@@ -103,6 +109,11 @@ class Hold(ABC):
     def may_commit(self) -> bool:
         """Whether what is written out now is committed next: the transaction is the turn's own, with no savepoint."""
         return not self.joins and len(self._atomics) == 1 == connecting.depth(self.conn)
+
+    @property
+    def savepoints_inside(self) -> int:
+        """How many savepoints have been made in this turn, and are open."""
+        return len(self.savepoints.open) - self._floor
 
     @property
     def now(self) -> datetime:
@@ -168,6 +179,8 @@ class Hold(ABC):
                 self._push()
             if self.joins and not held(self.conn):
                 opening.check_isolation(self.conn)
+            self.savepoints = savepoints.watch(self.conn)
+            self._watches, self._floor = True, self.savepoints.enter()
             self.slot, read_at, read = opening.take(self.conn, whose, None if self.joins else self._limits(), wanted)
             self.object_id = self.slot.object_id
             self._clock = clock.keep_reading(self.conn, read_at)
@@ -183,6 +196,10 @@ class Hold(ABC):
 
     def close(self, error: BaseException | None) -> None:
         """End the transaction: commit, or with an error roll back. Raises when the commit is refused."""
+        if self._watches:
+            self._watches = False
+            self.savepoints.leave(self._floor)
+            savepoints.unwatch(self.conn)
         if held(self.conn).get(self.handle.key) is self:
             del held(self.conn)[self.handle.key]
             if not self.joins:
@@ -218,10 +235,11 @@ class Hold(ABC):
                 f"{self.handle.key}: unlocked() inside a transaction of the caller or a turn of another "
                 "object, which would stay open. Call the object outside of it."
             )
-        if connecting.depth(self.conn) > self._depth + len(self._atomics):
+        own = len(self._atomics)
+        if connecting.depth(self.conn) > self._depth + own or self.savepoints_inside > own - 1:
             raise CannotUnlock(
-                f"{self.handle.key}: unlocked() inside storage.transaction() or atomic(), which could "
-                "not be undone any more. Leave that block first."
+                f"{self.handle.key}: unlocked() inside storage.transaction(), atomic() or a savepoint, "
+                "which could not be undone any more. Leave that block first, or release the savepoint."
             )
 
     def _lock_again(self, depth: int) -> None:

@@ -1,31 +1,27 @@
-"""A turn's writes, held back in layers: one per open savepoint, the engine's own or the user's ``atomic()``.
+"""A turn's writes, held back in layers: one per open savepoint, the engine's own or the user's, however it is made.
 
-A savepoint that rolls back must take along what was written inside it, though none of that is in the database yet.
-Django itself tells which did: each layer registers a marker with ``on_commit``, and Django drops those registered
-inside a savepoint that is rolled back. So a layer whose savepoint is gone is merged into the one below when its
-marker still stands, and forgotten when it does not.
+A savepoint that rolls back must take along what was written inside it, though none of that is in the database yet. So a
+layer whose savepoint was released is merged into the one below, and one whose savepoint was undone is forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-
 from durable_objects.run import Wish
+from durable_objects.savepoints import Savepoint, Savepoints
 
 
 @dataclass(slots=True)
 class Layer:
     """What was written since one savepoint: key to text, None for deleted; ``cleared`` hides all below.
 
-    ``deleted``: the object itself was.
+    ``deleted``: the object itself was. Without a savepoint it stays until it is taken away.
     """
 
-    savepoint: str
-    marker: Callable[[], None]
+    savepoint: Savepoint | None = None
     writes: dict[str, str | None] = field(default_factory=dict)
     cleared: bool = False
     deleted: bool = False
@@ -46,20 +42,17 @@ class Layer:
 
 
 class Layers:
-    """The stack of layers of one turn. ``on_commit`` is called when the turn's transaction has committed."""
+    """The stack of layers of one turn, which has just begun."""
 
-    def __init__(self, conn: BaseDatabaseWrapper, on_commit: Callable[[], None]) -> None:
-        self._conn = conn
-        self._depth = len(conn.savepoint_ids)
-        conn.on_commit(on_commit, robust=True)
-        self._stack = [Layer("", on_commit)]
-        self._apart: Layer | None = None
+    def __init__(self, savepoints: Savepoints) -> None:
+        self._savepoints = savepoints
+        self._floor = len(savepoints.open)
+        self._stack = [Layer()]
 
     @contextmanager
     def apart(self) -> Iterator[None]:
         """A layer that is forgotten when the block raises, for code that writes nothing else: it has no savepoint."""
-        layer = Layer("", lambda: None)
-        self._apart = layer
+        layer = Layer()
         self._stack.append(layer)
         try:
             yield
@@ -68,24 +61,17 @@ class Layers:
             del self._stack[self._stack.index(layer) :]
             raise
         else:
-            self._stack.pop()
-            self._stack[-1].absorb(layer)
-        finally:
-            self._apart = None
+            place = self._stack.index(layer)
+            kept = self._stack[place:]  # its own, and those of savepoints that were left open
+            del self._stack[place:]
+            for each in kept:
+                self._stack[-1].absorb(each)
 
     def top(self) -> Layer:
         """The layer of the innermost savepoint that is open now: the one to write to."""
         self._settle()
-        known = {layer.savepoint for layer in self._stack}
-        around = set(self._conn.savepoint_ids[: self._depth])
-        for savepoint in self._open_savepoints():
-            around = around | {savepoint}
-            if savepoint not in known:
-                # A marker of its own for each layer: a fresh function object, told apart by identity.
-                marker: Callable[[], None] = lambda: None  # noqa: E731  # a def in a loop would say no more
-                # Not by on_commit(), which would tie an outer layer's marker to the innermost savepoint as well.
-                self._conn.run_on_commit.append((around, marker, False))  # type: ignore[arg-type]  # triples since Django 4.2
-                self._stack.append(Layer(savepoint, marker))
+        known = [layer.savepoint for layer in self._stack]
+        self._stack += [Layer(each) for each in self._savepoints.open[self._floor :] if each not in known]
         return self._stack[-1]
 
     def merged(self) -> Layer:
@@ -93,7 +79,7 @@ class Layers:
         self._settle()
         if len(self._stack) == 1:
             return self._stack[0]
-        whole = Layer("", lambda: None)
+        whole = Layer()
         for layer in self._stack:
             whole.absorb(layer)
         return whole
@@ -130,16 +116,8 @@ class Layers:
             layer.wish = None
         return wish
 
-    def _open_savepoints(self) -> list[str]:
-        return [sid for sid in self._conn.savepoint_ids[self._depth :] if sid]
-
     def _settle(self) -> None:
-        if len(self._stack) == 1 or self._stack[-1] is self._apart:
-            return
-        still_open = set(self._open_savepoints())
-        while len(self._stack) > 1 and self._stack[-1].savepoint not in still_open:
-            if self._stack[-1] is self._apart:
-                break
+        while (ended := self._stack[-1].savepoint) is not None and not ended.is_open:
             layer = self._stack.pop()
-            if any(hook[1] is layer.marker for hook in reversed(self._conn.run_on_commit)):  # among the last
+            if not ended.undone:
                 self._stack[-1].absorb(layer)

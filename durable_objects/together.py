@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from django.db import Error, transaction
 
-from durable_objects import bell, clock, connecting, crash, opening
+from durable_objects import bell, clock, connecting, crash, opening, savepoints
 from durable_objects.database_errors import as_busy, own_statements
 from durable_objects.flush import Flush
 from durable_objects.handle import Handle
@@ -41,14 +41,22 @@ class Together(AbstractContextManager["Together"]):
         limit = self._limits.lock_timeout if self._limits else None
         with connecting.waiting_for(self.conn, limit), own_statements(self.conn):
             self._atomic.__enter__()
-        if self.joins:
-            opening.check_isolation(self.conn)
+        try:
+            if self.joins:
+                opening.check_isolation(self.conn)
+        except BaseException as refused:
+            self._atomic.__exit__(type(refused), refused, refused.__traceback__)
+            raise
+        savepoints.watch(self.conn)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         try:
-            if error is None:
-                self._write_out()
+            try:
+                if error is None:
+                    self._write_out()
+            finally:
+                savepoints.unwatch(self.conn)
         except BaseException as refused:
             self._atomic.__exit__(type(refused), refused, refused.__traceback__)
             raise

@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 
 from django.db import models
 
-from durable_objects import ahead, alarms, bell, clock, connecting, crash, entries, history
+from durable_objects import ahead, alarms, bell, clock, connecting, crash, entries, history, savepoints
 from durable_objects.errors import DurableObjectError, RunSuperseded
 from durable_objects.flush import Flush
 from durable_objects.handle import Handle
@@ -81,7 +81,8 @@ class Turn(Hold):
         self._rows: dict[type[models.Model], models.Model | tuple[Any, ...] | None] = {**read.rows}
         self._wake_ups = wake_ups
         self._ended: list[dict[str, Any]] = []
-        self.layers = Layers(self.conn, committed)
+        self.conn.on_commit(committed, robust=True)
+        self.layers = Layers(self.savepoints)
         self._admitted: dict[int, Handle] = {}
         self.admit(self.handle)
 
@@ -89,6 +90,8 @@ class Turn(Hold):
         """Begin as one of several turns in a transaction that somebody else has opened, with the object locked."""
         self.slot, self.object_id, self._clock = slot, slot.object_id, reading
         self.joins, self.is_shared = False, True
+        self.savepoints = savepoints.of(self.conn)
+        self._floor = len(self.savepoints.open)
         self.begin(ahead.Read())
 
     @contextmanager
@@ -218,7 +221,7 @@ class Turn(Hold):
 
         Raises ``DurableObjectError`` inside a savepoint: its rollback would bring back what this turn has seen go.
         """
-        if connecting.depth(self.conn) > self._depth + 1:
+        if connecting.depth(self.conn) > self._depth + 1 or self.savepoints_inside:
             raise DurableObjectError(
                 f"{self.handle.key}: entries cannot be swept inside storage.transaction(), atomic() or an alarm() that "
                 "keeps its object locked. Sweep outside of it, or in `with self.unlocked():`."
