@@ -5,7 +5,6 @@ A wake-up is a hint. What fails here is made up for by the dispatcher, so nothin
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -116,7 +115,7 @@ def is_heard() -> bool:
 
 def is_broken() -> bool:
     """Whether a message could not be sent just now, so that nobody but a probe tries for some seconds."""
-    return time.monotonic() < _bell.broken_until
+    return clock.monotonic() < _bell.broken_until
 
 
 def can_ring() -> bool:
@@ -160,7 +159,7 @@ def ring(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) -> 
             _publish(message)
             sent, _bell.broken_until = sent + len(message), 0.0
         except Exception as error:  # noqa: BLE001  whatever a broker's client raises, it must not reach the caller
-            probe, _bell.broken_until = False, time.monotonic() + BREAK_SECONDS
+            probe, _bell.broken_until = False, clock.monotonic() + BREAK_SECONDS
             logger.warning(
                 "wake-up for object %s (%s in all) not sent (%r): the dispatcher will",
                 message[0].object_id, len(message), error,

@@ -95,6 +95,19 @@ def _read_moment(kind: type[datetime] | type[time]) -> Callable[[dict[str, Any]]
     return read
 
 
+def stood_for(value: object) -> object:
+    """The plain date or datetime that a frozen clock's stands for; any other value as it is.
+
+    Such a class takes every plain one for its own, which no other subclass does.
+    """
+    kind = type(value)
+    if not isinstance(value, date) or not isinstance(_EPOCH, kind) or kind in WRITERS:
+        return value
+    if isinstance(value, datetime):
+        return type(_EPOCH).combine(value.date(), value.timetz())
+    return _EPOCH.date().replace(value.year, value.month, value.day)
+
+
 WRITERS: dict[type, Callable[[Any], object]] = {
     NoneType: lambda value: value,
     bool: lambda value: value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,12 @@ _READING = "durable_objects_clock"
 
 _thread = threading.local()
 
+#: Seconds for spans of time within this process. Test libraries freeze Python's own clocks, ``time.monotonic`` too,
+#: wherever a module has them; the system's own they leave alone.
+monotonic: Callable[[], float] = (
+    functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC) if hasattr(time, "clock_gettime") else time.monotonic
+)
+
 #: Set by ``testing.FakeClock`` for the whole process, threads too.
 fake: Callable[[], datetime] | None = None
 
@@ -37,12 +44,12 @@ class Reading:
 
     def passed(self) -> float:
         """Seconds since the clock was read."""
-        return time.monotonic() - self.anchor
+        return monotonic() - self.anchor
 
 
 def keep_reading(conn: BaseDatabaseWrapper, at: datetime) -> Reading:
     """The database has just said ``at``: ``now()`` goes by that until ``drop_reading``."""
-    reading = conn.__dict__[_READING] = Reading(at, time.monotonic())
+    reading = conn.__dict__[_READING] = Reading(at, monotonic())
     _thread.conn = conn
     return reading
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects import clock
 from durable_objects.conf import engine
 from durable_objects.database_errors import is_lock_timeout, is_worth_another_try, own_statements
 from durable_objects.errors import ObjectBusy
@@ -142,12 +142,12 @@ def give_back(conn: BaseDatabaseWrapper) -> None:
     """A pooled connection goes back to its pool while its turn is unlocked; any other is kept."""
     if not conn.in_atomic_block and "pool" in conn.settings_dict.get("OPTIONS", {}):
         conn.close()
-    conn.__dict__["durable_objects_idle_since"] = time.monotonic()
+    conn.__dict__["durable_objects_idle_since"] = clock.monotonic()
 
 
 def wake_up(conn: BaseDatabaseWrapper) -> None:
     """After a pause the server may be another one: a connection that does not answer is dropped and made anew."""
-    idle = time.monotonic() - conn.__dict__.get("durable_objects_idle_since", 0.0)
+    idle = clock.monotonic() - conn.__dict__.get("durable_objects_idle_since", 0.0)
     if conn.in_atomic_block or conn.connection is None or idle < _PING_AFTER_SECONDS:
         return
     if not conn.is_usable():

@@ -75,7 +75,7 @@ class Firing:
     ) -> None:
         self.handle, self.object_id, self.ring = handle, object_id, ring
         self.waits, self.retry_is_sent = waits, retry_is_sent
-        self.arrived = time.monotonic()
+        self.arrived = clock.monotonic()
         self.run: Run | None = None
         self.fence: int | None = None
 
@@ -136,7 +136,7 @@ class Firing:
         """The run that this wake-up makes of the alarm in the turn's slot."""
         slot, now = turn.slot, turn.now
         due_at = slot.due_at or now
-        picked_up_at = now - timedelta(seconds=time.monotonic() - self.arrived)
+        picked_up_at = now - timedelta(seconds=clock.monotonic() - self.arrived)
         return Run(
             self.object_id,
             slot.generation,

@@ -77,11 +77,11 @@ class _Group:
         self.time_limit, self.waiting, self.size = time_limit, waiting, len(waiting)
         self.alone: list[bell.WakeUp] = []
         self.ran = 0
-        self.arrived = time.monotonic()
+        self.arrived = clock.monotonic()
 
     def is_in_time(self) -> bool:
         """Whether the message may still be worked on: the task has a limit of its own."""
-        return time.monotonic() - self.arrived < self.time_limit.total_seconds()
+        return clock.monotonic() - self.arrived < self.time_limit.total_seconds()
 
     def leave_alone(self, *object_ids: int) -> None:
         """These are woken by a message of their own."""
@@ -96,7 +96,7 @@ class _Group:
         odd: set[int] = set()
         ran, pause = 0, WAIT_UNTIL_DUE.total_seconds()
         with Together(opening.Limits(WAIT_FOR_LOCK, self.time_limit, is_run=True)) as together:
-            begun = time.monotonic()
+            begun = clock.monotonic()
             keys = list(self.waiting)
             where = f"id IN ({', '.join(['%s'] * len(keys))})"
             turns = together.lock(where, keys, _handle, skip_locked=True)
@@ -109,7 +109,7 @@ class _Group:
                     pause = min(pause, wait)
                 elif wait < 0:
                     decided.add(turn.object_id)
-                elif not together.turns or time.monotonic() - begun < SECONDS_TOGETHER:
+                elif not together.turns or clock.monotonic() - begun < SECONDS_TOGETHER:
                     together.turns.append(turn)
                     ran += self._run(turn)
                     decided.add(turn.object_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -34,7 +33,7 @@ def keep(run: Run) -> None:
     if clock.fake is not None or clock.connection().in_atomic_block:
         return
     with _lock:
-        _kept[id(run)] = _Kept(run, time.monotonic() + _pause())
+        _kept[id(run)] = _Kept(run, clock.monotonic() + _pause())
         if _thread is None or not _thread.is_alive():
             _thread = threading.Thread(target=_beat, name="durable-objects-heartbeat", daemon=True)
             _thread.start()
@@ -62,10 +61,10 @@ def _beat() -> None:
 def _wait_for_due() -> list[Run] | None:
     """The runs whose leases are to be renewed now; None after one idle lease: the next unlock starts another thread."""
     global _thread
-    idle_since = time.monotonic()
+    idle_since = clock.monotonic()
     with _lock:
         while True:
-            now = time.monotonic()
+            now = clock.monotonic()
             if not _kept:
                 patience = idle_since + engine.LEASE.total_seconds() - now
                 if patience <= 0:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from durable_objects import clock
 from durable_objects.errors import AlarmTimeLimitExceeded
 from durable_objects.retry import AlarmInfo
 
@@ -38,8 +38,8 @@ class Run:
     time_limit: timedelta
     leased: bool = False
     wish: Wish | None = None
-    #: ``time.monotonic()`` when the handler was entered, for the time limit.
-    entered: float = field(default_factory=time.monotonic)
+    #: ``clock.monotonic()`` when the handler was entered, for the time limit.
+    entered: float = field(default_factory=clock.monotonic)
 
     @property
     def info(self) -> AlarmInfo:
@@ -48,7 +48,7 @@ class Run:
 
     def check_time(self) -> None:
         """Raise ``AlarmTimeLimitExceeded`` when the run lasts longer than its class allows (DO-51)."""
-        spent = time.monotonic() - self.entered
+        spent = clock.monotonic() - self.entered
         if spent > self.time_limit.total_seconds():
             raise AlarmTimeLimitExceeded(
                 f"alarm() has run for {spent:.1f} s, alarm_time_limit is {self.time_limit}: it counts as failed. "

@@ -210,12 +210,16 @@ def check_alarm_time(when: object) -> None:
         return
     if not isinstance(when, datetime):
         raise InvalidAlarmTime(f"alarm time {when!r} is a {type(when).__name__}. {allowed}")
-    if when.utcoffset() is None:
-        raise InvalidAlarmTime(f"alarm time {when!r} is naive: it names no moment. {allowed}")
     try:
-        at = when.astimezone(UTC)
+        if when.utcoffset() is None:
+            raise InvalidAlarmTime(f"alarm time {when!r} is naive: it names no moment. {allowed}")
+        at = _plain(when)
     except OverflowError:
         at = _EPOCH
+    except InvalidAlarmTime:
+        raise
+    except (TypeError, ValueError):  # pandas' NaT
+        raise InvalidAlarmTime(f"alarm time {when!r} names no moment. {allowed}") from None
     if at <= _EPOCH:
         raise InvalidAlarmTime(f"alarm time {when!r} is at or before the epoch, or past the year 9999. {allowed}")
 
@@ -223,14 +227,22 @@ def check_alarm_time(when: object) -> None:
 def moment(when: datetime | timedelta, now: datetime) -> datetime:
     """The moment that is meant, in UTC. Raises ``InvalidAlarmTime`` for a span that leads past the year 9999."""
     if isinstance(when, datetime):
-        return when.astimezone(UTC)
+        return _plain(when)
     try:
-        at = now + when
+        at = _plain(now + when)
     except OverflowError:
         at = _EPOCH
     if at <= _EPOCH:
         raise InvalidAlarmTime(f"alarm time now + {when!r} is not between 1970 and the year 9999")
     return at
+
+
+def _plain(when: datetime) -> datetime:
+    """The moment in UTC, by a ``datetime`` of no library's own."""
+    at = when.astimezone(UTC)
+    if type(at) is datetime:
+        return at
+    return datetime(at.year, at.month, at.day, at.hour, at.minute, at.second, at.microsecond, tzinfo=UTC)
 
 
 def _range(start: str | None, after: str | None, end: str | None, prefix: str | None, reverse: bool) -> entries.Range:

@@ -14,7 +14,7 @@ import re
 from types import NoneType
 from typing import Any
 
-from durable_objects.boxes import MAX_PLAIN_INT, READERS, WRITERS, Refused, box
+from durable_objects.boxes import MAX_PLAIN_INT, READERS, WRITERS, Refused, box, stood_for
 from durable_objects.errors import InvalidValue
 from durable_objects.names import check_key, check_name, foreign, show, text_flaw, utf8_size
 
@@ -125,6 +125,9 @@ class _Packing:
     def pack(self, value: Any) -> Any:
         """Return `value` as plain JSON and boxes; one frame per level. Raises Refused, and then still stands there."""
         kind = type(value)
+        if kind not in WRITERS and kind not in _CONTAINERS:
+            value = stood_for(value)
+            kind = type(value)
         if kind in WRITERS:
             return WRITERS[kind](value)
         self._enter(value)

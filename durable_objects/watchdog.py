@@ -8,7 +8,6 @@ no such limit.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ def watching(limit: timedelta, end: Callable[[], None]) -> Iterator[None]:
     if clock.fake is not None:
         yield
         return
-    watch = _Watch(time.monotonic() + limit.total_seconds() + GRACE_SECONDS, end)
+    watch = _Watch(clock.monotonic() + limit.total_seconds() + GRACE_SECONDS, end)
     with _lock:
         _watches.add(watch)
         if _thread is None or not _thread.is_alive():
@@ -59,7 +58,7 @@ def _watch() -> None:
     while True:
         with _lock:
             _lock.wait(timeout=1)
-            now = time.monotonic()
+            now = clock.monotonic()
             late = [watch for watch in _watches if watch.deadline < now]
         for watch in late:
             _end(watch)
@@ -74,7 +73,7 @@ def _end(watch: _Watch) -> None:
         if not is_failure(error):
             raise
         logger.error("a run over its time limit could not be ended, tried again", exc_info=tellable(error))
-        watch.deadline = time.monotonic() + GRACE_SECONDS
+        watch.deadline = clock.monotonic() + GRACE_SECONDS
     finally:
         with suppress(Exception):
             clock.connection().close()
