@@ -61,7 +61,7 @@ class Budget:
 
     def is_left(self) -> bool:
         """Whether another message may be begun; always so for the first."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if not self.is_running:
             self._ends = now + (SECONDS_AFTER_COMMIT if self._seconds is None else self._seconds)
             return True

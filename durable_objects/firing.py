@@ -286,8 +286,8 @@ _told: dict[str, float] = {}
 def _tell(busy: ObjectBusy) -> None:
     """Log what keeps alarms waiting, but not for each of them."""
     kind = sqlstate(busy.__cause__)
-    if time.monotonic() - _told.get(kind, float("-inf")) >= TELL_EVERY.total_seconds():
-        _told[kind] = time.monotonic()
+    if clock.monotonic() - _told.get(kind, float("-inf")) >= TELL_EVERY.total_seconds():
+        _told[kind] = clock.monotonic()
         logger.warning("alarms are put off, uncounted, and tried again after 2, 4, 8 … 64 s: %s", busy)
 
 

@@ -258,14 +258,14 @@ class Hold(ABC):
         self.start()
 
     def _try_again(self) -> None:
-        begun = time.monotonic()
+        begun = clock.monotonic()
         try:
             self.open()
         except ObjectBusy:
             if self.run is None:
                 raise
             self.run.check_time()
-            time.sleep(max(0.0, begun + _SECONDS_BETWEEN_TRIES - time.monotonic()))
+            time.sleep(max(0.0, begun + _SECONDS_BETWEEN_TRIES - clock.monotonic()))
 
     def _check_fence(self) -> None:
         """A runner whose lease was taken over is refused, in its own turn and in those it opens while unlocked."""
