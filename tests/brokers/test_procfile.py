@@ -20,10 +20,13 @@ WITHIN = 30.0
 
 def kill_worker(honcho: Process) -> None:
     """End the Celery worker below honcho with -9."""
-    lines = subprocess.run(["ps", "-e", "-o", "pid=,sid=,args="], capture_output=True, text=True, check=True).stdout
-    below = {line.split()[1] for line in lines.splitlines() if line.split()[0] in map(str, honcho.children())}
-    rows = [line.split(maxsplit=2) for line in lines.splitlines()]
-    [pid] = [pid for pid, session, args in rows if session in below and "python" in args and " worker " in args]
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
+    below = {str(honcho.pid)}
+    for pid, parent, _ in sorted(rows, key=lambda row: int(row[0])):  # whoever is started later has a higher id
+        below |= {pid} if parent in below else set()
+    keepers = {pid for pid, _, args in rows if pid in below and args.startswith("sh scripts/keep celery")}
+    [pid] = [pid for pid, parent, _ in rows if parent in keepers]
     os.kill(int(pid), signal.SIGKILL)
 
 
@@ -40,14 +43,19 @@ def test_the_procfile_runs_a_site(postgresql_url: str, tmp_path: Path) -> None:
             site.migrate()
             honcho = site.start("honcho", "-m", "honcho", "start", PORT=port)
             honcho.says("Listening at")
-            url = f"http://127.0.0.1:{port}/batcher/b"
-            answer = httpx.post(url, content=b"an item", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False)
+            client = httpx.Client(
+                base_url=f"http://127.0.0.1:{port}",
+                headers={"Authorization": f"Bearer {TOKEN}"},
+                timeout=WITHIN,
+                trust_env=False,
+            )
+            answer = client.post("/batcher/b", content=b"an item")
             assert answer.json() == {"queued": 1}
             done = "SELECT count(*) FROM durable_objects_alarmrun WHERE outcome = 'succeeded'"
             site.wait_for_rows(done, seconds=WITHIN, until=lambda rows: rows == [(1,)])
             kill_worker(honcho)
-            url = f"http://127.0.0.1:{port}/batcher/again"
-            answer = httpx.post(url, content=b"an item", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False)
+            answer = client.post("/batcher/again", content=b"an item")
             assert answer.json() == {"queued": 1}
             site.wait_for_rows(done, seconds=WITHIN, until=lambda rows: rows == [(2,)])
+            client.close()
             assert honcho.stop() in {0, -15, 143}
