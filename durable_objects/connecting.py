@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from django.db import Error, transaction
+from django.db import DatabaseError, Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 
 from durable_objects import clock
 from durable_objects.conf import engine
@@ -27,6 +32,15 @@ _LASTS = re.compile(
     r"|\bset_config\s*\([^)]*,\s*(?:false|%s)\s*\)|\bpg_(?:try_)?advisory_lock",
     re.IGNORECASE,
 )
+
+#: When the server gives up on a session whose other end says nothing, not even that it is there: after 30 s.
+#: Keepalives are for one that waits, the last (milliseconds) for one to which an answer is on its way.
+_CUT_OFF = {
+    "tcp_keepalives_idle": 15,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 #: A transaction on SQLite keeps every other writer out: longer ones than this are logged.
 SQLITE_TURN_SECONDS = 1.0
@@ -49,6 +63,29 @@ def is_free(conn: BaseDatabaseWrapper) -> bool:
     return bool(autocommit) and not conn.in_atomic_block
 
 
+@receiver(connection_created, dispatch_uid="durable_objects.cut_off")
+def notice_who_is_cut_off(sender: object, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    """The server is to look after whoever says nothing: it would keep the object of a worker that is cut off, in the
+    middle of a turn, for as long as a run may take. A server or project that looks sooner is left alone.
+    """
+    if connection.vendor != "postgresql" or connection.alias != engine.DATABASE:
+        return
+    host = str(connection.settings_dict.get("HOST") or "")
+    driver: Any = connection.connection
+    if host.startswith("/") or hasattr(driver, "durable_objects_noticed"):  # no network; had from a pool
+        return
+    driver.durable_objects_noticed = True
+    wanted = " UNION ALL ".join(
+        f"SELECT set_config('{name}', '{most}', false) WHERE current_setting('{name}')::bigint NOT BETWEEN 1 AND {most}"
+        for name, most in _CUT_OFF.items()
+    )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(wanted)
+    except DatabaseError as error:  # not PostgreSQL's own server: it may know no such settings
+        logger.info("the server does not say when it gives up on who is cut off: %s", error)
+
+
 def joins_transaction(conn: BaseDatabaseWrapper) -> bool:
     """Whether a turn opened now would be part of a transaction of the caller's. A test case's does not count."""
     if not conn.in_atomic_block:
@@ -56,19 +93,86 @@ def joins_transaction(conn: BaseDatabaseWrapper) -> bool:
     return any(not getattr(block, "_from_testcase", False) for block in conn.atomic_blocks)
 
 
+class Line:
+    """One at a time; who came first is next."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._taken = False
+        self._waiting: deque[threading.Lock] = deque()
+
+    def enter(self, seconds: float) -> bool:
+        """Whether it is this thread's turn, after so many seconds at most."""
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return True
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        try:
+            if mine.acquire(timeout=seconds):
+                return True
+        except BaseException:
+            self._give_up(mine)
+            raise
+        return not self._give_up(mine, is_kept=True)
+
+    def leave(self) -> None:
+        """It is the next one's turn."""
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+    def _give_up(self, mine: threading.Lock, *, is_kept: bool = False) -> bool:
+        """Out of the line; False when it was this thread's turn already, which is passed on unless it is kept."""
+        with self._guard:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+                return True
+        if not is_kept:
+            self.leave()
+        return False
+
+
+#: By the name of the database. A forked process has none of the threads that wait.
+_lines: defaultdict[str, Line] = defaultdict(Line)
+os.register_at_fork(after_in_child=_lines.clear)
+
+
 @contextmanager
 def waiting_for(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None) -> Iterator[None]:
-    """Limits the wait for BEGIN on SQLite, which takes its lock there."""
+    """Limits the wait for BEGIN on SQLite, which takes its lock there; the threads of a process take turns.
+
+    SQLite lets the one in that asks at the right moment: most likely who has just let go, if it asks again.
+    """
     if conn.vendor != "sqlite" or conn.in_atomic_block:
         yield
         return
     conn.ensure_connection()
+    limit = (lock_timeout or engine.LOCK_TIMEOUT).total_seconds()
+    end = clock.monotonic() + limit
+    line = conn.__dict__["durable_objects_line"] = _lines[str(conn.settings_dict["NAME"])]
+    if not line.enter(limit):
+        conn.__dict__["durable_objects_line"] = None
+    left = timedelta(seconds=max(0.0, end - clock.monotonic()))
     usual = timedelta(seconds=conn.settings_dict.get("OPTIONS", {}).get("timeout", _SQLITE_TIMEOUT_SECONDS))
-    conn.connection.execute(f"PRAGMA busy_timeout = {milliseconds(lock_timeout or engine.LOCK_TIMEOUT)}")
     try:
+        conn.connection.execute(f"PRAGMA busy_timeout = {milliseconds(left)}")
         yield
     finally:
+        if not conn.in_atomic_block:
+            leave_line(conn)
         conn.connection.execute(f"PRAGMA busy_timeout = {milliseconds(usual)}")
+
+
+def leave_line(conn: BaseDatabaseWrapper) -> None:
+    """The transaction that ``waiting_for`` was for is over: the next one in line may begin."""
+    line: Line | None = None if conn.in_atomic_block else conn.__dict__.pop("durable_objects_line", None)
+    if line is not None:
+        line.leave()
 
 
 @contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 from django.db import Error
 
 from durable_objects import alarms, clock, connecting, crash, opening, retry, settling, watchdog
+from durable_objects.conf import engine
 from durable_objects.database_errors import (
     is_connection_lost,
     is_worth_another_try,
@@ -34,6 +38,10 @@ WAIT_FOR_LOCK = timedelta(seconds=1)
 
 #: When a wake-up is tried again whose class this code does not know: another worker may (a deploy).
 PARKED_FOR = timedelta(seconds=10)
+
+#: So many wake-ups of one process stand in line for their objects at once, after they were turned away; others have
+#: its threads, too.
+MOST_IN_LINE = 4
 
 #: The same trouble of the database is told so often, however many alarms are put off by it.
 TELL_EVERY = timedelta(minutes=1)
@@ -101,8 +109,19 @@ class Firing:
                 raise
             return self._after_lost_transaction(error)
 
-    def _turn(self) -> Turn:
-        return Turn(self.handle, object_id=self.object_id, lock_timeout=WAIT_FOR_LOCK)
+    @contextmanager
+    def _turn(self) -> Iterator[Turn]:
+        """The first time a wake-up is turned away soon; after that it stands in line as callers do."""
+        in_line = self.waits > 0 and _line.acquire(blocking=False)
+        patience = retry.patience(self.waits, engine.LOCK_TIMEOUT) if in_line else WAIT_FOR_LOCK
+        turn = Turn(self.handle, object_id=self.object_id, lock_timeout=patience)
+        try:
+            turn.open()
+        finally:
+            if in_line:
+                _line.release()
+        with turn:
+            yield turn
 
     def _judge(self, turn: Turn) -> Fired | None:
         return judge(turn.slot, turn.now, self.ring, self.fence)
@@ -280,6 +299,7 @@ class Firing:
                 self._failed(turn, replace(run, wish=None), limit)
 
 
+_line = threading.Semaphore(MOST_IN_LINE)
 _told: dict[str, float] = {}
 
 

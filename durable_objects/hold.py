@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import ahead, alarms, clock, connecting, crash, heartbeat, opening, savepoints
+from durable_objects import ahead, alarms, clock, connecting, crash, heartbeat, opening, retry, savepoints
 from durable_objects.conf import engine
 from durable_objects.database_errors import as_busy, own_statements, why_broken
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
@@ -212,6 +212,7 @@ class Hold(ABC):
                 self._pop(failure or error)
             except BaseException as refused:  # noqa: BLE001  the commit failed: what is around it must roll back
                 failure = refused
+        connecting.leave_line(self.conn)
         if isinstance(failure, Error) and not self.is_committed and (busy := as_busy(self.conn, failure)):
             raise busy from failure
         if failure is not None:
@@ -245,8 +246,12 @@ class Hold(ABC):
     def _lock_again(self, depth: int) -> None:
         connecting.wake_up(self.conn)
         self._wanted = self.object_id
+        waits = 0
         try:
             while not self._atomics:
+                if self.run is not None:
+                    waits += 1  # in line as a wake-up that was turned away, since others come meanwhile
+                    self._lock_timeout = retry.patience(waits, engine.LOCK_TIMEOUT)
                 self._try_again()
         except Exception as error:
             self.lost = self.lost or error

@@ -41,6 +41,8 @@ class Limits:
         if outermost:
             yield "BEGIN ISOLATION LEVEL READ COMMITTED", ()
             yield f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds(self.time_limit)}", ()
+            if self.is_run:
+                yield "SET LOCAL statement_timeout = 0", ()  # the wait has a limit of its own
         yield f"SET LOCAL lock_timeout = {milliseconds(self.lock_timeout)}", ()
 
     def after_lock(self, *, outermost: bool) -> Iterator[Statement]:

@@ -17,6 +17,9 @@ LONGEST_RETRY_SECONDS = 600
 #: An alarm whose runs took their worker down this often is dead: nothing else would ever end it.
 MAX_CRASHED_STARTS = 10
 
+#: No wake-up stands in line for its object for longer than this at a time.
+LONGEST_PATIENCE = timedelta(minutes=5)
+
 #: How long a wake-up may be overdue before it counts as lost; doubled with every one that did.
 LOST_AFTER = timedelta(seconds=10)
 LOST_AFTER_AT_MOST = timedelta(minutes=5)
@@ -49,6 +52,15 @@ def retry_delay(failures: int) -> timedelta:
 def busy_delay(waits: int) -> timedelta:
     """How long a wake-up waits that found its object locked for the given number of times: 2, 4, 8 … 64 s."""
     return timedelta(seconds=2 << min(waits, 5))
+
+
+def patience(waits: int, lock_timeout: timedelta) -> timedelta:
+    """How long a wake-up that was turned away stands in line for its object: 10, 20 … s, at most five minutes.
+
+    Twice ``LOCK_TIMEOUT`` at first. Whoever is before it in the line has given up after ``LOCK_TIMEOUT``, or has his
+    turn then: so the wake-up gets its own within that and the longest call, if it waits for so long.
+    """
+    return max(lock_timeout, min(lock_timeout * (1 << min(waits, 10)), LONGEST_PATIENCE))
 
 
 def lost_after(rerings: int) -> timedelta:

@@ -58,7 +58,7 @@ class Together(AbstractContextManager["Together"]):
             finally:
                 savepoints.unwatch(self.conn)
         except BaseException as refused:
-            self._atomic.__exit__(type(refused), refused, refused.__traceback__)
+            self._end(type(refused), refused, refused.__traceback__)
             raise
         else:
             self._end(kind, error, tb)
@@ -98,6 +98,8 @@ class Together(AbstractContextManager["Together"]):
             if busy is None:
                 raise
             raise busy from refused
+        finally:
+            connecting.leave_line(self.conn)
 
     def _write_out(self) -> None:
         flush, budget = Flush(), bell.budget_of(self.conn)

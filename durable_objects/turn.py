@@ -52,7 +52,8 @@ class Turn(Hold):
     initializing = False
 
     def __enter__(self) -> Self:
-        self.open()
+        if not self.is_locked:
+            self.open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

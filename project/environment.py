@@ -162,7 +162,7 @@ def _sqlite(rest: str, base: Path) -> dict[str, Any]:
             # takes the write lock as it begins, and waits for it.
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",  # what was answered is on disk
         },
     }
 
@@ -177,7 +177,8 @@ def _postgresql(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured(
             "DATABASE_URL is not a PostgreSQL address; allowed: postgresql://USER:PASSWORD@HOST:PORT/NAME?option=value."
         ) from None
-    options = {"connect_timeout": 5, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+    options = {"connect_timeout": 5, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+    options["tcp_user_timeout"] = 30_000  # milliseconds, for what was sent and not acknowledged
     options["prepare_threshold"] = 5  # the driver's: what a connection says more often is kept planned (off: None)
     known = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     if "dbname" not in said:
