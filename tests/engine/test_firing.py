@@ -9,7 +9,7 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 
 import durable_objects
-from durable_objects import AlarmInfo, bell, firing
+from durable_objects import AlarmInfo, bell, firing, retry
 from durable_objects.conf import engine
 from durable_objects.firing import fire
 from durable_objects.judging import Fired, Verdict
@@ -128,6 +128,7 @@ def test_busy_object_is_rung_for_again_uncounted(
 ) -> None:
     """A wake-up that cannot have its object soon is put off by 2, 4, 8 … s, and nothing counts."""
     monkeypatch.setattr(firing, "WAIT_FOR_LOCK", timedelta(milliseconds=50))
+    monkeypatch.setattr(retry, "patience", lambda waits, lock_timeout: timedelta(milliseconds=50))
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
     inside, leave = threading.Event(), threading.Event()
