@@ -66,7 +66,6 @@ def _headers(text: str, batch: Batch, policy: Policy) -> httpx.Headers:
     """The batcher's own headers, and ours over them. The signature is over the JSON text, before it is compressed."""
     headers = httpx.Headers(dict(policy.headers))
     headers.update({"Content-Type": "application/json", "Idempotency-Key": str(batch.id)})
-    headers["Accept-Encoding"] = "identity"
     if policy.gzip:
         headers["Content-Encoding"] = "gzip"
     if policy.secret:

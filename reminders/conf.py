@@ -20,8 +20,9 @@ defaults = AppSettings(
         "WEBHOOK_SECRET": "",
         # Channels "apprise:NAME": an Apprise URL for each name. They hold secrets, so callers only ever say the name.
         "APPRISE": {},
-        # How long each step of a delivery may take.
+        # How long each step of a delivery may take, and all of a webhook.
         "TIMEOUT": timedelta(seconds=10),
+        "DEADLINE": timedelta(seconds=15),
         # The site's address as recipients see it ("https://example.org"): without it messages have no links.
         "PUBLIC_URL": "",
         # For how long the links in a message can be used.

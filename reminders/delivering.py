@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from durable_objects import crash, now
 from durable_objects.handler_errors import is_failure, named
 from reminders import channels, links
-from reminders.channels import Message, Refused
+from reminders.channels import Message, Refused, TryLater
 from reminders.conf import defaults
 from reminders.rows import Delivery, Plan
 
@@ -21,15 +21,20 @@ def deliver(plan: Plan, name: str) -> list[str]:
     """Deliver by each channel that is not settled yet; the errors of those that are to be tried again.
 
     Called without any lock. Each try is on record before it is made, so that a crash cannot hide it. A channel that
-    refuses for good is settled.
+    refuses for good is settled. Raises ``TryLater`` where none failed and one could not be tried.
     """
     key, message = plan.key, message_of(plan, name, now())
     there = {row.channel: row for row in Delivery.objects.filter(key=key)}
-    failures = []
+    failures, untried = [], None
     for channel in plan.channels:
         row = there.get(channel) or _new(plan, channel)
-        if not row.is_settled and (failure := _send(row, message)):
-            failures.append(failure)
+        try:
+            if not row.is_settled and (failure := _send(row, message)):
+                failures.append(failure)
+        except TryLater as later:
+            untried = later
+    if untried is not None and not failures:
+        raise untried
     return failures
 
 
@@ -102,6 +107,10 @@ def _send(row: Delivery, message: Message) -> str | None:
         crash.reach("reminders.sent")
         row.status, row.delivered_at, row.error = Delivery.Status.DELIVERED, now(), ""
         row.answer = plain(answer) if isinstance(answer, str) else ""
+    except TryLater:
+        row.attempts -= 1
+        row.save(update_fields=["attempts"])
+        raise
     except Refused as refused:
         row.status, row.error = Delivery.Status.REFUSED, plain(str(refused))
     except BaseException as error:  # whatever a channel raises is a failed delivery, kept with its record

@@ -10,6 +10,7 @@ from durable_objects import AlarmInfo, DurableObjectError, InvalidInput, crash, 
 from durable_objects.models import DurableObject, ObjectManager
 from durable_objects.names import show
 from reminders import delivering
+from reminders.channels import TryLater
 from reminders.planning import SPAN_ALLOWED, checked, is_span, opening
 from reminders.rows import Delivery, Plan, PlanQuerySet, Recipient
 from reminders.rules import refusal
@@ -21,6 +22,9 @@ SHOWN = ("message", "fire_at", "next_at", "recurrence", "time_zone", "channels")
 ARGUMENTS = ("message", "fire_at", "recurrence", "time_zone", "channels", "person", "urgent", "skip_if_late")
 #: What decides about the times of a series: when none of it changes, an edit leaves the place where it is.
 SCHEDULE = ("fire_at", "recurrence", "time_zone")
+
+#: How soon it is looked again whether there is a thread to spare for a slow receiver.
+LOOK_AGAIN = timedelta(seconds=5)
 
 Model = TypeVar("Model", bound="Reminder")
 
@@ -147,16 +151,23 @@ class Reminder(DurableObject):
             return
         is_too_late = not info.is_retry and plan.is_too_late(now())
         with self.unlocked():
-            failures = delivering.skip(plan) if is_too_late else delivering.deliver(plan, self.name)
+            failures, is_untried = [], False
+            try:
+                failures = delivering.skip(plan) if is_too_late else delivering.deliver(plan, self.name)
+            except TryLater:
+                is_untried = True
             crash.reach("reminders.delivered")
-            following = None if failures else plan.following(now())
+            following = None if failures or is_untried else plan.following(now())
         # Set, edited, snoozed or cancelled while it was delivered: that stands, and the alarm that came with it.
         fresh = self._set()
         if fresh is None or not fresh.is_as(plan):
             return
         if failures:
             raise DeliveryFailed("; ".join(failures))
-        self._go_on(fresh, following)
+        if is_untried:  # no failure, so that a receiver that holds others up costs nobody a retry
+            self.storage.set_alarm(now() + LOOK_AGAIN)
+        else:
+            self._go_on(fresh, following)
 
     def alarm_died(self, info: AlarmInfo, error: BaseException) -> None:
         """One delivery failed for good. A series goes on; a last one is kept with its dead alarm, to be revived."""

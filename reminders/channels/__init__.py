@@ -47,6 +47,10 @@ class Refused(Exception):
     """Raised by a channel: the other side refused this message, and would again. It is not tried again."""
 
 
+class TryLater(Exception):
+    """Raised by a channel: this process has no thread to spare for the other side now. Nothing was tried."""
+
+
 _channels: dict[str, Channel] = {}
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import ssl
 from datetime import UTC, datetime
 
-import httpx
 from standardwebhooks import Webhook
 
-from reminders.channels import Message, Refused, register
+from durable_objects import outgoing
+from reminders.channels import Message, Refused, TryLater, register
 from reminders.conf import defaults
 from reminders.rows import Recipient
 
@@ -28,7 +26,8 @@ def post(message: Message) -> str:
     """POST to the recipient's address, else to ``WEBHOOK_URL``; how the receiver answered.
 
     ``webhook-id`` is the key; timestamp and signature are of this try. 2xx is delivered; 408, 425, 429, 5xx, redirects
-    and no answer are tried again; any other 4xx raises ``Refused``. ``durable_objects.receiver`` is the other side.
+    and no answer within ``DEADLINE`` are tried again; any other 4xx raises ``Refused``.
+    ``durable_objects.receiver`` is the other side.
     """
     recipient = Recipient.find(message.person)
     own = recipient.webhook_url
@@ -47,11 +46,14 @@ def post(message: Message) -> str:
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": Webhook(secret).sign(message.key, now, body),
     }
-    with (
-        httpx.Client(timeout=defaults.TIMEOUT.total_seconds(), verify=_tls()) as client,
-        client.stream("POST", url, content=body.encode(), headers=headers) as response,
-    ):
-        return read(response.status_code, _start_of(response))
+    try:
+        reply = outgoing.post(
+            url, body.encode(), headers=headers, timeout=defaults.TIMEOUT, deadline=defaults.DEADLINE,
+            read_bytes=KEPT_BYTES,
+        )  # fmt: skip
+    except outgoing.TooManyCalls as busy:
+        raise TryLater(str(busy)) from busy
+    return read(reply.status, reply.start.decode(errors="replace"))
 
 
 def payload(message: Message) -> dict[str, object]:
@@ -77,21 +79,3 @@ def read(status: int, start: str) -> str:
     if 400 <= status < 500 and status not in TRIED_AGAIN:
         raise Refused(f"the receiver answered {said}")
     raise WebhookFailed(f"the receiver answered {said}")
-
-
-def _start_of(response: httpx.Response) -> str:
-    start = b""
-    try:
-        for chunk in response.iter_bytes(KEPT_BYTES):
-            start += chunk
-            if len(start) >= KEPT_BYTES:
-                break
-    except httpx.HTTPError:
-        pass  # the verdict hangs on the status
-    return start[:KEPT_BYTES].decode(errors="replace")
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """One context for the process: making one takes longer than a post."""
-    return httpx.create_ssl_context()

@@ -1,5 +1,7 @@
 """Fixtures for the tests of the three apps."""
 
+import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +22,32 @@ def upstream() -> Iterator[Upstream]:
     """A scriptable HTTP upstream of the test's own; answers 200 unless told otherwise."""
     with Upstream() as server:
         yield server
+
+
+@pytest.fixture
+def dripping() -> Iterator[str]:
+    """An upstream that takes a post and lets its answer drip, a byte every 20 ms, for ever."""
+    server = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65_536)
+            for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"." * 1000:
+                if ended.wait(0.02):
+                    return
+                try:
+                    connection.send(bytes([byte]))
+                except OSError:
+                    return
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+    ended.set()
+    server.close()
+    thread.join(5)
 
 
 @pytest.fixture

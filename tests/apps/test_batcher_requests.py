@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import socket
-import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -118,32 +115,6 @@ def test_what_policy_says_of_itself() -> None:
     """A traceback with locals, or a debugger, does not have the secrets of a policy either."""
     policy = Policy.over_defaults({"secret": KEY, "headers": {"X": TOKEN}, "upstream_url": f"http://u:{PASSWORD}@h"})
     assert not {secret for secret in (KEY, TOKEN, PASSWORD) if secret in repr(policy)}
-
-
-@pytest.fixture
-def dripping() -> Iterator[str]:
-    """An upstream that takes a post and lets its answer drip, a byte every 20 ms, for ever."""
-    server = socket.create_server(("127.0.0.1", 0))
-    ended = threading.Event()
-
-    def serve() -> None:
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(65_536)
-            for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"." * 1000:
-                if ended.wait(0.02):
-                    return
-                try:
-                    connection.send(bytes([byte]))
-                except OSError:
-                    return
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.getsockname()[1]}/"
-    ended.set()
-    server.close()
-    thread.join(5)
 
 
 def test_a_dripping_upstream_is_left(batcher: Batcher, alarm_clock: FakeClock, dripping: str, settings: Any) -> None:
