@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, models
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
 
-from durable_objects import beat, tasks
+from durable_objects import beat, brokers, tasks
 from durable_objects.conf import engine
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
@@ -168,12 +168,37 @@ def _check_dispatch(databases: Sequence[str]) -> Iterator[CheckMessage]:
     if not beat.is_installed():
         hint = f'Install django_celery_beat, schedule "{beat.TASK}" in CELERY_BEAT_SCHEDULE, or run {command}'
         yield Caution(f"Nobody dispatches: {never}", hint=hint, id="durable_objects.W006")
+    elif not brokers.reads_entries():
+        hint = (
+            'Say CELERY_BEAT_SCHEDULER = "durable_objects.scheduler:DatabaseScheduler" (where beat is always started '
+            f"with -S, this check may be silenced), or run {command}"
+        )
+        yield Caution(
+            f"CELERY_BEAT_SCHEDULER is {brokers.beat_scheduler()}, which never reads beat's entry in the database, so "
+            f"nobody dispatches: {never}",
+            hint=hint,
+            id="durable_objects.W006",
+        )
     elif engine.DATABASE in databases and _is_switched_off():
         hint = f"Enable {beat.NAME!r} among admin's periodic tasks, or run {command}"
         yield Caution(f"Beat's entry is disabled, so nobody dispatches: {never}", hint=hint, id="durable_objects.W006")
 
 
 def _check_celery() -> Iterator[CheckMessage]:
+    if not brokers.is_own_app():
+        yield Caution(
+            f"This process does not use your Celery app: wake-ups go to Celery's default, {brokers.brokers()[0]}.",
+            hint="Import the app in your project's __init__.py: `from .celery import app as celery_app`.",
+            id="durable_objects.W018",
+        )
+    for broker in brokers.brokers():
+        flaw = broker.flaw()
+        if flaw is not None:
+            yield Error(
+                f"No wake-up can be sent to {broker}: {flaw}.",
+                hint="Install the package that it needs, or mend CELERY_BROKER_URL.",
+                id="durable_objects.E017",
+            )
     if tasks.settings_in_force()["task_always_eager"]:
         yield Caution(
             "CELERY_TASK_ALWAYS_EAGER is on: no alarm is sent, since it would run inside whoever sets it; all wait.",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from durable_objects import backlog, clock, dispatch, dispatchers, retry
+from durable_objects import backlog, brokers, clock, dispatch, dispatchers, retry
 from durable_objects.conf import engine
 from durable_objects.rows import Alarm, AlarmRun, Object
 from durable_objects.slot import FORGOTTEN
@@ -169,6 +169,7 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     again = f" It was sent again {slot.rerings} times." if slot.rerings else ""
     if now >= lost_at:
         said = f"Wake-up {slot.ring} counts as lost since {span(now - lost_at)}: no worker has taken it.{again}"
+        said += f" It goes to the queue {brokers.queue()!r}: does a worker listen there?" * (slot.rerings > 1)
         return said, _sent_again(slot.rung_at, now)
     if slot.rung_at > now or due > now:
         return (

@@ -10,7 +10,7 @@ from celery import Task, current_app, shared_task
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 from django.db import close_old_connections
 
-from durable_objects import bell, clock, dispatch, handler_errors, retry
+from durable_objects import bell, brokers, clock, dispatch, handler_errors, retry
 from durable_objects.conf import engine
 from durable_objects.firing import fire
 from durable_objects.groups import fire_group
@@ -72,7 +72,8 @@ def settings_in_force() -> dict[str, Any]:
     conf = current_app.conf
     names = ("task_always_eager", "task_acks_late", "task_publish_retry_policy", "result_backend", "worker_consumer")
     return {name: conf[name] for name in names} | {
-        "broker": str(conf.broker_write_url or conf.broker_url or "amqp://").partition(":")[0],
+        "broker": brokers.brokers()[0].kind,
+        "brokers": [broker.kind for broker in brokers.brokers()],
         "broker_transport_options": dict(conf.broker_transport_options or {}),
     }
 
@@ -127,8 +128,7 @@ def _when(delay: timedelta) -> dict[str, Any]:
 
 def _broker_is_private() -> bool:
     """Whether no other process hears what this one sends."""
-    conf = current_app.conf
-    return conf.task_always_eager or str(conf.broker_write_url or conf.broker_url).startswith("memory:")
+    return current_app.conf.task_always_eager or all(broker.kind == "memory" for broker in brokers.brokers())
 
 
 handler_errors.never_count(WorkerShutdown, WorkerTerminate)

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from django.utils.module_loading import autodiscover_modules
 
-from durable_objects.doctor import running, setup
+from durable_objects.doctor import reaching, running, setup
 from durable_objects.doctor.finding import Finding, Question
 from durable_objects.doctor.running import LATE_AFTER, Late, late
 
@@ -39,7 +39,7 @@ def glance(now: datetime) -> list[Finding]:
 def examine(now: datetime) -> list[Finding]:
     """Everything, the questions of every installed app's ``doctor`` module among it, troubles first."""
     autodiscover_modules("doctor")
-    asked = [*running.AT_A_GLANCE, *running.INVARIANTS, *setup.QUESTIONS, *_of_apps]
+    asked = [*running.AT_A_GLANCE, *running.INVARIANTS, *setup.QUESTIONS, *reaching.QUESTIONS, *_of_apps]
     return _sorted(finding for ask in asked for finding in ask(now))
 
 

@@ -99,11 +99,11 @@ def _broker(now: datetime) -> Iterator[Finding]:
 
 def judge_broker(said: dict[str, Any]) -> Iterator[Finding]:
     """What in these settings of Celery (``tasks.settings_in_force``) loses wake-ups or holds callers up."""
-    options, scheme = said["broker_transport_options"], said["broker"]
+    options, kinds = said["broker_transport_options"], {*said.get("brokers", [said["broker"]])}
     if said["task_always_eager"]:
         text = "task_always_eager is on: this process sends no alarm, and its dispatcher none either."
         yield Finding("broker_eager", text, "Turn it off; in tests use durable_objects.testing.")
-    if scheme in {"redis", "rediss", "sentinel"}:
+    if "redis" in kinds:
         needed = (engine.HORIZON + retry.LOST_AFTER).total_seconds()
         visible = float(options.get("visibility_timeout", 3600))
         if visible < needed:
@@ -112,10 +112,10 @@ def judge_broker(said: dict[str, Any]) -> Iterator[Finding]:
         if not (options.get("socket_timeout") and options.get("socket_connect_timeout")):
             text = "Redis: no socket_timeout or socket_connect_timeout: a frozen Redis holds whoever sets an alarm."
             yield Finding("broker_hangs", text, "Set both in broker_transport_options, to 0.4 s say.")
-    if scheme in {"amqp", "amqps", "pyamqp"} and not options.get("confirm_publish"):
+    if "amqp" in kinds and not options.get("confirm_publish"):
         text = "RabbitMQ: confirm_publish is off: a message that the broker did not take is lost without a word."
         yield Finding("broker_confirms", text, 'Set broker_transport_options["confirm_publish"] = True.')
-    if scheme in {"amqp", "amqps", "pyamqp"} and not (options.get("read_timeout") and options.get("write_timeout")):
+    if "amqp" in kinds and not (options.get("read_timeout") and options.get("write_timeout")):
         text = "RabbitMQ: no read_timeout or write_timeout: a broker out of memory holds whoever sets an alarm."
         yield Finding("broker_hangs", text, "Set both in broker_transport_options, to 0.4 s say.")
     tries = (said["task_publish_retry_policy"] or {}).get("max_retries", 3)

@@ -1,0 +1,157 @@
+"""Which brokers this process publishes to, and whether they can be reached: for checks and for the doctor."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from celery import current_app
+from kombu import Connection
+from kombu.utils.imports import symbol_by_name
+
+#: Kinds of brokers by the scheme of their addresses; all others are of a kind that is called as their scheme.
+_KINDS = {
+    "redis": "redis", "rediss": "redis", "sentinel": "redis",
+    "amqp": "amqp", "amqps": "amqp", "pyamqp": "amqp", "librabbitmq": "amqp",
+}  # fmt: skip
+#: What Celery's option ``-S`` knows by a short name, as its setting does.
+_SHORT_NAMES = {"django": "django_celery_beat.schedulers:DatabaseScheduler"}
+
+
+@dataclass(frozen=True)
+class Broker:
+    """One of the addresses that messages are sent to: a list of them is tried in turn."""
+
+    url: str
+
+    @property
+    def scheme(self) -> str:
+        """``redis+socket``, ``amqps``."""
+        return self.url.partition(":")[0].lower() if ":" in self.url else "amqp"
+
+    @property
+    def kind(self) -> str:
+        """``redis``, ``amqp``, ``memory``, or the scheme of what we know nothing about."""
+        name = self.scheme.partition("+")[0]
+        return _KINDS.get(name, name)
+
+    def __str__(self) -> str:
+        """Where it is, without user, password and options."""
+        try:
+            parts = urlsplit(self.url)
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:
+            return f"{self.scheme}://…"
+        return f"{self.scheme}://{parts.hostname or ''}{port}" + (parts.path if "socket" in self.scheme else "")
+
+    def flaw(self) -> str | None:
+        """Why this process cannot send to it whatever it does there: no such transport, or its package is missing."""
+        try:
+            _ = Connection(self.url).transport
+        except KeyError as error:
+            return self.scrubbed(error.args[0])
+        except Exception as error:  # noqa: BLE001  each transport says in its own way what it lacks
+            said = self.scrubbed(error)
+            return f"its transport cannot be loaded ({said}); is celery[{self.kind}] installed, with all it needs?"
+        return None
+
+    def reach(self, app: Any, seconds: float) -> None:
+        """Connect, by the app's settings. Raises what the transport raises, within about so long."""
+        names = {"redis": ("socket_connect_timeout", "socket_timeout"), "amqp": ("read_timeout", "write_timeout")}
+        options = dict.fromkeys(names.get(self.kind, ()), seconds)
+        with app.connection_for_write(url=self.url, connect_timeout=seconds, transport_options=options) as connection:
+            connection.transport.establish_connection()
+
+    def scrubbed(self, error: BaseException | str) -> str:
+        """What the error says, in one line, without what stands before the host in the address."""
+        said = " ".join(str(error).split()) or type(error).__name__
+        try:
+            parts = urlsplit(self.url)
+            user = parts.username or ""  # an access key with some; a short one is a word like any other
+            secrets = {parts.password, unquote(parts.password or ""), parts.query, user if len(user) > 5 else ""}
+        except ValueError:
+            secrets = {self.url}
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            said = said.replace(secret, "***")
+        return said
+
+
+def brokers() -> list[Broker]:
+    """The addresses in the order in which they are tried. Celery's own default where none is given."""
+    conf: Any = current_app.conf
+    given = conf.broker_write_url or conf.broker_url or "amqp://"
+    parts = given.split(";") if isinstance(given, str) else [part for each in given for part in str(each).split(";")]
+    return [Broker(part.strip()) for part in parts if part.strip()]
+
+
+def is_own_app() -> bool:
+    """Whether this process uses an app that somebody made, and not the one that Celery makes up where there is none."""
+    app: Any = current_app
+    return bool(app.main != "default" or app.set_as_current)
+
+
+def queue() -> str:
+    """The queue that wake-ups are sent to."""
+    task = "durable_objects.fire_alarm"
+    routed = current_app.amqp.router.route({}, task)["queue"]
+    return str(getattr(routed, "name", routed))
+
+
+def beat_scheduler() -> str:
+    """Which scheduler beat takes unless its command line names another."""
+    given = current_app.conf.beat_scheduler
+    return given if isinstance(given, str) else f"{given.__module__}:{given.__qualname__}"
+
+
+def reads_entries() -> bool:
+    """Whether that scheduler reads django-celery-beat's entries. True for one that cannot be imported: beat says so."""
+    given = current_app.conf.beat_scheduler
+    try:
+        from django_celery_beat.schedulers import DatabaseScheduler
+
+        found = symbol_by_name(given, _SHORT_NAMES)
+    except Exception:  # noqa: BLE001  whatever its import raises
+        return True
+    return not isinstance(found, type) or issubclass(found, DatabaseScheduler)
+
+
+def silent(asked: list[Broker], seconds: float) -> dict[Broker, str]:
+    """Those that do not answer within ``seconds``, asked at once, and why. A broker may hold a thread for longer."""
+    said: dict[Broker, str | None] = {}
+    app: Any = current_app._get_current_object()  # type: ignore[attr-defined]  # of this thread, not of those
+
+    def ask(broker: Broker) -> None:
+        try:
+            broker.reach(app, seconds)
+            said[broker] = None
+        except BaseException as error:  # noqa: BLE001  each transport has errors of its own
+            said[broker] = broker.scrubbed(error)
+
+    _wait_for([threading.Thread(target=ask, args=[broker], daemon=True) for broker in asked], seconds)
+    told = {broker: said.get(broker, f"no answer within {seconds:g} s") for broker in asked}
+    return {broker: why for broker, why in told.items() if why is not None}
+
+
+def listeners(seconds: float) -> dict[str, set[str]]:
+    """The queues of each worker that answers within ``seconds``; none where a broker does not carry such questions."""
+    found: dict[str, Any] = {}
+    control = current_app.control  # of this thread, not of that one
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # then nobody answers
+            found.update(control.inspect(timeout=seconds).active_queues() or {})
+
+    _wait_for([threading.Thread(target=ask, daemon=True)], 2 * seconds)
+    return {worker: {str(queue["name"]) for queue in queues} for worker, queues in dict(found).items()}
+
+
+def _wait_for(threads: list[threading.Thread], seconds: float) -> None:
+    end = time.monotonic() + seconds + 0.5
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))

@@ -1,0 +1,245 @@
+"""Brokers that cannot be reached, or that nobody listens to: said by ``check`` and the doctor, without a password."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.core.checks import Error
+from django.core.checks import Warning as Caution
+
+from durable_objects import brokers, checks, tasks
+from durable_objects import clock as engine_clock
+from durable_objects.brokers import Broker
+from durable_objects.doctor import Finding, reaching, setup
+from tests.models import Script, Scripted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PASSWORD = "pass-in-no-words"
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Settings of Celery, by its own names, for this test."""
+    _ = current_app.conf.broker_url  # the settings are read by now, and are others from here on
+    changes: Any = current_app.conf.changes
+
+    def change(**values: Any) -> None:
+        for name, value in values.items():
+            monkeypatch.setitem(changes, name, value)
+
+    return change
+
+
+@pytest.fixture
+def script() -> Script:
+    """What a ``Scripted`` object does in this test."""
+    Scripted.script = Script()
+    return Scripted.script
+
+
+@pytest.fixture
+def frozen() -> Iterator[int]:
+    """The port of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def findings() -> dict[str, Finding]:
+    """What the doctor finds about who hears a wake-up, by its code."""
+    return {finding.code: finding for ask in reaching.QUESTIONS for finding in ask(engine_clock.now())}
+
+
+def closed_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("given", "kinds"),
+    [
+        ("redis://a", ["redis"]),
+        ("rediss://a", ["redis"]),
+        ("redis+socket:///run/redis.sock", ["redis"]),
+        ("sentinel://:x@a:26379;sentinel://b:26379", ["redis", "redis"]),
+        (["amqp://a", "amqps://b"], ["amqp", "amqp"]),
+        ("amqp://a;amqp://b;redis://c", ["amqp", "amqp", "redis"]),
+        ("confluentkafka://a", ["confluentkafka"]),
+        ("memory://", ["memory"]),
+        (None, ["amqp"]),
+    ],
+)
+def test_every_address_has_its_kind(given: Any, kinds: list[str], say: Any) -> None:
+    """Lists, several schemes of one kind, sockets, and what nobody has tried: each is told for what it is."""
+    say(broker_url=given, broker_write_url=None)
+    assert [broker.kind for broker in brokers.brokers()] == kinds
+    assert tasks._broker_is_private() is (kinds == ["memory"])
+    say(broker_transport_options={})
+    found = {finding.code for finding in setup.judge_broker(tasks.settings_in_force())}
+    assert ("broker_hangs" in found) is bool({"redis", "amqp"} & {*kinds})
+    assert ("broker_confirms" in found) is ("amqp" in kinds)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqs://user:SECRET@", "botocore|boto3|curl"),
+        ("reddis://user:SECRET@127.0.0.1", "No such transport"),
+        ("confluentkafka://user:SECRET@127.0.0.1", "confluent|kafka"),
+    ],
+)
+def test_a_transport_that_is_missing_is_refused_at_setup(url: str, words: str, say: Any) -> None:
+    """A scheme that nobody knows, or whose package is not there: an error of ``check``, trouble of the doctor's."""
+    say(broker_url=url.replace("SECRET", PASSWORD))
+    (error,) = [message for message in checks._check_celery() if isinstance(message, Error)]
+    found = findings()["broker_transport"]
+    assert error.id == "durable_objects.E017"
+    for text in (error.msg, found.text):
+        assert any(word in text for word in words.split("|")), text
+        assert PASSWORD not in text
+    assert found.is_trouble
+
+
+@pytest.mark.parametrize("package", ["redis", "packaging"])
+def test_a_package_that_the_transport_needs(package: str, tmp_path: Path) -> None:
+    """With redis:// and without ``redis``, or what that needs, ``check`` names the package."""
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError({package!r})\n")
+    code = "import sys; sys.path.insert(0, sys.argv[1])\nfrom durable_objects.brokers import Broker\n"
+    code += "print(Broker('redis://:x@127.0.0.1:1').flaw())"
+    run = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2], timeout=60)
+    assert package in done.stdout
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp", "sentinel"])
+def test_a_broker_that_refuses_is_told(scheme: str, say: Any) -> None:
+    """Nobody listens at its port: trouble within seconds, with its address and without the password."""
+    say(broker_url=f"{scheme}://user:{PASSWORD}@127.0.0.1:{closed_port()}/")
+    if scheme == "sentinel":
+        say(broker_transport_options={"master_name": "m"})
+    began = time.monotonic()
+    found = findings()["broker_away"]
+    assert time.monotonic() - began < 15
+    assert found.is_trouble
+    assert found.text.startswith(f"The broker does not answer: {scheme}://127.0.0.1:")
+    assert PASSWORD not in found.text
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_is_frozen_is_told(scheme: str, say: Any, frozen: int) -> None:
+    """It takes the connection and never says a word: told within a few seconds."""
+    say(broker_url=f"{scheme}://user:{PASSWORD}@127.0.0.1:{frozen}/")
+    began = time.monotonic()
+    assert PASSWORD not in findings()["broker_away"].text
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.services("redis")
+def test_one_of_several_that_is_away_is_news(redis_url: str, say: Any) -> None:
+    """Of a list one answers: the other is told, and is no trouble."""
+    say(broker_url=f"redis://:{PASSWORD}@127.0.0.1:{closed_port()}/0;{redis_url}")
+    found = findings()
+    assert not found["broker_away"].is_trouble
+    assert "Another one does." in found["broker_away"].text
+
+
+@pytest.mark.usefixtures("script")
+@pytest.mark.parametrize(
+    ("listeners", "code"),
+    [({}, "workers"), ({"w@a": {"celery"}}, "queue"), ({"w@a": {"celery"}, "w@b": {"alarms"}}, None)],
+)
+def test_a_queue_that_nobody_listens_on(
+    listeners: dict[str, set[str]], code: str | None, say: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wake-ups go to a queue, which is named; that none of the workers listens on it is trouble, silence is not."""
+    say(broker_url="redis://")
+    monkeypatch.setattr(brokers, "silent", lambda asked, seconds: {})
+    monkeypatch.setattr(brokers, "listeners", lambda seconds: listeners)
+    assert "queue" not in findings()
+    Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(hours=1))
+    found = findings()
+    assert {"queue", "workers"} & {*found} == ({code} if code else set())
+    if code:
+        assert "'alarms'" in found[code].text
+        assert found[code].is_trouble is (code == "queue")
+
+
+def test_the_memory_broker_is_not_asked() -> None:
+    """A broker inside this process needs no answer."""
+    assert findings() == {}
+    assert [*checks._check_celery()] == []
+
+
+def test_a_process_without_the_projects_app() -> None:
+    """Where the project's package does not import its Celery app, ``check`` and doctor say so, and where all goes."""
+    code = """
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["django.contrib.contenttypes", "durable_objects"], CELERY_BROKER_URL="redis://x")
+django.setup()
+from durable_objects import checks
+from durable_objects.doctor import reaching
+print([message.id for message in checks._check_celery()])
+print([finding.text for finding in reaching._celery_app(None)])
+"""
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2], timeout=60)
+    assert "W018" in done.stdout
+    assert "wake-ups go to Celery's default, amqp://" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "reads"),
+    [
+        ("celery.beat:PersistentScheduler", False),
+        ("django_celery_beat.schedulers:DatabaseScheduler", True),
+        ("django_celery_beat.schedulers.DatabaseScheduler", True),
+        ("django", True),
+        ("durable_objects.scheduler:DatabaseScheduler", True),
+    ],
+)
+def test_a_beat_that_reads_other_entries(scheduler: str, reads: bool, say: Any) -> None:
+    """With Celery's own scheduler beat never reads its entry in the database: W006, and trouble while nobody passes."""
+    say(beat_scheduler=scheduler)
+    messages = [message for message in checks._check_dispatch([]) if isinstance(message, Caution)]
+    assert [message.id for message in messages] == ([] if reads else ["durable_objects.W006"])
+    found = findings()
+    assert ("beat_scheduler" in found) is not reads
+    assert reads or (found["beat_scheduler"].is_trouble and scheduler in found["beat_scheduler"].text)
+
+
+@pytest.mark.parametrize("url", ["redis://a:b@h:1/2?x=y", "sentinel://:b@h", "redis+socket:///run/x.sock", "amqp"])
+def test_an_address_is_told_without_what_is_secret(url: str) -> None:
+    """User, password and options of an address are in no words."""
+    assert str(Broker(url)) in {"redis://h:1", "sentinel://h", "redis+socket:///run/x.sock", "amqp://"}
+
+
+@pytest.mark.slow
+@pytest.mark.services("redis")
+def test_a_real_worker_says_what_it_listens_on(tmp_path: Path) -> None:
+    """Asked for the queues of its workers, a real one on another queue is found out; on the right one all is well."""
+    from tests.brokers.conftest import own_broker
+    from tests.processes import Site
+
+    with (
+        own_broker("redis", tmp_path) as broker,
+        Site(tmp_path, f"sqlite:///{tmp_path / 'a.sqlite3'}", broker.url) as site,
+    ):
+        ask = "from durable_objects import brokers; print(brokers.queue(), brokers.listeners(5))"
+        other = site.worker("other", "-Q", "dispatch", pool="threads")
+        told = site.execute(ask)
+        assert told.startswith("alarms {'other@")
+        assert "{'dispatch'}" in told
+        other.kill()
+        site.worker("right", pool="threads")
+        assert "'alarms'" in site.execute(ask)
