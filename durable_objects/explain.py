@@ -150,7 +150,8 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
         why.append(said)
         following.append(comes)
     if due <= now and _is_locked(slot):
-        why.insert(0, "The object is locked at this very moment: its alarm, or a call on it, is running.")
+        said = "The object is locked at this very moment: its alarm, or a call on it, is running."
+        why[:0] = [f"{said} A wake-up waits in line for it.", *_who_has_it(slot)]
     if slot.starts:
         why.append(f"It was started {slot.starts} times without an end; after {retry.MAX_CRASHED_STARTS} it is dead.")
     if slot.retry_count:
@@ -243,3 +244,20 @@ def _is_locked(slot: Alarm) -> bool:
     with conn.cursor() as cursor:
         cursor.execute(f"SELECT 1 FROM {Object._meta.db_table} WHERE id = %s FOR SHARE SKIP LOCKED", [slot.pk])
         return cursor.fetchone() is None
+
+
+def _who_has_it(slot: Alarm) -> list[str]:
+    """In words, the session that has the object's row locked, as far as this one may see it."""
+    table = Object._meta.db_table
+    with clock.connection().cursor() as cursor:
+        cursor.execute(
+            "SELECT a.pid, a.application_name, host(a.client_addr), clock_timestamp() - a.xact_start "
+            f"FROM {table} o JOIN pg_stat_activity a ON a.backend_xid = o.xmax WHERE o.id = %s",
+            [slot.pk],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return []
+    pid, application, client, since = row
+    who = f"the database's session {pid}" + (f" of {application!r}" if application else "")
+    return [f"It is had by {who} from {client or 'the same machine'}, in a transaction of {span(since)} so far."]

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import override_settings
 
 from durable_objects import dispatchers
-from durable_objects.explain import explain, steps_of
+from durable_objects.explain import explain, steps_of, why_late
 from durable_objects.retry import lost_after
 from durable_objects.rows import Alarm, AlarmRun, Dispatcher, Object
 from durable_objects.testing import FakeClock, run_due_alarms
@@ -175,7 +175,11 @@ def test_a_run_under_the_lock_is_seen(clock: FakeClock, obj: Scripted) -> None:
         with other.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT 1 FROM durable_objects_object WHERE id = %s FOR NO KEY UPDATE", [obj.pk])
+            cursor.execute("SELECT pg_backend_pid()")
+            (pid,) = cursor.fetchone()
         assert "locked at this very moment" in told(obj, clock)
+        assert f"session {pid}" in told(obj, clock), "and whose it is"
+        assert str(pid) not in why_late(Alarm.objects.get(), clock.now()), "which is not for everybody"
     finally:
         other.close()
 
