@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, models
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
 
-from durable_objects import beat, brokers, tasks
+from durable_objects import beat, brokers, own_row, tasks
 from durable_objects.conf import engine
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
@@ -71,13 +71,20 @@ def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:
             obj=model,
             id="durable_objects.E001",
         )
+    if not isinstance(model._meta.pk, models.OneToOneField) and not model._meta.proxy:
+        yield Error(
+            f"{model.__name__} has a primary key of its own, {model._meta.pk.name!r}: an object's key is the engine's.",
+            hint="Drop primary_key=True; unique=True may stay.",
+            obj=model,
+            id="durable_objects.E013",
+        )
 
 
 def _check_names(model: type[DurableObject]) -> Iterator[CheckMessage]:
     engine_names = {name for name in dir(DurableObject) if not _is_free(name)}
     subclasses = [base for base in model.__mro__ if issubclass(base, DurableObject) and not base.is_base()]
     taken = {name for base in subclasses for name in vars(base) if not _is_django_made(model, name)}
-    taken |= {field.name for field in model._own_fields()}
+    taken |= {field.name for field in own_row.columns(model)}
     taken |= {str(related.get_accessor_name()) for related in model._meta.related_objects} - {"alarm_row"}
     if not model._meta.proxy:
         taken.add(str(model._meta.model_name))  # the accessor that Django puts on the base for it
@@ -100,7 +107,7 @@ def _is_free(name: str) -> bool:
 
 def _is_django_made(model: type[DurableObject], name: str) -> bool:
     """Descriptors that Django puts on each class: the primary key's, the parent link's, those of inherited fields."""
-    own = {field.name for field in model._own_fields()}
+    own = {field.name for field in own_row.columns(model)}
     value = inspect.getattr_static(model, name, None)
     made = isinstance(value, models.Manager) or "django.db.models" in type(value).__module__
     return made and name not in own

@@ -20,7 +20,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
-from durable_objects import alarms, clock, entries, opening, round_trip, values
+from durable_objects import alarms, clock, entries, opening, own_row, round_trip, values
 from durable_objects.conf import engine
 from durable_objects.errors import AlarmHandlerMissing, ClassUnknown, DurableObjectError, InvalidInput
 from durable_objects.models import DurableObject
@@ -140,8 +140,8 @@ def _handle(header: dict[str, Any]) -> DurableObject:
 def _store(
     handle: DurableObject, header: dict[str, Any], rest: Iterator[tuple[str, str]], arm: bool, replace: bool
 ) -> Imported:
-    own = {field.attname: getattr(handle, field.attname) for field in handle._own_fields()}
-    with Turn(handle) as turn:
+    own = {name: value for name, value in own_row.given(handle, None).items() if value is not None}
+    with own_row.pending(handle, own), Turn(handle) as turn:
         if not replace and (turn.slot.stored or entries.scan(turn.conn, turn.object_id, entries.Range(), 1)):
             return Imported(*handle.key, "exists")
         if own:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar, cast
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
 
-from durable_objects import ahead, arming, calls, clock, combining, opening, turn
+from durable_objects import ahead, arming, calls, clock, combining, opening, own_row, turn
 from durable_objects.conf import engine
 from durable_objects.database_errors import own_statements
 from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError
@@ -170,17 +170,18 @@ class DurableObject(Object):
         known, row = open_turn.row_of(model) if open_turn is not None else (False, None)
         return cast("Row | None", row) if known else ahead.ask(model, self, self.pk)
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store this subclass's own fields, in a turn; a proxy has none, so this only makes the row."""
-        values = {field.attname: getattr(self, field.attname) for field in self._own_fields()}
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """Store this subclass's own fields, or those named, in a turn; a proxy has none, so this only makes the row.
+
+        What Django or the database fills in (``auto_now``, ``db_default``, a generated field) is read back.
+        """
+        given = own_row.given(self, update_fields)
 
         def store() -> None:
-            if values:
-                with own_statements(clock.connection()):
-                    type(self)._base_manager.using(engine.DATABASE).filter(pk=self.pk).update(**values)
-                vars(self).update(values)
+            own_row.store(self, given)
 
-        self.run_exclusive(store)
+        with own_row.pending(self, given):
+            self.run_exclusive(store)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the object with its storage, alarm and history, in a turn. A run in progress is fenced."""
@@ -238,15 +239,7 @@ class DurableObject(Object):
         self._state.adding, self._state.db = False, engine.DATABASE
         if self._own_fields():
             with own_statements(clock.connection()):
-                self._read_own_row(object_id)
-
-    def _read_own_row(self, object_id: int) -> None:
-        rows = type(self)._base_manager.using(engine.DATABASE).filter(pk=object_id)
-        values = rows.values(*[field.attname for field in self._own_fields()]).first()
-        if values is None:
-            self._make_own_row(object_id)
-        else:
-            vars(self).update(values)
+                own_row.read(self, object_id)
 
     def __eq__(self, other: object) -> bool:
         return self.key == other.key if isinstance(other, DurableObject) else NotImplemented
@@ -257,9 +250,4 @@ class DurableObject(Object):
     @classmethod
     @functools.cache
     def _own_fields(cls) -> list[models.Field[Any, Any]]:
-        return [f for f in cls._meta.concrete_fields if f.model is not Object and not f.primary_key]
-
-    def _make_own_row(self, object_id: int) -> None:
-        fresh = type(self)(id=object_id, name=self.name, kind_id=self.kind_pk())
-        fresh.pk = object_id
-        models.Model.save_base(fresh, raw=True, force_insert=True, using=engine.DATABASE)
+        return [field for field in own_row.columns(cls) if not field.generated]

@@ -6,11 +6,11 @@ from django.contrib import admin
 from django.urls import path
 
 from durable_objects.admin import DurableObjectAdmin
-from tests.models import Account, Counter, Scripted
+from tests.models import Account, Counter, Scripted, Shop
 
 site = admin.AdminSite()
 for _model, _admin in admin.site._registry.items():
     site.register(_model, type(_admin))
-site.register([Account, Counter, Scripted], DurableObjectAdmin)
+site.register([Account, Counter, Scripted, Shop], DurableObjectAdmin)
 
 urlpatterns = [path("admin/", site.urls)]

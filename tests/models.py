@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import secrets
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -15,8 +17,9 @@ from tests.chaos.storm.subject import BriefSubject, Mark, Subject
 from tests.chaos.witness import Hasty, Moment, Witness
 
 __all__ = [
-    "Account", "BriefSubject", "Busy", "Counter", "Grouped", "Hasty", "Impatient", "LoudCounter", "Mark", "Moment",
-    "Note", "Once", "Profile", "Profiled", "Script", "Scripted", "Subject", "Ticker", "Witness",
+    "Account", "Branch", "BriefSubject", "Busy", "Counter", "Grouped", "Hasty", "Impatient", "Kiosk", "LoudCounter",
+    "Mark", "Moment", "Note", "Once", "Profile", "Profiled", "Script", "Scripted", "Shop", "Subject", "Ticker",
+    "Witness",
 ]  # fmt: skip
 
 
@@ -145,3 +148,45 @@ class LoudCounter(Counter):
 
     class Meta:
         proxy = True
+
+
+class Shop(DurableObject):
+    """A table of its own with fields of every kind that the database or Django fills in."""
+
+    owner = models.ForeignKey(Note, on_delete=models.CASCADE, related_name="shops")
+    size = models.IntegerField()
+    code = models.CharField(max_length=20, unique=True, default=functools.partial(secrets.token_hex, 8))
+    opened_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+    double = models.GeneratedField(expression=models.F("size") * 2, output_field=models.IntegerField(), db_persist=True)
+    rank = models.IntegerField(db_default=7)
+    friends = models.ManyToManyField(Note, related_name="+")
+
+    @exclusive
+    def grow(self, by: int) -> int:
+        """The size afterwards."""
+        self.size += by
+        self.save()
+        return self.size
+
+
+class Branch(Shop):
+    """A subclass of one with a table, with a table too."""
+
+    city = models.CharField(max_length=20)
+    opened_on = models.DateField(auto_now_add=True)
+
+
+class Stamped(models.Model):
+    """Fields for others."""
+
+    made_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        abstract = True
+
+
+class Kiosk(Stamped, DurableObject):
+    """Fields by an abstract base; none has to be given."""
+
+    note = models.TextField(blank=True)

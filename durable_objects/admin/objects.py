@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
+from durable_objects import own_row
 from durable_objects.admin import wording
 from durable_objects.admin.filters import StateFilter
 from durable_objects.admin.operable import OperableAdmin
@@ -145,10 +146,13 @@ class DurableObjectAdmin(ObjectPage):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return ["name"]
-        return ["whole_name", *[field.name for field in self.model._own_fields()], *self.readonly_fields]
+        return ["whole_name", *[field.name for field in own_row.columns(self.model)], *self.readonly_fields]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return [] if obj is None else ["whole_name", *self.readonly_fields]
+        if obj is None:
+            return []
+        filled_in = [field.name for field in own_row.columns(self.model) if not field.editable]  # generated ones too
+        return ["whole_name", *filled_in, *self.readonly_fields]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """Adding asks for a name only."""
