@@ -1,7 +1,7 @@
 """The engine as a Django app."""
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class DurableObjectsConfig(AppConfig):
@@ -13,7 +13,9 @@ class DurableObjectsConfig(AppConfig):
 
     def ready(self) -> None:
         """Import what registers itself."""
-        from durable_objects import beat, checks, renames, tasks  # noqa: F401  # importing them is the point
+        from durable_objects import beat, checks, kinds, renames, tasks  # noqa: F401  # importing them is the point
 
+        pre_migrate.connect(kinds.migration_begins, sender=self, dispatch_uid="durable_objects.kinds")
+        post_migrate.connect(kinds.migration_ends, sender=self, dispatch_uid="durable_objects.kinds")
         post_migrate.connect(renames.merge_renamed_kinds, sender=self, dispatch_uid="durable_objects.renames")
         post_migrate.connect(beat.keep_entry, sender=self, dispatch_uid="durable_objects.beat")

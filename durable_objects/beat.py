@@ -32,10 +32,15 @@ def is_installed() -> bool:
     return installed.is_installed("django_celery_beat")
 
 
+def database() -> str:
+    """The database that beat reads its entries from."""
+    return router.db_for_read(installed.get_model("django_celery_beat", "PeriodicTask"))
+
+
 def has_tables() -> bool:
     """Whether beat's tables are where its models are read. Raises what the database raises."""
-    with connections[_alias()].cursor() as cursor:
-        tables = connections[_alias()].introspection.table_names(cursor)
+    with connections[database()].cursor() as cursor:
+        tables = connections[database()].introspection.table_names(cursor)
     return installed.get_model("django_celery_beat", "PeriodicTask")._meta.db_table in tables
 
 
@@ -46,7 +51,7 @@ def entries() -> list[Any]:
     """
     if not is_installed() or not has_tables():
         return []
-    return list(_model("PeriodicTask").using(_alias()).filter(task=TASK))
+    return list(_model("PeriodicTask").using(database()).filter(task=TASK))
 
 
 def is_switched_off() -> bool:
@@ -57,7 +62,7 @@ def is_switched_off() -> bool:
 
 def mend_entry() -> None:
     """Make the entry where it is missing, and enable it. Raises what the database raises."""
-    keep_entry(_alias())
+    keep_entry(database())
     for entry in entries():
         entry.enabled = True
         entry.save()  # tells beat
@@ -86,19 +91,14 @@ def _interval(using: str) -> Any:
     return schedules.filter(every=every, period=period).first() or schedules.create(every=every, period=period)
 
 
-def _alias() -> str:
-    """The database that beat reads its entries from."""
-    return router.db_for_read(installed.get_model("django_celery_beat", "PeriodicTask"))
-
-
 def _model(name: str) -> Any:
     return installed.get_model("django_celery_beat", name)._default_manager
 
 
 def _has_table(using: str, apps: Apps) -> bool:
-    """Whether this run of ``migrate`` came as far as beat's tables, and they belong in this database."""
+    """Whether this run of ``migrate`` came as far as beat's tables, and they are those that beat reads."""
     try:
         apps.get_model("django_celery_beat", "PeriodicTask")
     except LookupError:
         return False
-    return router.allow_migrate_model(using, installed.get_model("django_celery_beat", "PeriodicTask"))
+    return using == database()

@@ -9,13 +9,14 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.conf import settings
+from django.contrib.contenttypes.models import ContentType
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, models
+from django.db import DatabaseError, connections, models, router
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
 
-from durable_objects import beat, brokers, own_row, tasks
+from durable_objects import beat, brokers, databases, own_row, routers, tasks
 from durable_objects.conf import engine
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
@@ -51,16 +52,24 @@ def check_classes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     return found
 
 
-@register(Tags.database)
-def check_settings(
-    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
-) -> list[CheckMessage]:
-    """The settings let turns lock and alarms ring."""
+@register()
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The settings let turns lock and alarms ring. Asks no database, so that each command may run it."""
     try:
         engine.read()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="durable_objects.E010")]
-    return [*_check_database(), *_check_dispatch(databases or []), *_check_celery()]
+    if why := databases.unfit(engine.DATABASE):
+        return [Error(why, id="durable_objects.E012")]
+    return [*_check_database(), *_check_routers(), *_check_dispatch(), *_check_celery()]
+
+
+@register(Tags.database)
+def check_database(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """What only the database can tell: asked where a command needs it (``migrate``), or by ``check --database``."""
+    return [*_check_entry(databases or []), *_check_encoding(databases or [])]
 
 
 def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:
@@ -147,16 +156,17 @@ def _check_ahead(model: type[DurableObject]) -> Iterator[CheckMessage]:
 
 
 def _check_database() -> Iterator[CheckMessage]:
-    database = settings.DATABASES.get(engine.DATABASE, {})
-    mode = str(database.get("OPTIONS", {}).get("transaction_mode", ""))
-    if database.get("ENGINE", "").endswith("sqlite3") and mode.upper() != "IMMEDIATE":
+    conn = connections[engine.DATABASE]
+    database = conn.settings_dict
+    mode = str(database["OPTIONS"].get("transaction_mode", ""))
+    if conn.vendor == "sqlite" and mode.upper() != "IMMEDIATE":
         yield Error(
             f"The SQLite database {engine.DATABASE!r} begins its transactions as {mode or 'DEFERRED'!r}: two calls on "
             "one object could both read before either writes.",
             hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE"}.',
             id="durable_objects.E004",
         )
-    if database.get("ATOMIC_REQUESTS"):
+    if database["ATOMIC_REQUESTS"]:
         yield Caution(
             f"The database {engine.DATABASE!r} has ATOMIC_REQUESTS: a view keeps every object it touches until the "
             "response is made, and unlocked() is refused.",
@@ -165,30 +175,64 @@ def _check_database() -> Iterator[CheckMessage]:
         )
 
 
-def _check_dispatch(databases: Sequence[str]) -> Iterator[CheckMessage]:
-    """``databases``: those that may be asked, which Django names where a command needs them (``migrate``)."""
-    schedule = getattr(settings, "CELERY_BEAT_SCHEDULE", {})
-    if engine.DISPATCHED_BY == "command" or any(entry.get("task") == beat.TASK for entry in schedule.values()):
+def _check_routers() -> Iterator[CheckMessage]:
+    ours = [model for model in apps.get_models() if routers.belongs(model)]
+    away = [model._meta.label for model in ours if router.db_for_write(model) != engine.DATABASE]
+    if away or not all(router.allow_migrate_model(engine.DATABASE, model) for model in (Object, ContentType)):
+        yield Error(
+            f'DURABLE_OBJECTS["DATABASE"] is {engine.DATABASE!r}, but DATABASE_ROUTERS write or migrate elsewhere: '
+            f"{', '.join(away) or 'durable_objects or contenttypes'}.",
+            hint='Begin DATABASE_ROUTERS with "durable_objects.routers.Router", or name the database that is meant.',
+            id="durable_objects.E013",
+        )
+    homes = {model._meta.app_label for model in ours} - {"durable_objects"}
+    beside = [model for model in apps.get_models() if model._meta.app_label in homes and model not in ours]
+    if apart := [model._meta.label for model in beside if router.db_for_write(model) != engine.DATABASE]:
+        yield Caution(
+            f"Durable objects are in the database {engine.DATABASE!r}, these models of the same apps are not: "
+            f"{', '.join(apart)}. What a turn writes to them is not part of its transaction.",
+            hint="Keep them in one database, or write so that half of it may be missing; then silence this.",
+            id="durable_objects.W014",
+        )
+
+
+_NEVER = "an alarm due later than the horizon, or whose message gets lost, never runs."
+_COMMAND = '`manage.py alarms dispatch --loop` and say DURABLE_OBJECTS = {"DISPATCHED_BY": "command"}.'
+
+
+def _check_dispatch() -> Iterator[CheckMessage]:
+    if _is_scheduled():
         return
-    never = "an alarm due later than the horizon, or whose message gets lost, never runs."
-    command = '`manage.py alarms dispatch --loop` and say DURABLE_OBJECTS = {"DISPATCHED_BY": "command"}.'
     if not beat.is_installed():
-        hint = f'Install django_celery_beat, schedule "{beat.TASK}" in CELERY_BEAT_SCHEDULE, or run {command}'
-        yield Caution(f"Nobody dispatches: {never}", hint=hint, id="durable_objects.W006")
+        hint = f'Install django_celery_beat, schedule "{beat.TASK}" in CELERY_BEAT_SCHEDULE, or run {_COMMAND}'
+        yield Caution(f"Nobody dispatches: {_NEVER}", hint=hint, id="durable_objects.W006")
     elif not brokers.reads_entries():
         hint = (
             'Say CELERY_BEAT_SCHEDULER = "durable_objects.scheduler:DatabaseScheduler" (where beat is always started '
-            f"with -S, this check may be silenced), or run {command}"
+            f"with -S, this check may be silenced), or run {_COMMAND}"
         )
         yield Caution(
             f"CELERY_BEAT_SCHEDULER is {brokers.beat_scheduler()}, which never reads beat's entry in the database, so "
-            f"nobody dispatches: {never}",
+            f"nobody dispatches: {_NEVER}",
             hint=hint,
             id="durable_objects.W006",
         )
-    elif engine.DATABASE in databases and _is_switched_off():
-        hint = f"Enable {beat.NAME!r} among admin's periodic tasks, or run {command}"
-        yield Caution(f"Beat's entry is disabled, so nobody dispatches: {never}", hint=hint, id="durable_objects.W006")
+
+
+def _is_scheduled() -> bool:
+    schedule = getattr(settings, "CELERY_BEAT_SCHEDULE", {})
+    return engine.DISPATCHED_BY == "command" or any(entry.get("task") == beat.TASK for entry in schedule.values())
+
+
+def _check_entry(databases: Sequence[str]) -> Iterator[CheckMessage]:
+    if _is_scheduled() or not beat.is_installed() or not brokers.reads_entries() or beat.database() not in databases:
+        return
+    with suppress(DatabaseError):  # before the first migrate, which makes the entry
+        if beat.is_switched_off():
+            hint = f"Enable {beat.NAME!r} among admin's periodic tasks, or run {_COMMAND}"
+            yield Caution(
+                f"Beat's entry is disabled, so nobody dispatches: {_NEVER}", hint=hint, id="durable_objects.W006"
+            )
 
 
 def _check_celery() -> Iterator[CheckMessage]:
@@ -214,8 +258,15 @@ def _check_celery() -> Iterator[CheckMessage]:
         )
 
 
-def _is_switched_off() -> bool:
-    try:
-        return beat.is_switched_off()
-    except DatabaseError:  # before the first migrate, which makes the entry
-        return False
+def _check_encoding(databases: Sequence[str]) -> Iterator[CheckMessage]:
+    if engine.DATABASE not in databases or connections[engine.DATABASE].vendor != "postgresql":
+        return
+    with connections[engine.DATABASE].cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_encoding')")
+        encoding = cursor.fetchone()[0]
+    if encoding != "UTF8":
+        yield Error(
+            f"The database {engine.DATABASE!r} keeps its text as {encoding}, which cannot hold every name and key.",
+            hint="Make it anew with ENCODING 'UTF8'.",
+            id="durable_objects.E015",
+        )

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.timezone import make_aware
 
+from durable_objects import databases
 from durable_objects.conf import engine
 from durable_objects.database_errors import own_statements
 
@@ -63,10 +63,12 @@ def drop_reading(conn: BaseDatabaseWrapper) -> None:
 def connection() -> BaseDatabaseWrapper:
     """This thread's connection to the database that holds the engine's tables.
 
+    Raises ``ImproperlyConfigured`` where the engine cannot work on it.
+
     While a turn is open it is known: every read and write asks, and Django's own answer takes a microsecond each time.
     """
     conn: BaseDatabaseWrapper | None = getattr(_thread, "conn", None)
-    return connections[engine.DATABASE] if conn is None else conn
+    return databases.connect(engine.DATABASE) if conn is None else conn
 
 
 def now_sql(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.apps import apps
-from django.contrib.contenttypes.models import ContentType
 
 from durable_objects import backlog, bell, claims, clock, crash, dispatchers, history
 from durable_objects.conf import engine
+from durable_objects.kinds import content_types
 from durable_objects.models import DurableObject
 
 #: Seconds between two prunings of the history, and how many of a pass one may take; what is left is next pass's.
@@ -105,8 +105,8 @@ def forget_wake_ups() -> None:
 def known_kinds() -> dict[int, type[DurableObject]]:
     """The classes of objects that this code and the database know, by content type."""
     models = {m._meta.label_lower: m for m in apps.get_models() if issubclass(m, DurableObject) and not m.is_base()}
-    content_types = ContentType.objects.filter(app_label__in={label.partition(".")[0] for label in models})
-    found = {ct.pk: models.get(f"{ct.app_label}.{ct.model}") for ct in content_types}
+    known = content_types().filter(app_label__in={label.partition(".")[0] for label in models})
+    found = {ct.pk: models.get(f"{ct.app_label}.{ct.model}") for ct in known}
     return {pk: model for pk, model in found.items() if model is not None}
 
 

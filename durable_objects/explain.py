@@ -11,7 +11,7 @@ from durable_objects.conf import engine
 from durable_objects.rows import Alarm, AlarmRun, Object
 from durable_objects.slot import FORGOTTEN
 from durable_objects.states import OVERDUE_AFTER
-from durable_objects.wording import absolute, class_name, gist, is_known, relative, span
+from durable_objects.wording import absolute, class_of, gist, is_known, relative, span
 
 
 class Status(NamedTuple):
@@ -77,7 +77,7 @@ def explain(row: Object, now: datetime) -> Explanation:
         last_dead = runs.filter(outcome=AlarmRun.Outcome.DEAD).first()
         why, following = _dead(slot, last_dead, now)
     elif not known:
-        why = [f"No class {class_name(row.kind)}: a worker that has it will run this alarm, uncounted until then."]
+        why = [f"No class {class_of(row)}: a worker that has it will run this alarm, uncounted until then."]
         following = ["Deploy the class again, rename its content type, or cancel the alarm."]
     else:
         why, following = _armed_because(slot, now, retries)
@@ -117,7 +117,7 @@ def status_of(alarm: Alarm | None, now: datetime, *, known: bool) -> Status:
 def why_late(slot: Alarm, now: datetime) -> str:
     """What keeps an alarm that is overdue, in one sentence, without names of hosts or objects: anyone may read it."""
     if not is_known(slot.object):
-        return f"No class {class_name(slot.object.kind)}."
+        return f"No class {class_of(slot.object)}."
     return _armed_because(slot, now, None)[0][0]
 
 

@@ -23,6 +23,7 @@ from django.db.models import QuerySet
 from durable_objects import alarms, clock, entries, opening, own_row, round_trip, values
 from durable_objects.conf import engine
 from durable_objects.errors import AlarmHandlerMissing, ClassUnknown, DurableObjectError, InvalidInput
+from durable_objects.kinds import label_of
 from durable_objects.models import DurableObject
 from durable_objects.rows import Alarm, Object
 from durable_objects.slot import ARMED, DEAD
@@ -97,7 +98,7 @@ def _dump_one(row: Object) -> Iterator[str]:
     handle, conn = row.handle(), clock.connection()
     with transaction.atomic(using=engine.DATABASE):
         slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
-        header = {"kind": f"{row.kind.app_label}.{row.kind.model}", "name": row.name}
+        header = {"kind": label_of(row.kind_id), "name": row.name}
         yield _line(header | {"fields": _own_values(handle, row.pk), "alarm": _alarm(slot)})
         after = None
         while page := entries.scan(conn, row.pk, entries.Range(after=after), PAGE):

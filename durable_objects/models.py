@@ -9,17 +9,16 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar, cast
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
 
-from durable_objects import ahead, arming, calls, clock, combining, opening, own_row, turn
+from durable_objects import ahead, arming, calls, clock, combining, kinds, opening, own_row, turn
 from durable_objects.conf import engine
 from durable_objects.database_errors import own_statements
 from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError
 from durable_objects.names import check_name
 from durable_objects.plain_functions import flaw_of
 from durable_objects.retry import ALARM_MAX_RETRIES, AlarmInfo
-from durable_objects.rows import Alarm, AlarmRun, Entry, Object
+from durable_objects.rows import Alarm, AlarmRun, Entry, Object, RowManager
 from durable_objects.storage import Storage
 
 __all__ = ["Alarm", "AlarmRun", "DurableObject", "Entry", "Object", "ObjectManager", "ObjectQuerySet"]
@@ -29,8 +28,23 @@ Model = TypeVar("Model", bound="DurableObject")
 Row = TypeVar("Row", bound=models.Model)
 
 
+def _engines(alias: str | None) -> str:
+    if alias not in {None, engine.DATABASE}:
+        raise DurableObjectError(
+            f'durable objects are in the database {engine.DATABASE!r} (DURABLE_OBJECTS["DATABASE"]), not in {alias!r}'
+        )
+    return str(engine.DATABASE)
+
+
 class ObjectQuerySet(models.QuerySet[Model]):
-    """Handles of one class. Iterating reads which objects have rows; it locks nothing."""
+    """Handles of one class. Iterating reads which objects have rows; it locks nothing.
+
+    They are in the engine's database, whatever a router says, and in no other.
+    """
+
+    def using(self, alias: str | None) -> Self:
+        """Of the engine's database; of another one raises ``DurableObjectError``: its objects could not be used."""
+        return super().using(_engines(alias))
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete the objects with storage and alarms, in one transaction; each is a turn (see ``DurableObject``)."""
@@ -47,16 +61,16 @@ class ObjectQuerySet(models.QuerySet[Model]):
     delete.queryset_only = True  # type: ignore[attr-defined]  # likewise: no manager method
 
 
-class ObjectManager(models.Manager[Model]):
+class ObjectManager(RowManager[Model]):
     """Finds objects by name. Building a handle or a queryset makes no query."""
 
     def get_queryset(self) -> ObjectQuerySet[Model]:
         """Exactly the objects of this class, not of its subclasses."""
-        rows: ObjectQuerySet[Model] = ObjectQuerySet(self.model, using=self._db)
+        rows: ObjectQuerySet[Model] = ObjectQuerySet(self.model, using=_engines(self._db))
         if self.model.is_base():
             return rows
         meta = self.model._meta
-        kind = ContentType.objects.filter(app_label=meta.app_label, model=meta.model_name).values("pk")[:1]
+        kind = kinds.content_types().filter(app_label=meta.app_label, model=meta.model_name).values("pk")[:1]
         return rows.filter(kind=models.Subquery(kind))
 
     def get_by_name(self, name: str) -> Model:
@@ -191,7 +205,7 @@ class DurableObject(Object):
             if open_turn is not None:
                 open_turn.discard()
             with own_statements(clock.connection()):
-                return models.Model.delete(self)
+                return models.Model.delete(self, using=engine.DATABASE)
 
         never_used = turn.current(self) is None and opening.find(clock.connection(), self.kind_pk(), self.name) is None
         return (0, {}) if never_used else self.run_exclusive(remove)
@@ -220,13 +234,7 @@ class DurableObject(Object):
         """The primary key of the class's content type: looked up, never made, outside of ``migrate``."""
         if cls.is_base():
             raise DurableObjectError("DurableObject itself has no objects: get this one from its own class's manager")
-        try:
-            return ContentType.objects.get_by_natural_key(cls._meta.app_label, str(cls._meta.model_name)).pk
-        except ContentType.DoesNotExist:
-            raise DurableObjectError(
-                f"{cls._meta.label} is not known to the database yet: run migrate (and makemigrations before, where "
-                "its app has no migration for it: a proxy needs one too)"
-            ) from None
+        return kinds.pk_of(cls._meta.app_label, str(cls._meta.model_name))
 
     @property
     def key(self) -> tuple[str, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import ClassVar
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 from durable_objects.errors import RunSuperseded
 from durable_objects.handle import Key
+from durable_objects.kinds import label_of
 from durable_objects.rows import Object
 
 
@@ -28,8 +28,7 @@ class Parked:
     @property
     def key(self) -> Key:
         """What its content type calls the class, and the name."""
-        kind = ContentType.objects.get_for_id(self._row.kind_id)
-        return f"{kind.app_label}.{kind.model}", self.name
+        return label_of(self._row.kind_id), self.name
 
     def kind_pk(self) -> int:
         """The primary key of the class's content type."""

@@ -11,10 +11,11 @@ from typing import Any
 from django.apps import apps as installed
 from django.apps.registry import Apps
 from django.contrib.contenttypes.models import ContentType
-from django.db import connections, router, transaction
+from django.db import connections, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations import RenameModel
 
+from durable_objects.conf import engine
 from durable_objects.errors import DurableObjectError
 from durable_objects.rows import Object
 
@@ -28,7 +29,7 @@ def merge_renamed_kinds(using: str, apps: Apps = installed, **kwargs: Any) -> No
     Whatever this run of ``migrate`` did itself, so that one that was refused can be run again. Raises
     ``DurableObjectError`` naming the clash, and moves nothing, when both classes have an object of the same name.
     """
-    if not _has(apps, "durable_objects", "object") or not router.allow_migrate_model(using, Object):
+    if using != engine.DATABASE or not _has(apps, "durable_objects", "object"):
         return
     kinds = Object.objects.using(using).order_by().values("kind").distinct()
     lost = [kind for kind in ContentType.objects.using(using).filter(pk__in=kinds) if kind.model_class() is None]

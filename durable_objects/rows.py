@@ -6,12 +6,14 @@ Who writes what: ``turn`` makes object rows, ``entries`` writes entries, ``alarm
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects.conf import engine
+from durable_objects.kinds import content_types
 from durable_objects.moments import MomentField
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     _TextField = models.TextField[str, str]
 else:
     _CharField, _TextField = models.CharField, models.TextField
+
+
+Row = TypeVar("Row", bound=models.Model)
 
 
 class _ByteOrder:
@@ -39,12 +44,21 @@ class ByteOrderTextField(_ByteOrder, _TextField):
     """A ``TextField`` in code-point order."""
 
 
+class RowManager(models.Manager[Row]):
+    """Rows of the engine's database, whatever a router says, unless asked for those of another."""
+
+    def get_queryset(self) -> models.QuerySet[Row]:
+        return super().get_queryset().using(self._db or engine.DATABASE)
+
+
 class Object(models.Model):
     """One durable object: a class (``kind``) and a name. Locking this row is what holds the object."""
 
     id = models.BigAutoField(primary_key=True)
     kind = models.ForeignKey(ContentType, on_delete=models.PROTECT, related_name="+", editable=False)
     name = ByteOrderCharField(max_length=512)
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
 
     class Meta:
         verbose_name = "object"
@@ -60,7 +74,7 @@ class Object(models.Model):
 
 def handle_of(kind_id: int, name: str) -> DurableObject | None:
     """The object of this kind and name; None when this code has no such class."""
-    model = class_of(ContentType.objects.get_for_id(kind_id))
+    model = class_of(content_types().get_for_id(kind_id))
     return None if model is None else model.by_name(name)
 
 
@@ -80,6 +94,8 @@ class Entry(models.Model):
     object = models.ForeignKey(Object, on_delete=models.CASCADE, related_name="+", db_index=False)
     key = ByteOrderTextField()
     value = models.TextField()
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
 
     class Meta:
         verbose_name_plural = "entries"
@@ -120,6 +136,8 @@ class Alarm(models.Model):
     rung_at = MomentField(null=True)
     rerings = models.PositiveIntegerField(default=0)
     last_error = models.TextField(default="", blank=True)
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
 
     class Meta:
         indexes = [
@@ -166,6 +184,8 @@ class AlarmRun(models.Model):
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
     error = models.TextField(default="", blank=True)
 
+    objects: ClassVar[RowManager[Self]] = RowManager()
+
     class Meta:
         verbose_name = "alarm run"
         indexes = [
@@ -189,6 +209,8 @@ class Dispatcher(models.Model):
     last_pass_at = MomentField()
     #: Since when the broker takes no wake-ups from it; None while it does.
     refused_since = MomentField(null=True)
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
 
     def __str__(self) -> str:
         return self.process

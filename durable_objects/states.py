@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from durable_objects import retry
 from durable_objects.conf import engine
+from durable_objects.kinds import content_types
 from durable_objects.rows import Alarm, Object, class_of
 
 #: A lost wake-up is rung again within this time: what is due for longer is worth a look.
@@ -82,5 +83,5 @@ def count(rows: QuerySet[Any], at_most: int = COUNTED_TO) -> int:
 def unknown_kinds() -> list[ContentType]:
     """Content types of objects whose class this code does not have, or which is no durable object any more."""
     rows = Object.objects.using(engine.DATABASE).filter(kind=OuterRef("pk"))
-    kinds = ContentType.objects.using(engine.DATABASE).filter(Exists(rows))
+    kinds = content_types().filter(Exists(rows))
     return [kind for kind in kinds if class_of(kind) is None]

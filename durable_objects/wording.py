@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from durable_objects import values
 from durable_objects.errors import InvalidValue
+from durable_objects.kinds import content_types
 from durable_objects.rows import Object
 from durable_objects.rows import class_of as class_of_kind
 
@@ -70,7 +71,7 @@ def short(text: str, limit: int = 60) -> str:
 
 def class_of(row: Object) -> str:
     """The class of an object, also of one that this code does not have. Content types are cached by Django."""
-    return class_name(ContentType.objects.get_for_id(row.kind_id))
+    return class_name(content_types().get_for_id(row.kind_id))
 
 
 def class_name(kind: ContentType) -> str:
@@ -81,7 +82,7 @@ def class_name(kind: ContentType) -> str:
 
 def is_known(row: Object) -> bool:
     """Whether this code has the object's class; one that it has not is *parked* and left alone."""
-    return class_of_kind(ContentType.objects.get_for_id(row.kind_id)) is not None
+    return class_of_kind(content_types().get_for_id(row.kind_id)) is not None
 
 
 def gist(error: str) -> str:

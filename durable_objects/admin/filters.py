@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from durable_objects.admin.reading import BoundedPaginator, now_of, object_classes
 from durable_objects.admin.wording import class_name
 from durable_objects.conf import engine
+from durable_objects.kinds import content_types
 from durable_objects.rows import Alarm, Object, class_of
 from durable_objects.states import STATES, condition, unknown_kinds
 
@@ -54,7 +54,7 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "class"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        known = [kind for kind in ContentType.objects.all() if class_of(kind) in object_classes()]
+        known = [kind for kind in content_types().all() if class_of(kind) in object_classes()]
         kinds = [*known, *unknown_kinds()]
         return sorted([(str(kind.pk), class_name(kind)) for kind in kinds], key=lambda choice: choice[1].lower())
 

@@ -8,7 +8,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import unquote
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -22,6 +21,7 @@ from durable_objects.admin.operable import OperableAdmin
 from durable_objects.admin.reading import alarm_columns, now_of, page_of
 from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
 from durable_objects.errors import DurableObjectError, InvalidName
+from durable_objects.kinds import content_types
 from durable_objects.names import check_name
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -62,7 +62,7 @@ class ObjectPage(OperableAdmin):
             return queryset, False
         # Names are indexed within their class, so every class is named: else all names would be read.
         field = self.search_fields[0]
-        kinds = {field.replace("name__startswith", "kind__in"): list(ContentType.objects.values_list("pk", flat=True))}
+        kinds = {field.replace("name__startswith", "kind__in"): list(content_types().values_list("pk", flat=True))}
         return queryset.filter(**{field: search_term}, **kinds), False
 
     def get_ordering(self, request: HttpRequest) -> Any:

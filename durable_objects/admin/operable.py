@@ -11,7 +11,6 @@ from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_permission_codename
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -23,6 +22,7 @@ from durable_objects.admin.reading import EngineAdmin, alarm_of, badge, now_of, 
 from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
 from durable_objects.errors import DurableObjectError
 from durable_objects.handler_errors import is_failure, named, tellable
+from durable_objects.kinds import content_types
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.rows import Alarm, Object
@@ -74,7 +74,7 @@ class OperableAdmin(EngineAdmin):
         handle = target.handle()
         if handle is not None:
             return self.may(request, verb, type(handle), handle)
-        kind = ContentType.objects.get_for_id(target.kind_id)
+        kind = content_types().get_for_id(target.kind_id)
         code = f"{kind.app_label}.{verb.permission}_{kind.model}"
         return verb.without_class is not None and bool(request.user.has_perm(code))
 

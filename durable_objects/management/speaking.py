@@ -22,6 +22,7 @@ from django.db.models import Model, QuerySet
 from durable_objects import DurableObjectError
 from durable_objects.conf import engine
 from durable_objects.handler_errors import is_failure, named, tellable
+from durable_objects.kinds import content_types, label_of
 from durable_objects.management import streams
 from durable_objects.management.database_words import in_words, one_line
 from durable_objects.models import DurableObject
@@ -129,7 +130,7 @@ def find_class(label: str) -> type[DurableObject]:
 def find_kind(label: str) -> ContentType:
     """The content type of this label, also of a class that this code does not have. Raises ``CommandError``."""
     app, _, model = label.lower().partition(".")
-    kind = ContentType.objects.filter(app_label__iexact=app, model=model).first()
+    kind = content_types().filter(app_label__iexact=app, model=model).first()
     if kind is None:
         find_class(label)
         raise CommandError(f"no object of {label!r} was ever made: run migrate")
@@ -175,7 +176,7 @@ def confirm(options: dict[str, Any], question: str, refusal: str) -> None:
 
 def kind_of(row: Object) -> str:
     """The label that the commands take, also of a class that this code does not have."""
-    return f"{row.kind.app_label}.{row.kind.model}"
+    return label_of(row.kind_id)
 
 
 def paged(rows: QuerySet[Row]) -> Iterator[Row]:

@@ -25,7 +25,10 @@ pytestmark = pytest.mark.django_db
 
 def found(*databases: str) -> list[str]:
     """What the checks say about dispatching."""
-    messages: list[django_checks.CheckMessage] = checks.check_settings(None, databases=databases)
+    messages: list[django_checks.CheckMessage] = [
+        *checks.check_settings(None),
+        *checks.check_database(None, databases=databases),
+    ]
     return [message.msg for message in messages if message.id == "durable_objects.W006"]
 
 

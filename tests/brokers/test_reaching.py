@@ -211,7 +211,7 @@ print([finding.text for finding in reaching._celery_app(None)])
 def test_a_beat_that_reads_other_entries(scheduler: str, reads: bool, say: Any) -> None:
     """With Celery's own scheduler beat never reads its entry in the database: W006, and trouble while nobody passes."""
     say(beat_scheduler=scheduler)
-    messages = [message for message in checks._check_dispatch([]) if isinstance(message, Caution)]
+    messages = [message for message in checks._check_dispatch() if isinstance(message, Caution)]
     assert [message.id for message in messages] == ([] if reads else ["durable_objects.W006"])
     found = findings()
     assert ("beat_scheduler" in found) is not reads

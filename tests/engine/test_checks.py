@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.db import models
+from django.db.utils import ConnectionHandler
 from django.test.utils import isolate_apps
 from pytest_django import Settings
 
-from durable_objects import AlarmInfo, checks, exclusive
+from durable_objects import AlarmInfo, checks, databases, exclusive
 from durable_objects.models import DurableObject
 from tests.models import Counter, Note, Profile
 
@@ -184,8 +185,9 @@ def test_database_that_would_lose_updates_or_keep_objects(monkeypatch: pytest.Mo
     """SQLite without IMMEDIATE is an error, ATOMIC_REQUESTS a warning."""
 
     def found_with(**database: object) -> set[str]:
-        given = SimpleNamespace(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", **database}})
-        monkeypatch.setattr(checks, "settings", given)
+        default = {"ENGINE": "django.db.backends.sqlite3", "NAME": "x", **database}
+        for module in (checks, databases):
+            monkeypatch.setattr(module, "connections", ConnectionHandler({"default": default}))
         return messages() & {"durable_objects.E004", "durable_objects.W005"}
 
     assert found_with(ATOMIC_REQUESTS=True) == {"durable_objects.E004", "durable_objects.W005"}

@@ -19,6 +19,7 @@ from durable_objects.entries import Range, scan
 from durable_objects.explain import explain, status_of
 from durable_objects.figures import said
 from durable_objects.handler_errors import is_failure, named
+from durable_objects.kinds import content_types
 from durable_objects.management.commands.alarms import FAILURES_TOLD, lines
 from durable_objects.management.speaking import (
     SpeakingCommand,
@@ -218,9 +219,8 @@ def _kind_id(obj: Object) -> int:
 
 
 def _by_class() -> Iterator[tuple[str, QuerySet[Object]]]:
-    from django.contrib.contenttypes.models import ContentType
 
-    for kind in ContentType.objects.order_by("app_label", "model"):
+    for kind in content_types().order_by("app_label", "model"):
         rows = Object.objects.using(engine.DATABASE).filter(kind=kind)
         if rows.exists():
             yield f"{kind.app_label}.{kind.model}", rows

@@ -1,0 +1,40 @@
+"""Which databases the engine can work on: refused in words by a check, and where no check ran by the first use."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+_fit: set[str] = set()
+
+
+def connect(alias: str) -> BaseDatabaseWrapper:
+    """This thread's connection to the database. Raises ``ImproperlyConfigured`` where the engine cannot work on it."""
+    if alias not in _fit:
+        if why := unfit(alias):
+            raise ImproperlyConfigured(why)
+        _fit.add(alias)
+    conn = connections[alias]
+    if "cursor" in vars(conn):  # Django's test case has put its refusal there, which our own messages would pass by
+        conn.cursor().close()
+    return conn
+
+
+def unfit(alias: str) -> str | None:
+    """Why the engine cannot work on the database of this alias, and what to do; None when it can."""
+    if alias not in connections.settings:
+        known = ", ".join(map(repr, sorted(connections.settings)))
+        return f'DURABLE_OBJECTS["DATABASE"] is {alias!r}, which is not in DATABASES. Name one that is: {known}.'
+    conn = connections[alias]
+    if conn.vendor == "postgresql":
+        from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+        if not is_psycopg3:
+            return f"The database {alias!r} is spoken to by psycopg2. Durable objects need psycopg 3: install psycopg."
+    elif conn.vendor != "sqlite":
+        return (
+            f"The database {alias!r} is {conn.display_name}. Durable objects need PostgreSQL or SQLite: name one "
+            'of DATABASES by DURABLE_OBJECTS = {"DATABASE": …}.'
+        )
+    return None
