@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 
 LEASE = 2.0
 PATIENCE = 30.0
+MAX_OUT = 8
 _FAILED = "SELECT 1 FROM durable_objects_alarmrun WHERE outcome = 'failed'"
 
 
@@ -31,7 +32,8 @@ class Play:
         self.site, self.broker = site, broker
         self.fleet = Fleet(site, {}, taken_out=taken_out)
         record.begin(self.fleet.history, "driver")
-        self.late_after = 90.0
+        #: Seconds after which an alarm is stuck; for which one waits until none is armed, where the guard is missing.
+        self.late_after, self.patience = 90.0, 15.0
         self.fleet.start("dispatcher1")
         self.worker("threads")
 
@@ -174,6 +176,25 @@ def redis_refuses(play: Play) -> None:
     play.fleet.keep_up()
 
 
+def many_on_their_way(play: Play) -> None:
+    """Twice as many alarms as may be out set themselves again, seconds ahead; the message of another one is lost."""
+    play.late_after, play.patience = 10.0, PATIENCE
+    play.call(*[[0, "set", f"a{n}", 0, {"again": 4, "ahead": 4}] for n in range(2 * MAX_OUT)])
+    lost = play.fleet.wish("post", "lost")
+    play.call([0, "set", "b", 0, {}])
+    lost.unlink()
+
+
+def a_night(play: Play) -> None:
+    """Nobody takes the wake-ups of alarms that are due, for fifty times as long as one counts as lost after."""
+    play.fleet.retire("worker-threads", "kill")
+    play.site.environment["LOST_AFTER"] = "0.4"
+    play.fleet.restart("dispatcher1")
+    play.call(*[[0, "set", f"a{n}", 0, {}] for n in range(2 * MAX_OUT)])
+    time.sleep(30)
+    play.worker("threads")
+
+
 def _endings(play: Play) -> int:
     return sum(event["e"] in ("end", "superseded") for event in record.read(play.fleet.history))
 
@@ -189,6 +210,8 @@ CASES: list[tuple[str, Callable[[Play], None], set[str]]] = [
     ("second_statement", twice_at_once, {"repeated"}),
     ("conditional", renewed_in_between, {"overlapping"}),
     ("savepoint", failing_twice_at_once, {"miscounted"}),
+    ("room_for_what_is_due", many_on_their_way, {"stuck"}),
+    ("silence", a_night, {"filled"}),
     ("steady_consumer", redis_refuses, {"ended"}),
     ("any_failure", cancelled_inside, {"miscounted"}),
     ("ring_number", put_off_again_and_again, {"bred"}),
@@ -208,12 +231,12 @@ def test_the_checker_reports_a_guard_that_is_taken_out(
     taken: bool,
 ) -> None:
     """The same events are sound with the guard in place, and break the promise that it keeps without it."""
-    site = site_on(redis_broker, LEASE=LEASE, DISPATCH_EVERY=1)
+    site = site_on(redis_broker, LEASE=LEASE, DISPATCH_EVERY=1, MAX_OUT=MAX_OUT)
     site.environment |= {"LOST_AFTER": "1", "CHAOS_ROLE": "load"}
     named = [guard] * taken + ["slow_take_over"] * (happens is renewed_in_between)
     play = Play(site, redis_broker, ",".join(named))
     happens(play)
-    found = play.judged(15 if taken else PATIENCE)
+    found = play.judged(play.patience if taken else PATIENCE)
     broken = sorted({one.rule for one in found})
     say(f"{'without' if taken else 'with'} it: {broken} {[one.what[:300] for one in found[:1]]}")
     assert rules <= {one.rule for one in found} if taken else not found, found

@@ -17,7 +17,7 @@ from tests.chaos.storm.evidence import Event, Evidence
 SLACK = 0.05
 
 #: How often one wake-up may be sent, by whomever: again for what got lost, and after faults of the broker.
-MOST_MESSAGES = 12
+MOST_MESSAGES = 20
 #: The first run and its six retries.
 MOST_RUNS = 7
 

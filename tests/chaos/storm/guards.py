@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from durable_objects import (
     ahead,
     alarms,
+    backlog,
     bell,
     claims,
     connecting,
@@ -25,6 +26,7 @@ from durable_objects import (
     round_trip,
     tasks,
 )  # fmt: skip
+from durable_objects.conf import engine
 from durable_objects.rows import Alarm
 from durable_objects.slot import Slot
 from tests.chaos.storm import record
@@ -184,6 +186,21 @@ def steady_consumer() -> None:
     current_app.conf.worker_consumer = "celery.worker.consumer:Consumer"
 
 
+def room_for_what_is_due() -> None:
+    """What only waits for its time takes room as well, and no pass sends more than there is room for."""
+
+    def room(self: backlog.Backlog) -> int:
+        return int(max(engine.MAX_OUT - self.waiting - self.out, 0))
+
+    setattr(backlog.Backlog, "room", property(room))
+    setattr(backlog.Backlog, "share", 0)
+
+
+def silence() -> None:
+    """Every wake-up that is overdue counts as lost, whether anybody hears or not."""
+    setattr(backlog, "_heard", lambda now: (now, now))
+
+
 def slow_take_over() -> None:
     """Not a guard: widens the gap between seeing that a lease is over and taking it over."""
     whole = alarms.take_over
@@ -200,6 +217,7 @@ GUARDS: dict[str, Callable[[], None]] = {
     guard.__name__: guard
     for guard in (
         fence, rescue, never_early, heartbeats, skip_locked, robust, row_count, second_statement, conditional,
-        savepoint, ring_number, any_failure, steady_consumer, slow_take_over,
+        savepoint, ring_number, any_failure, steady_consumer, room_for_what_is_due,
+        silence, slow_take_over,
     )
 }  # fmt: skip
