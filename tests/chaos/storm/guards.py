@@ -27,6 +27,7 @@ from durable_objects import (
     tasks,
 )  # fmt: skip
 from durable_objects.conf import engine
+from durable_objects.errors import ObjectBusy
 from durable_objects.rows import Alarm
 from durable_objects.slot import Slot
 from tests.chaos.storm import record
@@ -201,6 +202,11 @@ def silence() -> None:
     setattr(backlog, "_heard", lambda now: (now, now))
 
 
+def put_off() -> None:
+    """What the engine's own statements meet in the database, once a run has begun, is a failure of its handler."""
+    setattr(firing.Firing, "_is_put_off", lambda self, run, error: run is None and isinstance(error, ObjectBusy))
+
+
 def slow_take_over() -> None:
     """Not a guard: widens the gap between seeing that a lease is over and taking it over."""
     whole = alarms.take_over
@@ -218,6 +224,6 @@ GUARDS: dict[str, Callable[[], None]] = {
     for guard in (
         fence, rescue, never_early, heartbeats, skip_locked, robust, row_count, second_statement, conditional,
         savepoint, ring_number, any_failure, steady_consumer, room_for_what_is_due,
-        silence, slow_take_over,
+        silence, put_off, slow_take_over,
     )
 }  # fmt: skip
