@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,7 @@ import pytest
 from tests.chaos.refusals import REFUSALS
 from tests.chaos.storm import checker, record, state
 from tests.chaos.storm.evidence import Event
-from tests.chaos.storm.fleet import Fleet
+from tests.chaos.storm.fleet import SECOND, Fleet
 from tests.own_brokers import OwnRedis
 from tests.processes import Site
 
@@ -205,6 +206,36 @@ def a_locked_table(play: Play) -> None:
     record.note("fault", kind="table locked", part="database", begin=begin, end=time.monotonic(), pids=[])
 
 
+def another_up(play: Play) -> None:
+    """While a handler is outside, a second ``up`` starts on the same database, with a broker of its own."""
+    play.patience = PATIENCE
+    # With a lease that is renewed every ten seconds, not at once.
+    play.site.environment["ENGINE"] = json.dumps(json.loads(play.site.environment["ENGINE"]) | {"LEASE": 30})
+    play.fleet.restart("worker-threads")
+    play.fleet.wait_until_ready("worker-threads")
+    play.call([0, "set", "a", 0, {"pause": 25}])
+    play.until("out")
+    play.fleet.start(SECOND, CELERY_BROKER_URL="memory://")
+    play.fleet.leave_alone(SECOND)
+
+
+def never_idle(play: Play) -> None:
+    """Two callers have the object in turn for a minute, while its alarm is due."""
+    play.late_after, play.patience = 20.0, 2 * PATIENCE
+    steps = [[0, "hold", "a", 1.8]] * 16
+    code = f"import django; django.setup()\nfrom tests.chaos.storm.load import follow; follow({steps!r})"
+    holders = [play.site.brief(name, "-c", code) for name in ("one", "other")]
+    play.until("ok", 2)
+    play.call([0, "set", "a", 0, {}])
+    for holder in holders:
+        holder.ended(4 * PATIENCE)
+
+
+def an_undone_savepoint(play: Play) -> None:
+    """A handler goes back to a savepoint that it made by hand."""
+    play.call([0, "set", "a", 0, {"undo": 1}])
+
+
 def _endings(play: Play) -> int:
     return sum(event["e"] in ("end", "superseded") for event in record.read(play.fleet.history))
 
@@ -222,11 +253,21 @@ CASES: list[tuple[str, Callable[[Play], None], set[str]]] = [
     ("savepoint", failing_twice_at_once, {"miscounted"}),
     ("room_for_what_is_due", many_on_their_way, {"stuck"}),
     ("silence", a_night, {"filled"}),
-    ("put_off", a_locked_table, {"miscounted"}),
+    ("put_off", a_locked_table, {"dead"}),
+    ("who_lives", another_up, {"overlapping"}),
+    ("in_line", never_idle, {"stuck"}),
+    ("savepoints", an_undone_savepoint, {"differ"}),
     ("steady_consumer", redis_refuses, {"ended"}),
     ("any_failure", cancelled_inside, {"miscounted"}),
     ("ring_number", put_off_again_and_again, {"bred"}),
 ]
+
+
+#: What is otherwise than usual, with the guard and without, so that it shows.
+BESIDE: dict[Callable[[Play], None], list[str]] = {
+    renewed_in_between: ["slow_take_over"],
+    a_locked_table: ["no_retries"],
+}
 
 
 @pytest.mark.parametrize("taken", [True, False], ids=["out", "in"])
@@ -244,7 +285,7 @@ def test_the_checker_reports_a_guard_that_is_taken_out(
     """The same events are sound with the guard in place, and break the promise that it keeps without it."""
     site = site_on(redis_broker, LEASE=LEASE, DISPATCH_EVERY=1, MAX_OUT=MAX_OUT)
     site.environment |= {"LOST_AFTER": "1", "CHAOS_ROLE": "load"}
-    named = [guard] * taken + ["slow_take_over"] * (happens is renewed_in_between)
+    named = [guard] * taken + BESIDE.get(happens, [])
     play = Play(site, redis_broker, ",".join(named))
     happens(play)
     found = play.judged(play.patience if taken else max(play.patience, PATIENCE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,9 @@ from durable_objects import (
     heartbeat,
     hold,
     judging,
+    layers,
     opening,
+    process,
     round_trip,
     tasks,
 )  # fmt: skip
@@ -208,6 +211,34 @@ def put_off() -> None:
     setattr(firing.Firing, "_is_put_off", lambda self, run, error: run is None and isinstance(error, ObjectBusy))
 
 
+def who_lives() -> None:
+    """A process that starts with a broker of its own takes all others for gone."""
+    setattr(process, "is_gone", lambda other: True)
+
+
+def in_line() -> None:
+    """A wake-up that was turned away by a busy object never stands in line for it."""
+    setattr(firing, "_line", threading.Semaphore(0))
+
+
+def savepoints() -> None:
+    """What was written since a savepoint stays when that is undone."""
+
+    def settle(self: Any) -> None:
+        while (ended := self._stack[-1].savepoint) is not None and not ended.is_open:
+            layer = self._stack.pop()
+            self._stack[-1].absorb(layer)
+
+    setattr(layers.Layers, "_settle", settle)
+
+
+def no_retries() -> None:
+    """Not a guard: an alarm is dead once it has failed."""
+    from tests.models import Subject
+
+    Subject.alarm_max_retries = 0
+
+
 def slow_take_over() -> None:
     """Not a guard: widens the gap between seeing that a lease is over and taking it over."""
     whole = alarms.take_over
@@ -225,6 +256,6 @@ GUARDS: dict[str, Callable[[], None]] = {
     for guard in (
         fence, rescue, never_early, heartbeats, skip_locked, robust, row_count, second_statement, conditional,
         savepoint, ring_number, any_failure, steady_consumer, room_for_what_is_due,
-        silence, put_off, slow_take_over,
+        silence, put_off, who_lives, in_line, savepoints, no_retries, slow_take_over,
     )
 }  # fmt: skip

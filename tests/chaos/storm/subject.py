@@ -86,7 +86,7 @@ class Subject(DurableObject):
     @exclusive
     def undo(self, call: str) -> int:
         """Set the alarm after a savepoint made by hand, and go back to it."""
-        self._undone("set", token=call)
+        self._undone("set", token=call, at=now().isoformat(), fail=0)
         return self._log("undid", call=call)
 
     def alarm(self, info: AlarmInfo) -> None:
@@ -127,7 +127,7 @@ class Subject(DurableObject):
             record.note("in", run=run)
         self._log("done", token=token, run=run, retry=info.retry_count)
         if plan.get("undo"):
-            self._undone("done", token=token, run=run)
+            self._undone("done", token=token, run=run, retry=info.retry_count)
         if plan.get("leave") and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute(LEFT_BEHIND[plan["leave"]])
