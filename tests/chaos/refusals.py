@@ -64,8 +64,10 @@ def no_permission(client: redis.Redis) -> Iterator[None]:
 @contextmanager
 def cannot_save(client: redis.Redis) -> Iterator[None]:
     """MISCONF: its last snapshot could not be written, since its folder is gone (``OwnRedis`` has one of its own)."""
-    with suppress(FileNotFoundError):
-        Path(client.config_get("dir")["dir"] or "").rmdir()
+    folder = client.config_get("dir")["dir"]
+    if folder:  # else it is gone already, and Redis cannot say where it was
+        with suppress(FileNotFoundError):
+            Path(folder).rmdir()
     with _set(client, {"save": "3600 1000000", "stop-writes-on-bgsave-error": "yes"}):
         client.bgsave()
         while client.info("persistence")["rdb_bgsave_in_progress"]:
