@@ -86,7 +86,7 @@ def run(line: str) -> dict[str, object]:
 
 def main(left_out: list[str]) -> None:
     """Run them all."""
-    signal.alarm(100)
+    signal.alarm(280)
     if timeout := os.environ.get("SQLITE_TIMEOUT"):
         settings.DATABASES["default"]["OPTIONS"]["timeout"] = float(timeout)
     django.setup()

@@ -16,11 +16,11 @@ import pytest
 
 from project.demo.processes import clean_environment
 from tests import services
-from tests.processes import REPOSITORY, SECONDS_TO_START
+from tests.processes import REPOSITORY
 from tests.project.every_verb import VERBS
 
 PASSWORD = "pass-in-no-words"
-SECONDS = 120.0
+SECONDS = 300.0
 
 
 def environment(url: str, **given: str) -> dict[str, str]:
@@ -34,7 +34,7 @@ def manage(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A management command on this database."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
-        cwd=REPOSITORY, env=environment(url), capture_output=True, text=True, timeout=SECONDS_TO_START, check=False,
+        cwd=REPOSITORY, env=environment(url), capture_output=True, text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from project.demo.processes import wait_for
+from tests.brokers.conftest import own_broker
 from tests.processes import REPOSITORY, SECONDS_TO_START, Site
 
 pytestmark = pytest.mark.slow
@@ -42,11 +43,10 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def site(migrated: Path, tmp_path: Path) -> Iterator[Site]:
-    """An SQLite file with all tables, and a broker in a folder."""
-    messages, file = tmp_path / "messages", tmp_path / "db.sqlite3"
-    messages.mkdir()
+    """An SQLite file with all tables, and a broker that is private to each process."""
+    file = tmp_path / "db.sqlite3"
     shutil.copy(migrated, file)
-    with Site(tmp_path, f"sqlite:///{file}", "filesystem://localhost/", engine=ENGINE) as site:
+    with Site(tmp_path, f"sqlite:///{file}", "memory://", engine=ENGINE) as site:
         # A process that is not unbuffered finds out at its end, as those do that nobody has told otherwise.
         del site.environment["PYTHONUNBUFFERED"]
         yield site
@@ -114,15 +114,19 @@ def passes(site: Site) -> list[Any]:
     return read(site, "SELECT process, last_pass_at FROM durable_objects_dispatcher")
 
 
+@pytest.mark.services("redis")
 @pytest.mark.parametrize("streams", STREAMS)
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
-def test_a_dispatcher_outlives_its_output(site: Site, streams: Streams, form: Sequence[str]) -> None:
+def test_a_dispatcher_outlives_its_output(site: Site, streams: Streams, form: Sequence[str], tmp_path: Path) -> None:
     """``alarms dispatch --loop`` passes on whatever becomes of its streams, and ends with 0."""
     site.execute(
         "from datetime import timedelta; from batcher.models import Batcher\n"
         "for number in range(20): Batcher.objects.get_by_name(str(number)).storage.set_alarm(timedelta(seconds=number))"
     )
-    with started(site, streams, "alarms", "dispatch", "--loop", *form) as process:
+    with (
+        own_broker("redis", tmp_path) as broker,
+        started(site, streams, "alarms", "dispatch", "--loop", *form, CELERY_BROKER_URL=broker.url) as process,
+    ):
         first = wait_for("a pass", lambda: passes(site), seconds=WITHIN)
         wait_for("another pass", lambda: passes(site), seconds=WITHIN, until=lambda seen: seen > first)
         time.sleep(2)  # it has told of several by now
@@ -135,7 +139,7 @@ def test_a_dispatcher_outlives_its_output(site: Site, streams: Streams, form: Se
 @pytest.mark.parametrize("streams", STREAMS)
 def test_a_whole_site_outlives_its_output(site: Site, streams: Streams) -> None:
     """``up`` serves and runs alarms whatever becomes of its streams, and ends with 0 when it is asked to."""
-    with started(site, streams, "up", "--port", "0", "--no-admin", CELERY_BROKER_URL="memory://") as process:
+    with started(site, streams, "up", "--port", "0", "--no-admin") as process:
         wait_for("a pass", lambda: passes(site), seconds=WITHIN)
         site.execute(
             "from batcher.models import Batcher; batcher = Batcher.objects.get_by_name('a')\n"
