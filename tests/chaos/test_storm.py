@@ -34,7 +34,7 @@ pytestmark = pytest.mark.chaos
 MINUTES = float(os.environ.get("CHAOS_MINUTES") or 3)
 SEED = int(os.environ.get("CHAOS_SEED") or time.time())
 #: Seconds between two faults; orders per second.
-PACE = float(os.environ.get("CHAOS_PACE") or 2.6)
+PACE = float(os.environ.get("CHAOS_PACE") or 4)
 RATE = float(os.environ.get("CHAOS_RATE") or 20)
 #: Only the kinds that begin so, say "database restarted" or "worker,table".
 KINDS = tuple((os.environ.get("CHAOS_KINDS") or "").split(","))
