@@ -164,8 +164,12 @@ answer([refused, Cart.objects.using("default").count(), Cart.objects.using(None)
     ("settings", "words"),
     [
         ({"DURABLE_OBJECTS": {"DATABASE": "nope", "DISPATCHED_BY": "command"}}, ["'nope'", "'default'"]),
-        ({"ENGINE": "mysite.mysql"}, ["MySQL", "PostgreSQL or SQLite"]),
-        ({"PSYCOPG2": True, "ENGINE": "django.db.backends.postgresql"}, ["psycopg2", "psycopg 3"]),
+        pytest.param({"ENGINE": "mysite.mysql"}, ["MySQL", "PostgreSQL or SQLite"], marks=pytest.mark.slow),
+        pytest.param(
+            {"PSYCOPG2": True, "ENGINE": "django.db.backends.postgresql"},
+            ["psycopg2", "psycopg 3"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["no such database", "MySQL", "psycopg2"],
 )

@@ -155,7 +155,9 @@ def test_moments_whatever_the_databases_zone(on_each: Callable[..., Foreign], us
 
 @pytest.mark.slow
 @pytest.mark.services("postgresql")
-@pytest.mark.parametrize(("said", "use_tz"), zip(SESSIONS.values(), cycle([True, False]), strict=False), ids=SESSIONS)
+@pytest.mark.parametrize(
+    ("said", "use_tz"), list(zip(SESSIONS.values(), cycle([True, False]), strict=False)), ids=SESSIONS
+)
 def test_moments_whatever_the_session(postgresql: Callable[..., Foreign], said: str, use_tz: bool) -> None:
     """TimeZone, DateStyle and the other settings of a session change nothing of what the engine reads and writes.
 
