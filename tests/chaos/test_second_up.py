@@ -15,8 +15,9 @@ from tests.processes import Site
 
 pytestmark = pytest.mark.chaos
 
-LEASE = 30.0
-PAUSE = 12.0
+LEASE = 60.0
+#: Longer than a second one takes to start and to send its first wake-ups.
+PAUSE = 45.0
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
@@ -38,8 +39,13 @@ def test_it_runs_nothing_that_is_running(
         site.wait_for("three handlers outside", look, seconds=30, until=lambda seen: seen == 3)
         second = fleet.start(SECOND)
         fleet.leave_alone(SECOND)
+
+        def at_work() -> bool:
+            return second.exit_code() is not None or '"address"' in second.text()
+
+        site.wait_for("the second one to work, or to refuse", at_work, seconds=PAUSE - 10)
         ask = partial(state.ask_sqlite, file) if database == "sqlite" else partial(state.ask_postgresql, url)
-        end = time.monotonic() + PAUSE + 10
+        end = time.monotonic() + PAUSE + 15
         while ask(state.ARMED) and time.monotonic() < end:
             fleet.note_ended()
             time.sleep(0.2)
