@@ -21,6 +21,7 @@ from durable_objects.conf import engine
 from durable_objects.database_errors import is_lock_timeout, is_worth_another_try, own_statements
 from durable_objects.errors import ObjectBusy
 from durable_objects.logs import get_logger
+from durable_objects.statement_text import BEFORE_FIRST_WORD, text_of
 
 logger = get_logger(__name__)
 
@@ -28,9 +29,9 @@ Result = TypeVar("Result")
 
 #: Statements that leave something on the session when their transaction is over (PostgreSQL).
 _LASTS = re.compile(
-    r"(?:^|;)\s*(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|DISCARD\b|LISTEN\b|CREATE\s+TEMP)"
+    rf"(?:^|;){BEFORE_FIRST_WORD}(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|DISCARD\b|LISTEN\b|CREATE\s+TEMP)"
     r"|\bset_config\s*\([^)]*,\s*(?:false|%s)\s*\)|\bpg_(?:try_)?advisory_lock",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 
 #: When the server gives up on a session whose other end says nothing, not even that it is there: after 30 s.
@@ -79,8 +80,8 @@ def notice_who_is_cut_off(sender: object, connection: BaseDatabaseWrapper, **kwa
         f"SELECT set_config('{name}', '{most}', false) WHERE current_setting('{name}')::bigint NOT BETWEEN 1 AND {most}"
         for name, most in _CUT_OFF.items()
     )
-    try:
-        with connection.cursor() as cursor:
+    try:  # by the driver's own cursor: whoever watches Django's looks for what others do to the session
+        with connection.wrap_database_errors, driver.cursor() as cursor:
             cursor.execute(wanted)
     except DatabaseError as error:  # not PostgreSQL's own server: it may know no such settings
         logger.info("the server does not say when it gives up on who is cut off: %s", error)
@@ -212,10 +213,11 @@ def leaving_nothing(conn: BaseDatabaseWrapper) -> Iterator[None]:
     if conn.vendor != "postgresql" or not is_free(conn):
         yield
         return
+    conn.ensure_connection()  # what a project sets on each new session is not the block's doing
     lasting: list[str] = []
 
     def watch(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
-        if _LASTS.search(sql if isinstance(sql, str) else sql.as_string(conn.connection)):
+        if _LASTS.search(text_of(sql, context["cursor"])):
             lasting.append(str(sql))
         return execute(sql, params, many, context)
 

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, Error, InterfaceError
+from django.db import DatabaseError, Error, InterfaceError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.errors import ObjectBusy
@@ -83,9 +83,12 @@ def meaning(conn: BaseDatabaseWrapper, error: BaseException) -> Meaning:
     if state is None and any(said in str(error) for said in _NO_ROOM):
         return Meaning.TROUBLE
     # Told by the error: Django may have connected anew since, and the driver learns late that a server has hung up.
-    # Without a SQLSTATE the server could not say any more.
-    if state is None or isinstance(error, InterfaceError) or conn.connection is None:
+    # Without a SQLSTATE the server could not say any more; but what the driver refuses by itself, wrong parameters or a
+    # closed cursor, is the code's affair as long as the session is there.
+    if conn.connection is None or (state is None and isinstance(error, OperationalError)):
         return Meaning.LOST
+    if state is None or isinstance(error, InterfaceError):
+        return Meaning.LOST if getattr(conn.connection, "closed", False) else Meaning.CODE
     return meaning_of(state)
 
 

@@ -15,11 +15,13 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
+from durable_objects.statement_text import BEFORE_FIRST_WORD, text_of
+
 _KEY = "durable_objects_savepoints"
 
 #: What matters begins so. Nearly all texts are told by this alone, and by having no semicolon.
 _MATTERS = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:savepoint|rollback|release|commit|end|abort|begin|start|prepare)\b",
+    BEFORE_FIRST_WORD + r"(?:savepoint|rollback|release|commit|end|abort|begin|start|prepare)\b",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -60,7 +62,7 @@ class Savepoints:
     def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
         """Django's ``execute_wrapper``: refuse what would end the turn's transaction, note what was done."""
         check_not_ended(context["connection"])  # psycopg would begin another transaction
-        text = sql if isinstance(sql, str) else _as_text(sql, context)
+        text = text_of(sql, context["cursor"])
         if _MATTERS.match(text) is None and (";" not in text or self._vendor == "sqlite"):
             return execute(sql, params, many, context)
         steps = list(_steps(text, self._vendor))
@@ -197,11 +199,3 @@ def _name(tokens: list[str], vendor: str) -> str:
     if vendor == "postgresql":
         return token.encode()[:_POSTGRESQL_NAME_BYTES].decode(errors="ignore")
     return token.lower()  # SQLite's are the same in any case, also in quotes
-
-
-def _as_text(sql: Any, context: dict[str, Any]) -> str:
-    """What psycopg composes, as text."""
-    if isinstance(sql, bytes):
-        return sql.decode(errors="replace")
-    as_string = getattr(sql, "as_string", None)
-    return str(as_string(context["cursor"].cursor) if as_string is not None else sql)

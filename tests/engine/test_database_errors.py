@@ -6,7 +6,15 @@ import sqlite3
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, OperationalError, connection
+from django.db import (
+    DatabaseError,
+    DataError,
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+)
 
 from durable_objects.database_errors import Meaning, meaning, meaning_of
 
@@ -89,3 +97,25 @@ def test_refused_connections(said: str, means: Meaning) -> None:
     error = OperationalError(said)
     error.__cause__ = psycopg_errors.OperationalError(said)
     assert meaning(connection, error) is means
+
+
+@pytest.mark.parametrize("error", [DataError, ProgrammingError, NotSupportedError, InterfaceError])
+@pytest.mark.django_db
+def test_what_the_driver_refuses_by_itself_is_the_codes_affair(error: type[Any]) -> None:
+    """Such an error has no SQLSTATE either, for the server has not seen the statement: the session is there."""
+    connection.ensure_connection()
+    refused = error("the query has 1 placeholder but 2 parameters were passed")
+    refused.__cause__ = getattr(psycopg_errors, error.__name__)("refused")
+    assert meaning(connection, refused) is Meaning.CODE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_session_that_the_driver_has_given_up_is_lost() -> None:
+    """What is said on it afterwards is refused by the driver, and nothing can be said of the code."""
+    connection.ensure_connection()
+    connection.connection.close()
+    with pytest.raises((DatabaseError, InterfaceError)) as refused:
+        connection.cursor().execute("SELECT 1")
+    if connection.vendor == "postgresql":
+        assert meaning(connection, refused.value) is Meaning.LOST
+    connection.close()

@@ -38,6 +38,14 @@ LEFT = [
     "SET ROLE pg_read_all_data",
     "SELECT set_config('statement_timeout', '1', false)",
 ]
+#: The same, as not everybody writes it.
+ODD = [
+    sql.SQL("SET statement_timeout = 1"),
+    b"SET statement_timeout = 1",
+    "/* a tag */ SET statement_timeout = 1",
+    "-- why\nSET statement_timeout = 1",
+    "SELECT 1; /* a tag */ SET statement_timeout = 1",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +67,7 @@ def armed() -> int:
     return Object.objects.get(name="a").pk
 
 
-@pytest.mark.parametrize("statement", [*LEFT, sql.SQL("SET statement_timeout = 1")], ids=str)
+@pytest.mark.parametrize("statement", [*LEFT, *ODD], ids=str)
 def test_handlers_settings_are_gone_after_its_run(obj: Scripted, script: Script, statement: Any) -> None:
     """The next wake-up of that thread has a session as new, whoever's it is."""
     before = one_value("SELECT pg_backend_pid()")
@@ -79,6 +87,24 @@ def test_what_ends_with_the_transaction_costs_no_session(script: Script, stateme
     script.alarm = lambda obj, info: say(statement)
     assert fire(armed()).verdict is Verdict.SUCCEEDED
     assert one_value("SELECT pg_backend_pid()") == before
+
+
+def test_statement_of_bytes_is_a_statement(script: Script) -> None:
+    """As the driver takes it."""
+    script.alarm = lambda obj, info: say(b"SELECT 1")
+    assert fire(armed()).verdict is Verdict.SUCCEEDED
+
+
+def test_session_that_a_group_began_is_kept(script: Script, rung: list[Any]) -> None:
+    """What the engine itself, or the project, sets on each new session is not taken for a handler's."""
+    pids = []
+    script.alarm = lambda obj, info: pids.append(one_value("SELECT pg_backend_pid()"))
+    for _ in range(2):
+        Grouped.objects.set_alarms({"a": timedelta(0)})
+        if not pids:
+            connection.close()
+        assert fire_group([(rung[-1].object_id, rung[-1].ring)], timedelta(minutes=1)) == 1
+    assert pids[0] == pids[1]
 
 
 def test_groups_leave_nothing_either(script: Script, rung: list[Any]) -> None:
