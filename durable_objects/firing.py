@@ -254,7 +254,7 @@ class Firing:
     def _put_off(self, error: BaseException) -> Fired:
         """Nothing is counted; the wake-up is sent again, later each time."""
         busy = trouble(error)
-        if busy is not None and busy.key is None:
+        if busy is not None and busy.key != self.handle.key:
             _tell(busy)
         self._give_back()
         return Fired(Verdict.AGAIN, retry.busy_delay(self.waits))

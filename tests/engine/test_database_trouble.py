@@ -341,7 +341,7 @@ def test_users_own_statements_are_users(obj: Scripted, script: Script, sqlstate:
     assert "no room" in alarm.last_error
 
 
-def said(statement: str, *params: object) -> None:
+def said(statement: str, *params: Any) -> None:
     """By a handler's own cursor."""
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
@@ -398,3 +398,16 @@ def test_it_is_told_once(obj: Scripted, script: Script, caplog: pytest.LogCaptur
         for _ in range(3):
             fire(pk)
     assert [record.levelname for record in caplog.records if "no room" in record.getMessage()] == ["WARNING"]
+
+
+def test_who_keeps_another_object_is_told(obj: Scripted, script: Script, caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that cannot have another object is put off as often as it takes, and the log names that object."""
+    firing._told.clear()
+    script.alarm = lambda obj, info: Counter.objects.get_by_name("kept").add()
+    pk = armed(obj)
+    with Counter.objects.get_by_name("kept").storage.transaction():
+        fired = Beside(lambda: [fire(pk, waits=waits).verdict for waits in range(2)]).result()
+    assert fired == [Verdict.AGAIN] * 2
+    told = [record.getMessage() for record in caplog.records if "put off" in record.getMessage()]
+    assert len(told) == 1
+    assert "'kept'" in told[0]
