@@ -341,32 +341,6 @@ def test_users_own_statements_are_users(obj: Scripted, script: Script, sqlstate:
     assert "no room" in alarm.last_error
 
 
-def said(statement: str, *params: Any) -> None:
-    """By a handler's own cursor."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, params)
-
-
-#: What the driver refuses by itself, so that there is no SQLSTATE.
-MISTAKES: dict[str, Callable[[], object]] = {
-    "parameters": lambda: said("SELECT %s", 1, 2),
-    "value": lambda: said("SELECT %s", object()),
-    "NUL": lambda: Note.objects.create(text="a\0b"),
-    "no rows": lambda: connection.cursor().fetchone(),
-    "closed cursor": lambda: [cursor := connection.cursor(), cursor.close(), cursor.execute("SELECT 1")],
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_the_driver_refuses_is_the_handlers_failure(obj: Scripted, script: Script, mistake: str) -> None:
-    """A statement that never reached the server counts as any other mistake: no lost session, which would count
-    nothing, ever.
-    """
-    script.alarm = lambda obj, info: MISTAKES[mistake]()
-    assert fire(armed(obj)).verdict is Verdict.FAILED
-    assert Alarm.objects.get().retry_count == 1
-
-
 def test_administrators_time_out_while_locking(obj: Scripted) -> None:
     """A ``statement_timeout`` shorter than LOCK_TIMEOUT ends the wait for an object: ``ObjectBusy``; no run is lost."""
     pk = armed(obj)
