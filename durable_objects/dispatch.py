@@ -57,20 +57,22 @@ class Pass:
         )
 
 
-def run_pass(limit: int | None = None, *, share: bool = True) -> Pass:
+def run_pass(limit: int | None = None, *, share: bool = True, between: bool = False) -> Pass:
     """Ring for at most ``limit`` alarms (default: what ``MAX_OUT`` leaves room for). Raises what the database raises.
 
     At most ``MAX_OUT`` wake-ups of due alarms are out, and as many wait ahead of their time; those that calls send are
     counted, but not limited. So that they cannot take all the room, each pass sends at least a tenth of ``MAX_OUT`` of
     either kind, however many are out (``share``: a pass that is made before its time does not). While nobody hears,
-    only ``MAX_OUT`` in all, and then one of each class after 10, 20 … 300 s, until one is heard.
+    only ``MAX_OUT`` in all, and then one of each class after 10, 20 … 300 s, until one is heard. Of what is due, that
+    comes first which has waited longest, never sent or lost; ``between`` two passes of one that is behind, looking for
+    what is lost takes too long to do each time: what was never sent comes first then.
 
     Does nothing while no wake-up would be heard, the broker being private to a process without a worker. Where a
     message could not be sent a moment ago, it begins with a single one, and goes on only when that gets through.
     """
     if not clock.connection().in_atomic_block:  # that of a test case is not ours to close
         clock.connection().close_if_unusable_or_obsolete()
-    made = _make_pass(limit, share)
+    made = _make_pass(limit, share, between)
     if bell.is_heard():
         dispatchers.sign(clock.now(), refused=bell.is_broken())
     return made
@@ -84,7 +86,7 @@ def catch_up(limit: timedelta, *, share: bool = True) -> Pass:
     whole, end = Pass(), time.monotonic() + limit.total_seconds()
     heard = time.monotonic()
     while True:
-        done = run_pass(share=share and not whole.rung)
+        done = run_pass(share=share and not whole.rung, between=bool(whole.rung) and not whole.probes)
         whole += done
         now = time.monotonic()
         heard = now if done.rung else heard
@@ -110,7 +112,7 @@ def known_kinds() -> dict[int, type[DurableObject]]:
     return {pk: model for pk, model in found.items() if model is not None}
 
 
-def _make_pass(limit: int | None, share: bool) -> Pass:
+def _make_pass(limit: int | None, share: bool, between: bool) -> Pass:
     pruned = Pass(pruned=_prune())
     if not bell.is_heard():
         return pruned
@@ -119,11 +121,11 @@ def _make_pass(limit: int | None, share: bool) -> Pass:
         probed = _ring(1, share=False, probe=True)
         if not probed.rung:
             return pruned
-    return pruned + probed + _ring(limit, share=share)
+    return pruned + probed + _ring(limit, share=share, between=between)
 
 
-def _ring(limit: int | None, *, share: bool, probe: bool = False) -> Pass:
-    choice = _claim(limit, share)
+def _ring(limit: int | None, *, share: bool, probe: bool = False, between: bool = False) -> Pass:
+    choice = _claim(limit, share, between)
     crash.reach("dispatch.marked")
     sent = bell.ring(choice.wake_ups, bell.Budget(engine.DISPATCH_EVERY.total_seconds()), probe=probe)
     rescued = sum(wake_up.rescue for wake_up in choice.wake_ups)
@@ -139,7 +141,7 @@ class _Choice:
     probes: int
 
 
-def _claim(limit: int | None, share: bool = True) -> _Choice:
+def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Choice:
     """First what is due, never sent or lost, the longest first; then, within a room of its own, what is due soon."""
     now, kinds = clock.now(), known_kinds()
     found = backlog.look(now, kinds)
@@ -148,8 +150,10 @@ def _claim(limit: int | None, share: bool = True) -> _Choice:
     left = 2 * engine.MAX_OUT + backlog.FEW * len(kinds) if limit is None else limit
 
     most = min(found.room, left)
-    due = claims.claim(now, most, *overdue)
-    behind = len(due) == most and (found.is_heard or most > 0) and any(rows.exists() for rows in overdue)
+    due = claims.claim(now, most, *overdue[:1] if between else overdue)
+    if between:
+        due += claims.claim(now, most - len(due), *overdue[1:])
+    behind = len(due) == most and (most > 0 or (found.is_heard and any(rows.exists() for rows in overdue)))
     probes = _probe(now, kinds, found, left - len(due))
     left -= len(due) + len(probes)
     most = min(max(found.room_ahead - len(due), found.share if share else 0), left)

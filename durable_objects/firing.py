@@ -112,14 +112,10 @@ class Firing:
     @contextmanager
     def _turn(self) -> Iterator[Turn]:
         """The first time a wake-up is turned away soon; after that it stands in line as callers do."""
-        in_line = self.waits > 0 and _line.acquire(blocking=False)
-        patience = retry.patience(self.waits, engine.LOCK_TIMEOUT) if in_line else WAIT_FOR_LOCK
-        turn = Turn(self.handle, object_id=self.object_id, lock_timeout=patience)
-        try:
+        with _place_in_line(self.object_id, self.waits) as in_line:
+            patience = retry.patience(self.waits, engine.LOCK_TIMEOUT) if in_line else WAIT_FOR_LOCK
+            turn = Turn(self.handle, object_id=self.object_id, lock_timeout=patience)
             turn.open()
-        finally:
-            if in_line:
-                _line.release()
         with turn:
             yield turn
 
@@ -299,8 +295,23 @@ class Firing:
                 self._failed(turn, replace(run, wish=None), limit)
 
 
-_line = threading.Semaphore(MOST_IN_LINE)
 _told: dict[str, float] = {}
+_in_line: set[int] = set()
+_in_line_lock = threading.Lock()
+
+
+@contextmanager
+def _place_in_line(object_id: int, waits: int) -> Iterator[bool]:
+    """Whether this wake-up stands in line: not at its first try, not beside a copy of itself, and few at once do."""
+    with _in_line_lock:
+        has_place = waits > 0 and object_id not in _in_line and len(_in_line) < MOST_IN_LINE
+        if has_place:
+            _in_line.add(object_id)
+    try:
+        yield has_place
+    finally:
+        if has_place:
+            _in_line.discard(object_id)
 
 
 def _tell(busy: ObjectBusy) -> None:

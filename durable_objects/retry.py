@@ -17,8 +17,8 @@ LONGEST_RETRY_SECONDS = 600
 #: An alarm whose runs took their worker down this often is dead: nothing else would ever end it.
 MAX_CRASHED_STARTS = 10
 
-#: No wake-up stands in line for its object for longer than this at a time.
-LONGEST_PATIENCE = timedelta(minutes=5)
+#: No wake-up stands in line for its object for longer than this at a time: a process of a pool does nothing else then.
+LONGEST_PATIENCE = timedelta(seconds=30)
 
 #: How long a wake-up may be overdue before it counts as lost; doubled with every one that did.
 LOST_AFTER = timedelta(seconds=10)
@@ -55,7 +55,7 @@ def busy_delay(waits: int) -> timedelta:
 
 
 def patience(waits: int, lock_timeout: timedelta) -> timedelta:
-    """How long a wake-up that was turned away stands in line for its object: 10, 20 … s, at most five minutes.
+    """How long a wake-up that was turned away stands in line for its object: 10, 20, at most 30 s.
 
     Twice ``LOCK_TIMEOUT`` at first. Whoever is before it in the line has given up after ``LOCK_TIMEOUT``, or has his
     turn then: so the wake-up gets its own within that and the longest call, if it waits for so long.

@@ -102,7 +102,7 @@ def test_run_that_lets_go_of_an_object_that_is_never_idle_comes_back(obj: Script
 
 def test_few_of_a_workers_threads_stand_in_line(obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """Busy objects do not take all threads of a worker: beyond a few, a wake-up is turned away soon again."""
-    monkeypatch.setattr(firing, "_line", threading.Semaphore(0))
+    monkeypatch.setattr(firing, "MOST_IN_LINE", 0)
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
     inside, over = threading.Event(), threading.Event()
@@ -118,14 +118,36 @@ def test_few_of_a_workers_threads_stand_in_line(obj: Scripted, script: Script, m
     assert time.monotonic() - begun < LOCK_TIMEOUT, "not a patience of 16 s"
     over.set()
     keeper.result()
-    assert firing.MOST_IN_LINE < 16
+
+
+def test_copies_of_a_wake_up_do_not_fill_the_line(obj: Scripted, script: Script) -> None:
+    """While one wake-up of an object stands in line, another of the same object is turned away soon."""
+    obj.storage.set_alarm(NOW)
+    pk = Object.objects.get().pk
+    inside, over = threading.Event(), threading.Event()
+
+    def keep() -> None:
+        inside.set()
+        await_event(over)
+
+    keeper = Beside(lambda: Scripted.objects.get_by_name("a").run_exclusive(keep))
+    await_event(inside)
+    first = Beside(lambda: fire(pk, waits=1))
+    await_that(lambda: pk in firing._in_line)
+    begun = time.monotonic()
+    assert fire(pk, waits=1).verdict is Verdict.AGAIN
+    assert time.monotonic() - begun < LOCK_TIMEOUT, "not a patience of 4 s"
+    over.set()
+    keeper.result()
+    assert first.result().verdict is Verdict.SUCCEEDED
+    assert not firing._in_line
 
 
 def test_patience_grows_to_a_limit() -> None:
     """The first line is longer than any caller's; later ones are for objects whose calls are longer still."""
     lock_timeout = timedelta(seconds=5)
-    waits = [retry.patience(number, lock_timeout).total_seconds() for number in (1, 2, 3, 6, 7, 50)]
-    assert waits == [10, 20, 40, 300, 300, 300]
+    waits = [retry.patience(number, lock_timeout).total_seconds() for number in (1, 2, 3, 7, 50)]
+    assert waits == [10, 20, 30, 30, 30]
     assert retry.patience(50, timedelta(minutes=9)) == timedelta(minutes=9)
 
 
