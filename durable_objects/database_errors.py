@@ -122,9 +122,11 @@ def trouble(error: BaseException | None) -> ObjectBusy | None:
     """The ``ObjectBusy`` that the engine's own statements, or a wait for another object, ended with: this error, or
     what it says that it comes from.
     """
-    while error is not None:
+    seen: set[int] = set()  # a handler may raise what is its own cause
+    while error is not None and id(error) not in seen:
         if isinstance(error, ObjectBusy) and (error.key is not None or isinstance(error.__cause__, Error)):
             return error
+        seen.add(id(error))
         error = error.__cause__
     return None
 
