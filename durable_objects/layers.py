@@ -14,7 +14,7 @@ from durable_objects.run import Wish
 from durable_objects.savepoints import Savepoint, Savepoints
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Layer:
     """What was written since one savepoint: key to text, None for deleted; ``cleared`` hides all below.
 
