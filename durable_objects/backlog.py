@@ -27,6 +27,9 @@ SHARE = 10
 #: So many of a class that are not heard are sent again each by itself; of more, only one asks whether anybody hears.
 FEW = 10
 
+#: Nobody looks at more alarms than this at a time, the first due.
+MOST = 100_000
+
 #: What was sent so long after it was due was sent by a dispatcher that is behind.
 LATE = timedelta(seconds=1)
 
@@ -96,9 +99,10 @@ def look(now: datetime, kinds: Collection[int]) -> Backlog:
     heard_to, last_end = _heard(now)
     due = Q(state=ARMED, due_at__lte=now, rung_at__lte=now, rung_at__gt=FORGOTTEN, object__kind__in=kinds)
     since = Q(rung_at__gte=heard_to or FORGOTTEN)
+    counted = _alarms().filter(due & free(now) & (since | Q(rung_at__gt=now - retry.LOST_AFTER))).order_by("due_at")
     found = (
         _alarms()
-        .filter(due & free(now) & (since | Q(rung_at__gt=now - retry.LOST_AFTER)))
+        .filter(pk__in=counted.values("pk")[:MOST])
         .values("object__kind_id")
         .annotate(
             out=Count("pk"),
