@@ -42,6 +42,7 @@ def walk(start: datetime, rule: str, end: datetime) -> list[datetime]:
     return found
 
 
+@pytest.mark.slow
 @_settings
 @given(rule=any_rules(), start=any_starts())
 def test_every_rule_is_what_rfc_5545_says(rule: str, start: datetime) -> None:
@@ -50,6 +51,7 @@ def test_every_rule_is_what_rfc_5545_says(rule: str, start: datetime) -> None:
     assert walk(start, rule, end) == list(islice(times(rule, start, end), AT_MOST))
 
 
+@pytest.mark.slow
 @_settings
 @given(rule=any_rules(ends=False), start=any_starts(), ahead=st.timedeltas(timedelta(0), timedelta(days=100)))
 def test_the_next_time_is_the_same_from_anywhere(rule: str, start: datetime, ahead: timedelta) -> None:
@@ -149,6 +151,7 @@ def test_no_rule_is_slow(rule: str) -> None:
     assert _cost(rule) < SLOW
 
 
+@pytest.mark.slow
 @_settings
 @given(
     rule=any_rules(ends=False),

@@ -132,6 +132,7 @@ def of_database(project: Foreign, **said: Any) -> Foreign:
     return project.set(DATABASES=databases)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{"USE_TZ": False, "TIME_ZONE": BERLIN}, {"USE_TZ": True, "TIME_ZONE": TOKYO}],

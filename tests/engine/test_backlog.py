@@ -99,6 +99,7 @@ def test_ahead_of_time_there_is_a_bound(script: Script, rung: list[bell.WakeUp],
     assert dispatch.run_pass(share=False).rung == 0
 
 
+@pytest.mark.slow
 def test_a_night_without_workers(script: Script, rung: list[bell.WakeUp], settings: Settings) -> None:
     """Overdue alarms of which nobody hears cost ``MAX_OUT`` messages and one of a class every five minutes."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
@@ -121,6 +122,7 @@ def retries(rung: list[bell.WakeUp]) -> list[int]:
     return list(times.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [3, 40])
 def test_the_pauses_double(script: Script, rung: list[bell.WakeUp], number: int) -> None:
     """What may have been lost is sent again after 10, 20, 40 … 300 s, one of many or each of a few."""

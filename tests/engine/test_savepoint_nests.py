@@ -86,6 +86,7 @@ def block(obj: Scripted, what: str, steps: list[Any]) -> None:
         pass
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(turns=st.lists(st.lists(STEPS, max_size=12), min_size=1, max_size=2))
 def test_any_nest_of_savepoints_agrees(turns: list[list[Any]]) -> None:
