@@ -7,8 +7,8 @@ from pathlib import Path
 
 from project.demo.processes import clean_environment
 
-#: As many lines go in before the batcher's window ends on a slow machine too.
-AT_MOST = 400
+#: As many lines go in before the batcher's window ends on a slow machine too: each post waits for the disk.
+AT_MOST = 150
 
 
 def input_lines(given: str | None, repository: Path) -> tuple[str, list[str]]:
