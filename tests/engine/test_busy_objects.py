@@ -100,11 +100,9 @@ def test_run_that_lets_go_of_an_object_that_is_never_idle_comes_back(obj: Script
     assert obj.storage.get("back") is True
 
 
-def test_few_of_a_workers_threads_stand_in_line(obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Busy objects do not take all threads of a worker: beyond a few, a wake-up is turned away soon again."""
-    monkeypatch.setattr(firing, "MOST_IN_LINE", 0)
-    obj.storage.set_alarm(NOW)
-    pk = Object.objects.get().pk
+@contextmanager
+def kept() -> Iterator[None]:
+    """One call keeps the object for the whole block."""
     inside, over = threading.Event(), threading.Event()
 
     def keep() -> None:
@@ -113,32 +111,34 @@ def test_few_of_a_workers_threads_stand_in_line(obj: Scripted, script: Script, m
 
     keeper = Beside(lambda: Scripted.objects.get_by_name("a").run_exclusive(keep))
     await_event(inside)
-    begun = time.monotonic()
-    assert fire(pk, waits=3).verdict is Verdict.AGAIN
-    assert time.monotonic() - begun < LOCK_TIMEOUT, "not a patience of 16 s"
-    over.set()
-    keeper.result()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.result()
+
+
+def test_few_of_a_workers_threads_stand_in_line(obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Busy objects do not take all threads of a worker: beyond a few, a wake-up is turned away soon again."""
+    monkeypatch.setattr(firing, "MOST_IN_LINE", 0)
+    obj.storage.set_alarm(NOW)
+    pk = Object.objects.get().pk
+    with kept():
+        begun = time.monotonic()
+        assert fire(pk, waits=3).verdict is Verdict.AGAIN
+        assert time.monotonic() - begun < LOCK_TIMEOUT, "not a patience of 16 s"
 
 
 def test_copies_of_a_wake_up_do_not_fill_the_line(obj: Scripted, script: Script) -> None:
     """While one wake-up of an object stands in line, another of the same object is turned away soon."""
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
-    inside, over = threading.Event(), threading.Event()
-
-    def keep() -> None:
-        inside.set()
-        await_event(over)
-
-    keeper = Beside(lambda: Scripted.objects.get_by_name("a").run_exclusive(keep))
-    await_event(inside)
-    first = Beside(lambda: fire(pk, waits=1))
-    await_that(lambda: pk in firing._in_line)
-    begun = time.monotonic()
-    assert fire(pk, waits=1).verdict is Verdict.AGAIN
-    assert time.monotonic() - begun < LOCK_TIMEOUT, "not a patience of 4 s"
-    over.set()
-    keeper.result()
+    with kept():
+        first = Beside(lambda: fire(pk, waits=1))
+        await_that(lambda: pk in firing._in_line)
+        begun = time.monotonic()
+        assert fire(pk, waits=1).verdict is Verdict.AGAIN
+        assert time.monotonic() - begun < LOCK_TIMEOUT, "not a patience of 4 s"
     assert first.result().verdict is Verdict.SUCCEEDED
     assert not firing._in_line
 
