@@ -24,8 +24,9 @@ RUNS = 100
 #: A pass sends at least this part of MAX_OUT ahead of its time, however many are out.
 SHARE = 10
 
-#: So many of a class that are not heard are sent again each by itself; of more, only one asks whether anybody hears.
-FEW = 10
+#: So many of a class that are not heard are sent again each by itself, so often; of more, and after that, only one asks
+#: whether anybody hears.
+FEW, TIMES = 10, 5
 
 #: Nobody looks at more alarms than this at a time, the first due.
 MOST = 100_000
@@ -47,8 +48,8 @@ class Silence:
 
     @property
     def is_small(self) -> bool:
-        """Whether they are so few that each is sent again when it counts as lost."""
-        return self.number <= FEW
+        """Whether they are so few, and so new, that each is sent again when it counts as lost."""
+        return self.number <= FEW and self.rerings < TIMES
 
     @property
     def next_probe(self) -> datetime:

@@ -29,7 +29,7 @@ class Meaning(enum.Enum):
     CODE = enum.auto()
 
 
-_LOCK_NOT_AVAILABLE, _QUERY_CANCELED = "55P03", "57014"
+_LOCK_NOT_AVAILABLE, _QUERY_CANCELED, _IN_FAILED_TRANSACTION = "55P03", "57014", "25P02"
 #: Classes of SQLSTATE that are not the code's affair.
 _CLASSES = {
     "08": Meaning.LOST,  # connection exceptions
@@ -116,6 +116,26 @@ def is_worth_another_try(error: BaseException) -> bool:
 def is_connection_lost(conn: BaseDatabaseWrapper, error: BaseException) -> bool:
     """The session is gone, so what the transaction wrote is too, and nothing can be said of the code that ran."""
     return isinstance(error, Error) and meaning(conn, error) is Meaning.LOST
+
+
+def was_session_lost(conn: BaseDatabaseWrapper, error: BaseException) -> bool:
+    """The same, of an error that users' code ended with in a transaction that is still open: it may be that of another
+    database, which the code asked, and only the session itself can tell.
+    """
+    return is_connection_lost(conn, error) and not _answers(conn)
+
+
+def _answers(conn: BaseDatabaseWrapper) -> bool:
+    """Whether the session is there, also in a transaction that has failed. Past Django, which would connect anew."""
+    session = conn.connection
+    if session is None or getattr(session, "closed", False):
+        return False
+    try:
+        with conn.wrap_database_errors:
+            session.execute("SELECT 1")
+    except Error as error:
+        return sqlstate(error) == _IN_FAILED_TRANSACTION
+    return True
 
 
 def trouble(error: BaseException | None) -> ObjectBusy | None:

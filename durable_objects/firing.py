@@ -19,6 +19,7 @@ from durable_objects.database_errors import (
     sqlstate,
     trouble,
     was_cancelled,
+    was_session_lost,
 )
 from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, ObjectBusy, RunSuperseded
 from durable_objects.handler_errors import is_failure
@@ -176,7 +177,7 @@ class Firing:
             if not is_failure(error):
                 raise
             self.run = run
-            if turn.lost or not turn.is_locked or is_connection_lost(turn.conn, error):
+            if turn.lost or not turn.is_locked or was_session_lost(turn.conn, error):
                 raise
             if self._goes_again(error) or self._is_put_off(run, error):
                 raise

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from durable_objects import bell, clock, connecting, opening, settling
-from durable_objects.database_errors import is_connection_lost, trouble
+from durable_objects.database_errors import is_connection_lost, trouble, was_session_lost
 from durable_objects.firing import WAIT_FOR_LOCK, Firing
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.judging import WAIT_UNTIL_DUE
@@ -140,7 +140,7 @@ class _Group:
                 called = firing.attempt(turn, run)
             turn.refuse_if_broken()
         except BaseException as error:
-            if not is_failure(error) or is_connection_lost(turn.conn, error) or trouble(error):
+            if not is_failure(error) or was_session_lost(turn.conn, error) or trouble(error):
                 raise
             raise _Undone(turn.object_id) from error
         if turn.must_run_alone or turn.deleted:

@@ -8,7 +8,7 @@ from django.db import Error, transaction
 
 from durable_objects import alarms, clock, history
 from durable_objects.conf import engine
-from durable_objects.database_errors import is_connection_lost, is_worth_another_try, trouble
+from durable_objects.database_errors import is_worth_another_try, trouble, was_session_lost
 from durable_objects.errors import RunSuperseded
 from durable_objects.handler_errors import describe, is_failure, tellable
 from durable_objects.logs import get_logger
@@ -77,7 +77,7 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
         busy = turn.trouble or trouble(raised)
         if busy is not None:  # nothing is settled then: the run comes again
             raise busy from busy.__cause__
-        if not is_failure(raised) or is_worth_another_try(raised) or is_connection_lost(turn.conn, raised):
+        if not is_failure(raised) or is_worth_another_try(raised) or was_session_lost(turn.conn, raised):
             raise
         said = "alarm_died() of %s %r raised; its alarm stays dead"
         logger.error(said, *handle.key, exc_info=tellable(raised))

@@ -15,7 +15,7 @@ from hypothesis import settings as limited
 from pytest_django import Settings
 
 import durable_objects
-from durable_objects import bell, dispatch
+from durable_objects import backlog, bell, dispatch
 from durable_objects.firing import fire
 from durable_objects.rows import Alarm, AlarmRun, Object
 from durable_objects.slot import FORGOTTEN
@@ -100,18 +100,22 @@ def test_ahead_of_time_there_is_a_bound(script: Script, rung: list[bell.WakeUp],
 
 
 @pytest.mark.slow
-def test_a_night_without_workers(script: Script, rung: list[bell.WakeUp], settings: Settings) -> None:
-    """Overdue alarms of which nobody hears cost ``MAX_OUT`` messages and one of a class every five minutes."""
+@pytest.mark.parametrize("number", [7, 80])
+def test_a_night_without_workers(script: Script, rung: list[bell.WakeUp], settings: Settings, number: int) -> None:
+    """Overdue alarms of which nobody hears cost ``MAX_OUT`` messages and one of a class at a time, of a few as well."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
-    alarms_of(80, -MINUTE)
-    after = []
+    alarms_of(number, -MINUTE)
+    first = min(number, 20)
+    dispatch.run_pass()
+    assert len(rung) == first
+    later(15 * MINUTE)
     for _ in range(8 * 4):
         dispatch.run_pass()
-        after.append(len(rung))
         later(15 * MINUTE)
-    assert after[0] == 20
-    assert len(rung) <= 20 + 8 * 4
-    assert max(retries(rung)) <= 2, "each time it is another one"
+    few = number * backlog.TIMES if number <= backlog.FEW else 0
+    assert len(rung) <= first + few + 8 * 4
+    assert max(retries(rung)) - min(retries(rung)) <= 1 or not few, "each time it is another one"
+    assert max(retries(rung)) <= (2 if not few else 1 + backlog.TIMES + 8 * 4 // number + 1)
 
 
 def retries(rung: list[bell.WakeUp]) -> list[int]:
