@@ -7,8 +7,11 @@ import os
 from django.core.asgi import get_asgi_application
 from django.db import connections
 
+from project.environment import refuse_debugging_by_default
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
+refuse_debugging_by_default()
 _django = get_asgi_application()
 for database in connections.settings.values():
     database["CONN_MAX_AGE"] = 0  # each request has a thread of its own here: a connection that stayed would be lost

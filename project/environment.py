@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,7 +105,7 @@ class Environment:
         """DATABASE_URL as an entry of ``DATABASES``; by default an SQLite file in ``folder``."""
         entry = database(self._text("DATABASE_URL") or f"sqlite:///{self.folder / 'db.sqlite3'}", self.folder.parent)
         if entry["ENGINE"].endswith("sqlite3"):
-            Path(entry["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+            keep_private(Path(entry["NAME"]), within=self.folder)
         elif self._switch("BEHIND_PGBOUNCER", "0"):
             behind_pgbouncer(entry)
         return entry
@@ -123,6 +125,18 @@ class Environment:
     def _refuse_in_production(self, name: str, meaning: str) -> None:
         if not self.debug:
             raise ImproperlyConfigured(f"DEBUG=0 means production, and production needs {name}: {meaning}. Set it.")
+
+
+def refuse_debugging_by_default() -> None:
+    """Refuse to serve strangers where DEBUG was not set: its default is for ``manage.py up`` and ``runserver``.
+
+    Raises ``ImproperlyConfigured``. ``DEBUG=1`` that was set is what somebody wanted.
+    """
+    if not os.environ.get("DEBUG", "").strip():
+        raise ImproperlyConfigured(
+            "DEBUG is not set, and a web server that strangers reach must not show them error pages with the code and "
+            "its values. Set DEBUG=0 (production), or DEBUG=1 to see them on this machine."
+        )
 
 
 def database(url: str, base: Path) -> dict[str, Any]:
@@ -192,13 +206,40 @@ def _postgresql(url: str) -> dict[str, Any]:
     }
 
 
+def keep_private(file: Path, within: Path) -> None:
+    """Let nobody but its owner read an SQLite database: it holds sessions and signing secrets.
+
+    What is made here (folders, and the file, whose mode SQLite gives to its WAL and SHM) is made so. What is there
+    already is changed only in ``within``, our own folder; elsewhere its mode is for its owner to say.
+    """
+    make_private_folder(file.parent)
+    with contextlib.suppress(OSError):  # a disk that cannot be written to is reported by who wants to
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    if file.is_relative_to(within):
+        _close_to_others(within, 0o700)
+        for name in ("", "-wal", "-shm", "-journal"):
+            _close_to_others(Path(f"{file}{name}"), 0o600)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that only its owner may enter."""
+    if not folder.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _close_to_others(path: Path, mode: int) -> None:
+    with contextlib.suppress(OSError):  # not there, or another user's
+        if stat.S_IMODE(path.stat().st_mode) & ~mode:
+            path.chmod(mode)
+
+
 def kept_secret(path: Path) -> str:
     """The secret kept in the file ``path``, made when there is none; only its owner may read it.
 
     Of several processes that come first at once, all get the same.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         handle, made = tempfile.mkstemp(dir=path.parent, prefix=path.name)
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(50))

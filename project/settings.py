@@ -64,7 +64,6 @@ TEMPLATES = [
     },
 ]
 ROOT_URLCONF = "project.urls"
-WSGI_APPLICATION = "project.wsgi.application"
 DATABASES = {"default": _environment.database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
@@ -91,6 +90,10 @@ WHITENOISE_USE_FINDERS = True
 
 CELERY_BROKER_URL = _environment.broker_url()
 globals().update(celery_settings(CELERY_BROKER_URL))  # every other CELERY_* setting
+
+# What opens something is on no error page.
+DEFAULT_EXCEPTION_REPORTER = "project.error_pages.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "project.error_pages.Filter"
 
 LOGGING = {
     "version": 1,

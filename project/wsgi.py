@@ -1,4 +1,4 @@
-"""The WSGI application, for the embedded server and for any other."""
+"""The WSGI application, for any web server but ``up`` and ``runserver``, which make their own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from project.environment import refuse_debugging_by_default
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
+refuse_debugging_by_default()
 application = get_wsgi_application()

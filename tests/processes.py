@@ -109,6 +109,7 @@ class Site:
                 DJANGO_SETTINGS_MODULE="tests.site_settings",
                 DATABASE_URL=database_url,
                 CELERY_BROKER_URL=broker_url,
+                DEBUG="1",
                 SECRET_KEY="x" * 50,
                 API_TOKENS=TOKEN,
                 ENGINE=json.dumps(dict(engine or {})),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +14,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from project.brokers import CALLER_SECONDS, transport_options
+from project.demo.processes import clean_environment
 from project.environment import VARIABLES, Environment, database, kept_secret
+from tests.house.sources import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +40,71 @@ def test_the_development_secret_is_made_once_and_kept(tmp_path: Path) -> None:
     """Sessions outlive a restart: the secret is the same each time, and only its owner may read it."""
     assert Environment(tmp_path).secret_key() == Environment(tmp_path).secret_key()
     assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+
+
+def mode(path: Path) -> int:
+    """What a file allows to whom."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["made now", "open to all before"])
+def test_a_development_database_is_its_owners_alone(there: bool, tmp_path: Path) -> None:
+    """Nobody else enters the folder or reads the database, its WAL and its SHM: they hold sessions and secrets."""
+    folder = tmp_path / "var"
+    files = [folder / f"db.sqlite3{ending}" for ending in ("", "-wal", "-shm")]
+    if there:
+        folder.mkdir()
+        folder.chmod(0o755)
+        for file in files[:1]:
+            file.touch()
+            file.chmod(0o644)
+    entry = Environment(folder).database()
+    with contextlib.closing(sqlite3.connect(entry["NAME"])) as connection:
+        connection.executescript(entry["OPTIONS"]["init_command"])
+        connection.execute("CREATE TABLE kept (what)")
+        assert [mode(path) for path in (folder, *files)] == [0o700, 0o600, 0o600, 0o600]
+
+
+def test_files_of_a_process_that_was_killed_are_closed_too(tmp_path: Path) -> None:
+    """What an earlier process left open to all beside its database is closed at the next start."""
+    tmp_path.chmod(0o755)
+    for ending in ("", "-wal", "-shm"):
+        (tmp_path / f"db.sqlite3{ending}").touch(0o644)
+    Environment(tmp_path).database()
+    assert {mode(path) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_database_elsewhere_is_made_private_and_then_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database outside of our own folder is made for its owner alone; a mode that somebody gave it later stays."""
+    file = tmp_path / "data" / "shop.sqlite3"
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{file}")
+    Environment(tmp_path / "var").database()
+    assert (mode(file.parent), mode(file)) == (0o700, 0o600)
+    file.chmod(0o640)
+    Environment(tmp_path / "var").database()
+    assert mode(file) == 0o640
+
+
+@pytest.mark.parametrize("file", [".gitignore", ".dockerignore"])
+def test_secrets_for_compose_stay_here(file: str) -> None:
+    """`.env`, where compose.yaml reads secrets from, goes neither into git nor into an image."""
+    assert {".env", ".env.*"} <= set((ROOT / file).read_text("utf-8").split())
+
+
+@pytest.mark.parametrize("server", ["wsgi", "asgi"])
+def test_a_server_for_strangers_does_not_debug_by_default(server: str, tmp_path: Path) -> None:
+    """Without DEBUG no web server but `up` and `runserver` starts; with DEBUG=1 somebody wanted it so."""
+    command = [sys.executable, "-c", f"import project.{server}"]
+    given = clean_environment(DATABASE_URL=f"sqlite:///{tmp_path / 'db.sqlite3'}", SECRET_KEY="x" * 50)
+    refused, taken = (
+        subprocess.run(command, cwd=ROOT, env=given | more, capture_output=True, text=True, check=False)
+        for more in ({}, {"DEBUG": "1"})
+    )
+    assert "DEBUG is not set" in refused.stderr
+    assert "Set DEBUG=0" in refused.stderr
+    assert taken.returncode == 0, taken.stderr
 
 
 def test_processes_that_come_first_at_once_share_one_secret(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -133,7 +134,8 @@ def test_under_asgi_no_request_leaves_its_connection_behind() -> None:
     """Each request has a thread of its own there, so that a connection kept for the next one would be lost."""
     ask = "print(connections['default'].settings_dict['CONN_MAX_AGE'])"
     code = f"import project.asgi; from django.db import connections; {ask}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    command, given = [sys.executable, "-c", code], os.environ | {"DEBUG": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
 from durable_objects import clock, dispatch, dispatchers
@@ -86,10 +87,8 @@ class Command(PlainCommand):
         return worker
 
     def web(self, listener: Any) -> WebServer:
-        """The web server. The application is imported here, after all that it needs is there."""
-        from project.wsgi import application
-
-        return WebServer(application, listener)
+        """The web server, with an application that is made after all that it needs is there."""
+        return WebServer(get_wsgi_application(), listener)
 
     def announce(
         self, options: dict[str, Any], address: str, token: str, admin: tuple[str, str | None] | None, worker: bool
