@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import binascii
+from email.utils import parseaddr
 from typing import Any
 
 from django.core import checks
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.urls import NoReverseMatch, reverse
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
+from durable_objects.names import show
 from reminders.conf import defaults
+from reminders.rows import LONGEST_ADDRESS
 
 
 @checks.register
 def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Links need pages to lead to, and a webhook needs a secret that is one."""
+    """Links need pages to lead to, a webhook needs a secret that is one, and mail addresses."""
     found: list[checks.CheckMessage] = []
     if defaults.PUBLIC_URL:
         try:
@@ -36,4 +41,23 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
                     "REMINDERS has a WEBHOOK_URL, but no WEBHOOK_SECRET that is one.", hint, id="reminders.E002"
                 )
             )
+    if wrong := _no_addresses(defaults.EMAIL_TO):
+        hint = 'A list of addresses, such as ["ada@example.org", "Bob <bob@example.org>"].'
+        found.append(
+            checks.Error(f"REMINDERS has an EMAIL_TO with what is no address: {wrong}.", hint, id="reminders.E003")
+        )
     return found
+
+
+def _no_addresses(told: Any) -> str:
+    if not isinstance(told, list | tuple):
+        return show(told)
+    return ", ".join(show(each) for each in told if not _is_mail_address(each))
+
+
+def _is_mail_address(told: Any) -> bool:
+    try:
+        validate_email(parseaddr(told)[1] if type(told) is str and len(told) <= LONGEST_ADDRESS else None)
+    except ValidationError:
+        return False
+    return True

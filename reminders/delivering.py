@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from durable_objects import crash, now
@@ -18,16 +19,14 @@ PRUNE_EVERY, PRUNE_AT_MOST = 10, 500
 
 
 def deliver(plan: Plan, name: str) -> list[str]:
-    """Deliver by each channel that is not settled yet; the errors of those that are to be tried again.
+    """Deliver by each channel, to each address, that is not settled yet; the errors of those to be tried again.
 
-    Called without any lock. Each try is on record before it is made, so that a crash cannot hide it. A channel that
-    refuses for good is settled. Raises ``TryLater`` where none failed and one could not be tried.
+    Called without any lock. Each try is on record before it is made, so that a crash cannot hide it. What is refused
+    for good is settled. Raises ``TryLater`` where none failed and one could not be tried.
     """
-    key, message = plan.key, message_of(plan, name, now())
-    there = {row.channel: row for row in Delivery.objects.filter(key=key)}
+    message = message_of(plan, name, now())
     failures, untried = [], None
-    for channel in plan.channels:
-        row = there.get(channel) or _new(plan, channel)
+    for row in _rows(plan):
         try:
             if not row.is_settled and (failure := _send(row, message)):
                 failures.append(failure)
@@ -40,9 +39,7 @@ def deliver(plan: Plan, name: str) -> list[str]:
 
 def skip(plan: Plan) -> list[str]:
     """Write down that this occurrence is not delivered, since it would be too late. Nothing is to be tried again."""
-    there = {row.channel: row for row in Delivery.objects.filter(key=plan.key)}
-    for channel in plan.channels:
-        row = there.get(channel) or _new(plan, channel)
+    for row in _rows(plan):
         if not row.is_settled:
             row.status, row.error = Delivery.Status.SKIPPED, f"late by more than {plan.skip_if_late}"
             row.save()
@@ -50,17 +47,18 @@ def skip(plan: Plan) -> list[str]:
 
 
 def try_out(plan: Plan, name: str) -> dict[str, str]:
-    """Deliver now by each channel, on no record and with a key of its own; what came of it, by channel."""
+    """Deliver now by each channel, on no record and with a key of its own; what came of it, by channel and address."""
     message = message_of(plan, name, plan.next_at)
     message = Message(str(uuid.uuid4()), name, f"[Test] {message.text}", message.planned_at, message.person)
     said = {}
-    for channel in plan.channels:
+    for channel, address in _ways(plan):
+        way = Delivery(channel=channel, address=address).way
         try:
-            said[channel] = plain(str(channels.find(channel)(message) or "delivered"))
+            said[way] = plain(str(channels.find(channel)(replace(message, to=address)) or "delivered"))
         except BaseException as error:  # whatever a channel raises is what the test is to tell
             if not is_failure(error):
                 raise
-            said[channel] = plain(f"failed: {named(error)}")
+            said[way] = plain(f"failed: {named(error)}")
     return said
 
 
@@ -83,11 +81,22 @@ def plain(text: str) -> str:
     return text[:KEPT_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def _new(plan: Plan, channel: str) -> Delivery:
+def _ways(plan: Plan) -> list[tuple[str, str]]:
+    return [(channel, address) for channel in plan.channels for address in channels.addresses_of(channel, plan.person)]
+
+
+def _rows(plan: Plan) -> list[Delivery]:
+    """One row for each channel and address: as it is on record, else a new one."""
+    there = {(row.channel, row.address): row for row in Delivery.objects.filter(key=plan.key)}
+    return [there.get(way) or _new(plan, *way) for way in _ways(plan)]
+
+
+def _new(plan: Plan, channel: str, address: str) -> Delivery:
     return Delivery(
         reminder_id=plan.pk,
         key=plan.key,
         channel=channel,
+        address=address,
         message=plan.message,
         occurrence=plan.occurrence,
         planned_at=plan.next_at,
@@ -95,15 +104,15 @@ def _new(plan: Plan, channel: str) -> Delivery:
 
 
 def _send(row: Delivery, message: Message) -> str | None:
-    """One try by one channel; what went wrong, if that is to be tried again."""
+    """One try by one channel to one address; what went wrong, if that is to be tried again."""
     row.attempts += 1
     row.message = message.text
     row.save()
     if row.pk % PRUNE_EVERY == 0:
-        _prune(row.reminder_id)
+        _prune(row)
     failure = None
     try:
-        answer = channels.find(row.channel)(message)
+        answer = channels.find(row.channel)(replace(message, to=row.address))
         crash.reach("reminders.sent")
         row.status, row.delivered_at, row.error = Delivery.Status.DELIVERED, now(), ""
         row.answer = plain(answer) if isinstance(answer, str) else ""
@@ -116,14 +125,15 @@ def _send(row: Delivery, message: Message) -> str | None:
     except BaseException as error:  # whatever a channel raises is a failed delivery, kept with its record
         if not is_failure(error):
             raise
-        failure = plain(f"{row.channel}: {named(error)}")
+        failure = plain(f"{row.way}: {named(error)}")
         row.status, row.error = Delivery.Status.FAILED, failure
     row.save(update_fields=["status", "delivered_at", "error", "answer"])
     return failure
 
 
-def _prune(reminder_id: int) -> None:
-    rows = Delivery.objects.filter(reminder_id=reminder_id)
+def _prune(row: Delivery) -> None:
+    """Never what is on record of this very delivery: without it an address would get it again."""
+    rows = Delivery.objects.filter(reminder_id=row.reminder_id).exclude(key=row.key)
     kept = defaults.DELIVERIES_PER_REMINDER
     surplus = rows.order_by("-id").values_list("id", flat=True)[kept : kept + PRUNE_AT_MOST]
     rows.filter(id__in=list(surplus)).delete()

@@ -16,6 +16,9 @@ from reminders.quiet import QuietHours
 from reminders.rules import check_zone
 from reminders.series import Place, Series
 
+#: So long may an e-mail address be, with the name before it.
+LONGEST_ADDRESS = 320
+
 
 class Recipient(models.Model):
     """A person whom reminders are for: where they are reached, and when not. Written by staff, in admin."""
@@ -157,7 +160,9 @@ class Plan(models.Model):
 
 
 class Delivery(models.Model):
-    """One reminder at one time by one channel. ``key`` is the same on every retry and goes with the message."""
+    """One reminder at one time by one channel to one address. ``key`` is the same on every retry, and for all of them,
+    and goes with the message.
+    """
 
     class Status(models.TextChoices):
         """``failed``: refused, or the last try so far did. ``skipped``: it would have been too late."""
@@ -172,6 +177,8 @@ class Delivery(models.Model):
     reminder = models.ForeignKey("durable_objects.Object", on_delete=models.CASCADE, related_name="+")
     key = models.UUIDField()
     channel = models.CharField(max_length=100)
+    #: Where a channel tells several apart, as e-mail does.
+    address = models.CharField(max_length=LONGEST_ADDRESS, default="", blank=True)
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
     message = models.TextField()
     #: Its time in the series, and when it was to be delivered: later if it was put off.
@@ -186,10 +193,17 @@ class Delivery(models.Model):
 
     class Meta:
         verbose_name_plural = "deliveries"
-        constraints = [models.UniqueConstraint(fields=["key", "channel"], name="reminders_one_per_key_and_channel")]
+        constraints = [
+            models.UniqueConstraint(fields=["key", "channel", "address"], name="reminders_one_per_key_and_address")
+        ]
 
     def __str__(self) -> str:
-        return f"delivery {self.key} by {self.channel}"
+        return f"delivery {self.key} by {self.way}"
+
+    @property
+    def way(self) -> str:
+        """By which channel and to whom, in words."""
+        return f"{self.channel} to {self.address}" if self.address else self.channel
 
     @property
     def is_settled(self) -> bool:

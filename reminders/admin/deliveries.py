@@ -20,13 +20,13 @@ from reminders.models import Delivery
 class DeliveryAdmin(ReadOnlyAdmin):
     """Every delivery, newest first."""
 
-    list_display: Any = ("key", "reminder_name", "channel", "result", "attempts", "said")
+    list_display: Any = ("key", "reminder_name", "way", "result", "attempts", "said")
     list_select_related = ("reminder",)
     list_filter = ("status",)
     search_fields = ("reminder__name__startswith",)
     search_help_text = "The beginning of a reminder's name"
     fields: ClassVar[Any] = (
-        "key", "reminder_name", "channel", "result", "message", moment("occurrence"),
+        "key", "reminder_name", "channel", "address", "result", "message", moment("occurrence"),
         moment("planned_at"), moment("delivered_at"), "attempts", "answer", "error",
     )  # fmt: skip
     readonly_fields = fields
@@ -53,6 +53,11 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def reminder_name(self, row: Delivery) -> str:
         """The reminder's name."""
         return label(row.reminder.name)
+
+    @admin.display(description="channel")
+    def way(self, row: Delivery) -> str:
+        """By which channel, to whom."""
+        return row.way
 
     @admin.display(description="outcome")
     def result(self, row: Delivery) -> SafeString | str:

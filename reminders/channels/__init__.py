@@ -15,8 +15,9 @@ from reminders.rules import refusal
 class Message:
     """What a channel delivers. ``key`` is the same on every retry of one occurrence, so that a receiver can tell a
     repeated delivery; ``planned_at`` is when the occurrence was to be delivered (aware UTC), ``late`` how long ago that
-    is (zero when it is hardly), ``person`` whom it is for ("": nobody in particular), and ``links`` are addresses that
-    act on the reminder, by what they do (none where the site's own address is not set).
+    is (zero when it is hardly), ``person`` whom it is for ("": nobody in particular), ``links`` are addresses that
+    act on the reminder, by what they do (none where the site's own address is not set), and ``to`` is the one address
+    that this delivery goes to, where the channel tells its addresses apart.
     """
 
     key: str
@@ -26,6 +27,7 @@ class Message:
     person: str = ""
     late: timedelta = timedelta(0)
     links: Mapping[str, str] = field(default_factory=dict)
+    to: str = ""
 
     @property
     def marked(self) -> str:
@@ -42,6 +44,9 @@ class Message:
 Channel = Callable[[Message], object]
 """Delivers a message; returning means delivered (text is kept as the answer), raising that it is to be tried again."""
 
+Addresses = Callable[[str], Sequence[str]]
+"""The addresses of a person ("": of nobody in particular), each of which gets a delivery with an outcome of its own."""
+
 
 class Refused(Exception):
     """Raised by a channel: the other side refused this message, and would again. It is not tried again."""
@@ -52,13 +57,20 @@ class TryLater(Exception):
 
 
 _channels: dict[str, Channel] = {}
+_addresses: dict[str, Addresses] = {}
 
 
-def register(name: str) -> Callable[[Channel], Channel]:
-    """Make a function the channel of this name, in place of an earlier one."""
+def register(name: str, *, addresses: Addresses | None = None) -> Callable[[Channel], Channel]:
+    """Make a function the channel of this name, in place of an earlier one.
+
+    With ``addresses`` it is called once for each of them, as ``message.to``: one that fails is tried again alone.
+    """
 
     def add(channel: Channel) -> Channel:
         _channels[name] = channel
+        _addresses.pop(name, None)
+        if addresses is not None:
+            _addresses[name] = addresses
         return channel
 
     return add
@@ -74,6 +86,12 @@ def find(name: str) -> Channel:
 
         return channel(defaults.APPRISE[member])
     raise LookupError(f"no channel {name!r} is registered here; known: {', '.join(names())}")
+
+
+def addresses_of(name: str, person: str) -> list[str]:
+    """The addresses by which a channel reaches a person; one empty one where it tells none apart, or there is none."""
+    told = _addresses.get(name)
+    return list(dict.fromkeys(told(person) if told else ())) or [""]
 
 
 def names() -> list[str]:

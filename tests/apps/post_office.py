@@ -13,13 +13,16 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 class PostOffice:
-    """The mails that came, in order; ``answers`` are said to the next ones instead of 250."""
+    """The mails that came, in order. Instead of 250, ``answers`` are said to the next ones, ``to_senders`` to MAIL FROM
+    and ``to_addresses`` to RCPT TO (by address), each as often as it is there.
+    """
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.to: list[str] = []
         self.answers: list[str] = []
-        self.no_such_user = False
+        self.to_senders: list[str] = []
+        self.to_addresses: dict[str, list[str]] = {}
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
@@ -31,11 +34,19 @@ class PostOffice:
     def __exit__(self, *_: object) -> None:
         self._controller.stop()
 
+    async def handle_MAIL(  # noqa: N802  aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.to_senders:
+            return self.to_senders.pop(0)
+        envelope.mail_from = address
+        return "250 OK"
+
     async def handle_RCPT(  # noqa: N802  aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if self.no_such_user:
-            return "550 no such user"
+        if answers := self.to_addresses.get(address):
+            return answers.pop(0)
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

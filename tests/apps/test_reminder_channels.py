@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from django.core.mail.backends.base import BaseEmailBackend
 
 from durable_objects.receiver import verify
 from durable_objects.testing import FakeClock
@@ -21,6 +22,14 @@ pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1vbmx5"
+
+
+class Refusal(NamedTuple):
+    """What a mail server says to a mail's sender, or else after its content; whether it would say so again."""
+
+    said: str
+    to_sender: bool
+    is_final: bool
 
 
 @pytest.fixture
@@ -50,6 +59,89 @@ def test_a_mail_in_text_and_html(reminder: Reminder, alarm_clock: FakeClock, pos
     assert (delivery.status, delivery.answer) == ("delivered", "handed to the mail server for ada@example.org")
 
 
+def test_each_address_has_an_outcome_of_its_own(
+    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any
+) -> None:
+    """One mail for each address, that names nobody else: one that is refused is so for good, one that is put off is
+    tried again alone, and none of them gets it twice.
+    """
+    settings.REMINDERS = {"EMAIL_TO": ["a@example.org", "gone@example.org", "busy@example.org", "a@example.org"]}
+    post_office.to_addresses = {"gone@example.org": ["550 no such user"] * 9, "busy@example.org": ["450 greylisted"]}
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["email"])
+    assert outcomes(alarm_clock) == ["failed"]
+    assert {row.address: (row.status, row.attempts) for row in Delivery.objects.all()} == {
+        "a@example.org": ("delivered", 1),
+        "gone@example.org": ("refused", 1),
+        "busy@example.org": ("failed", 1),
+    }
+    assert outcomes(alarm_clock, timedelta(seconds=2)) == ["succeeded"]
+    assert outcomes(alarm_clock, HOUR) == []
+    assert {row.address: (row.status, row.attempts) for row in Delivery.objects.all()} == {
+        "a@example.org": ("delivered", 1),
+        "gone@example.org": ("refused", 1),
+        "busy@example.org": ("delivered", 2),
+    }
+    assert post_office.to == [mail["To"] for mail in post_office.mails] == ["a@example.org", "busy@example.org"]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Refusal("552 too much mail data", to_sender=False, is_final=True),
+        Refusal("554 no", to_sender=False, is_final=True),
+        Refusal("450 later", to_sender=False, is_final=False),
+        Refusal("553 not from you", to_sender=True, is_final=True),
+        Refusal("552 too large", to_sender=True, is_final=True),
+        Refusal("451 later", to_sender=True, is_final=False),
+        Refusal("530 log in first", to_sender=True, is_final=False),
+    ],
+    ids=lambda case: f"{case.said} to the {'sender' if case.to_sender else 'content'}",
+)
+def test_a_mail_that_is_refused_for_good_goes_once(
+    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any, case: Refusal
+) -> None:
+    """5xx to the sender or after the content is final, 4xx is not; nor is what is said of our own login."""
+    settings.REMINDERS = {"EMAIL_TO": ["a@example.org"]}
+    answers = post_office.to_senders if case.to_sender else post_office.answers
+    answers += [case.said] * (9 if case.is_final else 1)
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["email"])
+    outcomes(alarm_clock)
+    outcomes(alarm_clock, timedelta(seconds=2))
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.attempts) == (("refused", 1) if case.is_final else ("delivered", 2))
+    assert (case.said in delivery.error) == case.is_final
+
+
+def test_a_mail_backend_that_sends_nothing_has_not_delivered(
+    reminder: Reminder, alarm_clock: FakeClock, settings: Any
+) -> None:
+    """A backend that says that it sent no mail is a failed try."""
+    settings.REMINDERS = {"EMAIL_TO": ["a@example.org"]}
+    settings.EMAIL_BACKEND = f"{__name__}.Nothing"
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["email"])
+    assert outcomes(alarm_clock) == ["failed"]
+    assert "sent nothing to a@example.org" in Delivery.objects.get().error
+
+
+class Nothing(BaseEmailBackend):
+    """A mail backend that sends nothing."""
+
+    def send_messages(self, email_messages: Any) -> int:
+        return 0
+
+
+def test_what_is_on_record_of_a_delivery_outlives_it(
+    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any
+) -> None:
+    """However few deliveries are kept, those of one that is still tried are: nobody gets it twice."""
+    people = [f"p{number}@example.org" for number in range(25)]
+    settings.REMINDERS = {"EMAIL_TO": people, "DELIVERIES_PER_REMINDER": 3}
+    post_office.to_addresses = {people[-1]: ["450 later"]}
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["email"])
+    assert (outcomes(alarm_clock), outcomes(alarm_clock, timedelta(seconds=2))) == (["failed"], ["succeeded"])
+    assert post_office.to == people
+
+
 def test_a_mail_is_tried_again_under_its_message_id(
     reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any, sent: Sent
 ) -> None:
@@ -66,7 +158,7 @@ def test_an_address_that_is_not_is_refused_for_good(
     reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice
 ) -> None:
     """A mailbox that the server has not, or no address at all, is on record as refused and not tried again."""
-    post_office.no_such_user = True
+    post_office.to_addresses = {"gone@example.org": ["550 no such user"]}
     Recipient.objects.create(name="ada", email="gone@example.org")
     reminder.set_reminder("tea", alarm_clock.now(), channels=["email"], person="ada")
     assert outcomes(alarm_clock) == ["succeeded"]
@@ -138,3 +230,20 @@ def test_what_check_says_of_settings(settings: Any) -> None:
     settings.ROOT_URLCONF = "project.urls"
     settings.REMINDERS = {**settings.REMINDERS, "WEBHOOK_SECRET": SECRET}
     assert check_settings(None) == []
+
+
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [
+        ("ada@example.org", '"ada@example.org"'),
+        (["ada@example.org", "bob", 7, ""], '"bob", 7, ""'),
+        (["a@" + "x" * 320 + ".org"], '"a@xxxx'),
+        (["Ada <ada@example.org>", "bob@example.org"], None),
+    ],
+)
+def test_what_check_says_of_addresses(settings: Any, to: Any, told: str | None) -> None:
+    """What is no e-mail address is told before a reminder is due."""
+    settings.REMINDERS = {"EMAIL_TO": to}
+    said = check_settings(None)
+    assert [each.id for each in said] == (["reminders.E003"] if told else [])
+    assert told is None or told in said[0].msg

@@ -114,8 +114,8 @@ class Command(PlainCommand):
             "channels": plan.channels,
             "then": [_said(each.local, each.note) for each in ahead],
             "deliveries": [
-                {"key": row.key, "channel": row.channel, "status": row.status, "attempts": row.attempts,
-                 "planned_at": row.planned_at, "said": (row.error or row.answer)[:80]}
+                {"key": row.key, "channel": row.channel, "address": row.address, "status": row.status,
+                 "attempts": row.attempts, "planned_at": row.planned_at, "said": (row.error or row.answer)[:80]}
                 for row in deliveries
             ],
         }  # fmt: skip
