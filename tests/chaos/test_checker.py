@@ -207,7 +207,7 @@ def _bred(story: Story) -> None:
 
 def _filled(story: Story) -> None:
     for number in range(40):
-        story.tell("sent", 10 + number, id=2, ring=5, waits=0, role="dispatcher")
+        story.tell("taken", 10 + number, id=2, ring=5, waits=0, role="dispatcher")
 
 
 def _ended(story: Story) -> None:

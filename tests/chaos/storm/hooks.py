@@ -60,14 +60,16 @@ def renew(conn: Any, object_id: int, fence: int) -> bool:
 def publish(self: Producer, body: Any, *args: Any, **options: Any) -> Any:
     """As kombu's; what is not said to be an alarm's wake-up goes its usual way."""
     headers = options.get("headers") or {}
+    wake_ups: list[dict[str, int]] = []
     if headers.get("task") == "durable_objects.fire_alarm":
         wake_up = body[0]
-        record.note("sent", id=wake_up[0], ring=wake_up[1], waits=wake_up[3] if len(wake_up) > 3 else 0)
+        wake_ups = [{"id": wake_up[0], "ring": wake_up[1], "waits": wake_up[3] if len(wake_up) > 3 else 0}]
     elif headers.get("task") == "durable_objects.fire_alarms":
-        for object_id, ring in body[0][0]:
-            record.note("sent", id=object_id, ring=ring, waits=0)
-    else:
+        wake_ups = [{"id": object_id, "ring": ring, "waits": 0} for object_id, ring in body[0][0]]
+    if not wake_ups:
         return _publish(self, body, *args, **options)
+    for each in wake_ups:
+        record.note("sent", **each)
     way = _way()
     if way == "lost" and record.ROLE != "dispatcher":
         return None
@@ -77,7 +79,10 @@ def publish(self: Producer, body: Any, *args: Any, **options: Any) -> Any:
         options["headers"] = headers | {"eta": (asked + timedelta(seconds=late)).isoformat()}
     for _ in range(way == "doubled"):
         _publish(self, body, *args, **options)
-    return _publish(self, body, *args, **options)
+    answer = _publish(self, body, *args, **options)
+    for each in wake_ups:
+        record.note("taken", **each)
+    return answer
 
 
 def _way() -> str:
