@@ -15,11 +15,12 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 from durable_objects.names import show
 from reminders.conf import defaults
 from reminders.rows import LONGEST_ADDRESS
+from reminders.rules import ZONE_ALLOWED, find_zone
 
 
 @checks.register
 def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Links need pages to lead to, a webhook needs a secret that is one, and mail addresses."""
+    """Links need pages to lead to, a webhook needs a secret that is one, and mail addresses; the zone is one."""
     found: list[checks.CheckMessage] = []
     if defaults.PUBLIC_URL:
         try:
@@ -46,10 +47,15 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
         found.append(
             checks.Error(f"REMINDERS has an EMAIL_TO with what is no address: {wrong}.", hint, id="reminders.E003")
         )
+    if find_zone(defaults.TIME_ZONE) is None:
+        text = f"REMINDERS has the TIME_ZONE {show(defaults.TIME_ZONE)}, which is no time zone here."
+        found.append(checks.Error(text, f"Allowed: {ZONE_ALLOWED}.", id="reminders.E004"))
     return found
 
 
-def _no_addresses(told: list[Any]) -> str:
+def _no_addresses(told: Any) -> str:
+    if not isinstance(told, list | tuple):
+        return show(told)
     return ", ".join(show(each) for each in told if not _is_mail_address(each))
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -17,6 +15,7 @@ from reminders import channels
 from reminders.conf import defaults
 from reminders.models import ARGUMENTS, Plan, Recipient, Reminder
 from reminders.planning import checked, opening
+from reminders.rules import check_zone, find_zone, zone_names
 from reminders.series import Occurrence, Series
 
 CUSTOM = "custom"
@@ -40,12 +39,6 @@ LATE = [
 SHOWN_AHEAD = 5
 
 
-@functools.cache
-def zones() -> list[str]:
-    """The names of all zones: looked up on disk, so once."""
-    return sorted(available_timezones())
-
-
 class ReminderForm(NameForm):
     """Sets a reminder, or edits one. A POST with ``_preview`` is checked and shown again, and never valid."""
 
@@ -54,7 +47,7 @@ class ReminderForm(NameForm):
     )
     local_time = forms.CharField(label="When", widget=forms.TextInput(attrs={"type": "datetime-local", "step": "any"}))
     time_zone = forms.ChoiceField(
-        choices=lambda: [(name, name) for name in zones()],
+        choices=lambda: [(name, name) for name in zone_names()],
         help_text="A series goes by the wall clocks there: 09:00 stays 09:00 when summer time begins.",
     )
     repeats = forms.ChoiceField(choices=REPEATS, required=False)
@@ -86,9 +79,13 @@ class ReminderForm(NameForm):
         if plan and plan.skip_if_late and self.initial["skip_if_late"] not in dict(LATE):
             own = (self.initial["skip_if_late"], f"skip it after {plan.skip_if_late}")
             setattr(late, "choices", [*LATE, own])
+        zone = self.fields["time_zone"]
+        if plan and find_zone(plan.time_zone) is None:
+            gone = (plan.time_zone, f"{plan.time_zone} (not known here any more)")
+            setattr(zone, "choices", [gone, *((name, name) for name in zone_names())])
         if plan and plan.state == Plan.State.SET and not self.is_bound:
-            with suppress(InvalidInput):  # its rule or zone is none any more: there is nothing to foretell
-                self.preview = _preview(vars(plan), plan.next_at - timedelta(microseconds=1))
+            with suppress(InvalidInput):  # its rule is none any more: there is nothing to foretell
+                self.preview = _preview(plan.series, vars(plan), plan.next_at - timedelta(microseconds=1))
 
     @property
     def previews(self) -> bool:
@@ -110,6 +107,13 @@ class ReminderForm(NameForm):
             raise ValidationError("Give the time without an offset: the zone is the one below.")
         return wall
 
+    def clean_time_zone(self) -> str:
+        """One that is known here, not the one that is gone."""
+        try:
+            return check_zone(self.cleaned_data["time_zone"]).key
+        except InvalidInput as refused:
+            raise ValidationError(str(refused)) from refused
+
     def clean(self) -> dict[str, Any]:
         """The reminder's own rules."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -120,7 +124,8 @@ class ReminderForm(NameForm):
             opening(fields)
             moment = now()
             ahead = fields["recurrence"] or fields["fire_at"] > moment
-            self.preview = _preview(fields, moment if ahead else fields["fire_at"] - timedelta(microseconds=1))
+            series = Series(fields["fire_at"], fields["recurrence"], fields["time_zone"])
+            self.preview = _preview(series, fields, moment if ahead else fields["fire_at"] - timedelta(microseconds=1))
         except InvalidInput as refused:
             raise ValidationError(str(refused)) from refused
         return cleaned
@@ -128,14 +133,14 @@ class ReminderForm(NameForm):
     def arguments(self) -> dict[str, Any]:
         """What was entered, as ``set_reminder`` takes it."""
         given = self.cleaned_data
-        wall: datetime = given["local_time"].replace(tzinfo=ZoneInfo(given["time_zone"]))
+        wall: datetime = given["local_time"].replace(tzinfo=check_zone(given["time_zone"]))
         rule = (given["rule"].strip() if given["repeats"] == CUSTOM else given["repeats"]) or None
         if given["repeats"] == CUSTOM and rule is None:
             raise InvalidInput("There is no rule below. Allowed: an RRULE, or another choice of how it repeats.")
         late = given["skip_if_late"]
         return {
             "message": given["message"].replace("\r\n", "\n"),
-            "fire_at": wall.astimezone(UTC),
+            "fire_at": wall,
             "recurrence": rule.replace("\r\n", "\n") if rule else None,
             "time_zone": given["time_zone"],
             "channels": given["channels"],
@@ -160,7 +165,7 @@ class ReminderForm(NameForm):
 def _initial(plan: Plan) -> dict[str, Any]:
     known = {value for value, _ in REPEATS} - {"", CUSTOM}
     repeats = "" if plan.recurrence is None else plan.recurrence if plan.recurrence in known else CUSTOM
-    local = plan.fire_at.astimezone(ZoneInfo(plan.time_zone)).replace(tzinfo=None)
+    local = plan.starts_at.replace(tzinfo=None)
     return {
         "message": plan.message,
         # A browser's field takes no more; store() keeps the rest of a time that nobody touched.
@@ -176,7 +181,7 @@ def _initial(plan: Plan) -> dict[str, Any]:
 
 
 def _fresh() -> dict[str, Any]:
-    in_an_hour = now().astimezone(ZoneInfo(defaults.TIME_ZONE)) + timedelta(hours=1)
+    in_an_hour = now().astimezone(find_zone(defaults.TIME_ZONE) or UTC) + timedelta(hours=1)
     return {
         "local_time": in_an_hour.replace(tzinfo=None, minute=0, second=0, microsecond=0).isoformat(timespec="minutes"),
         "time_zone": defaults.TIME_ZONE,
@@ -185,15 +190,15 @@ def _fresh() -> dict[str, Any]:
     }
 
 
-def _preview(fields: dict[str, Any], after: datetime) -> list[tuple[Occurrence, str]]:
+def _preview(series: Series, fields: dict[str, Any], after: datetime) -> list[tuple[Occurrence, str]]:
     """The next occurrences, each with a word on what becomes of it."""
     recipient = Recipient.find(fields["person"])
     shown = []
-    for each in Series(fields["fire_at"], fields["recurrence"], fields["time_zone"]).preview(SHOWN_AHEAD, after):
+    for each in series.preview(SHOWN_AHEAD, after):
         notes = [each.note] if each.note else []
         held = each.at if fields["urgent"] else recipient.undisturbed(each.at)
         if held != each.at:
-            there = held.astimezone(ZoneInfo(recipient.time_zone))
+            there = held.astimezone(check_zone(recipient.time_zone))
             notes.append(f"Held by quiet hours until {there:%a %H:%M} ({recipient.time_zone}).")
         shown.append((each, " ".join(notes)))
     return shown

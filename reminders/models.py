@@ -13,7 +13,7 @@ from reminders import delivering
 from reminders.channels import TryLater
 from reminders.planning import SPAN_ALLOWED, checked, is_span, opening
 from reminders.rows import Delivery, Plan, PlanQuerySet, Recipient
-from reminders.rules import refusal
+from reminders.rules import find_zone, refusal
 from reminders.series import Place
 
 __all__ = ["Delivery", "DeliveryFailed", "Plan", "Recipient", "Reminder"]
@@ -144,10 +144,22 @@ class Reminder(DurableObject):
         plan = self._to_change("skip")
         return self._skip(plan, plan.following(now()), occurrence)
 
+    def recompute(self) -> datetime | None:
+        """Work out anew when it is delivered, by the time zones as they are known here now: to be called after an
+        update of them. The new moment; None where it is as it was, or nothing is to come.
+
+        What is snoozed stays put off to the moment that was named; the rest of its series moves. What is due already is
+        left to its run, which looks for itself.
+        """
+        plan = self._set()
+        if plan is None or not plan.is_astray(now()):
+            return None
+        return self._recompute(plan, plan.place_now())
+
     def alarm(self, info: AlarmInfo) -> None:
         """Deliver while unlocked, then go on to the next occurrence."""
         plan = self._set()
-        if plan is None or (not info.is_retry and self._is_held(plan)):
+        if plan is None or (not info.is_retry and (self._is_moved(plan) or self._is_held(plan))):
             return
         is_too_late = not info.is_retry and plan.is_too_late(now())
         with self.unlocked():
@@ -187,9 +199,17 @@ class Reminder(DurableObject):
 
     @staticmethod
     def _edited(plan: Plan, changes: dict[str, Any]) -> tuple[dict[str, Any], Place | None]:
-        """The fields of a plan with these changes, and its new place if its times are changed."""
-        before = {name: getattr(plan, name) for name in ARGUMENTS}
-        fields = checked({**before, **changes})
+        """The fields of a plan with these changes, and its new place if its times are changed.
+
+        In another zone it keeps its moment; the wall time, where the zone that it had is gone.
+        """
+        before = {**{name: getattr(plan, name) for name in ARGUMENTS}, "fire_at": plan.starts_at}
+        given = {**before, **changes}
+        kept = plan.zone if given["time_zone"] == plan.time_zone else None
+        zone = find_zone(given["time_zone"])
+        if zone is not None and "fire_at" not in changes and find_zone(plan.time_zone) is None:
+            given["fire_at"] = plan.starts_at.replace(tzinfo=zone)
+        fields = checked(given, kept)
         moved = any(fields[name] != before[name] for name in SCHEDULE)
         return fields, opening(fields, now()) if moved else None
 
@@ -217,6 +237,38 @@ class Reminder(DurableObject):
             plan.revision += 1
             self._go_on(plan, following)
         return plan.next_at if plan.state == Plan.State.SET else None
+
+    @exclusive
+    def _recompute(self, seen: Plan, place: Place | None) -> datetime | None:
+        plan = self._set()
+        if plan is None or not plan.is_as(seen):
+            return None  # set, edited or delivered meanwhile: by the zones as they are now
+        self._move(plan, place)
+        return plan.next_at if plan.state == Plan.State.SET else None
+
+    def _is_moved(self, plan: Plan) -> bool:
+        """Whether it is to come later, since its zone's clocks were changed after the alarm was set."""
+        place, put_off = plan.place_now(), (plan.next_at, plan.put_off)
+        if place == plan.place:
+            return False
+        if place is None or (place.at > now() and plan.put_off != Plan.SNOOZED):
+            self._move(plan, place)
+            return True
+        plan.stand_at(place)
+        if put_off[1] == Plan.SNOOZED:
+            plan.next_at, plan.put_off = put_off
+        plan.revision += 1
+        plan.save()
+        return False
+
+    def _move(self, plan: Plan, place: Place | None) -> None:
+        put_off = plan.next_at, plan.put_off
+        plan.fire_at = plan.starts_at.astimezone(UTC)
+        plan.revision += 1
+        self._go_on(plan, place)
+        if put_off[1] == Plan.SNOOZED and place is not None:
+            plan.next_at, plan.put_off = put_off
+            self._changed(plan)
 
     def _is_held(self, plan: Plan) -> bool:
         moment = now()

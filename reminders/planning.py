@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from durable_objects import InvalidAlarmTime, InvalidInput, InvalidValue
@@ -13,29 +13,31 @@ from reminders import channels
 from reminders.conf import defaults
 from reminders.rows import Recipient
 from reminders.rules import check_zone, refusal
-from reminders.series import Place, Series
+from reminders.series import Place, Series, check_year
 
 LONGEST_MESSAGE = 100_000
 LONGEST_PERSON = 200
 LONGEST_SPAN = timedelta(days=3650)
 
 
-def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+def checked(given: Mapping[str, Any], kept: tzinfo | None = None) -> dict[str, Any]:
     """The fields of a plan for these arguments of ``set_reminder``. Raises ``InvalidInput`` for the first that is
-    refused, naming it and what is allowed.
+    refused, naming it and what is allowed. ``kept`` is what its zone stands for where that is left as it is.
     """
     person = _person(given["person"])
     zone = given["time_zone"]
     if zone is None:
         zone = Recipient.find(person).time_zone
-    check_zone(zone)
+    clocks = kept or check_zone(zone)
+    fire_at = _fire_at(given["fire_at"])
     if type(given["urgent"]) is not bool:
         raise refusal(f"urgent is {show(given['urgent'])}", "True or False")
     if given["skip_if_late"] is not None and not is_span(given["skip_if_late"]):
         raise refusal(f"skip_if_late is {show(given['skip_if_late'])}", f"None, or {SPAN_ALLOWED}")
     return {
         "message": _message(given["message"]),
-        "fire_at": _fire_at(given["fire_at"]),
+        "fire_at": fire_at,
+        "start_wall": fire_at.astimezone(clocks).replace(tzinfo=None).isoformat(),
         "recurrence": given["recurrence"],
         "time_zone": zone,
         "channels": channels.check(defaults.CHANNELS if given["channels"] is None else given["channels"]),
@@ -80,6 +82,7 @@ def _fire_at(moment: Any) -> datetime:
     if not isinstance(moment, datetime):
         raise InvalidAlarmTime(f"fire_at is {show(moment)}. Allowed: an aware datetime.")
     check_alarm_time(moment)
+    check_year(moment)
     return moment
 
 

@@ -19,8 +19,8 @@ from operator import itemgetter
 #: After so many years the calendar repeats itself, weekdays and leap years together. What has not come by then is not
 #: waited for.
 YEARS_AHEAD = 400
-#: No occurrence is later than in this year: beyond it there is no time to shift one to.
-LAST_YEAR = 9_990
+#: No start is earlier than in this year, and no occurrence later than in that: beyond it there is no time to shift to.
+FIRST_YEAR, LAST_YEAR = 1_900, 9_990
 
 _DAYS_AHEAD = YEARS_AHEAD * 146_097 // 400
 #: How long each month is, and the month of each day of a year, without a leap day and with one.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from collections.abc import Callable
+from datetime import UTC, datetime, timezone, tzinfo
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator
 from django.db import models
 
 from durable_objects import InvalidInput
+from durable_objects.names import show
 from reminders.conf import defaults
 from reminders.quiet import QuietHours
-from reminders.rules import check_zone
-from reminders.series import Place, Series
+from reminders.rules import Rule, check_zone, find_zone
+from reminders.series import Place, Series, comes_twice
 
 #: So long may an e-mail address be, with the name before it.
 LONGEST_ADDRESS = 320
@@ -58,10 +60,17 @@ class Recipient(models.Model):
         return found or cls(name=name, time_zone=defaults.TIME_ZONE)
 
     def undisturbed(self, moment: datetime) -> datetime:
-        """The first moment from this one on that is not in their quiet hours."""
-        if not self.quiet_hours:
+        """The first moment from this one on that is not in their quiet hours; this one where nobody can tell any more,
+        since their zone is gone.
+        """
+        zone = find_zone(self.time_zone)
+        if not self.quiet_hours or zone is None:
             return moment
-        return QuietHours.parse(self.quiet_hours).over_at(moment, ZoneInfo(self.time_zone))
+        return QuietHours.parse(self.quiet_hours).over_at(moment, zone)
+
+
+def _naive(wall: str) -> datetime:
+    return datetime.fromisoformat(wall)
 
 
 class PlanQuerySet(models.QuerySet["Plan"]):
@@ -76,7 +85,9 @@ class PlanQuerySet(models.QuerySet["Plan"]):
 class Plan(models.Model):
     """What one reminder is set to and where in its series it stands. Written by the reminder, in its turns.
 
-    The row stays when the reminder is over or cancelled, and says so.
+    The row stays when the reminder is over or cancelled, and says so. The wall times are the truth: ``fire_at``,
+    ``occurrence`` and ``next_at`` are the moments that they were by the time zones as these were known when they were
+    worked out, and ``Reminder.recompute()`` works them out anew.
     """
 
     class State(models.TextChoices):
@@ -96,6 +107,8 @@ class Plan(models.Model):
     person = models.CharField(max_length=200, blank=True, default="")
     message = models.TextField()
     fire_at = models.DateTimeField()
+    #: ``fire_at`` on the clock of ``time_zone`` (ISO 8601, without an offset).
+    start_wall = models.CharField(max_length=26)
     recurrence = models.TextField(null=True, blank=True)  # noqa: DJ001  null: none, as in the contract
     time_zone = models.CharField(max_length=100)
     channels = models.JSONField()
@@ -124,6 +137,12 @@ class Plan(models.Model):
     def __str__(self) -> str:
         return f"plan of {self.object_id}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Write it, with the wall time of its start also where whoever made the row gave only the moment."""
+        if not self.start_wall:
+            self.start_wall = self.fire_at.astimezone(self.zone).replace(tzinfo=None).isoformat()
+        super().save(*args, **kwargs)
+
     @property
     def key(self) -> uuid.UUID:
         """The key of the coming delivery: the same on every retry, another one for the next."""
@@ -131,9 +150,86 @@ class Plan(models.Model):
         return uuid.uuid5(self.series_id, self.occurrence.astimezone(UTC).isoformat() + again)
 
     @property
+    def zone(self) -> tzinfo:
+        """The zone whose clocks it goes by; where that is gone, the offset from UTC that it had at this place."""
+        return find_zone(self.time_zone) or timezone(
+            _naive(self.wall) - self.occurrence.astimezone(UTC).replace(tzinfo=None)
+        )
+
+    def shown(self, moment: datetime) -> str:
+        """A moment for people, on the clock that it goes by."""
+        return f"{moment.astimezone(self.zone):%A, %d %B %Y, %H:%M} ({self.clock})"
+
+    @property
+    def clock(self) -> str:
+        """What the clock is called that it goes by."""
+        return self.time_zone if find_zone(self.time_zone) else str(self.zone)
+
+    @property
+    def starts_at(self) -> datetime:
+        """``fire_at`` as it is by its wall time, in its zone; where that comes twice, the one that was meant."""
+        first = _naive(self.start_wall).replace(tzinfo=self.zone)
+        second = first.replace(fold=1)
+        return second if comes_twice(first) and second.astimezone(UTC) == self.fire_at else first
+
+    @property
     def series(self) -> Series:
         """All of its times."""
-        return Series(self.fire_at, self.recurrence, self.time_zone)
+        rule = None if self.recurrence is None else Rule.parse(self.recurrence, on_record=True)
+        return Series(self.starts_at, rule, self.zone)
+
+    @property
+    def is_as_its_wall_time(self) -> bool:
+        """Whether its moment is what its wall time says; else the clocks were changed since, or it was shifted by them.
+
+        A look that costs next to nothing: ``place_now`` tells the two apart.
+        """
+        if self.wall == self.start_wall:
+            return self.starts_at.astimezone(UTC) == self.occurrence
+        return _naive(self.wall).replace(tzinfo=self.zone).astimezone(UTC) == self.occurrence
+
+    def is_astray(self, moment: datetime, find: Callable[[str], Recipient] = Recipient.find) -> bool:
+        """Whether what is ahead of this moment is planned for another one than its wall time, or the end of the quiet
+        hours that it is held by, is now.
+        """
+        if self.next_at <= moment:
+            return False
+        if not self.is_as_its_wall_time and self.series.same(self.place) != self.place:
+            return True
+        return (
+            self.put_off == self.QUIET and find(self.person).undisturbed(max(self.occurrence, moment)) != self.next_at
+        )
+
+    def place_now(self) -> Place | None:
+        """Its place by its zone's clocks as they are known now; None where the series has ended before that."""
+        return self.place if self.is_as_its_wall_time else self.series.same(self.place)
+
+    def next_now(self, moment: datetime) -> datetime | None:
+        """When it is to be delivered by the zones as they are known now; None where nothing is to come any more."""
+        place = self.place_now()
+        if place is None or self.put_off == self.SNOOZED:
+            return self.next_at if place else None
+        return place.at if self.urgent or place.at <= moment else Recipient.find(self.person).undisturbed(place.at)
+
+    @property
+    def flaws(self) -> list[str]:
+        """What has become of its zones that somebody should mend, in words; it is delivered all the same."""
+        found = []
+        if find_zone(self.time_zone) is None:
+            found.append(
+                f"The time zone {show(self.time_zone)} is not known here any more: it goes on by {self.zone}, as it "
+                "was there at last. Choose another zone."
+            )
+        return found + [
+            f"An EXDATE in the zone {show(name)}, which is not known here any more, leaves nothing out. Write another."
+            for name in self._unknown_zones()
+        ]
+
+    def _unknown_zones(self) -> list[str]:
+        try:
+            return sorted(Rule.parse(self.recurrence, on_record=True).unknown_zones) if self.recurrence else []
+        except InvalidInput:
+            return []
 
     @property
     def place(self) -> Place:

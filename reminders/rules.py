@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from durable_objects import InvalidInput
 from durable_objects.names import show
-from reminders.recurrence import Parts
+from reminders.recurrence import FIRST_YEAR, LAST_YEAR, Parts
 
 LONGEST_RULE = 4_000
 MOST_TIMES = 100_000
@@ -24,6 +25,9 @@ RULE_ALLOWED = (
     '"EXDATE;TZID=Europe/Berlin:20300602T090000"'
 )
 ZONE_ALLOWED = 'the name of a time zone, such as "Europe/Berlin"'
+#: Files beside the zones that read like one: this machine's own setting, the one before anybody chose, the rules for
+#: POSIX strings; and copies of all zones, of which "right/" counts leap seconds.
+NO_ZONES = ("localtime", "Factory", "posixrules", "posix/", "right/")
 
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY")
@@ -40,7 +44,7 @@ class _No(ValueError):
 @dataclass(frozen=True)
 class Rule:
     """A rule that was read: its parts, how it ends, and what is left out of it. ``line`` is the rule as RFC 5545 has
-    it, in capitals and without a name before it.
+    it, in capitals and without a name before it. ``unknown_zones`` are those whose EXDATE lines could not be read.
     """
 
     line: str
@@ -49,10 +53,15 @@ class Rule:
     until: datetime | None
     walls_left_out: Collection[datetime]
     moments_left_out: Collection[datetime]
+    unknown_zones: Collection[str] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """The rule that this text is. Raises ``InvalidInput``."""
+    def parse(cls, text: str, *, on_record: bool = False) -> Self:
+        """The rule that this text is. Raises ``InvalidInput``.
+
+        One that is ``on_record`` was let in: an EXDATE in a zone that is gone since is left aside, so that the rule
+        goes on.
+        """
         if type(text) is not str or len(text) > LONGEST_RULE:
             raise refusal(f"recurrence is {show(text)}", RULE_ALLOWED)
         lines = [line.strip(" \t\r") for line in text.split("\n")]
@@ -60,11 +69,13 @@ class Rule:
         try:
             line = first.upper().removeprefix("RRULE:")
             given = _read(line)
-            walls, moments = _left_out(others)
+            walls, moments, unknown = _left_out(others)
+            if unknown and not on_record:
+                raise _No(f"EXDATE is in the zone {show(min(unknown))}, which is none")
         except _No as flaw:
             raise refusal(f"recurrence is {show(text)} ({flaw})", RULE_ALLOWED) from None
         count, until = given.pop("count", None), given.pop("until", None)
-        return cls(line, Parts(**given), count, until, walls, moments)
+        return cls(line, Parts(**given), count, until, walls, moments, unknown)
 
     def leaves_out(self, at: datetime, wall: datetime) -> bool:
         """Whether an EXDATE names this time, by the wall clock or as a moment (to the second, as such dates are)."""
@@ -76,12 +87,26 @@ class Rule:
 
 def check_zone(name: str) -> ZoneInfo:
     """The zone of this name. Raises ``InvalidInput``."""
+    found = find_zone(name)
+    if found is None:
+        raise refusal(f"time_zone is {show(name)}", ZONE_ALLOWED)
+    return found
+
+
+def find_zone(name: str) -> ZoneInfo | None:
+    """The zone of this name; None where this machine has none, or not any more."""
+    if type(name) is not str or not name or name.startswith(NO_ZONES):
+        return None
     try:
-        if type(name) is str and name:
-            return ZoneInfo(name)
+        return ZoneInfo(name)
     except (LookupError, ValueError, OSError):
-        pass  # what a wrong name raises depends on what stands at that path in the zone files
-    raise refusal(f"time_zone is {show(name)}", ZONE_ALLOWED)
+        return None  # what a wrong name raises depends on what stands at that path in the zone files
+
+
+@functools.cache
+def zone_names() -> list[str]:
+    """The names of all zones: looked up on disk, so once."""
+    return sorted(name for name in available_timezones() if not name.startswith(NO_ZONES))
 
 
 def refusal(problem: str, allowed: str) -> InvalidInput:
@@ -224,28 +249,26 @@ _UNFIT: tuple[Callable[[Mapping[str, str]], str | None], ...] = (
 )
 
 
-def _left_out(lines: list[str]) -> tuple[frozenset[datetime], frozenset[datetime]]:
-    """The wall times and the moments that EXDATE lines name. Raises ``_No``."""
+def _left_out(lines: list[str]) -> tuple[frozenset[datetime], frozenset[datetime], frozenset[str]]:
+    """The wall times and the moments that EXDATE lines name, and zones there that are none. Raises ``_No``."""
     walls: set[datetime] = set()
     moments: set[datetime] = set()
+    unknown: set[str] = set()
     for line in lines:
         match = _EXDATE.fullmatch(line)
         if match is None:
             raise _No(f"{show(line)} is no EXDATE")
-        zone = _zone_of(match[1]) if match[1] else None
+        zone = find_zone(match[1]) if match[1] else None
         for text in match[2].upper().split(","):
             time, is_utc = _time("EXDATE", text)
-            if is_utc and zone:
+            if is_utc and match[1]:
                 raise _No(f"EXDATE is {show(text)}: with a TZID no Z")
-            if is_utc or zone:
+            if match[1] and zone is None:
+                unknown.add(match[1])
+            elif not FIRST_YEAR <= time.year <= LAST_YEAR:
+                continue  # no occurrence is there
+            elif is_utc or zone:
                 moments.add(time.replace(tzinfo=UTC if is_utc else zone).astimezone(UTC))
             else:
                 walls.add(time)
-    return frozenset(walls), frozenset(moments)
-
-
-def _zone_of(name: str) -> ZoneInfo:
-    try:
-        return check_zone(name)
-    except InvalidInput as refused:
-        raise _No(str(refused)) from None
+    return frozenset(walls), frozenset(moments), frozenset(unknown)

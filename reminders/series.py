@@ -5,19 +5,19 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import islice
 
 from durable_objects import InvalidAlarmTime
 from durable_objects.names import show
-from reminders.recurrence import LAST_YEAR, Parts, Recurrence
+from reminders.recurrence import FIRST_YEAR, LAST_YEAR, Parts, Recurrence
 from reminders.rules import Rule, check_zone
-
-FIRST_YEAR = 1900
 
 _TICK = timedelta(microseconds=1)
 #: What was shifted over a gap is found from so far before: Samoa left out a whole day.
 _OVER_A_GAP = timedelta(hours=26)
+#: No change of a zone's clocks makes a wall time a moment that is further away: Samoa's was by 24 hours.
+_ANY_CHANGE = timedelta(hours=26)
 
 Found = tuple[datetime, int, datetime]
 """What the rule gave: the moment, which one it is, and the wall time."""
@@ -50,17 +50,17 @@ class Series:
     ``rule`` is an RRULE, and below it lines of ``EXDATE`` if times are left out (on the wall clock, in a zone of their
     own with a TZID, or in UTC with a ``Z``; they count towards COUNT). A start that the rule leaves out is not part of
     it. In a gap a time is shifted forward, in a fold it is the first; no moment comes twice. Without a rule ``start``
-    is the only one. Whatever is asked takes a bounded time, however far back the start lies. Raises ``InvalidInput``
-    for a rule or a zone that is none, and for a start that is not in the years from 1900 to 9990.
+    is the only one. A start that is given in ``zone`` is a wall time there, also one that the clocks leave out.
+    Whatever is asked takes a bounded time, however far back the start lies. Raises ``InvalidInput`` for a rule or a
+    zone that is none, and for a start that is not in the years from 1900 to 9990.
     """
 
-    def __init__(self, start: datetime, rule: str | None, zone: str) -> None:
-        self._zone = check_zone(zone)
-        if not FIRST_YEAR <= start.year <= LAST_YEAR:
-            raise InvalidAlarmTime(f"fire_at is {show(start)}. Allowed: the years from {FIRST_YEAR} to {LAST_YEAR}.")
+    def __init__(self, start: datetime, rule: str | Rule | None, zone: str | tzinfo) -> None:
+        self._zone = zone if isinstance(zone, tzinfo) else check_zone(zone)
+        check_year(start)
         self._start = start.astimezone(UTC)
         self._local = start.astimezone(self._zone)
-        self._rule = None if rule is None else Rule.parse(rule)
+        self._rule = rule if rule is None or isinstance(rule, Rule) else Rule.parse(rule)
         self._recurrence = Recurrence(self._rule.parts if self._rule else Parts("DAILY"), self._local)
 
     def opening(self) -> Place | None:
@@ -70,6 +70,14 @@ class Series:
     def places(self, since: Place | None = None) -> Iterator[Place]:
         """The places in order, all of them or those after ``since``."""
         return self._places(since, self._start - _TICK if since is None else since.at)
+
+    def same(self, place: Place) -> Place | None:
+        """This place, by the zone's clocks as they are known now: the same wall time, at another moment where they were
+        changed since. None where the rule has ended before that.
+        """
+        if next(self._from(place, place.at - _TICK), None) == place:
+            return place
+        return next(self._from(place, place.at - _ANY_CHANGE), None)
 
     def first_wall(self) -> datetime | None:
         """The first time of the rule on the wall clock (with its zone), also where an EXDATE takes it out: what a
@@ -99,14 +107,22 @@ class Series:
 
     def _places(self, since: Place | None, last: datetime) -> Iterator[Place]:
         """The places later than ``last``, and not before the one that ``since`` is followed on from."""
+        for place in self._from(since, last):
+            # Clocks that were changed since may have made its wall time a later moment: it comes once all the same.
+            if since is None or place.wall != since.wall or in_gap(self._wall(since)):
+                yield place
+
+    def _from(self, since: Place | None, last: datetime) -> Iterator[Place]:
+        """The places later than ``last``, from the wall time of ``since`` on."""
         if self._rule is None:
-            if self._start > last and (since is None or since.at < self._start):
+            if self._start > last:
                 yield Place(self._start, 1, self._local.replace(tzinfo=None).isoformat())
             return
-        number, wall = 1, self._local
-        if since is not None:
-            number, wall = since.number, datetime.fromisoformat(since.wall).replace(tzinfo=self._zone)
+        number, wall = (1, self._local) if since is None else (since.number, self._wall(since))
         yield from self._in_order(self._rule, self._walls(self._rule, number, wall, last), last)
+
+    def _wall(self, place: Place) -> datetime:
+        return datetime.fromisoformat(place.wall).replace(tzinfo=self._zone)
 
     def _walls(self, rule: Rule, number: int, wall: datetime, last: datetime) -> Iterator[tuple[int, datetime]]:
         """What the rule gives on the wall clock from the ``number``-th time on, which is at ``wall``, each with its
@@ -114,10 +130,7 @@ class Series:
         """
         near = max(wall.replace(tzinfo=None), (last.astimezone(self._zone) - _OVER_A_GAP).replace(tzinfo=None))
         begin, near_day = wall.replace(tzinfo=None), near.toordinal()
-        second, rest = (
-            self._recurrence.second,
-            self._local.microsecond,
-        )  # what the rule does not say, early by that much
+        second, rest = self._recurrence.second, self._local.microsecond  # without the rest it would be early by that
         for day, minutes in self._recurrence.days(near_day if rule.count is None else begin.toordinal()):
             if rule.count is not None and number > rule.count:
                 return
@@ -169,10 +182,22 @@ def _place(found: Found, waiting: list[Found]) -> Place:
     return Place(at, number, wall.replace(tzinfo=None).isoformat())
 
 
+def check_year(start: datetime) -> None:
+    """Refuse a start that is too early or too late for a series: raises ``InvalidAlarmTime``."""
+    if not FIRST_YEAR <= start.year <= LAST_YEAR:
+        raise InvalidAlarmTime(f"fire_at is {show(start)}. Allowed: the years from {FIRST_YEAR} to {LAST_YEAR}.")
+
+
 def in_gap(wall: datetime) -> bool:
     """Whether the clocks of its zone were put forward over this wall time, so that it does not exist."""
     before, after = wall.utcoffset(), wall.replace(fold=1).utcoffset()
     return before is not None and after is not None and before < after
+
+
+def comes_twice(wall: datetime) -> bool:
+    """Whether the clocks of its zone were put back over this wall time."""
+    before, after = wall.replace(fold=0).utcoffset(), wall.replace(fold=1).utcoffset()
+    return before is not None and after is not None and before > after
 
 
 def _note(local: datetime, start: datetime) -> str:

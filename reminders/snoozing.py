@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from durable_objects import now
-from reminders.rules import check_zone
 
 
 @dataclass(frozen=True)
@@ -18,12 +17,12 @@ class Preset:
     time: timedelta = timedelta(0)
     days: int = 0
 
-    def span(self, zone: str, since: datetime | None = None) -> timedelta:
+    def span(self, zone: tzinfo, since: datetime | None = None) -> timedelta:
         """How long that is from a moment (default: now), by the wall clocks of the zone."""
         if not self.days:
             return self.time
         since = since or now()
-        local = since.astimezone(check_zone(zone))
+        local = since.astimezone(zone)
         return (local + timedelta(days=self.days)).astimezone(UTC) - since
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -82,8 +81,8 @@ def _do(handle: Reminder, plan: Plan, verb: str, target: links.Target, by: str) 
     place = Place(datetime.fromisoformat(target.occurrence), target.number, target.wall)
     if verb == "snooze":
         preset = next((preset for preset in PRESETS if preset.name == by), PRESETS[0])
-        again = handle.remind_again(target.series_id, place, preset.span(plan.time_zone))
-        return f"Snoozed: it comes again at {_local(again, plan.time_zone)}."
+        again = handle.remind_again(target.series_id, place, preset.span(plan.zone))
+        return f"Snoozed: it comes again at {plan.shown(again)}."
     if verb == "cancel":
         return "Cancelled: nothing more will come." if handle.cancel() else "It was over or cancelled already."
     return _done(handle, plan, place.at)
@@ -91,11 +90,7 @@ def _do(handle: Reminder, plan: Plan, verb: str, target: links.Target, by: str) 
 
 def _done(handle: Reminder, plan: Plan, occurrence: datetime) -> str:
     following = handle.skip(occurrence) if plan.state == Plan.State.SET else None
-    return f"Done. The next one comes at {_local(following, plan.time_zone)}." if following else "Done."
-
-
-def _local(moment: datetime, zone: str) -> str:
-    return f"{moment.astimezone(ZoneInfo(zone)):%A, %d %B %Y, %H:%M} ({zone})"
+    return f"Done. The next one comes at {plan.shown(following)}." if following else "Done."
 
 
 def _said(request: HttpRequest, text: str, status: int) -> HttpResponse:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC
 from typing import Any, ClassVar
-from zoneinfo import ZoneInfo
 
 from django.contrib import admin
 from django.db import models
@@ -30,7 +30,7 @@ PEOPLE_OFFERED = 500
 def _snooze(preset: Preset) -> Verb:
     def snooze(handle: Any, row: Any) -> None:
         plan = handle.plan()
-        handle.snooze(preset.span(plan.time_zone if plan else "UTC"))
+        handle.snooze(preset.span(plan.zone if plan else UTC))
 
     label = f"Snooze: {preset.label}"
     return Verb(
@@ -168,7 +168,7 @@ class ReminderAdmin(DurableObjectAdmin):
         if row is not None:
             context |= {"plan": plan, "plan_badge": state_of(row, plan), "deliveries": self._deliveries(request, row)}
         if plan is not None:
-            context["next_local"] = plan.next_at.astimezone(ZoneInfo(plan.time_zone))
+            context["next_local"] = plan.next_at.astimezone(plan.zone)
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="state")

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from django.db import migrations, models
 
 from durable_objects.values import decode
+from reminders.series import Place, Series
 
 
 def move_from_storage(apps, schema_editor):
@@ -17,7 +18,11 @@ def move_from_storage(apps, schema_editor):
     kept = Entry.objects.filter(key="reminder", object__kind__app_label="reminders", object__kind__model="reminder")
     for entry in kept.iterator():
         stored = decode(entry.value)
-        zone = ZoneInfo(stored["time_zone"])
+        series = Series(stored["fire_at"], stored["recurrence"], stored["time_zone"])
+        place = next((place for place in series.places() if place.at >= stored["occurrence"]), None)
+        if place is None or place.at != stored["occurrence"]:
+            local = stored["occurrence"].astimezone(ZoneInfo(stored["time_zone"])).replace(tzinfo=None)
+            place = Place(stored["occurrence"], 1, local.isoformat())
         Plan.objects.create(
             object_id=entry.object_id,
             series_id=uuid.UUID(stored["id"]),
@@ -27,7 +32,8 @@ def move_from_storage(apps, schema_editor):
             time_zone=stored["time_zone"],
             channels=stored["channels"],
             occurrence=stored["occurrence"],
-            wall=stored["fire_at"].astimezone(zone).replace(tzinfo=None).isoformat(),  # followed on from the start
+            number=place.number,
+            wall=place.wall,
             next_at=stored["next_at"],
             put_off="snoozed" if stored["next_at"] != stored["occurrence"] else "",
             snoozes=int(stored["next_at"] != stored["occurrence"]),

@@ -1,15 +1,15 @@
-"""``manage.py reminders set|list|show|cancel|snooze …``."""
+"""``manage.py reminders set|list|show|cancel|snooze|recompute …``."""
 
 from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from durable_objects import InvalidAlarmTime, now
 from durable_objects.management.speaking import PlainCommand
+from reminders import zones
 from reminders.models import Delivery, Plan, Reminder
 from reminders.planning import opening
 from reminders.rules import check_zone, refusal
@@ -25,13 +25,14 @@ EXAMPLES = """examples:
   manage.py reminders snooze tea 20m
   manage.py reminders snooze tea tomorrow
   manage.py reminders cancel tea
+  manage.py reminders recompute --dry-run
 """
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 AHEAD, DELIVERIES = 5, 10
 
 
 class Command(PlainCommand):
-    help = "Set, list, show, cancel or snooze reminders."
+    help = "Set, list, show, cancel or snooze reminders; move them after an update of the time zones."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
         """With the examples as they are written."""
@@ -40,7 +41,7 @@ class Command(PlainCommand):
         return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="set|list|show|cancel|snooze")
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="set|list|show|cancel|snooze|recompute")
         new = self._verb(verbs, "set", "set a reminder, in place of an earlier one")
         new.add_argument("message", metavar="MESSAGE")
         new.add_argument("when", metavar="WHEN", help="ISO 8601: with an offset, or on the wall clock of --zone")
@@ -60,6 +61,10 @@ class Command(PlainCommand):
         self._verb(verbs, "cancel", "take a reminder away, the whole series")
         snooze = self._verb(verbs, "snooze", "put off the coming delivery; the rest of the series stays")
         snooze.add_argument("by", metavar="BY", help=f"90s, 20m, 1h, 2d, or {', '.join(p.name for p in PRESETS)}")
+
+        text = "work out all moments anew from the wall times, after an update of tzdata; restart the workers first"
+        recompute = self._verb(verbs, "recompute", text, named=False)
+        recompute.add_argument("--dry-run", action="store_true", help="only say what would move")
 
     def handle(self, *args: Any, **options: Any) -> None:
         result = getattr(self, f"_{options['verb']}")(options)
@@ -127,8 +132,18 @@ class Command(PlainCommand):
         reminder = _reminder(options)
         plan = reminder.plan()
         preset = next((preset for preset in PRESETS if preset.name == options["by"]), None)
-        reminder.snooze(preset.span(plan.time_zone if plan else "UTC") if preset else _span(options["by"]))
+        reminder.snooze(preset.span(plan.zone if plan else UTC) if preset else _span(options["by"]))
         return self._show(options)
+
+    def _recompute(self, options: dict[str, Any]) -> dict[str, Any]:
+        looked_at, moved = 0, []
+        for plan, is_astray in zones.astray(now()):
+            looked_at += 1
+            handle = plan.object.handle() if is_astray else None
+            if isinstance(handle, Reminder):
+                until = plan.next_now(now()) if options["dry_run"] else handle.recompute()
+                moved.append({"reminder": handle.name, "from": _at(plan, plan.next_at), "to": _at(plan, until)})
+        return {"looked_at": looked_at, "moved": moved}
 
     def _print(self, result: Any) -> None:
         for each in result if isinstance(result, list) else []:
@@ -170,14 +185,19 @@ def _span(text: str) -> timedelta:
 
 def _line(plan: Plan) -> dict[str, Any]:
     is_set = plan.state == Plan.State.SET
-    local = plan.next_at.astimezone(ZoneInfo(plan.time_zone))
+    local = plan.next_at.astimezone(plan.zone)
     return {
         "state": plan.put_off if is_set and plan.put_off else plan.state,
         "next_at": plan.next_at if is_set else None,
         "local": _said(local) if is_set else None,
         "person": plan.person,
         "message": plan.message,
+        "flaws": plan.flaws,
     }
+
+
+def _at(plan: Plan, moment: datetime | None) -> str | None:
+    return _said(moment.astimezone(plan.zone)) if moment else None
 
 
 def _said(local: datetime, note: str = "") -> str:
@@ -189,4 +209,4 @@ def _plain(value: Any) -> Any:
 
 
 def _as_text(line: dict[str, Any]) -> str:
-    return "  ".join(f"{name}={_plain(value)}" for name, value in line.items() if value not in (None, ""))
+    return "  ".join(f"{name}={_plain(value)}" for name, value in line.items() if value not in (None, "", []))

@@ -1,0 +1,59 @@
+"""What the doctor asks about reminders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from durable_objects.doctor import Finding, question
+from durable_objects.names import show
+from reminders import zones
+from reminders.models import Plan, Recipient, Reminder
+from reminders.rules import find_zone
+
+
+@question
+def moments_that_moved(now: datetime) -> Iterator[Finding]:
+    """The wall time on record is another moment by this machine's time zones: they were updated since."""
+    looked_at, found = 0, 0
+    example: Plan | None = None
+    for plan, is_astray in zones.astray(now):
+        looked_at += 1
+        if is_astray:
+            found, example = found + 1, example or plan
+    if example is not None:
+        text = (
+            f"Reminders whose time is another moment by the time zones of this machine: {found:,} of {looked_at:,}, "
+            f"one is {show(example.object.name)}."
+        )
+        advice = "--fix, or `manage.py reminders recompute`, moves them; restart the workers first."
+        yield Finding("reminders.moved", text, advice, fix=lambda: f"moved {recompute(now)} reminders")
+
+
+@question
+def zones_that_are_gone(now: datetime) -> Iterator[Finding]:
+    """A zone on record is not known here: what goes by it is delivered by the offset that it had at last."""
+    example = next(zones.without_zone(), None)
+    if example is not None:
+        number = sum(1 for _ in zones.without_zone())
+        text = f"Reminders in a time zone that is not known here: {number:,}, one is {show(example.object.name)}. "
+        text += example.flaws[0]
+        yield Finding("reminders.zones", text, "Update tzdata here, or give them another zone; they are delivered.")
+    people = [row for row in Recipient.objects.order_by("pk").iterator() if find_zone(row.time_zone) is None]
+    if people:
+        text = (
+            f"Recipients in a time zone that is not known here: {len(people):,}, one is {show(people[0].name)} in "
+            f"{show(people[0].time_zone)}."
+        )
+        advice = "Give them another zone, on their page in admin; until then their quiet hours hold nothing."
+        yield Finding("reminders.recipient_zones", text, advice)
+
+
+def recompute(now: datetime) -> int:
+    """Move all that is astray; how many were."""
+    moved = 0
+    for plan, is_astray in zones.astray(now):
+        handle = plan.object.handle() if is_astray else None
+        if isinstance(handle, Reminder) and handle.recompute() is not None:
+            moved += 1
+    return moved
