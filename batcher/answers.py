@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
+from batcher import statuses
 from durable_objects import now
 from durable_objects.handler_errors import named
 
@@ -34,7 +34,10 @@ class Verdict(Enum):
 
 
 Outcomes = dict[str, dict[str, Any]]
-"""By an item's place in the batch (from 0, as text), for those not accepted: ``{"status": 422, "error": "…"}``."""
+"""By an item's place in the batch (from 0, as text), for those not accepted: ``{"status": 422, "error": "…"}``.
+
+``status`` is None where the upstream said no more than that it failed.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,13 @@ class Answer:
         return cls(Verdict.RETRY, text=plain(named(error)), unknown=unknown, is_down=is_down)
 
 
-def verdict_on(status: int) -> Verdict:
-    """2xx delivered; 408, 425, 429, 5xx and redirects tried again; any other 4xx refused. Of a batch or of an item."""
+def verdict_on(status: int | None) -> Verdict:
+    """2xx delivered; 408, 425, 429, 5xx and redirects tried again; any other 4xx refused. Of a batch or of an item.
+
+    None is an item of which only that was said, that it failed.
+    """
+    if status is None:
+        return Verdict.REFUSED
     if 200 <= status < 300:
         return Verdict.DELIVERED
     if 400 <= status < 500 and status not in RETRIED_CLIENT_ERRORS:
@@ -79,21 +87,29 @@ def verdict_on_all(outcomes: Outcomes) -> Verdict:
 
 
 def read(status: int, headers: Mapping[str, str], body: bytes, item_count: int, *, whole: bool = True) -> Answer:
-    """What an answer to a batch of so many items means. See docs/batcher.md for the forms of a map of outcomes.
+    """What an answer to a batch of so many items means. docs/batcher.md has the forms in which it may speak of them.
 
-    A 207 without one, or with one of another length, says nothing that could be relied on: tried again, as *unknown*.
-    So is any 2xx whose body is JSON and did not come ``whole``: it may have named items that were not taken.
+    What speaks of the items in a way that cannot be relied on is tried again, as *unknown*: a 207 that does not say of
+    each what became of it, a 2xx of which some item cannot be read, or whose JSON did not come ``whole``.
     """
     verdict, text = verdict_on(status), plain(body.decode(errors="replace"))
     pause = retry_after(headers.get("Retry-After"))
     if verdict is Verdict.DELIVERED:
-        said = _statuses(body, is_multi=status == MULTI_STATUS)
-        if said is not None and len(said) == item_count:
-            outcomes = {str(at): outcome for at, outcome in enumerate(said) if not _is_accepted(outcome)}
-            return Answer(verdict_on_all(outcomes), status, text, pause, outcomes)
-        cut_off = not whole and "json" in headers.get("Content-Type", "").lower()
-        if said is not None or status == MULTI_STATUS or cut_off:
+        content_type = headers.get("Content-Type", "").lower()
+        try:
+            said = statuses.read(body, content_type, item_count, is_multi=status == MULTI_STATUS)
+        except statuses.Unreadable:
             return Answer(Verdict.RETRY, status, text, pause, unknown=True)
+        if isinstance(said, list):
+            outcomes: Outcomes = {
+                str(at): {"status": each.status, "error": plain(each.error, KEPT_OF_AN_ITEM)}
+                for at, each in enumerate(said)
+                if verdict_on(each.status) is not Verdict.DELIVERED
+            }
+            return Answer(verdict_on_all(outcomes), status, text, pause, outcomes)
+        if not whole and "json" in content_type:
+            return Answer(Verdict.RETRY, status, text, pause, unknown=True)
+        verdict = verdict_on(status if said is None else said)
     is_down = status == 429 or status >= 500
     return Answer(verdict, status, text, pause, unknown=status in GATEWAY_ERRORS, is_down=is_down)
 
@@ -117,39 +133,3 @@ def plain(text: str, characters: int = KEPT_CHARACTERS) -> str:
 
 def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _is_accepted(outcome: Mapping[str, Any]) -> bool:
-    return verdict_on(outcome["status"]) is Verdict.DELIVERED
-
-
-def _statuses(body: bytes, *, is_multi: bool) -> Sequence[dict[str, Any]] | None:
-    """What the body says of each item, in order; None when it is no such list.
-
-    An upstream that answers 200 and sends back the batch that it got has not spoken of its items, so that there the
-    list must not come along with our own ``batcher``.
-    """
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(said, dict) and (is_multi or "batcher" not in said):
-        said = next((said[name] for name in ("items", "results", "outcomes") if name in said), None)
-    elif not is_multi:
-        return None
-    if not isinstance(said, list):
-        return None
-    outcomes = list(_outcomes(said))
-    return outcomes if len(outcomes) == len(said) and said else None
-
-
-def _outcomes(said: list[Any]) -> Iterator[dict[str, Any]]:
-    for each in said:
-        is_wrapped = isinstance(each, dict) and "status" not in each and len(each) == 1
-        entry = next(iter(each.values())) if is_wrapped else each  # {"index": {"status": 201}}, as of Elasticsearch
-        status = entry.get("status") if isinstance(entry, dict) else None
-        if type(status) is not int or not 200 <= status <= 599:
-            return
-        error = entry.get("error") or entry.get("message") or ""
-        text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
-        yield {"status": status, "error": plain(text, KEPT_OF_AN_ITEM)}

@@ -76,7 +76,7 @@ def _in_batch(item: int, batch: Batch) -> Receipt:
         if said is None:
             state, why, doubt = ItemState.DELIVERED, "", False
         else:
-            why = f"{said['status']} {said['error']}".strip()
+            why = f"{said['status'] or ''} {said['error']}".strip() or "failed"
     if state is ItemState.DELIVERED:
         why = ""
     return Receipt(item, state, None, batch.id, batch.attempts, why, doubt)

@@ -53,9 +53,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
     return found
 
 
-def _no_addresses(told: Any) -> str:
-    if not isinstance(told, list | tuple):
-        return show(told)
+def _no_addresses(told: list[Any]) -> str:
     return ", ".join(show(each) for each in told if not _is_mail_address(each))
 
 

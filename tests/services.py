@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import LiteralString
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -51,15 +52,15 @@ def require(name: str) -> str:
 
 
 @contextmanager
-def fresh_postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL database made for this block and dropped after it."""
+def fresh_postgresql(options: LiteralString = "") -> Iterator[str]:
+    """The URL of a PostgreSQL database made for this block with these options, and dropped after it."""
     import psycopg
     from psycopg import sql
 
     url = require("postgresql")
     name = f"durable_objects_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(options)))
         try:
             yield urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
         finally:

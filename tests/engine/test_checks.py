@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.db import models
 from django.db.utils import ConnectionHandler
 from django.test.utils import isolate_apps
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from durable_objects import AlarmInfo, checks, databases, exclusive
 from durable_objects.models import DurableObject
+from project.environment import database
+from tests import services
 from tests.models import Counter, Note, Profile
 
 
@@ -194,6 +197,23 @@ def test_database_that_would_lose_updates_or_keep_objects(monkeypatch: pytest.Mo
     assert found_with(OPTIONS={"transaction_mode": "DEFERRED"}) == {"durable_objects.E004"}
     assert found_with(OPTIONS={"transaction_mode": "IMMEDIATE"}) == set()
     assert found_with(ENGINE="django.db.backends.postgresql") == set()
+
+
+@pytest.mark.services("postgresql")
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0", ["durable_objects.E015"]), ("", [])],
+    ids=["LATIN1", "UTF8"],
+)
+def test_database_that_cannot_hold_every_text(
+    monkeypatch: pytest.MonkeyPatch, django_db_blocker: DjangoDbBlocker, options: LiteralString, told: list[str]
+) -> None:
+    """A PostgreSQL database in another encoding than UTF-8 is refused, where Django asks for its checks."""
+    with services.fresh_postgresql(options) as url, django_db_blocker.unblock():
+        there = ConnectionHandler({"default": database(url, Path())})
+        monkeypatch.setattr(checks, "connections", there)
+        assert [message.id for message in checks._check_encoding(["default"])] == told
+        there.close_all()
 
 
 def test_nobody_dispatches(settings: Settings) -> None:
