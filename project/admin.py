@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -13,20 +13,18 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from durable_objects.admin import BaseAdmin, ChangesForm
 from project import tokens
 from project.models import SCOPES, ApiToken
+from project.periodic_tasks import PeriodicTaskAdmin
 
-if TYPE_CHECKING:  # generic in the stubs only
-    _ModelAdmin = admin.ModelAdmin[ApiToken]
-    _ModelForm = forms.ModelForm[ApiToken]
-else:
-    _ModelAdmin, _ModelForm = admin.ModelAdmin, forms.ModelForm
+__all__ = ["ApiTokenAdmin", "PeriodicTaskAdmin"]
 
 #: Tokens that one confirmation covers.
 AT_MOST = 500
 
 
-class NewTokenForm(_ModelForm):
+class NewTokenForm(ChangesForm):
     """A token to be made: its scopes as boxes to tick."""
 
     scopes = forms.MultipleChoiceField(
@@ -36,7 +34,7 @@ class NewTokenForm(_ModelForm):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(_ModelAdmin):
+class ApiTokenAdmin(BaseAdmin):
     """What a token opens, who has it, when it was used. Nobody sees its hash, and nothing of it can be changed."""
 
     form = NewTokenForm

@@ -37,6 +37,12 @@ LATE = [
     ("86400", "skip it after 1 day"),
 ]
 SHOWN_AHEAD = 5
+#: What each argument of a reminder is made of, where that is not the one field of its name. A time is one in its zone.
+FIELDS_OF = {
+    "fire_at": {"local_time", "time_zone"},
+    "time_zone": {"local_time", "time_zone"},
+    "recurrence": {"repeats", "rule"},
+}
 
 
 class ReminderForm(NameForm):
@@ -156,9 +162,9 @@ class ReminderForm(NameForm):
         if plan is None or plan.state != Plan.State.SET:
             reminder.set_reminder(arguments.pop("message"), arguments.pop("fire_at"), **arguments)
             return
-        if not {"local_time", "time_zone"} & set(self.changed_data):
-            arguments["fire_at"] = plan.fire_at  # which of two equal wall times it is, is not to be lost
-        if changes := {name: arguments[name] for name in ARGUMENTS if arguments[name] != getattr(plan, name)}:
+        changed = {*self.changed_data}
+        given = {name: arguments[name] for name in ARGUMENTS if FIELDS_OF.get(name, {name}) & changed}
+        if changes := {name: value for name, value in given.items() if value != getattr(plan, name)}:
             reminder.edit_reminder(**changes)
 
 

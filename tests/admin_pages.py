@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from html.parser import HTMLParser
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
@@ -84,3 +85,62 @@ def scripted(name: str, after: timedelta | None = None) -> Scripted:
     if after is not None:
         obj.storage.set_alarm(after)
     return obj
+
+
+class _Form(HTMLParser):
+    """Reads what a browser would send of the form that Django's admin makes: ``<form id="…_form">``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: dict[str, list[str]] = {}
+        self._within = False
+        self._select: tuple[str, bool] | None = None
+        self._options: list[tuple[str, bool]] = []
+        self._text: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._within = given.get("id", "").endswith("_form")
+        if not self._within or "form" in given:
+            return
+        name, kind = given.get("name", ""), given.get("type", "text")
+        if tag == "input" and name and kind not in {"submit", "button", "file", "image"}:
+            if kind not in {"checkbox", "radio"} or "checked" in given:
+                self._add(name, given.get("value", "on" if kind == "checkbox" else ""))
+        elif tag == "textarea":
+            self._text = name
+            self._add(name, "")
+        elif tag == "select":
+            self._select, self._options = (name, "multiple" in given), []
+        elif tag == "option":
+            self._options.append((given.get("value", ""), "selected" in given))
+
+    def handle_data(self, data: str) -> None:
+        if self._text is not None:
+            self.fields[self._text][-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._within = False
+        elif tag == "textarea" and self._text is not None:
+            self.fields[self._text][-1] = self.fields[self._text][-1].removeprefix("\n")
+            self._text = None
+        elif tag == "select" and self._select is not None:
+            name, is_multiple = self._select
+            chosen = [value for value, is_chosen in self._options if is_chosen]
+            for value in chosen or ([] if is_multiple else [value for value, _ in self._options[:1]]):
+                self._add(name, value)
+            self._select = None
+
+    def _add(self, name: str, value: str) -> None:
+        self.fields.setdefault(name, []).append(value)
+
+
+def form_of(client: Client, url: str, sent: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
+    """What a browser would send of this page, untouched: as it opened, or as it came back when this was sent."""
+    form = _Form()
+    response = client.get(url) if sent is None else client.post(url, sent)
+    form.feed(response.content.decode())
+    assert form.fields, f"{url} has no form"
+    return form.fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from durable_objects.admin import DurableObjectAdmin
 from tests.models import Account, Counter, Scripted, Shop
@@ -13,4 +13,4 @@ for _model, _admin in admin.site._registry.items():
     site.register(_model, type(_admin))
 site.register([Account, Counter, Scripted, Shop], DurableObjectAdmin)
 
-urlpatterns = [path("admin/", site.urls)]
+urlpatterns = [path("admin/", site.urls), path("remind/", include("reminders.urls"))]

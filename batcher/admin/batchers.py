@@ -15,7 +15,7 @@ from django.urls import path, reverse
 from batcher.admin.settings import BatcherSettingsInline
 from batcher.admin.standing import Standing, last_answer, line, newest_batches, standings
 from batcher.admin.verbs import FLUSH
-from batcher.models import Batcher
+from batcher.models import Batch, Batcher
 from batcher.waiting import Waiting
 from durable_objects import DurableObjectError
 from durable_objects.admin import CANCEL, DELETE, REVIVE, DurableObjectAdmin, SettingsInline, Verb
@@ -117,7 +117,8 @@ class BatcherAdmin(DurableObjectAdmin):
                 f"Batches wait, no try is counted. The next probe: "
                 f"{relative(upstream.retry_at, now) if upstream.retry_at else 'at once'}.",
             },
-            "batches": [line(batch, now) for batch in newest_batches(row.pk)],
+            "shows_batches": (shows := self.may_see(request, Batch)),
+            "batches": [line(batch, now) for batch in newest_batches(row.pk)] if shows else [],
             "may_add": self.has_change_permission(request, row),
         }
 

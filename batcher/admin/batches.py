@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from batcher.admin.verbs import FAIL, REPLAY
 from batcher.models import Batch, Batcher
 from durable_objects.admin import OperableAdmin, ReadOnlyAdmin, Verb
+from durable_objects.admin.filters import ObjectFilter
 from durable_objects.admin.reading import badge, moment, now_of
 from durable_objects.admin.wording import NOTHING, Status, class_of, label, when
 from durable_objects.rows import Object
@@ -27,13 +28,19 @@ ITEMS_SHOWN = 20_000
 OUTCOMES_SHOWN = 50
 
 
+class BatcherFilter(ObjectFilter):
+    """By the batcher."""
+
+    title = parameter_name = column = "batcher"
+
+
 @admin.register(Batch)
 class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
     """Every batch that was sealed, newest first; any can be replayed, and what is unfinished given up."""
 
     list_display: Any = ("id", "batcher_name", "state", "item_count", "failed_items", "attempts", "status_code")
     list_select_related = ("batcher",)
-    list_filter = ("status", "outcome_unknown")
+    list_filter = ("status", "outcome_unknown", BatcherFilter)
     search_fields = ("batcher__name__startswith",)
     search_help_text = "The beginning of a batcher's name, or a batch's key"
     fields: ClassVar[Any] = (

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from batcher.conf import defaults
-from batcher.masking import MASK
+from batcher.masking import MASK, masked_url
 from batcher.rows import BatcherSettings
-from durable_objects.admin import SettingsInline
+from durable_objects.admin import ChangesForm, SettingsInline
 from durable_objects.admin.wording import NOTHING
-
-if TYPE_CHECKING:  # generic in the stubs only
-    _ModelForm = forms.ModelForm[BatcherSettings]
-else:
-    _ModelForm = forms.ModelForm
 
 
 class UnseenJSONField(forms.JSONField):
@@ -30,8 +26,10 @@ class UnseenJSONField(forms.JSONField):
         return value if isinstance(value, str) else ""
 
 
-class BatcherSettingsForm(_ModelForm):
-    """Fields for secrets come empty: left so they change nothing."""
+class BatcherSettingsForm(ChangesForm):
+    """Fields for secrets come empty, and the address with a mask for its password: left so they change nothing."""
+
+    secret_fields = ("headers", "secret")
 
     headers = UnseenJSONField(
         required=False,
@@ -52,7 +50,8 @@ class BatcherSettingsForm(_ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial.update(headers=None, secret="")
+        if self.initial.get("upstream_url"):
+            self.initial["upstream_url"] = masked_url(self.initial["upstream_url"])
         for name in ("gzip", "bisect"):
             project = "yes" if getattr(defaults, name.upper()) else "no"
             choices = [("unknown", f"the project's: {project}"), ("true", "yes"), ("false", "no")]
@@ -61,12 +60,12 @@ class BatcherSettingsForm(_ModelForm):
         for name in ("window", "quiet", "max_items", "max_bytes", "max_queued", "max_retries", "give_up_after"):
             self.fields[name].widget.attrs["placeholder"] = str(getattr(defaults, name.upper()))
 
-    def clean(self) -> dict[str, Any] | None:
-        """What was left empty stays as it is: the row's own ``clean()`` then judges that."""
-        for name in ("headers", "secret"):
-            if name not in self.changed_data and name in self.cleaned_data:
-                self.cleaned_data[name] = getattr(self.instance, name)
-        return super().clean()
+    def clean_upstream_url(self) -> str | None:
+        """An address with a password is given whole: one that was half changed would take the password elsewhere."""
+        url: str | None = self.cleaned_data["upstream_url"]
+        if url and MASK in url and "upstream_url" in self.changed_data:
+            raise ValidationError(f"Give the address with its user and password: what {MASK} stands for is not shown.")
+        return url
 
 
 class BatcherSettingsInline(SettingsInline):
@@ -74,6 +73,7 @@ class BatcherSettingsInline(SettingsInline):
 
     model = BatcherSettings
     form = BatcherSettingsForm
+    secret_fields = ("upstream_url", "headers", "secret")
     fields = (
         "upstream_url",
         ("window", "quiet"),

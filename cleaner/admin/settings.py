@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -14,12 +14,7 @@ from cleaner.policy import allowed_models
 from cleaner.rows import CleanerSettings
 from cleaner.targets import OwnStorage
 from durable_objects import InvalidInput
-from durable_objects.admin import SettingsInline
-
-if TYPE_CHECKING:  # generic in the stubs only
-    _ModelForm = forms.ModelForm[CleanerSettings]
-else:
-    _ModelForm = forms.ModelForm
+from durable_objects.admin import ChangesForm, SettingsInline
 
 
 class SpanField(forms.DurationField):
@@ -39,7 +34,7 @@ class SpanField(forms.DurationField):
             raise ValidationError(str(error)) from error
 
 
-class CleanerSettingsForm(_ModelForm):
+class CleanerSettingsForm(ChangesForm):
     """Only what ``CLEANER["MODELS"]`` allows can be chosen."""
 
     cleans = forms.ChoiceField(required=False, label="Cleans", help_text="Its own storage, or rows of a model.")
@@ -57,16 +52,16 @@ class CleanerSettingsForm(_ModelForm):
         choices = [("", "its own storage, by timestamp"), *((name, name) for name in allowed)]
         if chosen and chosen not in allowed:
             choices.append((chosen, f"{chosen} (not allowed any more)"))
-        self.fields["cleans"] = forms.ChoiceField(
-            choices=choices, required=False, label="Cleans", help_text=self.fields["cleans"].help_text, initial=chosen
-        )
+        self.initial["cleans"] = chosen
+        setattr(self.fields["cleans"], "choices", choices)
         for name, project in (("interval", defaults.INTERVAL), ("max_age", defaults.MAX_AGE)):
             self.fields[name].widget.attrs["placeholder"] = durations.write(project)
 
     def clean(self) -> dict[str, Any] | None:
         """Put what was chosen on the row, whose own ``clean()`` then judges it."""
-        label, _, field = self.cleaned_data.get("cleans", "").rpartition(".")
-        self.instance.model, self.instance.field = label, field
+        if "cleans" in self.changed_data:
+            label, _, field = self.cleaned_data.get("cleans", "").rpartition(".")
+            self.instance.model, self.instance.field = label, field
         return super().clean()
 
 

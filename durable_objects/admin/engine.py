@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from durable_objects.admin import wording
-from durable_objects.admin.filters import KindFilter, StateFilter
+from durable_objects.admin.filters import KindFilter, ObjectFilter, StateFilter
 from durable_objects.admin.objects import ObjectPage
 from durable_objects.admin.overview import overview
 from durable_objects.admin.reading import Bytes, ReadOnlyAdmin, alarm_columns, badge, moment, now_of
@@ -89,6 +89,7 @@ class EntryAdmin(ReadOnlyAdmin):
 
     list_display = ("key_label", "object_label", "kind", "bytes", "beginning")
     list_select_related = ("object",)
+    list_filter = (ObjectFilter,)
     fields = ("object_label", "key_label", "kind", "bytes", "whole")
     readonly_fields = fields
     ordering = ("object", "key")
@@ -146,7 +147,7 @@ class AlarmRunAdmin(ReadOnlyAdmin):
 
     list_display = ("started_at", "object_label", "result", "retry_count", "late", "took", "error_gist")
     list_select_related = ("object",)
-    list_filter = ("outcome",)
+    list_filter = ("outcome", ObjectFilter)
     fields: ClassVar[Any] = (
         "object_label", "result", "retry_count", "fence", "late", "took",
         *map(moment, ["scheduled_at", "due_at", "rung_at", "picked_up_at", "started_at", "ended_at"]), "traceback",

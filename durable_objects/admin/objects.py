@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -17,17 +17,14 @@ from django.utils.html import format_html
 from durable_objects import own_row
 from durable_objects.admin import wording
 from durable_objects.admin.filters import StateFilter
+from durable_objects.admin.forms import ChangesForm
 from durable_objects.admin.operable import OperableAdmin
 from durable_objects.admin.reading import alarm_columns, now_of, page_of
 from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
 from durable_objects.errors import DurableObjectError, InvalidName
 from durable_objects.kinds import content_types
 from durable_objects.names import check_name
-
-if TYPE_CHECKING:  # generic in the stubs only
-    _ModelForm = forms.ModelForm[Any]
-else:
-    _ModelForm = forms.ModelForm
+from durable_objects.rows import AlarmRun, Entry
 
 
 class ObjectPage(OperableAdmin):
@@ -47,12 +44,11 @@ class ObjectPage(OperableAdmin):
         """Add what only objects have to Django's page."""
         row = context.get("original")
         if row is not None:
-            context["page"] = page_of(self.target(row), now_of(request), request.GET.get("after"))
-            context["shows_storage"] = self.shows_storage
+            storage, runs = self.shows_storage and self.may_see(request, Entry), self.may_see(request, AlarmRun)
+            after = request.GET.get("after") if storage else None
+            context |= {"shows_storage": storage, "shows_runs": runs}
+            context["page"] = page_of(self.target(row), now_of(request), after, storage=storage, runs=runs)
             context["subtitle"] = wording.short(self.whole_name(row))
-            context["may_see"] = {
-                name: request.user.has_perm(f"durable_objects.view_{name}") for name in ("entry", "alarmrun")
-            }
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_search_results(
@@ -100,7 +96,7 @@ class ObjectPage(OperableAdmin):
         return format_html('<a href="{}">{}</a>', reverse(name, args=[target.pk]), wording.class_of(target))
 
 
-class NameForm(_ModelForm):
+class NameForm(ChangesForm):
     """Adds an object: its name is all there is to say."""
 
     name = forms.CharField(

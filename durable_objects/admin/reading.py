@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 
 from durable_objects import clock
 from durable_objects.admin import charts, wording
+from durable_objects.admin.base import BaseAdmin
 from durable_objects.conf import engine
 from durable_objects.explain import Step, explain
 from durable_objects.models import DurableObject
@@ -25,9 +26,8 @@ from durable_objects.rows import Alarm, AlarmRun, Entry, Object
 
 if TYPE_CHECKING:  # generic in the stubs only
     _Paginator = Paginator[Any]
-    _ModelAdmin = admin.ModelAdmin[Any]
 else:
-    _Paginator, _ModelAdmin = Paginator, admin.ModelAdmin
+    _Paginator = Paginator
 
 #: Entries and runs on an object's page, and characters of one value there.
 ENTRIES = 200
@@ -48,7 +48,7 @@ class BoundedPaginator(_Paginator):
         return rows.order_by().values("pk")[: self.LIMIT].count()
 
 
-class EngineAdmin(_ModelAdmin):
+class EngineAdmin(BaseAdmin):
     """Reads from the engine's database, and never counts a big table."""
 
     paginator = BoundedPaginator
@@ -154,17 +154,21 @@ def object_classes() -> list[type[DurableObject]]:
     return [model for model in apps.get_models() if issubclass(model, DurableObject) and not model.is_base()]
 
 
-def page_of(row: Object, now: datetime, after: str | None) -> dict[str, Any]:
-    """What an object's page shows besides its fields: alarm, entries from after a key on, last runs."""
+def page_of(row: Object, now: datetime, after: str | None, *, storage: bool, runs: bool) -> dict[str, Any]:
+    """What an object's page shows besides its fields: alarm, and to who may see it storage and last runs.
+
+    Entries come in portions, from after a key on. No key has a NUL: what follows one in ``after`` makes no difference.
+    """
     slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
-    entries, more = read_entries(row, after)
+    after = after if after is None else after.partition("\0")[0]
+    entries, more = read_entries(row, after) if storage else ([], False)
     handle = row.handle()
-    told, runs = explain(row, now), _last_runs(row.pk)
+    told, last = explain(row, now), _last_runs(row.pk) if runs else []
     return {
         "object_id": row.pk,
         "label": wording.short(wording.label(row.name), 30),
         "told": told,
-        "steps": [_read_step(step) for step in told.steps],
+        "steps": [_read_step(step) for step in told.steps] if runs else [],
         "slot": slot,
         "retries": handle.alarm_max_retries if handle else None,
         "times": alarm_times(slot, now) if slot else [],
@@ -172,8 +176,8 @@ def page_of(row: Object, now: datetime, after: str | None) -> dict[str, Any]:
         "entries": entries,
         "more_after": entries[-1]["key"] if more else None,
         "after": after,
-        "runs": [read_run(run, now) for run in runs],
-        "chart": lateness_chart(runs) if len(runs) > 1 else None,
+        "runs": [read_run(run, now) for run in last],
+        "chart": lateness_chart(last) if len(last) > 1 else None,
     }
 
 

@@ -8,6 +8,8 @@ from django.contrib import admin
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
 
+from durable_objects.admin.base import HidesSecrets
+
 if TYPE_CHECKING:  # generic in the stubs only
     _FormSet = BaseInlineFormSet[Any, Any, Any]
     _StackedInline = admin.StackedInline[Any, Any]
@@ -23,8 +25,12 @@ class SettingsFormSet(_FormSet):
         """The beginning of each field's name in the form."""
         return "settings"
 
+    def initial_form_count(self) -> int:
+        """The rows there are by now: somebody else may have made the first one while the page was open."""
+        return len(self.get_queryset())
 
-class SettingsInline(_StackedInline):
+
+class SettingsInline(HidesSecrets, _StackedInline):
     """For a model with a OneToOneField to the object, its primary key. The admin above stores what was changed."""
 
     formset = SettingsFormSet
@@ -35,6 +41,11 @@ class SettingsInline(_StackedInline):
         """Django's, with a word on empty fields."""
         (name, options), *others = super().get_fieldsets(request, obj)
         return [(name, {**options, "description": "An empty field means the project's setting."}), *others]
+
+    def may_edit(self, request: HttpRequest, obj: Any) -> bool:
+        """Whether the user may change these settings, and the object that they are of: it takes both."""
+        above = self.admin_site.get_model_admin(self.parent_model)
+        return self.has_change_permission(request, obj) and above.has_change_permission(request, obj)
 
     @staticmethod
     def changes(formset: Any) -> dict[str, Any]:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from durable_objects.admin import BaseAdmin, ChangesForm
 from reminders import links
 from reminders.conf import defaults
 from reminders.models import Recipient
 
-if TYPE_CHECKING:  # generic in the stubs only
-    _ModelForm = forms.ModelForm[Recipient]
-    _ModelAdmin = admin.ModelAdmin[Recipient]
-else:
-    _ModelForm, _ModelAdmin = forms.ModelForm, admin.ModelAdmin
 
-
-class RecipientForm(_ModelForm):
+class RecipientForm(ChangesForm):
     """The secret is never shown again: an empty field leaves it as it is."""
 
+    secret_fields = ("webhook_secret",)
     webhook_secret = forms.CharField(
         required=False,
         max_length=200,
@@ -30,13 +26,9 @@ class RecipientForm(_ModelForm):
         help_text="whsec_… (Standard Webhooks). Never shown; leave it empty to keep the one that is set.",
     )
 
-    def clean_webhook_secret(self) -> str:
-        """What was entered, else what there was."""
-        return str(self.cleaned_data["webhook_secret"] or self.initial.get("webhook_secret", ""))
-
 
 @admin.register(Recipient)
-class RecipientAdmin(_ModelAdmin):
+class RecipientAdmin(BaseAdmin):
     """Everyone whom reminders are for."""
 
     form = RecipientForm
@@ -44,6 +36,7 @@ class RecipientAdmin(_ModelAdmin):
     search_fields = ("name",)
     fields = ("name", "time_zone", "quiet_hours", "email", "webhook_url", "webhook_secret", "calendar")
     readonly_fields = ("calendar",)
+    secret_fields = ("webhook_url", "webhook_secret", "calendar")
     actions = ("renew_calendar",)
     show_full_result_count = False
 

@@ -166,7 +166,9 @@ class ReminderAdmin(DurableObjectAdmin):
         plan = getattr(row, "shown_plan", None)
         context["people"] = list(Recipient.objects.order_by("name").values_list("name", flat=True)[:PEOPLE_OFFERED])
         if row is not None:
-            context |= {"plan": plan, "plan_badge": state_of(row, plan), "deliveries": self._deliveries(request, row)}
+            shows = self.may_see(request, Delivery)
+            context |= {"plan": plan, "plan_badge": state_of(row, plan), "shows_deliveries": shows}
+            context["deliveries"] = self._deliveries(request, row) if shows else []
         if plan is not None:
             context["next_local"] = plan.next_at.astimezone(plan.zone)
         return super().render_change_form(request, context, *args, **kwargs)

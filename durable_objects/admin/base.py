@@ -1,0 +1,132 @@
+"""The base of every admin class here: what its addresses may ask for, and what its pages never show."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import get_fields_from_path
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth import get_permission_codename
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+
+from durable_objects.admin.forms import ChangesForm
+
+if TYPE_CHECKING:  # generic in the stubs only
+    from django.contrib.admin.options import BaseModelAdmin
+
+    _BaseModelAdmin = BaseModelAdmin[Any]
+    _ModelAdmin = admin.ModelAdmin[Any]
+    _ChangeList = ChangeList
+else:
+    _BaseModelAdmin, _ModelAdmin, _ChangeList = object, admin.ModelAdmin, ChangeList
+
+#: What may follow the name of a field in the address of a list: what Django's own filters write there.
+_FILTERED_BY = ("exact", "in", "isnull", "isempty", "gte", "lt")
+
+
+class HidesSecrets(_BaseModelAdmin):
+    """Leaves ``secret_fields`` out of the page for everybody who may not change what it is about."""
+
+    #: Fields that only who may change the row sees; their form shows no stored value (``ChangesForm``).
+    secret_fields: ClassVar[Collection[str]] = ()
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Django's, without the secrets for who may only look."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if not self.secret_fields or self.may_edit(request, obj):
+            return fieldsets
+        return [(name, {**options, "fields": self._seen(options["fields"])}) for name, options in fieldsets]
+
+    def may_edit(self, request: HttpRequest, obj: Any) -> bool:
+        """Whether the user can change what the page shows."""
+        return self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
+
+    def _seen(self, fields: Any) -> list[Any]:
+        rows = ([row] if isinstance(row, str) else row for row in fields)
+        kept = [[name for name in row if name not in self.secret_fields] for row in rows]
+        return [row[0] if len(row) == 1 else tuple(row) for row in kept if row]
+
+
+class SortableChangeList(_ChangeList):
+    """A list that is sorted by the columns that offer it, and by no other."""
+
+    def get_ordering_field(self, field_name: Any) -> Any:
+        """The field behind a column; None where the column does not offer to sort by it, whatever the address says."""
+        return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
+
+
+class BaseAdmin(HidesSecrets, _ModelAdmin):
+    """The base of every admin class here.
+
+    An address can narrow and sort a list by what the list itself offers (``list_filter``, ``sortable_by``), so that
+    nothing can be guessed of what it does not show; names a row that is there, or none, whatever stands in it; and a
+    form changes what its user changed.
+    """
+
+    form: type[ChangesForm] = ChangesForm
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """What ``list_filter`` names, and nothing else: Django would let any of the model's own fields be asked."""
+        filters = self.get_list_filter(request) if request is not None else self.list_filter
+        dates = {f"{self.date_hierarchy}__{part}" for part in ("year", "month", "day")}
+        return lookup in dates or any(lookup in self._lookups_of(each) for each in filters)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """A list that sorts by what it offers."""
+        return SortableChangeList
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """The row that an address names; None also for what no row can be called."""
+        if from_field is None and key_of(self.model, object_id) is None:
+            return None
+        return super().get_object(request, object_id, from_field)
+
+    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *where: Any) -> HttpResponse | None:
+        """Django's, for those of the chosen keys that rows can have."""
+        post = request.POST.copy()
+        chosen = [key for key in post.getlist(ACTION_CHECKBOX_NAME) if key_of(self.model, key) is not None]
+        post.setlist(ACTION_CHECKBOX_NAME, chosen)
+        setattr(request, "POST", post)
+        answer: HttpResponse | None = super().response_action(request, queryset, *where)
+        return answer
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Write what the user changed; what somebody else wrote meanwhile stays."""
+        if change:
+            obj.save(update_fields=form.changed_columns())
+        else:
+            obj.save()
+
+    def may_see(self, request: HttpRequest, model: type[models.Model]) -> bool:
+        """Whether the user may see rows of another class, which the page of this one shows as well."""
+        if self.admin_site.is_registered(model):
+            return bool(self.admin_site.get_model_admin(model).has_view_permission(request))
+        code = get_permission_codename("view", model._meta)
+        return bool(request.user.has_perm(f"{model._meta.app_label}.{code}"))
+
+    def _lookups_of(self, each: Any) -> set[str]:
+        """What a filter of the list writes into addresses."""
+        if isinstance(each, type) and issubclass(each, admin.SimpleListFilter):
+            return {str(each.parameter_name)}
+        path = str(each[0] if isinstance(each, list | tuple) else each)
+        target = getattr(get_fields_from_path(self.model, path)[-1], "target_field", None)
+        by_key = {f"{path}__{target.name}__exact"} if target is not None else set()
+        return {path, *(f"{path}__{how}" for how in _FILTERED_BY), *by_key}
+
+
+def key_of(model: type[models.Model], text: str) -> Any:
+    """The primary key that stands in an address; None for what is none: no number, a number too large, with a NUL."""
+    field: Any = model._meta.pk
+    while field.remote_field:  # a row that is part of another one goes by the other's key
+        field = field.target_field
+    try:
+        key = field.to_python(text)
+        field.run_validators(key)
+    except ValidationError:
+        return None
+    return None if key == "" or "\0" in str(key) else key

@@ -1,0 +1,53 @@
+"""Forms that change what their user changed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django import forms
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _ModelForm = forms.ModelForm[Any]
+else:
+    _ModelForm = forms.ModelForm
+
+
+class ChangesForm(_ModelForm):
+    """The form of a row that several people may have open.
+
+    Each field is compared with what the page *showed*, which the page sends along, and not with what is stored by now:
+    a field that was left as it was keeps what somebody else wrote into it meanwhile. Fields named in ``secret_fields``
+    come empty, whatever is stored; left so they change nothing.
+    """
+
+    secret_fields: ClassVar[Collection[str]] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self.secret_fields:
+            self.initial[name] = None
+        if self.instance._state.adding and not self.empty_permitted:
+            return  # nobody else has it open; settings that are not there yet somebody may make meanwhile
+        for name in self.fields.keys() - set(self.secret_fields):
+            self.fields[name].show_hidden_initial = not self.is_bound or self._says_what_was_shown(name)
+
+    def changed_columns(self) -> list[str]:
+        """The fields of the model that were changed, and those that say when."""
+        changed = set(self.changed_data)
+        columns = self._meta.model._meta.concrete_fields
+        return [field.name for field in columns if field.name in changed or getattr(field, "auto_now", False)]
+
+    def _post_clean(self) -> None:
+        """Judge and fill in the row as it is stored by now, with what was changed."""
+        entered, changed = self.cleaned_data, {*self.changed_data}
+        asked = self.secret_fields if self.instance._state.adding else entered.keys()
+        kept = {name: entered[name] for name in asked if name in entered and name not in changed}
+        self.cleaned_data = {name: value for name, value in entered.items() if name not in kept}
+        super()._post_clean()  # type: ignore[misc]  # Django's, unknown to the stubs
+        self.cleaned_data |= kept
+
+    def _says_what_was_shown(self, name: str) -> bool:
+        """Whether the page sent it along: what was written by hand, or by a page without it, is compared as stored."""
+        widget = self.fields[name].hidden_widget()
+        return not widget.value_omitted_from_data(self.data, self.files, self.add_initial_prefix(name))

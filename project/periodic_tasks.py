@@ -1,0 +1,62 @@
+"""django-celery-beat's periodic tasks in admin: our dispatcher is one, and nobody stops it who may not change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django_celery_beat.admin import PeriodicTaskAdmin as BeatsAdmin
+from django_celery_beat.admin import PeriodicTaskForm as BeatsForm
+from django_celery_beat.models import PeriodicTask
+
+from durable_objects.admin import BaseAdmin, ChangesForm
+
+Action = Callable[[Any, HttpRequest, models.QuerySet[Any]], HttpResponse | None]
+
+admin.site.unregister(PeriodicTask)
+
+
+class PeriodicTaskForm(ChangesForm, BeatsForm):  # type: ignore[misc]  # django-celery-beat ships no types
+    """django-celery-beat's form, in which the registered task that is chosen takes the place of the one typed."""
+
+    @cached_property
+    def changed_data(self) -> list[str]:
+        """What was changed; the task too when it was chosen from the list."""
+        changed = super().changed_data
+        return [*changed, "task"] if "regtask" in changed and "task" not in changed else changed
+
+
+@admin.register(PeriodicTask)
+class PeriodicTaskAdmin(BaseAdmin, BeatsAdmin):  # type: ignore[misc]  # as above
+    """django-celery-beat's pages, whose actions enable, disable and run tasks: for who may change them, and logged.
+
+    Without this everybody who may look could stop the dispatcher, and nobody would know who did.
+    """
+
+    form = PeriodicTaskForm
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """None of django-celery-beat's own for who may not change tasks; Django's deleting asks by itself."""
+        actions: dict[str, Any] = super().get_actions(request)
+        theirs = [name for name in BeatsAdmin.actions if name in actions]
+        if not self.has_change_permission(request):
+            return {name: action for name, action in actions.items() if name not in theirs}
+        for name in theirs:
+            function, _, description = actions[name]
+            actions[name] = (_logged(function, str(description)), name, description)
+        return actions
+
+
+def _logged(action: Action, description: str) -> Action:
+    def act(modeladmin: Any, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse | None:
+        rows, user = list(queryset), request.user
+        answer = action(modeladmin, request, queryset)
+        LogEntry.objects.log_actions(int(user.pk or 0), rows, CHANGE, change_message=f"{description}.")
+        return answer
+
+    return act
