@@ -30,6 +30,7 @@ class Meaning(enum.Enum):
 
 
 _LOCK_NOT_AVAILABLE, _QUERY_CANCELED, _IN_FAILED_TRANSACTION = "55P03", "57014", "25P02"
+_READ_ONLY = "25006"
 #: Classes of SQLSTATE that are not the code's affair.
 _CLASSES = {
     "08": Meaning.LOST,  # connection exceptions
@@ -51,7 +52,7 @@ _STATES = {
     "57P05": Meaning.LOST,  # idle for too long
     "25P03": Meaning.LOST,  # idle for too long in a transaction
     "25P04": Meaning.LOST,  # a transaction for too long
-    "25006": Meaning.TROUBLE,  # read-only: a standby, after a failover
+    _READ_ONLY: Meaning.TROUBLE,  # read-only: a standby, after a failover
     "0A000": Meaning.TROUBLE,  # of a statement kept planned, whose table has changed
     "26000": Meaning.TROUBLE,  # a statement that was kept planned, lost by a pooler
     "40002": Meaning.CODE,  # a constraint, found at the commit
@@ -180,7 +181,8 @@ def as_busy(conn: BaseDatabaseWrapper, error: BaseException) -> ObjectBusy | Non
     if meaning(conn, error) is not Meaning.TROUBLE:
         return None
     said = str(error).strip().partition("\n")[0]
-    return ObjectBusy(f"the database could not do it just now: {said}. Nothing was changed: try again later.")
+    advice = ". It takes no writes: ask its primary." if sqlstate(error) == _READ_ONLY else ": try again later."
+    return ObjectBusy(f"the database could not do it just now: {said}. Nothing was changed{advice}")
 
 
 def sqlstate(error: BaseException | None) -> str:
