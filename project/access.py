@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.conf import settings
 from django.http import HttpRequest
 from ninja.security import HttpBearer
@@ -29,7 +32,7 @@ class BearerToken(HttpBearer):
         scope = f"{self.area}:{'read' if request.method in READING else 'write'}"
         match = request.resolver_match
         name = match.kwargs.get("name") if match is not None else None
-        return admit(request.headers.get("Authorization", ""), address_of(request), scope, name)
+        return admit(request.headers.get("Authorization", ""), address_of(request.META), scope, name)
 
     def authenticate(self, request: HttpRequest, token: str) -> Principal | None:
         """What ninja's base class asks for."""
@@ -44,8 +47,7 @@ def admit(header: str, address: str, scope: str, name: str | None) -> Principal:
     (``API_FAILURE_RATE``): these are then no longer looked up. Tokens that this process knows are never held up by
     what others at their address do. Raises what the database raises.
     """
-    if tokens.token_in(header) and not tokens.is_familiar(header):
-        _refuse_for(failures.wait(address, settings.API_FAILURE_RATE), "this address sent too many unknown tokens")
+    _refuse_for(_guesses(header, address), "this address sent too many unknown tokens")
     principal = tokens.authenticate(header)
     if principal is None:
         if tokens.token_in(header):
@@ -61,13 +63,29 @@ def admit(header: str, address: str, scope: str, name: str | None) -> Principal:
     return principal
 
 
-def address_of(request: HttpRequest) -> str:
-    """Where the request comes from: behind a proxy that we trust, what that proxy says (the last X-Forwarded-For)."""
+def is_known(header: str, address: str) -> bool:
+    """Return whether the header has a token that opens something. Counts nothing, and looks nothing up for an address
+    that ``admit`` would refuse. Raises what the database raises.
+    """
+    return not _guesses(header, address) and tokens.authenticate(header) is not None
+
+
+def address_of(meta: Mapping[str, Any]) -> str:
+    """Where the request of this META comes from: behind a proxy that we trust, what that proxy says (the last
+    X-Forwarded-For).
+    """
     if settings.SECURE_PROXY_SSL_HEADER:
-        forwarded: str = request.META.get("HTTP_X_FORWARDED_FOR", "")
+        forwarded: str = meta.get("HTTP_X_FORWARDED_FOR", "")
         if last := forwarded.rpartition(",")[2].strip():
             return last
-    return str(request.META.get("REMOTE_ADDR", ""))
+    return str(meta.get("REMOTE_ADDR", ""))
+
+
+def _guesses(header: str, address: str) -> int:
+    """Return after how many seconds this address may show an unknown token again; 0: now, or it is a familiar one."""
+    if not tokens.token_in(header) or tokens.is_familiar(header):
+        return 0
+    return failures.wait(address, settings.API_FAILURE_RATE)
 
 
 def _refuse_for(seconds: int, problem: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -10,14 +11,15 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, UnreadablePostError
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from durable_objects import DurableObjectError, InvalidInput, ObjectBusy
 from durable_objects.logs import get_logger
-from project.body import MAX_BODY_BYTES, bounded_body
+from project.body import MAX_BODY_BYTES, bound_body, problem_of, stop_reading
 
 logger = get_logger("project.errors")
 
@@ -78,20 +80,24 @@ def refusal(
 
 
 class ErrorsAsJson:
-    """Middleware, to stand before Django's own: the errors of all but the pages for people have our form.
+    """Middleware, to stand before Django's own: refuses what nobody should see, and gives errors our form.
 
-    It refuses what no route should see (a body over 1 MiB, before it is read; a compressed one; a path that is not
-    UTF-8), and turns what the URL resolver, Django's middleware, its debug pages or ninja answer in another form (404,
-    405, a refused host, an exception) into ours. HEAD is answered as GET without the body. Sets no cookie and touches
-    no session.
+    Refused on every path are a body over 1 MiB (before it is read, where its length is known), a compressed one, a
+    path that is not UTF-8, and a body that breaks off. Pages for people say so in a line of text; else everything that
+    the URL resolver, Django's middleware, its debug pages or ninja answer in another form (404, 405, a refused host, an
+    exception) is turned into ours, and HEAD is answered as GET without the body. Sets no cookie, touches no session.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info.startswith(PAGES_FOR_PEOPLE):
-            return self.get_response(request)
+        is_page = request.path_info.startswith(PAGES_FOR_PEOPLE)
+        response = self._page(request) if is_page else self._interface(request)
+        stop_reading(request)
+        return response
+
+    def _interface(self, request: HttpRequest) -> HttpResponseBase:
         head, request.method = request.method == "HEAD", "GET" if request.method == "HEAD" else request.method
         response = refused_unseen(request) or self.get_response(request)
         is_json = response.get("Content-Type", "").startswith("application/json")
@@ -102,29 +108,55 @@ class ErrorsAsJson:
             response.content = b""
         return response
 
+    def _page(self, request: HttpRequest) -> HttpResponseBase:
+        refused = refused_unseen(request)
+        response = refused or self.get_response(request)
+        if refused is None and response.status_code >= HTTPStatus.BAD_REQUEST:
+            refused = body_refusal(problem_of(request))
+        return response if refused is None else _in_a_line(refused)
+
 
 def refused_unseen(request: HttpRequest) -> JsonResponse | None:
-    """The refusal of what no route should see, None for all else."""
+    """The refusal of what nobody should see, None for all else."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         return refusal(415, f"the body is encoded ({encoding[:40]})", allowed="a body as it is: no Content-Encoding")
-    sent: str = request.META.get("REQUEST_URI") or request.META.get("RAW_URI") or ""  # waitress, gunicorn
-    if not is_percent_encoded_utf8(sent.partition("?")[0]):
+    if not is_percent_encoded_utf8(path_as_sent(request)):
         return refusal(400, "the path is not percent-encoded UTF-8", allowed="UTF-8, with %25 for a percent sign")
-    if not bounded_body(request):
-        return JsonResponse(TOO_LARGE, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    if {".", ".."} & set(request.path_info.split("/")):
+        return refusal(
+            400, "the path has a segment '.' or '..', which clients and proxies take for a step", allowed="another name"
+        )
+    try:
+        bound_body(request)
+    except (RequestDataTooBig, UnreadablePostError) as problem:
+        return body_refusal(problem)
     return None
 
 
-def is_percent_encoded_utf8(path: str) -> bool:
+def body_refusal(problem: Exception | None) -> JsonResponse | None:
+    """The refusal of a body with this problem (see ``project.body``); None for none."""
+    if isinstance(problem, RequestDataTooBig):
+        return JsonResponse(TOO_LARGE, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return None if problem is None else refusal(400, str(problem), allowed="a body of the length that is said of it")
+
+
+def path_as_sent(request: HttpRequest) -> bytes:
+    """The path before anybody decoded it; empty where the server does not say."""
+    scope: dict[str, Any] = getattr(request, "scope", {})
+    if raw := scope.get("raw_path"):
+        return bytes(raw).partition(b"?")[0]
+    sent: str = request.META.get("REQUEST_URI") or request.META.get("RAW_URI") or ""  # waitress, gunicorn
+    return sent.partition("?")[0].encode("latin-1", "replace")
+
+
+def is_percent_encoded_utf8(path: bytes) -> bool:
     """Whether a path, as it was sent, names exactly one text: else several spellings would be one object."""
-    if "%" not in path:
-        return True
     try:
         unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
         return False
-    return not re.search("%(?![0-9A-Fa-f]{2})", path)
+    return not re.search(b"%(?![0-9A-Fa-f]{2})", path)
 
 
 def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonResponse:
@@ -144,6 +176,12 @@ def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonRespons
     return refusal(status, HTTPStatus(status).phrase)
 
 
+def _in_a_line(refused: JsonResponse) -> HttpResponse:
+    """A refusal for people."""
+    said = json.loads(refused.content)["error"]["message"]
+    return HttpResponse(f"{said}\n", status=refused.status_code, content_type="text/plain; charset=utf-8")
+
+
 def install(api: NinjaAPI) -> None:
     """Make ``api`` answer every exception that a route raises in our form."""
     handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
@@ -153,6 +191,8 @@ def install(api: NinjaAPI) -> None:
         ValidationError: _not_valid,
         HttpError: _http_error,
         Http404: _not_found,
+        RequestDataTooBig: _bad_body,
+        UnreadablePostError: _bad_body,
         OperationalError: _database_away,
         InterfaceError: _database_away,
         Exception: _failed,
@@ -187,6 +227,10 @@ def _not_valid(request: HttpRequest, exc: ValidationError) -> HttpResponse:
 def _http_error(request: HttpRequest, exc: HttpError) -> HttpResponse:
     said = {name: getattr(exc, name, None) for name in ("code", "allowed", "retry_after")}
     return refusal(exc.status_code, str(exc), **said)
+
+
+def _bad_body(request: HttpRequest, exc: Exception) -> HttpResponse:
+    return body_refusal(exc) or _failed(request, exc)
 
 
 def _not_found(request: HttpRequest, exc: Http404) -> HttpResponse:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
@@ -26,14 +26,12 @@ from batcher.models import Batcher, Receipt
 from durable_objects import combining
 from project import access, tokens
 from project.api import api
-from project.body import MAX_BODY_BYTES
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+from project.body import MAX_BODY_BYTES, declared_length
+from project.door import Application, Receive, Scope, Send
 
 PREFIX = "/batcher/"
+#: Headers that Django's way knows what to do with.
+NOT_PLAIN = {b"content-encoding", b"transfer-encoding"}
 #: What Django allows where DEBUG is set and nothing else is.
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 #: Batchers that are added to at the same time by one process; requests for one of them need no more than one thread.
@@ -123,19 +121,38 @@ def _plain_name(scope: Scope) -> str | None:
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
     name = scope["path"].removeprefix(PREFIX)
+    if name in ("", ".", "..", scope["path"]) or "/" in name or scope["query_string"] or not _is_as_sent(scope):
+        return None
     headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"")
-    plain = (
-        name not in ("", scope["path"]) and "/" not in name and "%" not in scope["path"] and not scope["query_string"]
-    )
-    if not plain or not length.isdigit() or int(length) > MAX_BODY_BYTES or b"content-encoding" in headers:
+    if len(headers) < len(scope["headers"]) or headers.keys() & NOT_PLAIN:  # of equal headers Django makes one
         return None
     if settings.SECURE_SSL_REDIRECT and not _is_secure(scope, headers):
         return None
-    host = split_domain_port(headers.get(b"host", b"").decode("latin-1"))[0]
-    if not validate_host(host, settings.ALLOWED_HOSTS or LOCAL_HOSTS):
+    if _length(headers) is None or not _is_our_host(headers.get(b"host", b"").decode("latin-1")):
         return None
     return name if _is_let_in(headers.get(b"authorization", b"").decode("latin-1"), name) else None
+
+
+def _is_as_sent(scope: Scope) -> bool:
+    """Whether nobody had to decode the path, so that it has one spelling."""
+    path: str = scope["path"]
+    return path.isascii() and "%" not in path and (scope.get("raw_path") or path.encode()) == path.encode()
+
+
+def _length(headers: dict[bytes, bytes]) -> int | None:
+    """How long the body will be; None when that is not said, no number, or too much."""
+    try:
+        length = declared_length(headers.get(b"content-length", b"").decode("latin-1"))
+    except ValueError:
+        return None
+    return length if length is not None and length <= MAX_BODY_BYTES else None
+
+
+def _is_our_host(host: str) -> bool:
+    """Whether Django would take it for a host of ours."""
+    domain = split_domain_port(host)[0]
+    allowed = settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
+    return bool(domain) and validate_host(domain, allowed)
 
 
 def _is_secure(scope: Scope, headers: dict[bytes, bytes]) -> bool:

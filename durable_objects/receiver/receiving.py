@@ -44,8 +44,8 @@ def receives(
         def receive(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if request.method != "POST":
                 return HttpResponseNotAllowed(["POST"])
-            if int(request.META.get("CONTENT_LENGTH") or 0) > max_bytes:
-                return _refusal(413, f"more than {max_bytes} bytes")
+            if refused := _unmeasured(request, max_bytes):
+                return refused
             try:
                 key = verify(secret(request) if callable(secret) else secret, request.headers, request.body)
                 event = json.loads(request.body)
@@ -75,6 +75,16 @@ def receives(
         return response
 
     return decorate
+
+
+def _unmeasured(request: HttpRequest, most: int) -> HttpResponse | None:
+    """The refusal of a body that is larger than ``most``, or does not say what it is."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not (length.isascii() and length.isdigit()):
+        return _refusal(400, "Content-Length is no number")
+    if len(length) > 20 or int(length) > most or len(request.body) > most:  # the last: sent without a length
+        return _refusal(413, f"more than {most} bytes")
+    return None
 
 
 def _refusal(status: int, message: str) -> HttpResponse:

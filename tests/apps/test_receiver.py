@@ -121,6 +121,25 @@ def test_too_much_is_refused_before_it_is_read() -> None:
     assert send(view).status_code == 413
 
 
+@pytest.mark.parametrize(
+    ("length", "status"), [("9" * 5001, 413), ("1e3", 400), ("-1", 400), ("\xb2", 400), ("0" * 5000, 413)]
+)
+def test_a_length_that_cannot_be_meant(length: str, status: int) -> None:
+    """Whatever a Content-Length says, the answer is a refusal and no failure."""
+    request = RequestFactory().post("/hook", b"{}", content_type="application/json", CONTENT_LENGTH=length)
+    assert note(request).status_code == status
+
+
+@pytest.mark.django_db
+def test_too_much_that_does_not_say_its_length() -> None:
+    """A body that comes in chunks is measured too."""
+    view = receives(secret=SECRET, max_bytes=10)(lambda request, event: HttpResponse())
+    body = json.dumps(EVENT).encode()
+    request = RequestFactory().post("/hook", body, content_type="application/json", headers=signed("k", body))
+    del request.META["CONTENT_LENGTH"]
+    assert view(request).status_code == 413
+
+
 @pytest.mark.django_db
 def test_old_receipts_go() -> None:
     """A new message takes old receipts along, and leaves those that are still to be known."""

@@ -1,4 +1,4 @@
-"""The short way for the hot request answers as Django's way does, whatever is asked."""
+"""The short way for the hot request: connections and turns that requests share. What it answers: test_ways."""
 
 from __future__ import annotations
 
@@ -18,36 +18,16 @@ from pytest_django import Settings
 
 from batcher.models import Batcher
 from durable_objects import combining
-from project.body import MAX_BODY_BYTES
-from project.hot import THREADS, HotPath
+from project.hot import HotPath
 from tests.house.sources import ROOT
+from tests.project.ways import hang_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 GOOD = {"Authorization": "Bearer good"}
 JSON = GOOD | {"Content-Type": "application/json"}
 
-#: Method, path, headers, body.
-REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes]] = {
-    "text": ("POST", "/batcher/a", GOOD, b"a line"),
-    "empty": ("POST", "/batcher/a", GOOD, b""),
-    "JSON": ("POST", "/batcher/a", JSON, b'{"n": [1, 2.5, null]}'),
-    "broken JSON": ("POST", "/batcher/a", JSON, b'{"n":'),
-    "NaN": ("POST", "/batcher/a", JSON, b"NaN"),
-    "not UTF-8": ("POST", "/batcher/a", GOOD, b"\xff"),
-    "NUL": ("POST", "/batcher/a", JSON, b'"\\u0000"'),
-    "deep": ("POST", "/batcher/a", JSON, b"[" * 100_000),
-    "no token": ("POST", "/batcher/a", {}, b"a"),
-    "wrong token": ("POST", "/batcher/a", {"Authorization": "Bearer bad"}, b"a"),
-    "other scheme": ("POST", "/batcher/a", {"Authorization": "Basic good"}, b"a"),
-    "name too long": ("POST", "/batcher/" + "n" * 513, GOOD, b"a"),
-    "no name": ("POST", "/batcher/", GOOD, b"a"),
-    "deeper path": ("POST", "/batcher/a/b", GOOD, b"a"),
-    "percent": ("POST", "/batcher/%C3%A4", GOOD, b"a"),
-    "too large": ("POST", "/batcher/a", GOOD, b"x" * (MAX_BODY_BYTES + 1)),
-    "other method": ("PUT", "/batcher/a", GOOD, b"a"),
-    "a look": ("GET", "/batcher/a", GOOD, b""),
-}
+NUL = ("POST", "/batcher/a", JSON, b'"\\u0000"')
 
 
 @pytest.fixture(autouse=True)
@@ -73,37 +53,6 @@ def ask(application: Any, *requests: tuple[str, str, dict[str, str], bytes]) -> 
     finally:
         if isinstance(application, HotPath):
             hang_up(application)
-
-
-def hang_up(application: HotPath) -> None:
-    """Close the connections of the application's threads, which live as long as their process.
-
-    As many calls as it has threads at most, which wait for each other: so each thread takes one.
-    """
-    threads = application._threads
-    together = threading.Barrier(THREADS)
-
-    def close() -> None:
-        together.wait(5)
-        connections.close_all()
-
-    for done in [threads.submit(close) for _ in range(THREADS)]:
-        done.result()
-    threads.shutdown()
-
-
-@pytest.mark.parametrize("which", REQUESTS)
-def test_answers_as_django_does(which: str) -> None:
-    """Status, headers that mean something, body and what is stored are the same by both ways."""
-    answers, stored = [], []
-    for application in (HotPath(get_asgi_application()), get_asgi_application()):
-        (answer,) = ask(application, REQUESTS[which])
-        headers = {name: answer.headers.get(name) for name in ("content-type", "allow", "www-authenticate", "location")}
-        answers.append((answer.status_code, headers, answer.json()))
-        stored.append([one.storage.list(prefix="item:").keys() for one in Batcher.objects.all()])
-        Batcher.objects.all().delete()
-    assert answers[0] == answers[1]
-    assert stored[0] == stored[1]
 
 
 def test_its_threads_keep_their_connections() -> None:
@@ -150,7 +99,7 @@ def test_requests_at_the_same_time_share_turns(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(combining, "run_all", counted)
     texts = [("POST", "/batcher/a", GOOD, f"item {number}".encode()) for number in range(99)]
-    answers = ask(HotPath(get_asgi_application()), *texts[:50], REQUESTS["NUL"], *texts[50:])
+    answers = ask(HotPath(get_asgi_application()), *texts[:50], NUL, *texts[50:])
     assert [answer.status_code for answer in answers] == [200] * 50 + [422] + [200] * 49
     assert [answer.json()["queued"] for answer in answers if answer.status_code == 200] == list(range(1, 100))
     items = Batcher.objects.get_by_name("a").storage.list(prefix="item:").values()

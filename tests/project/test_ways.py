@@ -1,0 +1,275 @@
+"""One set of odd requests, whichever way they take: WSGI, ASGI and its short way give the same answers.
+
+The same set goes through the web servers that the project runs on, over sockets.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from django.db import connections
+from pytest_django import Settings
+
+from batcher.models import Batcher
+from durable_objects.rows import Object
+from project.body import MAX_BODY_BYTES
+from project.demo.processes import wait_for
+from tests.processes import TOKEN, Site
+from tests.project.ways import CLOSED, Answer, Sent, by_asgi, by_socket, by_the_short_way, by_wsgi
+
+GOOD = ("Authorization", f"Bearer {TOKEN}")
+BAD = ("Authorization", "Bearer bad")
+JSON = ("Content-Type", "application/json")
+TEXT = ("Content-Type", "text/plain")
+A = b"/batcher/a"
+LARGE = b"x" * (MAX_BODY_BYTES + 1)
+FORM = ("Content-Type", "multipart/form-data; boundary=b")
+FIELDS, COOKIE = ("Content-Type", "application/x-www-form-urlencoded"), ("Cookie", f"csrftoken={'c' * 32}")
+UPLOAD = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + LARGE + b"\r\n--b--\r\n"
+
+
+class Case(NamedTuple):
+    """A request, what it is answered with, and the items that it left; ``refused_by``: what a server may say first."""
+
+    sent: Sent
+    status: int
+    code: str | None = None
+    items: int = 0
+    refused_by: frozenset[int] = frozenset()
+
+
+def post(*headers: tuple[str, str], body: bytes = b"an item", target: bytes = A, chunks_of: int = 0) -> Sent:
+    """A request that adds an item, with the token unless an Authorization is given."""
+    own = () if any(name == "Authorization" for name, _ in headers) else (GOOD,)
+    return Sent("POST", target, (*own, *headers), body, chunks_of)
+
+
+NOBODY = Sent("POST", A, (), b"an item")
+CASES = {
+    # bodies
+    "text": Case(post(), 200, items=1),
+    "empty": Case(post(body=b""), 200, items=1),
+    "length of 0": Case(post(("Content-Length", "0"), body=b""), 200, items=1),
+    "JSON": Case(post(JSON, body=b'{"n": [1, 2.5, null]}'), 200, items=1),
+    "JSON in a charset": Case(post(("Content-Type", "Application/JSON; charset=utf-8"), body=b"1"), 200, items=1),
+    "broken JSON": Case(post(JSON, body=b'{"n":'), 400, "malformed"),
+    "NaN": Case(post(JSON, body=b"NaN"), 400, "malformed"),
+    "deep JSON": Case(post(JSON, body=b"[" * 100_000), 400, "malformed"),
+    "NUL in JSON": Case(post(JSON, body=b'"\\u0000"'), 422, "invalid_value"),
+    "not UTF-8": Case(post(body=b"\xff"), 400, "malformed"),
+    "1 MiB": Case(post(body=LARGE[1:]), 422, "invalid_value"),
+    "over 1 MiB": Case(post(body=LARGE), 413, "too_large"),
+    "over 1 MiB, no token": Case(post(("Authorization", ""), body=LARGE), 413, "too_large"),
+    "compressed": Case(post(("Content-Encoding", "gzip")), 415, "unsupported_media_type"),
+    "called plain": Case(post(("Content-Encoding", "identity")), 200, items=1),
+    # lengths
+    "no number for a length": Case(post(("Content-Length", "1e3")), 400, "malformed", refused_by=frozenset({400})),
+    "a negative length": Case(post(("Content-Length", "-1")), 400, "malformed", refused_by=frozenset({400})),
+    "a length in other digits": Case(post(("Content-Length", "\xb2")), 400, "malformed", refused_by=frozenset({400})),
+    "a length of 5,001 digits": Case(
+        post(("Content-Length", "9" * 5001)), 413, "too_large", refused_by=frozenset({400, CLOSED})
+    ),
+    "two equal lengths": Case(
+        post(("Content-Length", "7"), ("Content-Length", "7")), 400, "malformed", refused_by=frozenset({200, 400})
+    ),
+    "two lengths": Case(
+        post(("Content-Length", "7"), ("Content-Length", "8")), 400, "malformed", refused_by=frozenset({400})
+    ),
+    # chunks
+    "chunked": Case(post(body=b"x" * 5000, chunks_of=1000), 200, items=1),
+    "chunked JSON": Case(post(JSON, body=b'{"a": 1}', chunks_of=3), 200, items=1),
+    "chunked, over 1 MiB": Case(post(body=LARGE, chunks_of=65536), 413, "too_large"),
+    "chunked, 5 MiB": Case(post(body=LARGE * 5, chunks_of=65536), 413, "too_large"),
+    "chunked, no token": Case(Sent("POST", A, (), LARGE, 65536), 401, "unauthorized", refused_by=frozenset({413})),
+    "chunked, wrong token": Case(
+        post(BAD, body=LARGE, chunks_of=65536), 401, "unauthorized", refused_by=frozenset({413})
+    ),
+    "chunked reminder": Case(
+        Sent("PUT", b"/reminders/a", (GOOD, JSON), b'{"message": "m", "fire_at": "2100-01-01T00:00:00Z"}', 9), 200
+    ),
+    "chunked to nowhere": Case(post(target=b"/nowhere", body=b"abc", chunks_of=1), 404, "not_found"),
+    "upload to the log-in page": Case(
+        Sent("POST", b"/admin/login/", (FORM,), UPLOAD), 413, refused_by=frozenset({413})
+    ),
+    "chunked form to the log-in page": Case(
+        Sent("POST", b"/admin/login/", (FIELDS, COOKIE), LARGE, 65536), 413, refused_by=frozenset({413})
+    ),
+    "unread form to the log-in page": Case(
+        Sent("POST", b"/admin/login/", (FIELDS,), LARGE, 65536), 403, refused_by=frozenset({413})
+    ),
+    "upload to a link's page": Case(
+        Sent("POST", b"/remind/snooze/x", (FORM,), UPLOAD), 413, refused_by=frozenset({413})
+    ),
+    # tokens
+    "no token": Case(NOBODY, 401, "unauthorized"),
+    "wrong token": Case(post(BAD), 401, "unauthorized"),
+    "another scheme": Case(post(("Authorization", f"Basic {TOKEN}")), 401, "unauthorized"),
+    "scheme in capitals": Case(post(("Authorization", f"BEARER {TOKEN}")), 200, items=1),
+    "bad and good token": Case(post(BAD, GOOD), 401, "unauthorized"),
+    "good and bad token": Case(post(GOOD, BAD), 401, "unauthorized"),
+    "the good token twice": Case(post(GOOD, GOOD), 401, "unauthorized"),
+    # hosts
+    "another host": Case(post(("Host", "elsewhere.example")), 400, "malformed"),
+    "two hosts": Case(
+        post(("Host", "localhost"), ("Host", "elsewhere.example")), 400, "malformed", refused_by=frozenset({400})
+    ),
+    "a host that is none": Case(post(("Host", "a b")), 400, "malformed", refused_by=frozenset({400})),
+    # paths
+    "percent-encoded": Case(post(target=b"/batcher/%C3%A4"), 200, items=1),
+    "percent-encoded ASCII": Case(post(target=b"/batcher/%61"), 200, items=1),
+    "raw UTF-8": Case(post(target="/batcher/ä".encode()), 200, items=1, refused_by=frozenset({400})),
+    "%ff": Case(post(target=b"/batcher/%ff"), 400, "malformed"),
+    "%zz": Case(post(target=b"/batcher/%zz"), 400, "malformed"),
+    "a surrogate": Case(post(target=b"/batcher/%ed%a0%80"), 400, "malformed"),
+    "%ff for people": Case(Sent("GET", b"/admin/%ff"), 400),
+    "an encoded slash": Case(post(target=b"/batcher/a%2Fb"), 404, "not_found"),
+    "a deeper path": Case(post(target=b"/batcher/a/b"), 404, "not_found"),
+    "no name": Case(post(target=b"/batcher/"), 404, "not_found"),
+    "a dot": Case(post(target=b"/batcher/."), 400, "malformed"),
+    "two dots": Case(post(target=b"/batcher/.."), 400, "malformed"),
+    "two dots, encoded": Case(post(target=b"/batcher/%2e%2E"), 400, "malformed"),
+    "three dots": Case(post(target=b"/batcher/..."), 200, items=1),
+    "513 characters": Case(post(target=b"/batcher/" + b"n" * 513), 422, "invalid_name"),
+    "a query": Case(post(target=b"/batcher/a?b=c"), 200, items=1),
+    "a query in raw bytes": Case(post(target=b"/batcher/a?b=\xff"), 200, items=1, refused_by=frozenset({400})),
+    # methods
+    "another method": Case(Sent("PUT", A, (GOOD,), b"x"), 405, "method_not_allowed"),
+    "a look": Case(Sent("GET", A, (GOOD,)), 200),
+    "a look with a body": Case(Sent("GET", A, (GOOD,), b"x"), 200),
+    "HEAD": Case(Sent("HEAD", A, (GOOD,)), 200),
+    "openapi.json with a body": Case(Sent("GET", b"/openapi.json", (), b"x", 1), 200),
+}
+WAYS: dict[str, Callable[[Sent], Answer]] = {"WSGI": by_wsgi, "ASGI": by_asgi, "short way": by_the_short_way}
+
+
+def agrees(case: Case, answer: Answer) -> bool:
+    """Whether this is the answer to the request, in our form where it is not for people."""
+    return (answer.status, answer.code) == (case.status, case.code)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("which", CASES)
+def test_the_same_answer_by_every_way(which: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status, code, headers, body and what is stored do not depend on the way that a request takes."""
+    settings.API_TOKENS = [TOKEN]
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)  # as project.asgi has it
+    case, meanings = CASES[which], {}
+    for way, ask in WAYS.items():
+        answer = ask(case.sent)
+        assert agrees(case, answer), (way, answer)
+        items = [len(one.storage.list(prefix="item:")) for one in Batcher.objects.all()]
+        assert sum(items) == case.items, way
+        meanings[way] = answer.meaning
+        for one in Batcher.objects.all():
+            one.delete()
+        Object.objects.all().delete()
+    assert meanings["ASGI"] == meanings["WSGI"]
+    assert meanings["short way"] == meanings["WSGI"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("chunks_of", [0, 65536])
+def test_no_body_is_written_to_disk(
+    way: str, chunks_of: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is sent to whichever page, and in whichever form, stays in memory."""
+    settings.API_TOKENS = [TOKEN]
+    written: list[object] = []
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", written.append)
+    monkeypatch.setattr(
+        "django.core.files.uploadedfile.TemporaryUploadedFile.__init__", lambda *said: written.append(said)
+    )
+    for path, status in ((b"/admin/login/", 413), (b"/remind/snooze/x", 413), (A, 413)):
+        for body in (UPLOAD, LARGE * 4):
+            answer = WAYS[way](Sent("POST", path, (FORM, COOKIE, GOOD), body, chunks_of))
+            assert answer.status == status or chunks_of
+    within = UPLOAD.replace(LARGE, LARGE[1000:])
+    assert WAYS[way](Sent("POST", b"/admin/login/", (FORM, COOKIE), within, chunks_of)).status == 403
+    assert written == []
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
+    """The ports of the project's web servers, on one database: ``up``'s, gunicorn's for WSGI and for ASGI."""
+    folder: Path = tmp_path_factory.mktemp("servers")
+    ports = {}
+    for name in ("up", "gthread", "asgi"):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports[name] = free.getsockname()[1]
+    with Site(folder, f"sqlite:///{folder / 'db.sqlite3'}", "memory://") as running:
+        running.migrate()
+        running.start("up", "manage.py", "up", "--port", str(ports["up"]), "--json", "--no-admin")
+        for name, application in (("gthread", "wsgi"), ("asgi", "asgi")):
+            options = ["--worker-class", name, "--threads", "4", "--bind", f"127.0.0.1:{ports[name]}"]
+            running.start(name, "-m", "gunicorn", f"project.{application}:application", *options)
+        for port in ports.values():
+            wait_for("a web server", partial(listens, port), seconds=30)
+        yield ports
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["up", "gthread", "asgi"])
+def test_the_same_answer_over_sockets(server: str, site: dict[str, int]) -> None:
+    """The servers of the project give those answers, or refuse by themselves what is no HTTP."""
+    ask = by_socket(site[server])
+    wrong = {}
+    for which, case in CASES.items():
+        answer = ask(case.sent)
+        if not agrees(case, answer) and answer.status not in case.refused_by:
+            wrong[which] = (answer.status, answer.body[:200])
+    assert wrong == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["up", "gthread", "asgi"])
+@pytest.mark.parametrize("chunk", [b"-1\r\nabc\r\n", b"zz\r\nabc\r\n", b"3\r\nabcdef\r\n"])
+@pytest.mark.parametrize("target", [b"/batcher/a", b"/admin/login/"])
+def test_chunks_that_are_none(server: str, chunk: bytes, target: bytes, site: dict[str, int]) -> None:
+    """A malformed chunk is answered with 400, whoever meets it: the server or we; 403 where nobody reads it."""
+    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", site[server]), timeout=10) as client:
+        client.sendall(head % (target, TOKEN.encode()) + chunk + b"0\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        said = b"".join(iter(lambda: client.recv(4096), b""))
+    assert said[9:12] in ({b"400", b"403"} if b"admin" in target else {b"400"}), said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["up", "gthread", "asgi"])
+def test_strangers_that_drip_hold_nobody_up(server: str, site: dict[str, int]) -> None:
+    """32 connections without a token that send a chunk a second do not keep others from being answered."""
+    ended = threading.Event()
+    head = b"POST /batcher/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def drip() -> None:
+        with socket.create_connection(("127.0.0.1", site[server]), timeout=10) as client:
+            try:
+                client.sendall(head)
+                while not ended.wait(0.5):
+                    client.sendall(b"1\r\nx\r\n")
+            except OSError:
+                return  # it was told to go
+
+    threads = [threading.Thread(target=drip) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    try:
+        ask = by_socket(site[server])
+        assert [ask(CASES["text"].sent).status for _ in range(10)] == [200] * 10
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(15)

@@ -1,0 +1,201 @@
+"""A request as bytes, and the ways that it can take: WSGI, ASGI, the short way of ASGI, a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import json
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.db import connections
+
+from project.door import Door
+from project.hot import THREADS, HotPath
+
+PATIENCE = 10.0
+#: The status of no answer.
+CLOSED = 0
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What is sent: ``target`` as it stands in the request's first line, headers in their order, the body."""
+
+    method: str
+    target: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    #: Sent without a length, in pieces of this size.
+    chunks_of: int = 0
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query."""
+        return self.target.partition(b"?")[0]
+
+    @property
+    def query(self) -> bytes:
+        """What follows the question mark."""
+        return self.target.partition(b"?")[2]
+
+    def all_headers(self) -> list[tuple[str, str]]:
+        """The headers with a host, and with a length where none is given and none is left out on purpose."""
+        names = {name.lower() for name, _ in self.headers}
+        host = [] if "host" in names else [("Host", "localhost")]
+        if self.chunks_of:
+            framing = [("Transfer-Encoding", "chunked")]
+        else:
+            framing = [] if "content-length" in names or not self.body else [("Content-Length", str(len(self.body)))]
+        return [*host, *self.headers, *framing]
+
+    def pieces(self) -> list[bytes]:
+        """The body as it comes."""
+        size = self.chunks_of or len(self.body) or 1
+        return [self.body[at : at + size] for at in range(0, len(self.body), size)]
+
+    def on_the_wire(self) -> bytes:
+        """All of it, as HTTP/1.1."""
+        lines = [b"%s %s HTTP/1.1" % (self.method.encode(), self.target)]
+        lines += [
+            f"{name}: {value}".encode("latin-1") for name, value in [*self.all_headers(), ("Connection", "close")]
+        ]
+        body = self.body
+        if self.chunks_of:
+            body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in self.pieces()) + b"0\r\n\r\n"
+        return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: all that means something to a client."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def code(self) -> str | None:
+        """The error's code, where it has our form."""
+        try:
+            return str(json.loads(self.body)["error"]["code"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        """What must be the same whichever way a request took."""
+        told = ("content-type", "allow", "www-authenticate", "location", "retry-after")
+        return self.status, {name: self.headers.get(name) for name in told}, self.body
+
+
+def by_wsgi(sent: Sent) -> Answer:
+    """The answer of the WSGI application to what a server makes of the request: equal headers in one, by commas."""
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": sent.method,
+        "PATH_INFO": unquote_to_bytes(sent.path).decode("latin-1"),
+        "QUERY_STRING": sent.query.decode("latin-1"),
+        "RAW_URI": sent.target.decode("latin-1"),
+        "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "127.0.0.1",
+        "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": io.StringIO(), "wsgi.multithread": True,
+        "wsgi.multiprocess": True, "wsgi.run_once": False, "wsgi.input_terminated": True,
+        "wsgi.input": io.BytesIO(sent.body),
+    }  # fmt: skip
+    for name, value in sent.all_headers():
+        key = name.upper().replace("-", "_")
+        key = key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    started: list[Any] = []
+    application: Any = get_wsgi_application()
+    response = application(environ, lambda *said, **_: started.append(said))
+    body = b"".join(response)
+    response.close()
+    status, headers = started[0]
+    return Answer(int(status.split()[0]), {name.lower(): value for name, value in headers}, body)
+
+
+def by_asgi(sent: Sent, *, short: bool = False) -> Answer:
+    """The answer of the ASGI application, with or without its short way in front."""
+    application: Any = Door(get_asgi_application())
+    if not short:
+        return asyncio.run(_asked(application, sent))
+    hot = HotPath(application)
+    try:
+        return asyncio.run(_asked(hot, sent))
+    finally:
+        hang_up(hot)
+
+
+def by_the_short_way(sent: Sent) -> Answer:
+    """The answer of what ``project.asgi`` serves."""
+    return by_asgi(sent, short=True)
+
+
+def hang_up(application: HotPath) -> None:
+    """Close the connections of the application's threads, which live as long as their process.
+
+    As many calls as it has threads at most, which wait for each other: so each thread takes one.
+    """
+    threads = application._threads
+    together = threading.Barrier(THREADS)
+
+    def close() -> None:
+        together.wait(5)
+        connections.close_all()
+
+    for done in [threads.submit(close) for _ in range(THREADS)]:
+        done.result()
+    threads.shutdown()
+
+
+async def _asked(application: Any, sent: Sent) -> Answer:
+    scope = {
+        "type": "http", "method": sent.method, "path": unquote_to_bytes(sent.path).decode(errors="replace"),
+        "raw_path": sent.path, "query_string": sent.query, "scheme": "http", "http_version": "1.1",
+        "client": ("127.0.0.1", 1), "server": ("localhost", 80),
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in sent.all_headers()],
+    }  # fmt: skip
+    pieces = [*sent.pieces()] or [b""]
+    messages = [
+        {"type": "http.request", "body": piece, "more_body": at < len(pieces)} for at, piece in enumerate(pieces, 1)
+    ]
+    said: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop(0)
+        await asyncio.sleep(PATIENCE)
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+
+    await application(scope, receive, send)
+    headers = {name.decode().lower(): value.decode("latin-1") for name, value in said[0]["headers"]}
+    return Answer(said[0]["status"], headers, b"".join(message["body"] for message in said[1:] if "body" in message))
+
+
+def by_socket(port: int) -> Callable[[Sent], Answer]:
+    """The way to a server on this port."""
+
+    def ask(sent: Sent) -> Answer:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            with suppress(OSError):  # who refuses early may close early
+                client.sendall(sent.on_the_wire())
+            response = http.client.HTTPResponse(client, method=sent.method)
+            try:
+                response.begin()
+            except (OSError, http.client.HTTPException):
+                return Answer(CLOSED)
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, headers, response.read())
+
+    return ask
