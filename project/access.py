@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from django.conf import settings
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
 from project import tokens
+from project.addresses import address_of, network_of
 from project.errors import Refused
 from project.rate import Limiter
 from project.tokens import Principal
 
-#: Turns by token, and failures by address. Per process.
-requests, failures = Limiter(), Limiter()
+#: Turns by token; unknown tokens, and failed log-ins, by address. Per process.
+requests, failures, logins = Limiter(), Limiter(), Limiter()
 
 TOKEN_HEADER = "Authorization: Bearer <a token of 'manage.py tokens create', or one of API_TOKENS>"  # noqa: S105  no token
 READING = ("GET", "HEAD", "OPTIONS")
@@ -51,7 +49,7 @@ def admit(header: str, address: str, scope: str, name: str | None) -> Principal:
     principal = tokens.authenticate(header)
     if principal is None:
         if tokens.token_in(header):
-            failures.take(address, settings.API_FAILURE_RATE)
+            failures.take(network_of(address), settings.API_FAILURE_RATE)
         raise Refused(401, "no known bearer token", allowed=f"the header {TOKEN_HEADER}")
     _refuse_for(requests.take(principal.id, settings.API_RATE), "this token asked too often")
     if scope not in principal.scopes:
@@ -70,22 +68,11 @@ def is_known(header: str, address: str) -> bool:
     return not _guesses(header, address) and tokens.authenticate(header) is not None
 
 
-def address_of(meta: Mapping[str, Any]) -> str:
-    """Where the request of this META comes from: behind a proxy that we trust, what that proxy says (the last
-    X-Forwarded-For).
-    """
-    if settings.SECURE_PROXY_SSL_HEADER:
-        forwarded: str = meta.get("HTTP_X_FORWARDED_FOR", "")
-        if last := forwarded.rpartition(",")[2].strip():
-            return last
-    return str(meta.get("REMOTE_ADDR", ""))
-
-
 def _guesses(header: str, address: str) -> int:
     """Return after how many seconds this address may show an unknown token again; 0: now, or it is a familiar one."""
     if not tokens.token_in(header) or tokens.is_familiar(header):
         return 0
-    return failures.wait(address, settings.API_FAILURE_RATE)
+    return failures.wait(network_of(address), settings.API_FAILURE_RATE)
 
 
 def _refuse_for(seconds: int, problem: str) -> None:

@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connections
 
 from project import access, tokens
+from project.addresses import address_of
 from project.body import MAX_BODY_BYTES, declared_length
 from project.errors import PAGES_FOR_PEOPLE
 
@@ -96,7 +97,7 @@ def _is_known(header: str, scope: Scope) -> bool:
     for name, value in scope["headers"]:
         meta[f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}"] = value.decode("latin-1")
     try:
-        return access.is_known(header, access.address_of(meta))
+        return access.is_known(header, address_of(meta))
     except DatabaseError:
         return False
     finally:

@@ -25,6 +25,7 @@ VARIABLES = (
     "API_TOKENS",
     "API_RATE",
     "API_FAILURE_RATE",
+    "LOGIN_FAILURE_RATE",
     "PORT",
     "HTTPS",
     "BEHIND_PROXY",

@@ -18,6 +18,7 @@ ALLOWED_HOSTS = _environment.allowed_hosts()
 API_TOKENS = _environment.api_tokens()
 API_RATE = _environment.rate("API_RATE", "0")
 API_FAILURE_RATE = _environment.rate("API_FAILURE_RATE", "60/m")
+LOGIN_FAILURE_RATE = _environment.rate("LOGIN_FAILURE_RATE", "10/m")
 PORT = _environment.port()
 
 # One dict per app; durable_objects.conf and each app's own room name the keys and their defaults.

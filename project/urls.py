@@ -6,7 +6,9 @@ from django.contrib import admin
 from django.urls import include, path
 
 from project.api import api
+from project.login import LoginForm
 
+admin.site.login_form = LoginForm
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("remind/", include("reminders.urls")),

@@ -13,3 +13,4 @@ def _nobody_is_known() -> None:
     tokens.forget()
     access.requests.clear()
     access.failures.clear()
+    access.logins.clear()

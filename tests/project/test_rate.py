@@ -76,6 +76,15 @@ def test_the_address_behind_a_proxy(settings: Settings, trusted: tuple[str, str]
     assert ask("guess", HTTP_X_FORWARDED_FOR="10.1.1.1, 10.0.0.7").status_code == 429
 
 
+@pytest.mark.parametrize(
+    "addresses", [["2001:db8::1", "2001:db8::2", "2001:db8::f:3"], ["::ffff:10.0.0.9", "10.0.0.9"] * 2]
+)
+def test_one_network_has_one_bucket(settings: Settings, addresses: list[str]) -> None:
+    """Other addresses of the same /64 guess on the same account; an IPv4 address is itself in whichever form."""
+    settings.API_FAILURE_RATE = Rate(2, 60)
+    assert [ask("guess", address=address).status_code for address in addresses[:3]] == [401, 401, 429]
+
+
 def test_turns_come_back_as_time_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bucket of 6 per minute gives 6 at once and then one every 10 s, never more than 6."""
     now = 1000.0

@@ -1,0 +1,33 @@
+"""The log-in to Django admin, with a brake for who guesses passwords."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.core.exceptions import ValidationError
+
+from durable_objects.logs import get_logger
+from project.access import logins
+from project.addresses import address_of, network_of
+
+logger = get_logger("project.login")
+
+
+class LoginForm(AdminAuthenticationForm):
+    """Admin's form. Above ``LOGIN_FAILURE_RATE`` failed log-ins from one address nothing is tried for it any more, not
+    even the right password, until it may again; who has logged in already is not touched. Per process.
+    """
+
+    def clean(self) -> dict[str, Any]:
+        """Check name and password. Raises ``ValidationError``."""
+        address = address_of(self.request.META) if self.request else ""
+        if seconds := logins.wait(network_of(address), settings.LOGIN_FAILURE_RATE):
+            raise ValidationError(f"Too many failed log-ins from your address. Try again in {seconds} s.", "too_many")
+        try:
+            return super().clean()
+        except ValidationError:
+            logins.take(network_of(address), settings.LOGIN_FAILURE_RATE)
+            logger.warning("failed log-in as %r from %s", self.cleaned_data.get("username"), address)
+            raise
