@@ -17,6 +17,7 @@ from durable_objects.admin import BaseAdmin, ChangesForm
 from project import tokens
 from project.models import SCOPES, ApiToken
 from project.periodic_tasks import PeriodicTaskAdmin
+from reminders import channels
 
 __all__ = ["ApiTokenAdmin", "PeriodicTaskAdmin"]
 
@@ -31,6 +32,12 @@ class NewTokenForm(ChangesForm):
         choices=[(scope, f"{scope}: {meaning}") for scope, meaning in SCOPES.items()],
         widget=forms.CheckboxSelectMultiple(attrs={"class": "radiolist"}),  # admin's style for one choice a line
     )
+    channels = forms.MultipleChoiceField(
+        choices=lambda: [(name, name) for name in channels.names()],
+        required=False,
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "radiolist"}),
+        help_text=ApiToken._meta.get_field("channels").help_text,
+    )
 
 
 @admin.register(ApiToken)
@@ -38,7 +45,7 @@ class ApiTokenAdmin(BaseAdmin):
     """What a token opens, who has it, when it was used. Nobody sees its hash, and nothing of it can be changed."""
 
     form = NewTokenForm
-    fields = ("name", "scopes", "name_prefix", "expires_at")
+    fields = ("name", "scopes", "name_prefix", "channels", "expires_at")
     list_display = ("name", "begins", "state", "opens", "name_prefix", "last_used_at", "expires_at", "created_at")
     search_fields = ("name", "prefix")
     actions = ("revoke",)
@@ -52,6 +59,7 @@ class ApiTokenAdmin(BaseAdmin):
             "state",
             "opens",
             "name_prefix",
+            "channels",
             "created_at",
             "expires_at",
             "last_used_at",

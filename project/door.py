@@ -91,13 +91,19 @@ async def _is_wanted(scope: Scope, headers: dict[bytes, str]) -> bool:
     return tokens.trusted(header) is not None or await _is_known(header, scope)
 
 
-@sync_to_async(thread_sensitive=False)
-def _is_known(header: str, scope: Scope) -> bool:
+def meta_of(scope: Scope) -> dict[str, str]:
+    """Return what says where a request comes from, by the names that it has in ``HttpRequest.META``."""
     meta = {"REMOTE_ADDR": (scope.get("client") or ("",))[0]}
     for name, value in scope["headers"]:
-        meta[f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}"] = value.decode("latin-1")
+        if name == b"x-forwarded-for":
+            meta["HTTP_X_FORWARDED_FOR"] = value.decode("latin-1")
+    return meta
+
+
+@sync_to_async(thread_sensitive=False)
+def _is_known(header: str, scope: Scope) -> bool:
     try:
-        return access.is_known(header, address_of(meta))
+        return access.is_known(header, address_of(meta_of(scope)))
     except DatabaseError:
         return False
     finally:

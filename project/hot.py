@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from django.conf import settings
@@ -24,10 +24,11 @@ from ninja.errors import HttpError
 from batcher.api import item_in
 from batcher.models import Batcher, Receipt
 from durable_objects import combining
-from project import access, tokens
+from project import access, audit, tokens
 from project.api import api
 from project.body import MAX_BODY_BYTES, declared_length
-from project.door import Application, Receive, Scope, Send
+from project.door import Application, Receive, Scope, Send, meta_of
+from project.tokens import Principal
 
 PREFIX = "/batcher/"
 #: Headers that Django's way knows what to do with.
@@ -48,8 +49,8 @@ class HotPath:
         self._lines: dict[str, list[tuple[Any, asyncio.Future[Receipt]]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        name = _plain_name(scope)
-        if name is None:
+        plain = _plain(scope)
+        if plain is None:
             await self._django(scope, receive, send)
             return
         body = await _read(receive)
@@ -61,16 +62,19 @@ class HotPath:
             await self._django(scope, _replay(body, receive), send)
             return
         try:
-            receipt = await self._add(name, item)
+            receipt = await self._add(plain.name, item)
         except Exception as error:  # noqa: BLE001  the interface has an answer for each
             response = api.on_exception(ASGIRequest(dict(scope), BytesIO(body)), error)
-            await _answer(send, response.status_code, response.content, response.items())
+            status = response.status_code
+            await _answer(send, status, response.content, response.items())
         else:
+            status = 200
             headers = [
                 ("Content-Type", "application/json; charset=utf-8"),
                 ("Location", f"{quote(scope['path'])}/items/{receipt.item}"),
             ]
-            await _answer(send, 200, b'{"queued": %d}' % (receipt.position or 0), headers)
+            await _answer(send, status, b'{"queued": %d}' % (receipt.position or 0), headers)
+        audit.record(plain.principal, "POST", scope["path"], status, meta_of(scope))
 
     async def _add(self, name: str, item: Any) -> Receipt:
         loop = asyncio.get_running_loop()
@@ -116,8 +120,15 @@ def _add_all(name: str, items: list[Any]) -> list[Receipt | Exception]:
     return answers
 
 
-def _plain_name(scope: Scope) -> str | None:
-    """The batcher that is added to, when this is such a request, by somebody who may, and of a known, small size."""
+class _Plain(NamedTuple):
+    """The batcher that is added to, and who adds."""
+
+    name: str
+    principal: Principal
+
+
+def _plain(scope: Scope) -> _Plain | None:
+    """What is asked, when this is such a request, by somebody who may, and of a known, small size."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
     name = scope["path"].removeprefix(PREFIX)
@@ -130,7 +141,8 @@ def _plain_name(scope: Scope) -> str | None:
         return None
     if _length(headers) is None or not _is_our_host(headers.get(b"host", b"").decode("latin-1")):
         return None
-    return name if _is_let_in(headers.get(b"authorization", b"").decode("latin-1"), name) else None
+    principal = _let_in(headers.get(b"authorization", b"").decode("latin-1"), name)
+    return _Plain(name, principal) if principal is not None else None
 
 
 def _is_as_sent(scope: Scope) -> bool:
@@ -164,12 +176,12 @@ def _is_secure(scope: Scope, headers: dict[bytes, bytes]) -> bool:
     return said.decode("latin-1").partition(",")[0].strip() == value
 
 
-def _is_let_in(authorization: str, name: str) -> bool:
-    """Whether the bearer token opens this, by what this process knows. If not, Django's way has the words."""
+def _let_in(authorization: str, name: str) -> Principal | None:
+    """Who has a bearer token that opens this, by what this process knows. If nobody, Django's way has the words."""
     principal = tokens.trusted(authorization)
     if principal is None or not principal.may("batcher:write", name):
-        return False
-    return not access.requests.take(principal.id, settings.API_RATE)
+        return None
+    return None if access.requests.take(principal.id, settings.API_RATE) else principal
 
 
 async def _read(receive: Receive) -> bytes | None:

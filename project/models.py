@@ -12,6 +12,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from reminders import channels
+
 #: What a token may be good for, with the words for it.
 SCOPES = {
     "batcher:read": "look at batchers",
@@ -47,7 +49,14 @@ class ApiToken(models.Model):
         max_length=512,
         blank=True,
         default="",
-        help_text="Good only for objects whose names begin so, case counts. Empty: for all, and for /metrics.",
+        help_text="Good only for objects, and for persons of reminders, whose names begin so; case counts. Empty: for "
+        "all, and for /metrics.",
+    )
+    channels = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="By which channels its reminders may be delivered, beside the site's default. None: by all, or by "
+        "the default alone where names are limited.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
@@ -64,11 +73,15 @@ class ApiToken(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
     def clean(self) -> None:
-        """Scopes that there are, and an end that is still to come."""
+        """Scopes and channels that there are, and an end that is still to come."""
         unknown = [scope for scope in self.scopes if scope not in SCOPES]
         if unknown or not self.scopes:
             problem = f"unknown: {', '.join(map(str, unknown))}" if unknown else "none is given"
             raise ValidationError({"scopes": f"Scopes: {problem}. Allowed: {', '.join(SCOPES)}."})
+        strange = [channel for channel in self.channels if channel not in channels.names()]
+        if strange:
+            problem = f"unknown: {', '.join(map(str, strange))}"
+            raise ValidationError({"channels": f"Channels: {problem}. Allowed: {', '.join(channels.names())}."})
         if self.expires_at is not None and self.expires_at <= timezone.now():
             raise ValidationError({"expires_at": f"{self.expires_at.isoformat()} is over. Allowed: a time to come."})
 

@@ -79,7 +79,7 @@ ANYWHERE = {
 WITH_A_TOKEN = {
     "401": _refused("No known token.", error(401, "no known bearer token", allowed="the header ..."), _CHALLENGE),
     "403": _refused(
-        "The token lacks the scope, or is for other names.",
+        "The token lacks the scope, or is for other names, persons or channels.",
         error(403, "this token has not the scope batcher:write", allowed=["batcher:read"]),
     ),
     "422": _refused(

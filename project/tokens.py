@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +13,9 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from durable_objects.logs import get_logger
+from project.errors import Refused
 from project.models import SCOPES, ApiToken, digest_of
+from reminders.conf import defaults as reminder_defaults
 
 logger = get_logger("project.tokens")
 
@@ -29,16 +32,33 @@ _trusted: dict[str, tuple[Principal, float]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who sent a token. ``id`` tells it from others and is no secret."""
+    """Who sent a token. ``id`` tells it from others and is no secret, nor is ``name``, which people gave it."""
 
     id: str
     scopes: frozenset[str]
     name_prefix: str = ""
     expires_at: datetime | None = None
+    name: str = ""
+    channels: frozenset[str] = frozenset()
 
     def may(self, scope: str, name: str | None = None) -> bool:
         """Whether the token opens ``scope`` for the object of this name; None: for what is about no one object."""
         return scope in self.scopes and (name or "").startswith(self.name_prefix)
+
+    def check_reach(self, person: str | None, channels: Sequence[str]) -> None:
+        """Raise ``Refused`` (403) unless it may have reminders delivered to this person by these channels.
+
+        A name prefix binds persons as it binds objects, and leaves the site's default channels; others must be named.
+        """
+        if person and not person.startswith(self.name_prefix):
+            allowed = f"persons whose names begin with {self.name_prefix!r}"
+            raise Refused(403, f"this token is for some persons only, not for {person[:100]!r}", allowed=allowed)
+        if not (self.name_prefix or self.channels):
+            return
+        allowed_channels = {*self.channels, *reminder_defaults.CHANNELS}
+        if strange := sorted({*channels} - allowed_channels):
+            problem = f"this token is for some channels only, not for {strange[0][:100]!r}"
+            raise Refused(403, problem, allowed=sorted(allowed_channels))
 
 
 def authenticate(header: str) -> Principal | None:
@@ -92,7 +112,10 @@ def forget() -> None:
 
 def _of_settings(token: str) -> Principal | None:
     matches = [hmac.compare_digest(known.encode(), token.encode()) for known in known_tokens()]
-    return Principal(f"API_TOKENS {matches.index(True) + 1}", frozenset(SCOPES)) if any(matches) else None
+    if not any(matches):
+        return None
+    which = f"API_TOKENS {matches.index(True) + 1}"
+    return Principal(which, frozenset(SCOPES), name=which)
 
 
 def _of_database(digest: str) -> Principal | None:
@@ -110,7 +133,9 @@ def _look_up(digest: str) -> Principal | None:
     if row is None:
         _trusted.pop(digest, None)
         return None
-    principal = Principal(f"token {row.pk}", frozenset(row.scopes), row.name_prefix, row.expires_at)
+    principal = Principal(
+        f"token {row.pk}", frozenset(row.scopes), row.name_prefix, row.expires_at, str(row), frozenset(row.channels)
+    )
     _trusted[digest] = principal, time.monotonic()
     if row.last_used_at is None or now - row.last_used_at >= USE_WRITTEN_EVERY:
         _write_use(row, now)

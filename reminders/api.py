@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from django.http import HttpRequest
 from ninja import Router, Schema
@@ -79,6 +80,7 @@ class Cancelled(Schema):
 @router.put("/{name}", response=ReminderState)
 def put(request: HttpRequest, name: str, new: NewReminder) -> dict[str, Any]:
     """Set the reminder, in place of an earlier one."""
+    check_reach(request, new)
     reminder = Reminder.objects.get_by_name(name)
     reminder.set_reminder(
         new.message,
@@ -111,6 +113,20 @@ def snooze(request: HttpRequest, name: str, snoozed: Snooze) -> dict[str, Any]:
     reminder = Reminder.objects.get_by_name(name)
     reminder.snooze(snoozed.by)
     return state_of(reminder)
+
+
+class Bounds(Protocol):
+    """Who asks (``request.auth``), as whoever guards these routes found out."""
+
+    def check_reach(self, person: str | None, channels: Sequence[str]) -> None:
+        """Raise the guard's refusal unless they may have something delivered to this person by these channels."""
+
+
+def check_reach(request: HttpRequest, new: NewReminder) -> None:
+    """Ask the guard, where there is one, about the person and the channels."""
+    bounds: Bounds | None = getattr(request, "auth", None)
+    if bounds is not None:
+        bounds.check_reach(new.person, new.channels or ())
 
 
 def state_of(reminder: Reminder) -> dict[str, Any]:

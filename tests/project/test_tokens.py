@@ -74,6 +74,43 @@ def test_a_token_for_some_names() -> None:
     assert status("GET", "/batcher/team-b:x", headers) == 403
 
 
+@pytest.mark.parametrize(
+    ("bounds", "reminder", "expected"),
+    [
+        ({}, {"person": "victim", "channels": ["email", "webhook"]}, 200),
+        ({"name_prefix": "team-a:"}, {}, 200),
+        ({"name_prefix": "team-a:"}, {"person": "team-a:ada", "channels": ["log"]}, 200),
+        ({"name_prefix": "team-a:"}, {"person": "victim"}, 403),
+        ({"name_prefix": "team-a:"}, {"person": "Team-A:ada"}, 403),
+        ({"name_prefix": "team-a:"}, {"person": "team-a"}, 403),
+        ({"name_prefix": "team-a:"}, {"channels": ["email"]}, 403),
+        ({"name_prefix": "team-a:"}, {"person": "team-a:ada", "channels": ["log", "webhook"]}, 403),
+        (
+            {"name_prefix": "team-a:", "channels": ["email"]},
+            {"person": "team-a:ada", "channels": ["log", "email"]},
+            200,
+        ),
+        ({"name_prefix": "team-a:", "channels": ["email"]}, {"channels": ["webhook"]}, 403),
+        ({"channels": ["email"]}, {"person": "victim", "channels": ["email"]}, 200),
+        ({"channels": ["email"]}, {"person": "victim", "channels": ["webhook"]}, 403),
+        ({"channels": ["email"]}, {"person": "victim"}, 200),
+    ],
+)
+def test_whom_a_token_reaches(bounds: dict[str, Any], reminder: dict[str, Any], expected: int) -> None:
+    """A name prefix binds persons as it binds objects, and leaves the site's default channels but for those that are
+    named; a refusal says what is allowed, and sets nothing.
+    """
+    _, headers = made("reminders:write", **bounds)
+    answer = Client().put("/reminders/team-a:x", REMINDER | reminder, headers=headers, content_type="application/json")
+    assert answer.status_code == expected
+    assert Object.objects.exists() == (expected == 200)
+    if expected == 403:
+        error = answer.json()["error"]
+        assert error["code"] == "forbidden"
+        assert "this token is for some" in error["message"]
+        assert error["allowed"]
+
+
 def test_only_the_hash_is_kept() -> None:
     """No column holds the token, nor more of it than is shown."""
     row, headers = made("batcher:read")
@@ -158,6 +195,7 @@ def test_what_was_sent_is_never_logged(caplog: pytest.LogCaptureFixture, setting
         ({"scopes": []}, "none is given"),
         ({"scopes": ["batcher:read", "everything"]}, "unknown: everything"),
         ({"name": ""}, "name"),
+        ({"channels": ["pigeon"]}, "unknown: pigeon. Allowed: email, log"),
         ({"expires_at": timezone.now()}, "is over"),
     ],
 )

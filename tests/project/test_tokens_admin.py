@@ -42,6 +42,15 @@ def test_a_token_is_told_once(admin_client: Client) -> None:
     assert LogEntry.objects.count() == 1
 
 
+def test_bounds_are_set_by_the_form(admin_client: Client) -> None:
+    """Names and channels that a token is limited to are entered with it, and shown on its page."""
+    bounds = {"name_prefix": "team-a:", "channels": ["email", "log"], "expires_at_1": ""}
+    assert admin_client.post(ADD, NEW | bounds).status_code == 200
+    row = ApiToken.objects.get()
+    assert (row.name_prefix, row.channels) == ("team-a:", ["email", "log"])
+    assert "team-a:" in text_of(admin_client, page_url(ApiToken, row.pk))
+
+
 def test_nothing_of_a_token_can_be_changed(admin_client: Client) -> None:
     """The page of a token is for reading: it has no field, and takes none."""
     row, _ = make(admin_client)

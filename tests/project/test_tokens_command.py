@@ -29,6 +29,14 @@ def said(*arguments: str) -> str:
     return out.getvalue()
 
 
+def test_bounds_are_made_and_listed() -> None:
+    """Names and channels that a token is limited to are told by the list."""
+    said("create", "team a", "--scope", "reminders:write", "--names", "team-a:", "--channel", "email")
+    (listed,) = run("list")
+    assert (listed["name_prefix"], listed["channels"]) == ("team-a:", ["email"])
+    assert "names 'team-a:'…  channels email" in said("list")
+
+
 def test_made_listed_and_revoked() -> None:
     """A made token opens what it says, is listed without itself, and opens nothing once it is revoked."""
     (made,) = run("create", "the shop", "--scope", "batcher:write", "--scope", "batcher:read", "--expires", "90d")

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from django.core.asgi import get_asgi_application
-from django.core.wsgi import get_wsgi_application
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 
 from project.door import Door
@@ -114,7 +114,7 @@ def by_wsgi(sent: Sent) -> Answer:
         key = key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"
         environ[key] = f"{environ[key]},{value}" if key in environ else value
     started: list[Any] = []
-    application: Any = get_wsgi_application()
+    application: Any = WSGIHandler()
     response = application(environ, lambda *said, **_: started.append(said))
     body = b"".join(response)
     response.close()
@@ -124,7 +124,7 @@ def by_wsgi(sent: Sent) -> Answer:
 
 def by_asgi(sent: Sent, *, short: bool = False) -> Answer:
     """The answer of the ASGI application, with or without its short way in front."""
-    application: Any = Door(get_asgi_application())
+    application: Any = Door(ASGIHandler())
     if not short:
         return asyncio.run(_asked(application, sent))
     hot = HotPath(application)

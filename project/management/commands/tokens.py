@@ -18,7 +18,7 @@ from project.models import SCOPES, ApiToken
 EXAMPLES = """examples:
   manage.py tokens create "the shop" --scope batcher:write --scope batcher:read
   manage.py tokens create prometheus --scope metrics:read --expires 90d
-  manage.py tokens create "team a" --scope reminders:write --names team-a/
+  manage.py tokens create "team a" --scope reminders:write --names team-a: --channel email
   manage.py tokens list --json
   manage.py tokens revoke do_Zk3xW0qa
 
@@ -42,7 +42,10 @@ class Command(PlainCommand):
         create = verbs.add_parser("create", help="make a token, and print it this once")
         create.add_argument("name", help="who or what uses it")
         create.add_argument("--scope", action="append", required=True, help=f"any of {', '.join(SCOPES)}; several")
-        create.add_argument("--names", default="", metavar="PREFIX", help="only objects whose names begin so")
+        create.add_argument("--names", default="", metavar="PREFIX", help="objects and persons whose names begin so")
+        create.add_argument(
+            "--channel", action="append", default=[], metavar="CHANNEL", help="deliver reminders by it too; several"
+        )
         create.add_argument("--expires", metavar="WHEN", help="ISO time with its offset, or 90d, 12h, 30m from now")
         listing = verbs.add_parser("list", help="the tokens, the newest first")
         listing.add_argument("--valid", action="store_true", help="without those that are revoked or expired")
@@ -55,7 +58,9 @@ class Command(PlainCommand):
         getattr(self, f"_{options['verb']}")(options)
 
     def _create(self, options: dict[str, Any]) -> None:
-        row = ApiToken(name=options["name"], scopes=options["scope"], name_prefix=options["names"])
+        row = ApiToken(
+            name=options["name"], scopes=options["scope"], name_prefix=options["names"], channels=options["channel"]
+        )
         row.expires_at = _moment(options["expires"]) if options["expires"] else None
         try:
             token = row.issue()
@@ -73,6 +78,7 @@ class Command(PlainCommand):
             text = f"{row.prefix}…  {row.state:<7}  {row.name}  {' '.join(row.scopes)}"
             used = f"  last used {figures['last_used_at'] or 'never'}"
             only = f"  names {row.name_prefix!r}…" if row.name_prefix else ""
+            only += f"  channels {', '.join(row.channels)}" if row.channels else ""
             self.stdout.write(json.dumps(figures) if options["json"] else text + only + used)
 
     def _revoke(self, options: dict[str, Any]) -> None:
@@ -93,6 +99,7 @@ def _figures(row: ApiToken) -> dict[str, Any]:
         "state": row.state,
         "scopes": row.scopes,
         "name_prefix": row.name_prefix,
+        "channels": row.channels,
         **{name: moment and moment.isoformat() for name, moment in moments.items()},
     }
 
