@@ -47,7 +47,7 @@ class Answer:
 
     ``outcomes``: the items that were not accepted, where the upstream said of each what became of it. ``unknown``: it
     may have taken the batch without our knowing. ``is_down``: it speaks against the upstream as such, and counts for
-    its circuit breaker.
+    its circuit breaker. ``is_untried``: nothing was sent, so that it counts for nothing.
     """
 
     verdict: Verdict
@@ -57,6 +57,7 @@ class Answer:
     outcomes: Outcomes | None = None
     unknown: bool = False
     is_down: bool = False
+    is_untried: bool = False
 
     @classmethod
     def failed(cls, error: BaseException, *, unknown: bool = False, is_down: bool = False) -> Answer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from batcher import retrying
@@ -54,9 +54,15 @@ def begin(batch: Batch, now: datetime) -> None:
 def settle(batch: Batch, answer: Answer, policy: Policy, now: datetime) -> None:
     """Write down what came of a try, and when the next one is.
 
-    A batch that a person has failed meanwhile stays failed, unless it is delivered.
+    A batch that a person has failed meanwhile stays failed, unless it is delivered. A try that was none counts for
+    nothing, and no batch is given up on it.
     """
     was_failed = batch.status not in _UNFINISHED
+    if answer.is_untried:
+        batch.began_at, batch.attempts = None, batch.attempts - 1
+        batch.next_try_at = None if was_failed else now + (answer.retry_after or timedelta(0))
+        batch.save(update_fields=["began_at", "attempts", "next_try_at"])
+        return
     batch.began_at, batch.status_code, batch.answer = None, answer.status_code, answer.text
     batch.outcome_unknown = batch.outcome_unknown or answer.unknown
     verdict = _merge(batch, answer)

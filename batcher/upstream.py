@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import httpx
 
-from batcher.answers import Answer, Verdict, read
+from batcher.answers import Answer, Verdict, plain, read
 from durable_objects import outgoing
 from durable_objects.outgoing import TooManyCalls, origin_of
 
@@ -42,7 +42,9 @@ def post(
     try:
         reply = outgoing.post(url, body, headers=headers, timeout=timeout, deadline=deadline, read_bytes=limit)
         return read(reply.status, reply.headers, reply.start, item_count, whole=reply.whole)
-    except (*_NOT_SENDABLE, TooManyCalls) as error:
+    except TooManyCalls as error:
+        return Answer(Verdict.RETRY, text=plain(str(error)), retry_after=error.after, is_untried=True)
+    except _NOT_SENDABLE as error:
         return Answer.failed(error)
     except _NOTHING_SENT as error:
         return Answer.failed(error, is_down=True)

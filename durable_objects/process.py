@@ -4,6 +4,9 @@ import os
 import socket
 from pathlib import Path
 
+#: How many threads run alarms in this process; None where nobody said.
+threads: int | None = None
+
 
 def name() -> str:
     """``host:pid``, at most 100 characters. Asked each time: a worker's children are forked."""

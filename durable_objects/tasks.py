@@ -8,9 +8,10 @@ from typing import Any
 
 from celery import Task, current_app, shared_task
 from celery.exceptions import WorkerShutdown, WorkerTerminate
+from celery.signals import worker_ready, worker_shutdown
 from django.db import close_old_connections
 
-from durable_objects import bell, brokers, clock, dispatch, handler_errors, retry
+from durable_objects import bell, brokers, clock, dispatch, handler_errors, process, retry
 from durable_objects.conf import engine
 from durable_objects.firing import fire
 from durable_objects.groups import fire_group
@@ -18,6 +19,18 @@ from durable_objects.judging import Fired, Verdict
 
 #: Seconds that a soft time limit leaves the handler beyond its own ``alarm_time_limit``, so that the row's rule wins.
 _SOFT_LIMIT_MARGIN = 5
+
+
+@worker_ready.connect
+def count_threads(sender: Any, **kwargs: Any) -> None:
+    """How many alarms run at once in this process. The children of a prefork pool, one each, are forked before."""
+    process.threads = getattr(sender.pool, "limit", None)
+
+
+@worker_shutdown.connect
+def forget_threads(**kwargs: Any) -> None:
+    """No alarm runs in this process any more."""
+    process.threads = None
 
 
 class AlarmRunFailed(Exception):

@@ -50,7 +50,27 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
     if find_zone(defaults.TIME_ZONE) is None:
         text = f"REMINDERS has the TIME_ZONE {show(defaults.TIME_ZONE)}, which is no time zone here."
         found.append(checks.Error(text, f"Allowed: {ZONE_ALLOWED}.", id="reminders.E004"))
+    if wrong := _no_services(defaults.APPRISE):
+        hint = "One URL for each name, as the documentation of Apprise has it for the service."
+        found.append(
+            checks.Error(f"REMINDERS has in APPRISE what is no URL of one service: {wrong}.", hint, id="reminders.E005")
+        )
     return found
+
+
+def _no_services(told: dict[Any, Any]) -> str:
+    """The names of those that are none; the URLs are secret."""
+    if not told:
+        return ""
+    from reminders.channels.by_apprise import AppriseFailed, services_of
+
+    wrong = []
+    for name, url in told.items():
+        try:
+            services_of(url if type(url) is str else "")
+        except AppriseFailed:
+            wrong.append(repr(name))
+    return ", ".join(wrong)
 
 
 def _no_addresses(told: list[Any]) -> str:

@@ -20,7 +20,7 @@ defaults = AppSettings(
         "WEBHOOK_SECRET": "",
         # Channels "apprise:NAME": an Apprise URL for each name. They hold secrets, so callers only ever say the name.
         "APPRISE": {},
-        # How long each step of a delivery may take, and all of a webhook.
+        # How long each step of a delivery may take, and all of it: of a mail, a webhook, whatever Apprise does.
         "TIMEOUT": timedelta(seconds=10),
         "DEADLINE": timedelta(seconds=15),
         # The site's address as recipients see it ("https://example.org"): without it messages have no links.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from durable_objects import crash, now
 from durable_objects.handler_errors import is_failure, named
+from durable_objects.outgoing import TooManyCalls
 from reminders import channels, links
 from reminders.channels import Message, Refused, TryLater
 from reminders.conf import defaults
 from reminders.rows import Delivery, Plan
 
 KEPT_CHARACTERS = 2_000
+#: For so long one run goes on to further channels and addresses; a run has an end (``alarm_time_limit``).
+AT_ONCE_SECONDS = 120.0
 #: Old deliveries go some at a time, and not with each new one.
 PRUNE_EVERY, PRUNE_AT_MOST = 10, 500
 
@@ -24,14 +28,19 @@ def deliver(plan: Plan, name: str) -> list[str]:
     Called without any lock. Each try is on record before it is made, so that a crash cannot hide it. What is refused
     for good is settled. Raises ``TryLater`` where none failed and one could not be tried.
     """
-    message = message_of(plan, name, now())
+    message, began = message_of(plan, name, now()), time.monotonic()
     failures, untried = [], None
-    for row in _rows(plan):
+    for row in sorted(_rows(plan), key=lambda row: row.attempts):  # so that all get their turn, whatever fails first
+        if row.is_settled:
+            continue
+        if time.monotonic() - began > AT_ONCE_SECONDS:
+            untried = TryLater("the others took long")
+            break
         try:
-            if not row.is_settled and (failure := _send(row, message)):
+            if failure := _send(row, message):
                 failures.append(failure)
-        except TryLater as later:
-            untried = later
+        except (TryLater, TooManyCalls) as later:
+            untried = TryLater(str(later), later.after)
     if untried is not None and not failures:
         raise untried
     return failures
@@ -116,7 +125,7 @@ def _send(row: Delivery, message: Message) -> str | None:
         crash.reach("reminders.sent")
         row.status, row.delivered_at, row.error = Delivery.Status.DELIVERED, now(), ""
         row.answer = plain(answer) if isinstance(answer, str) else ""
-    except TryLater:
+    except (TryLater, TooManyCalls):
         row.attempts -= 1
         row.save(update_fields=["attempts"])
         raise

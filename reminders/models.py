@@ -23,9 +23,6 @@ ARGUMENTS = ("message", "fire_at", "recurrence", "time_zone", "channels", "perso
 #: What decides about the times of a series: when none of it changes, an edit leaves the place where it is.
 SCHEDULE = ("fire_at", "recurrence", "time_zone")
 
-#: How soon it is looked again whether there is a thread to spare for a slow receiver.
-LOOK_AGAIN = timedelta(seconds=5)
-
 Model = TypeVar("Model", bound="Reminder")
 
 
@@ -163,21 +160,21 @@ class Reminder(DurableObject):
             return
         is_too_late = not info.is_retry and plan.is_too_late(now())
         with self.unlocked():
-            failures, is_untried = [], False
+            failures, untried = [], None
             try:
                 failures = delivering.skip(plan) if is_too_late else delivering.deliver(plan, self.name)
-            except TryLater:
-                is_untried = True
+            except TryLater as later:
+                untried = later
             crash.reach("reminders.delivered")
-            following = None if failures or is_untried else plan.following(now())
+            following = None if failures or untried else plan.following(now())
         # Set, edited, snoozed or cancelled while it was delivered: that stands, and the alarm that came with it.
         fresh = self._set()
         if fresh is None or not fresh.is_as(plan):
             return
         if failures:
             raise DeliveryFailed("; ".join(failures))
-        if is_untried:  # no failure, so that a receiver that holds others up costs nobody a retry
-            self.storage.set_alarm(now() + LOOK_AGAIN)
+        if untried:  # no failure, so that a receiver that holds others up costs nobody a retry
+            self.storage.set_alarm(now() + untried.after)
         else:
             self._go_on(fresh, following)
 

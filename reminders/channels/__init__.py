@@ -53,7 +53,14 @@ class Refused(Exception):
 
 
 class TryLater(Exception):
-    """Raised by a channel: this process has no thread to spare for the other side now. Nothing was tried."""
+    """Raised by a channel: it cannot be tried now, and was not. ``after`` is when it is worth looking again.
+
+    ``durable_objects.outgoing.TooManyCalls`` does as well.
+    """
+
+    def __init__(self, text: str = "", after: timedelta = timedelta(seconds=5)) -> None:
+        super().__init__(text)
+        self.after = after
 
 
 _channels: dict[str, Channel] = {}
@@ -84,7 +91,7 @@ def find(name: str) -> Channel:
     if family == "apprise" and member in defaults.APPRISE:
         from reminders.channels.by_apprise import channel
 
-        return channel(defaults.APPRISE[member])
+        return channel(member, defaults.APPRISE[member])
     raise LookupError(f"no channel {name!r} is registered here; known: {', '.join(names())}")
 
 

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.template.loader import render_to_string
 
+from durable_objects import outgoing
 from reminders.channels import Message, Refused, register
 from reminders.conf import defaults
 from reminders.rows import Recipient
@@ -33,12 +34,13 @@ def send(message: Message) -> str:
 
     A mail server may deliver what it has answered with an error, so a mail can come twice: with one Message-ID, by
     which mail programs show it once. Raises ``Refused`` where the server says for good that it does not take this mail
-    (any 5xx to its sender, its address or its content), or it cannot be written.
+    (any 5xx to its sender, its address or its content), or it cannot be written. Over after ``DEADLINE`` as a whole.
     """
     if not message.to:
         raise Refused(f"no address for {message.person or 'nobody'!r}: enter one under Recipients, or set EMAIL_TO")
     try:
-        count = _mail(message).send()
+        mail = _mail(message)
+        count = outgoing.bounded(_origin(mail), defaults.DEADLINE, lambda call: mail.send())
     except smtplib.SMTPRecipientsRefused as error:
         code, said = next(iter(error.recipients.values()))
         raise _refused(message.to, code, said) if code >= 500 else error from error
@@ -68,6 +70,12 @@ def _mail(message: Message) -> EmailMultiAlternatives:
     )
     mail.attach_alternative(render_to_string("reminders/email.html", {"message": message}), "text/html")
     return mail
+
+
+def _origin(mail: EmailMultiAlternatives) -> str:
+    """Whose server it waits for."""
+    host, port = (getattr(mail.connection, name, None) for name in ("host", "port"))
+    return f"smtp://{host}:{port}" if host else settings.EMAIL_BACKEND
 
 
 def _refused(address: str, code: int, said: bytes | str) -> Refused:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from standardwebhooks import Webhook
 
 from durable_objects import outgoing
-from reminders.channels import Message, Refused, TryLater, register
+from reminders.channels import Message, Refused, register
 from reminders.conf import defaults
 from reminders.rows import Recipient
 
@@ -46,13 +46,9 @@ def post(message: Message) -> str:
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": Webhook(secret).sign(message.key, now, body),
     }
-    try:
-        reply = outgoing.post(
-            url, body.encode(), headers=headers, timeout=defaults.TIMEOUT, deadline=defaults.DEADLINE,
-            read_bytes=KEPT_BYTES,
-        )  # fmt: skip
-    except outgoing.TooManyCalls as busy:
-        raise TryLater(str(busy)) from busy
+    reply = outgoing.post(
+        url, body.encode(), headers=headers, timeout=defaults.TIMEOUT, deadline=defaults.DEADLINE, read_bytes=KEPT_BYTES
+    )
     return read(reply.status, reply.start.decode(errors="replace"))
 
 

@@ -1,0 +1,9 @@
+"""Calls to somebody else's server: bounded in time, in how many threads wait for it, and posts in bytes too.
+
+For the apps; nothing of the engine needs it, nor httpx, which comes with the extra ``outgoing``.
+"""
+
+from durable_objects.outgoing.bounds import Call, DeadlinePassed, TooManyCalls, bounded
+from durable_objects.outgoing.http import Reply, origin_of, post
+
+__all__ = ["Call", "DeadlinePassed", "Reply", "TooManyCalls", "bounded", "origin_of", "post"]

@@ -1,0 +1,114 @@
+"""How many threads of this process wait for others' servers: for one, for slow ones, and for all together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from durable_objects import process
+from durable_objects.conf import AppSettings
+
+defaults = AppSettings(
+    "OUTGOING",
+    {
+        # So many threads of one process wait for one host at most.
+        "CALLS_PER_HOST": 4,
+        # So many for all hosts together of which none has answered within a second when it was last asked.
+        "CALLS_TO_SLOW_HOSTS": 4,
+        # And so many for all hosts; 0: three quarters of a worker's threads, and elsewhere any number.
+        "CALLS": 0,
+    },
+)
+
+#: A host that answers within so many seconds is none of the slow ones; for so long one waits for a place.
+QUICK = 1.0
+#: So many hosts are remembered as quick.
+REMEMBERED = 1_000
+#: Who is turned away is to come again after the first, one after the other by the second: so many can be turned away at
+#: once that their coming again would be all that the process does.
+AGAIN, APART = 5.0, 0.5
+
+
+class TooManyCalls(Exception):
+    """As many threads of this process as may wait for this host, or for slow ones, do so already. Nothing was sent.
+
+    ``after`` is when it is worth trying again.
+    """
+
+    def __init__(self, text: str, after: timedelta = timedelta(seconds=AGAIN)) -> None:
+        super().__init__(text)
+        self.after = after
+
+
+@dataclass(frozen=True)
+class Place:
+    """That of one call to a host."""
+
+    origin: str
+    began: float
+    of: Places = field(repr=False)
+
+    def release(self) -> None:
+        """Let another have it."""
+        self.of.release(self)
+
+
+@dataclass
+class Places:
+    """Who waits for which host in this process, since when, and which hosts were quick when they were last asked."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    since: dict[str, list[float]] = field(default_factory=dict)
+    quick: dict[str, None] = field(default_factory=dict)
+    next_turn: float = 0.0
+
+    def take(self, origin: str) -> Place:
+        """One place for a call to this host. Raises ``TooManyCalls`` where there is none within a second."""
+        with self.changed:
+            while (held_up := self._before(origin)) is not None:
+                left = QUICK - (time.monotonic() - held_up)
+                if left <= 0:
+                    raise TooManyCalls(
+                        f"{origin} or other slow hosts hold as many threads of this process as they may: tried again",
+                        self._turn(),
+                    )
+                self.changed.wait(left)
+            place = Place(origin, time.monotonic(), self)
+            self.since.setdefault(origin, []).append(place.began)
+        return place
+
+    def release(self, place: Place) -> None:
+        """A call is over."""
+        with self.changed:
+            there = self.since[place.origin]
+            there.remove(place.began)
+            if not there:
+                del self.since[place.origin]
+            self.quick.pop(place.origin, None)
+            if time.monotonic() - place.began < QUICK:
+                self.quick[place.origin] = None
+                if len(self.quick) > REMEMBERED:
+                    del self.quick[next(iter(self.quick))]
+            self.changed.notify_all()
+
+    def _before(self, origin: str) -> float | None:
+        """Since when the oldest of those waits that stand before this one; None where there is a place."""
+        share = max(process.threads * 3 // 4, 1) if process.threads else None
+        there = self.since.get(origin, [])
+        if len(there) >= min(defaults.CALLS_PER_HOST, share or defaults.CALLS_PER_HOST):
+            return min(there)
+        slow = [since for host, each in self.since.items() if host not in self.quick for since in each]
+        if origin not in self.quick and len(slow) >= min(defaults.CALLS_TO_SLOW_HOSTS, share or len(slow) + 1):
+            return min(slow)
+        everywhere, most = [since for each in self.since.values() for since in each], defaults.CALLS or share
+        return min(everywhere) if most and len(everywhere) >= most else None
+
+    def _turn(self) -> timedelta:
+        now = time.monotonic()
+        self.next_turn = max(self.next_turn + APART, now + AGAIN)
+        return timedelta(seconds=self.next_turn - now)
+
+
+places = Places()
