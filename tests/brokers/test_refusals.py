@@ -1,4 +1,4 @@
-"""Redis restarts, or is there and refuses: no worker ends by itself, and all goes on once it is over."""
+"""Redis restarts, or is there and refuses: no process ends by itself, and all goes on once it is over."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ LATENESS = (
 
 @dataclass
 class Running:
-    """A site with a dispatcher and one worker, on a Redis of its own."""
+    """A site with one worker and two that send wake-ups, on a Redis of its own."""
 
     site: Site
     redis: OwnRedis
     worker: Process
+    senders: list[Process]
     number: int = 0
 
     def hold(self) -> None:
@@ -54,9 +55,10 @@ class Running:
         assert late < AGAIN_WITHIN
 
     def assert_alive(self) -> None:
-        """The worker is the one that was started."""
-        ended = self.worker.exit_code()
-        assert ended is None, f"ended by itself with {ended}:\n{self.worker.text()[-3000:]}"
+        """Worker, dispatcher and beat are those that were started."""
+        for process in (self.worker, *self.senders):
+            ended = process.exit_code()
+            assert ended is None, f"ended by itself with {ended}:\n{process.text()[-3000:]}"
 
     def assert_nothing_is_lost(self) -> None:
         """All that was held has run, late at worst."""
@@ -65,7 +67,7 @@ class Running:
         assert self.site.rows(early) == [(0,)]
 
 
-@pytest.fixture(scope="module", params=["threads", "prefork"])
+@pytest.fixture(scope="module", params=["threads", "prefork", pytest.param("solo", marks=pytest.mark.chaos)])
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One worker of each pool, for all refusals; at the end all alarms of all tests have run."""
     folder = tmp_path_factory.mktemp("redis")
@@ -73,9 +75,9 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         database = stack.enter_context(services.fresh_postgresql())
         redis = stack.enter_context(OwnRedis(folder))
         site = stack.enter_context(Site(folder, database, redis.url, engine={"DISPATCH_EVERY": 1}))
-        site.migrate().dispatcher()
+        senders = [site.migrate().dispatcher(), site.beat()]
         worker = site.worker(pool=request.param, concurrency=2 if request.param == "prefork" else 8)
-        running = Running(site, redis, worker)
+        running = Running(site, redis, worker, senders)
         yield running
         running.assert_nothing_is_lost()
         for process in site.processes:

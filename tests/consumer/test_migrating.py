@@ -73,6 +73,7 @@ def data_migration(*dependencies: tuple[str, str]) -> str:
     return DATA_MIGRATION.format(dependencies=[("shop", "0001_initial"), *dependencies])
 
 
+@pytest.mark.slow
 def test_data_migration_on_a_fresh_database(fresh: Foreign) -> None:
     """A data migration may use objects of classes that the same ``migrate`` makes; each is of its class afterwards."""
     fresh.write(

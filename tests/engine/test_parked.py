@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -26,6 +27,14 @@ DAY = timedelta(days=1)
 #: The app and its models are gone; the class is gone; a class of that name is there, and is no durable object.
 KINDS = [("ghost", "phantom"), ("tests", "gone"), ("auth", "user"), ("durable_objects", "durableobject")]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=".".join)
+
+
+@pytest.fixture(autouse=True)
+def _classes_of_this_test() -> Iterator[None]:
+    """The keys of content types that are made here are another test's next."""
+    ContentType.objects.clear_cache()
+    yield
+    ContentType.objects.clear_cache()
 
 
 def parked(kind: tuple[str, str], name: str = "lost", by: timedelta = DAY, **values: Any) -> Object:

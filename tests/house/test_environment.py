@@ -93,7 +93,7 @@ def test_secrets_for_compose_stay_here(file: str) -> None:
     assert {".env", ".env.*"} <= set((ROOT / file).read_text("utf-8").split())
 
 
-@pytest.mark.parametrize("server", ["wsgi", "asgi"])
+@pytest.mark.parametrize("server", ["wsgi", pytest.param("asgi", marks=pytest.mark.slow)])
 def test_a_server_for_strangers_does_not_debug_by_default(server: str, tmp_path: Path) -> None:
     """Without DEBUG no web server but `up` and `runserver` starts; with DEBUG=1 somebody wanted it so."""
     command = [sys.executable, "-c", f"import project.{server}"]
