@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django_celery_beat.admin import PeriodicTaskAdmin as BeatsAdmin
@@ -29,6 +30,13 @@ class PeriodicTaskForm(ChangesForm, BeatsForm):  # type: ignore[misc]  # django-
         """What was changed; the task too when it was chosen from the list."""
         changed = super().changed_data
         return [*changed, "task"] if "regtask" in changed and "task" not in changed else changed
+
+    def _clean_json(self, field: str) -> str:
+        """The text, which is JSON."""
+        try:
+            return str(super()._clean_json(field))
+        except RecursionError:
+            raise ValidationError("Unable to parse JSON: it is nested too deeply") from None
 
 
 @admin.register(PeriodicTask)

@@ -15,6 +15,7 @@ from django.urls import path, reverse
 from batcher.admin.settings import BatcherSettingsInline
 from batcher.admin.standing import Standing, last_answer, line, newest_batches, standings
 from batcher.admin.verbs import FLUSH
+from batcher.items import refused_item
 from batcher.models import Batch, Batcher
 from batcher.waiting import Waiting
 from durable_objects import DurableObjectError
@@ -124,7 +125,12 @@ class BatcherAdmin(DurableObjectAdmin):
 
 
 def _item_of(text: str) -> Any:
+    """The JSON that was typed, or else the text. Raises ``InvalidValue`` for JSON that cannot be read."""
     try:
         return json.loads(text)
-    except ValueError:
+    except json.JSONDecodeError:
         return text
+    except ValueError as error:  # a number of more digits than Python reads
+        raise refused_item(f"the JSON cannot be read: {error}") from None
+    except RecursionError:
+        raise refused_item("the JSON is nested too deeply") from None

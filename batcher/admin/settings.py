@@ -14,11 +14,11 @@ from django.utils.safestring import SafeString
 from batcher.conf import defaults
 from batcher.masking import MASK, masked_url
 from batcher.rows import BatcherSettings
-from durable_objects.admin import ChangesForm, SettingsInline
+from durable_objects.admin import ChangesForm, ReadableJSONField, SettingsInline
 from durable_objects.admin.wording import NOTHING
 
 
-class UnseenJSONField(forms.JSONField):
+class UnseenJSONField(ReadableJSONField):
     """JSON that can be typed; what is stored is never put into the page."""
 
     def prepare_value(self, value: Any) -> Any:
@@ -90,8 +90,9 @@ class BatcherSettingsInline(SettingsInline):
 
     @admin.display(description="headers")
     def masked_headers(self, row: BatcherSettings) -> SafeString | str:
-        """The headers' names, each with a mask for its value."""
-        return format_html_join("", "<div>{}: {}</div>", ((name, MASK) for name in row.headers or {})) or NOTHING
+        """The headers' names, each with a mask for its value; none of what was typed and is no set of headers."""
+        shown = row.headers if isinstance(row.headers, dict) else {}
+        return format_html_join("", "<div>{}: {}</div>", ((name, MASK) for name in shown)) or NOTHING
 
     @admin.display(description="signing secret")
     def masked_secret(self, row: BatcherSettings) -> str:

@@ -9,9 +9,9 @@ For a class of your own:
 Objects of classes that are not registered are found under "Objects", with the same page.
 """
 
-from durable_objects.admin.base import BaseAdmin
+from durable_objects.admin.base import AnswersAddresses, BaseAdmin
 from durable_objects.admin.engine import AlarmAdmin, AlarmRunAdmin, EntryAdmin, ObjectAdmin
-from durable_objects.admin.forms import ChangesForm
+from durable_objects.admin.forms import ChangesForm, ReadableJSONField
 from durable_objects.admin.objects import DurableObjectAdmin
 from durable_objects.admin.operable import OperableAdmin
 from durable_objects.admin.reading import ReadOnlyAdmin
@@ -25,6 +25,7 @@ __all__ = [
     "REVIVE",
     "AlarmAdmin",
     "AlarmRunAdmin",
+    "AnswersAddresses",
     "BaseAdmin",
     "ChangesForm",
     "DurableObjectAdmin",
@@ -32,6 +33,7 @@ __all__ = [
     "ObjectAdmin",
     "OperableAdmin",
     "ReadOnlyAdmin",
+    "ReadableJSONField",
     "SettingsInline",
     "Verb",
 ]

@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 
-from durable_objects.admin.forms import ChangesForm
+from durable_objects.admin.forms import ChangesForm, ReadableJSONField
 
 if TYPE_CHECKING:  # generic in the stubs only
     from django.contrib.admin.options import BaseModelAdmin
@@ -26,7 +26,7 @@ else:
     _BaseModelAdmin, _ModelAdmin, _ChangeList = object, admin.ModelAdmin, ChangeList
 
 #: What may follow the name of a field in the address of a list: what Django's own filters write there.
-_FILTERED_BY = ("exact", "in", "isnull", "isempty", "gte", "lt")
+_FILTERED_BY = ("exact", "isnull", "isempty", "gte", "lt")
 
 
 class HidesSecrets(_BaseModelAdmin):
@@ -60,18 +60,20 @@ class SortableChangeList(_ChangeList):
         return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
 
 
-class BaseAdmin(HidesSecrets, _ModelAdmin):
-    """The base of every admin class here.
+class AnswersAddresses(_ModelAdmin):
+    """Answers whatever stands in an address.
 
-    An address can narrow and sort a list by what the list itself offers (``list_filter``, ``sortable_by``), so that
-    nothing can be guessed of what it does not show; names a row that is there, or none, whatever stands in it; and a
-    form changes what its user changed.
+    A list is narrowed and sorted by what it offers itself (``list_filter``, ``sortable_by``), so that nothing can be
+    guessed of what it does not show. A key names a row that is there, or none.
     """
 
-    form: type[ChangesForm] = ChangesForm
-
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """What ``list_filter`` names, and nothing else: Django would let any of the model's own fields be asked."""
+        """What ``list_filter`` names, and nothing else: Django would let any of the model's own fields be asked.
+
+        No row has a NUL, which not every database takes.
+        """
+        if "\0" in str(value):
+            return False
         filters = self.get_list_filter(request) if request is not None else self.list_filter
         dates = {f"{self.date_hierarchy}__{part}" for part in ("year", "month", "day")}
         return lookup in dates or any(lookup in self._lookups_of(each) for each in filters)
@@ -95,6 +97,30 @@ class BaseAdmin(HidesSecrets, _ModelAdmin):
         answer: HttpResponse | None = super().response_action(request, queryset, *where)
         return answer
 
+    def _lookups_of(self, each: Any) -> set[str]:
+        """What a filter of the list writes into addresses."""
+        if isinstance(each, type) and issubclass(each, admin.SimpleListFilter):
+            return {str(each.parameter_name)}
+        path = str(each[0] if isinstance(each, list | tuple) else each)
+        field: Any = get_fields_from_path(self.model, path)[-1]
+        if field.is_relation:
+            return {f"{path}__{field.target_field.name}__exact", f"{path}__isnull"}
+        return {path, *(f"{path}__{how}" for how in _FILTERED_BY)}
+
+
+class BaseAdmin(HidesSecrets, AnswersAddresses):
+    """The base of every admin class here: secrets are kept, addresses ask for what a list offers, and a form changes
+    what its user changed.
+    """
+
+    form: type[ChangesForm] = ChangesForm
+
+    def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        """Django's; JSON that cannot be read is refused, whatever makes it so."""
+        if isinstance(db_field, models.JSONField):
+            kwargs.setdefault("form_class", ReadableJSONField)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Write what the user changed; what somebody else wrote meanwhile stays."""
         if change:
@@ -108,15 +134,6 @@ class BaseAdmin(HidesSecrets, _ModelAdmin):
             return bool(self.admin_site.get_model_admin(model).has_view_permission(request))
         code = get_permission_codename("view", model._meta)
         return bool(request.user.has_perm(f"{model._meta.app_label}.{code}"))
-
-    def _lookups_of(self, each: Any) -> set[str]:
-        """What a filter of the list writes into addresses."""
-        if isinstance(each, type) and issubclass(each, admin.SimpleListFilter):
-            return {str(each.parameter_name)}
-        path = str(each[0] if isinstance(each, list | tuple) else each)
-        target = getattr(get_fields_from_path(self.model, path)[-1], "target_field", None)
-        by_key = {f"{path}__{target.name}__exact"} if target is not None else set()
-        return {path, *(f"{path}__{how}" for how in _FILTERED_BY), *by_key}
 
 
 def key_of(model: type[models.Model], text: str) -> Any:

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
+from django.core.exceptions import ValidationError
+from django.forms.fields import InvalidJSONInput
+
+from durable_objects.names import text_flaw
 
 if TYPE_CHECKING:  # generic in the stubs only
     _ModelForm = forms.ModelForm[Any]
 else:
     _ModelForm = forms.ModelForm
+
+
+class ReadableJSONField(forms.JSONField):
+    """JSON that can be read, and that every database here can keep.
+
+    Django's own field raises for what is nested too deeply and for a number that is too long, and takes what PostgreSQL
+    refuses: NaN, a NUL, a lone surrogate.
+    """
+
+    def to_python(self, value: Any) -> Any:
+        """The value. Raises ``ValidationError``."""
+        try:
+            read = super().to_python(value)
+            text = json.dumps(read, ensure_ascii=False, allow_nan=False)
+            if "\\u0000" in text.replace("\\\\", "") or text_flaw(text):
+                raise ValueError("a text in it cannot be stored")
+        except ValidationError:
+            raise
+        except (ValueError, RecursionError):
+            raise ValidationError(self.error_messages["invalid"], code="invalid", params={"value": "…"}) from None
+        return read
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What was typed, to be shown again."""
+        try:
+            return super().bound_data(data, initial)
+        except (ValueError, RecursionError):
+            return InvalidJSONInput(data)
 
 
 class ChangesForm(_ModelForm):

@@ -1,0 +1,189 @@
+"""Admin in languages that write 1.234.567, and addresses with numbers and texts that no row has."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import quote as urlquote
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.db.models import Model
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from batcher.models import Batch, Batcher
+from durable_objects.admin import OperableAdmin
+from durable_objects.rows import Entry, Object
+from tests.admin_pages import choose, confirm, form_of, list_url, page_url, text_of
+from tests.every_row import FIRST_KEY, every_row
+
+pytestmark = pytest.mark.django_db
+
+REGISTERED = admin.site._registry
+LANGUAGES = ["de", *(pytest.param(language, marks=pytest.mark.slow) for language in ("fr", "ar"))]
+#: What a page says to machines: by attribute, or for inputs that nobody types into.
+ADDRESSES = {"href", "action", "src", "name", "form", "for", "datetime", "x", "y", "width", "height", "viewbox"}
+UNTYPED = {"hidden", "checkbox", "radio", "number"}
+
+
+@pytest.fixture(autouse=True)
+def _answers(admin_client: Client) -> None:
+    """What fails answers 500, as it would to a browser."""
+    admin_client.raise_request_exception = False
+
+
+@pytest.fixture
+def rows() -> dict[type[Model], Any]:
+    """A row of every registered class, with a key over a million where keys are numbers."""
+    return every_row()
+
+
+class Machine(HTMLParser):
+    """Reads what a page says to machines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[tuple[str, str, str]] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        name = given.get("name", "")
+        if tag in {"link", "script", "meta"} or name == "csrfmiddlewaretoken" or name.startswith("initial-"):
+            return  # style and scripts differ by language; dates are typed as people there write them
+        self.said |= {(tag, attr, value) for attr, value in given.items() if attr in ADDRESSES}
+        if tag in {"option", "button"} or (tag == "input" and given.get("type") in UNTYPED):
+            self.said.add((tag, name, given.get("value", "")))
+
+
+def said_to_machines(client: Client, url: str) -> set[tuple[str, str, str]]:
+    """What the page says to machines."""
+    response = client.get(url)
+    assert response.status_code == 200, url
+    machine = Machine()
+    machine.feed(response.content.decode())
+    return machine.said
+
+
+def speak(settings: Settings, language: str) -> None:
+    """The site is in this language, with separators between thousands."""
+    settings.LANGUAGE_CODE, settings.USE_THOUSAND_SEPARATOR = language, True
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_number_for_machines_is_written_for_machines(
+    language: str, admin_client: Client, settings: Settings, rows: dict[type[Model], Any]
+) -> None:
+    """Every address and every value that a page sends back is the same in a language that separates thousands."""
+    pages = ("change",) if language == "de" else ("change", "history")
+    urls = ["/admin/", reverse("admin:durable_objects_overview")]
+    for model, row in rows.items():
+        urls += [list_url(model), *(page_url(model, quote(row.pk), page) for page in pages)]
+    plain = {url: said_to_machines(admin_client, url) for url in urls}
+    assert any(str(FIRST_KEY) in value for _, _, value in plain[page_url(Batcher, rows[Batcher].pk)])
+    speak(settings, language)
+    wrong = {url: sorted(said_to_machines(admin_client, url) ^ plain[url]) for url in urls}
+    assert {url: said for url, said in wrong.items() if said} == {}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_verb_reaches_its_row(
+    language: str, admin_client: Client, settings: Settings, rows: dict[type[Model], Any]
+) -> None:
+    """Each button of each page finds its row again, whatever language the page and its question are in."""
+    speak(settings, language)
+    tried = 0
+    for model, each in REGISTERED.items():
+        if isinstance(each, OperableAdmin):
+            page = said_to_machines(admin_client, page_url(model, rows[model].pk))
+            (key,) = (value for tag, name, value in page if (tag, name) == ("input", "_selected_action"))
+            for verb in (value for tag, name, value in page if (tag, name) == ("button", "action")):
+                question = choose(admin_client, model, verb, [key], from_page="yes")
+                assert question.status_code == 200, (model, verb)
+                asked = Machine()
+                asked.feed(question.content.decode())
+                assert ("input", "_selected_action", str(rows[model].pk)) in asked.said, (model, verb)
+                tried += 1
+    assert tried > 10
+    assert confirm(admin_client, Batch, "replay", [rows[Batch].pk]) == ["Told to send again: shop."]
+
+
+NOT_THERE = ["9" * 20, "9" * 5000, "x\0"]
+OTHERS = ["9" * 19, "-1", "0", "", "x", "\0", "1\0", "\u0663", "1.234.567", "1e9", "'", "_5F", "../"]
+KEYS = [*NOT_THERE, *(pytest.param(key, marks=pytest.mark.slow) for key in OTHERS)]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_number_that_no_row_has_is_said(key: str, admin_client: Client, rows: dict[type[Model], Any]) -> None:
+    """An address with any key answers that there is none; a list asked for any number or text shows what it can."""
+    wrong, key = [], urlquote(key)
+    for model, each in REGISTERED.items():
+        urls = (
+            [f"{list_url(model)}{key}/{page}/" for page in ("change", "delete", "history", "password")] if key else []
+        )
+        named = [getattr(spec, "parameter_name", spec) for spec in each.list_filter]
+        urls += [
+            f"{list_url(model)}?{name}={key}" for name in ("p", "q", "o", "e", "all", "after", "_to_field", *named)
+        ]
+        answers = ((url, admin_client.get(url).status_code) for url in urls)
+        wrong += [(url[:80], status) for url, status in answers if status >= 500]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_verb_for_no_row_does_nothing(key: str, admin_client: Client, rows: dict[type[Model], Any]) -> None:
+    """Actions with keys that no row has change nothing, and say so."""
+    wrong = []
+    for model, each in REGISTERED.items():
+        for action in each.get_actions(admin_client.get(list_url(model)).wsgi_request):
+            status = choose(admin_client, model, action, [key], confirmed="yes", post="yes").status_code
+            wrong += [(model.__name__, action, status)] if status != 302 else []
+        assert model._default_manager.filter(pk=rows[model].pk).exists()
+    assert wrong == []
+
+
+def test_a_key_that_no_entry_can_have(admin_client: Client, rows: dict[type[Model], Any]) -> None:
+    """``?after=`` with a NUL, which no key has, begins where what stands before it ends."""
+    batcher = rows[Batcher]
+    batcher.storage.put_many({"b": 1, "c": 2})
+    for after, shown in {"%00": "bc", "b%00": "c", "b%00z": "c", "zz": ""}.items():
+        page = text_of(admin_client, f"{page_url(Object, batcher.pk)}?after={after}")
+        assert [key for key in "bc" if f" {key} int" in page] == list(shown), after
+
+
+UNREADABLE = ["[" * 200_000, '{"a":' * 100_000, "9" * 5_000, "[" + "9" * 5_000 + "]"]
+NOT_KEPT = ['{"\\u0000": "x"}', '{"X": "\\u0000"}', '{"\\ud800": "x"}', "NaN"]
+
+
+@pytest.mark.parametrize("text", [*UNREADABLE, *NOT_KEPT])
+def test_json_that_nobody_can_read(text: str, admin_client: Client, rows: dict[type[Model], Any]) -> None:
+    """JSON too deep, with a number too long or a text that no database keeps, is refused in words where it is typed."""
+    batcher = rows[Batcher]
+    queued, add = batcher.queued(), reverse("admin:batcher_batcher_add_item", args=[batcher.pk])
+    response = admin_client.post(add, {"item": text}, follow=True)
+    assert "Not added: " in "".join(str(message) for message in response.context["messages"])
+    assert batcher.queued() == queued
+    url = page_url(Batcher, batcher.pk)
+    page = admin_client.post(url, form_of(admin_client, url) | {"settings-0-headers": text}).content.decode()
+    assert "Enter a valid JSON." in page
+
+
+@pytest.mark.parametrize("text", ["5", '"text"', "[1]", "true", '{"X": 5}', '{"X\\n": "y"}'])
+def test_headers_that_are_none(text: str, admin_client: Client, rows: dict[type[Model], Any]) -> None:
+    """JSON that is no set of headers is refused in words, and the page can be shown again."""
+    url = page_url(Batcher, rows[Batcher].pk)
+    page = admin_client.post(url, form_of(admin_client, url) | {"settings-0-headers": text}).content.decode()
+    assert "Allowed: " in page
+
+
+def test_the_links_of_a_page_lead_somewhere(admin_client: Client, rows: dict[type[Model], Any]) -> None:
+    """From an object's page one comes to its runs and batches, and to no others."""
+    other = Batcher.objects.get_by_name("other")
+    other.add_item(1)
+    for model, column in [(Batch, "batcher"), (Entry, "object")]:
+        mine = admin_client.get(f"{list_url(model)}?{column}={rows[Batcher].pk}").context["cl"]
+        assert {getattr(row, f"{column}_id") for row in mine.result_list} == {rows[Batcher].pk}
+        assert "shop" in text_of(admin_client, f"{list_url(model)}?{column}={rows[Batcher].pk}")
+        assert list(admin_client.get(f"{list_url(model)}?{column}=7").context["cl"].result_list) == []
