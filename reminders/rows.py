@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timezone, tzinfo
@@ -22,6 +23,11 @@ from reminders.series import Place, Series, comes_twice
 LONGEST_ADDRESS = 320
 
 
+def any_version() -> int:
+    """A number that no earlier recipient of the same name had."""
+    return secrets.randbelow(2**62)
+
+
 class Recipient(models.Model):
     """A person whom reminders are for: where they are reached, and when not. Written by staff, in admin."""
 
@@ -35,8 +41,8 @@ class Recipient(models.Model):
     email = models.EmailField(blank=True)
     webhook_url = models.CharField(max_length=2000, blank=True, validators=[URLValidator(["http", "https"])])
     webhook_secret = models.CharField(max_length=200, blank=True, help_text="whsec_… (Standard Webhooks).")
-    #: One more makes the address of the calendar feed another one.
-    feed_version = models.PositiveIntegerField(default=1, editable=False)
+    #: Part of the address of the calendar feed: another one with each row, and one more ends the old address.
+    feed_version = models.PositiveBigIntegerField(default=any_version, editable=False)
 
     def __str__(self) -> str:
         return self.name

@@ -162,8 +162,23 @@ def test_a_calendar_address_can_be_taken_back(client: Client) -> None:
     ada = Recipient.objects.create(name="ada")
     old = links.feed_url(ada)
     assert client.get(old).status_code == 200
-    ada.feed_version = 2
+    ada.feed_version += 1
     ada.save()
     assert (client.get(old).status_code, client.get(links.feed_url(ada)).status_code) == (404, 200)
     assert client.get("/remind/calendar/abc.ics").status_code == 404
     assert client.post(links.feed_url(ada)).status_code == 405
+
+
+def test_an_address_does_not_come_back(client: Client) -> None:
+    """Who is deleted and entered anew under the same name has another address: the old one stays nobody's."""
+    olds = []
+    for _ in range(3):
+        ada = Recipient.objects.create(name="ada")
+        olds.append(links.feed_url(ada))
+        ada.feed_version += 1
+        ada.save()
+        olds.append(links.feed_url(ada))
+        assert client.get(olds[-1]).status_code == 200
+        ada.delete()
+    Recipient.objects.create(name="ada")
+    assert [client.get(old).status_code for old in olds] == [404] * 6

@@ -1,0 +1,55 @@
+"""Content-Security-Policy: every page says it, and no page needs more than it allows."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from project.csp import POLICY, WHILE_DEBUGGING
+from tests.house.sources import ROOT, tracked_files
+
+pytestmark = pytest.mark.django_db
+INLINE = re.compile(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=|javascript:", re.IGNORECASE)
+
+
+def said(answer: Any) -> str | None:
+    """The policy of an answer."""
+    policy: str | None = answer.headers.get("Content-Security-Policy")
+    return policy
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/admin/", "/admin/batcher/batcher/", "/admin/batcher/batcher/999/change/", "/admin/nowhere/", "/remind/x/y"],
+)
+@pytest.mark.parametrize("logged_in", [True, False])
+def test_every_page_says_the_policy(path: str, logged_in: bool, admin_client: Client) -> None:
+    """Pages, questions to log in and errors for people all carry it."""
+    answer = (admin_client if logged_in else Client()).get(path, follow=True)
+    assert answer["Content-Type"].startswith("text/html")
+    assert said(answer) == POLICY
+
+
+def test_only_pages_about_errors_are_looser_while_debugging(settings: Settings, admin_client: Client) -> None:
+    """Where DEBUG is on Django's own pages about an error work; all others keep the policy."""
+    settings.DEBUG = True
+    assert said(admin_client.get("/admin/")) == POLICY
+    assert said(admin_client.get("/admin/nowhere/")) == WHILE_DEBUGGING
+    assert "script-src 'unsafe-inline'" in WHILE_DEBUGGING
+
+
+def test_no_template_needs_more() -> None:
+    """No template holds a script, a style or a handler of its own (but for the mail, which is no page of ours)."""
+    templates = [path for path in tracked_files() if path.suffix == ".html" and path.name != "email.html"]
+    assert len(templates) > 10
+    found = {path.relative_to(ROOT).as_posix(): INLINE.findall(path.read_text("utf-8")) for path in templates}
+    assert {name: what for name, what in found.items() if what} == {}
+
+
+def test_what_is_no_page_says_none(client: Client) -> None:
+    """Answers of the interface, which no browser shows, carry no policy."""
+    assert said(client.get("/openapi.json")) is None
