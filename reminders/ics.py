@@ -1,64 +1,149 @@
-"""A person's reminders as a calendar (RFC 5545): one event each, with its rule, what is left out, and its zone."""
+"""A person's reminders as a calendar (RFC 5545): what is to come, at the times at which it will be delivered.
+
+A series is an event with its rule where the readers of calendars agree on that, from its next time on; what stands
+elsewhere than the rule says (snoozed, held by quiet hours) is an event of its own beside it.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import chain, islice
 from zoneinfo import ZoneInfo
 
 from icalendar import Calendar, Event, vDDDLists, vRecur
 
-from durable_objects import InvalidInput
+from durable_objects import now
 from durable_objects.logs import get_logger
 from reminders.rows import Plan, Recipient
-from reminders.rules import Rule
+from reminders.rules import WEEKDAYS, Rule
+from reminders.series import Place, comes_twice, in_gap
 
 #: Reminders in one feed, what comes next first.
 AT_MOST = 1_000
+#: Of a series that is no rule to readers, so many times.
+LISTED = 50
+#: So many years from now on the clocks of a zone are in the calendar; what is later stands in UTC.
+YEARS = 30
 
 logger = get_logger("reminders")
 
+_LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+
 
 def calendar_of(recipient: Recipient) -> bytes:
-    """The calendar of what is set for this person. A one-off that was put off stands where it will be delivered.
+    """The calendar of what is to come for this person.
 
-    One that cannot be told (its rule or its zone is none any more) is left out and logged; the others come.
+    A reminder that cannot be told (its rule is none any more) is left out and logged; the others come.
     """
     calendar = Calendar()
     calendar.add("prodid", "-//Durable Objects with alarms//Reminders//EN")
     calendar.add("version", "2.0")
-    calendar.add("x-wr-calname", f"Reminders of {recipient.name}")
+    calendar.add("x-wr-calname", _plain(f"Reminders of {recipient.name}"))
+    moment = now()
     for plan in Plan.objects.of_person(recipient.name)[:AT_MOST]:
         try:
-            calendar.add_component(_event(plan))
-        except (InvalidInput, LookupError, ValueError, OverflowError):
+            events = list(_events(plan, moment))
+            for event in events:
+                event.to_ical()
+        except Exception:
             logger.exception("reminder %r is left out of the calendar of %r", plan.object.name, recipient.name)
-    calendar.add_missing_timezones()
+        else:
+            for event in events:
+                calendar.add_component(event)
+    first = moment.date().replace(month=1, day=1)
+    calendar.add_missing_timezones(first - timedelta(days=366), first + timedelta(days=366 * (YEARS + 1)))
     ical: bytes = calendar.to_ical()
     return ical
 
 
-def _event(plan: Plan) -> Event:
-    zone = ZoneInfo(plan.time_zone)
-    # A series begins with a time of its own: readers take DTSTART for one, whether the rule has it or not.
-    start = plan.series.first_wall() if plan.recurrence else plan.next_at.astimezone(zone)
+def _events(plan: Plan, moment: datetime) -> Iterator[Event]:
+    latest = moment + timedelta(days=365 * YEARS)
+    if plan.recurrence is None:
+        yield _event(plan, _local(plan, plan.next_at, latest))
+        return
+    start: Place | None = plan.place
+    if plan.put_off:
+        yield _event(plan, _local(plan, plan.next_at, latest), apart=plan.place)
+        start = plan.following(plan.next_at)
+    series, rule = plan.series, Rule.parse(plan.recurrence, on_record=True)
+    while start is not None and not _is_on_the_clock(start, plan.zone):
+        yield _event(plan, _local(plan, start.at, latest), apart=start)
+        start = series.following(start, start.at)
     if start is None:
-        raise InvalidInput(f"recurrence {plan.recurrence!r} has no time from {plan.fire_at} on.")
+        return
+    left_out = _left_out(rule, start, plan.zone)
+    if isinstance(plan.zone, ZoneInfo) and start.at < latest and _is_clear(rule, left_out):
+        yield _series(plan, rule, start, left_out)
+    else:
+        for place in islice(chain([start], series.places(start)), LISTED):
+            yield _event(plan, _local(plan, place.at, latest), apart=place)
+
+
+def _event(plan: Plan, start: datetime, apart: Place | None = None) -> Event:
+    """One event; ``apart`` is the place that it is of, where the series has other events."""
     event = Event()
-    event.add("uid", str(plan.series_id))
-    event.add("summary", plan.message.strip().splitlines()[0][:200] if plan.message.strip() else plan.object.name)
-    event.add("description", plan.message)
-    event.add("dtstamp", plan.fire_at)
+    event.add("uid", f"{plan.series_id}-{apart.at:%Y%m%dT%H%M%SZ}" if apart else str(plan.series_id))
+    message = _plain(plan.message).strip()
+    event.add("summary", message.splitlines()[0][:200] if message else _plain(plan.object.name))
+    event.add("description", "\n\n".join([_plain(plan.message), *plan.flaws]))
+    event.add("dtstamp", now().replace(microsecond=0))
     event.add("dtstart", start.replace(microsecond=0))
     event.add("duration", timedelta(0))
     event.add("sequence", plan.revision)
-    if plan.recurrence:
-        rule = Rule.parse(plan.recurrence)
-        event.add("rrule", vRecur.from_ical(rule.line))
-        if left_out := _left_out(rule, zone):
-            event.add("exdate", vDDDLists(left_out))
     return event
 
 
-def _left_out(rule: Rule, zone: ZoneInfo) -> list[datetime]:
-    walls = [wall.replace(tzinfo=zone) for wall in rule.walls_left_out]
-    return sorted([*walls, *(moment.astimezone(zone) for moment in rule.moments_left_out)])
+def _series(plan: Plan, rule: Rule, start: Place, left_out: list[datetime]) -> Event:
+    """The event of a series from this place on, which is one of its times: readers take DTSTART for that."""
+    wall = datetime.fromisoformat(start.wall).replace(microsecond=0, tzinfo=plan.zone)
+    event = _event(plan, wall)
+    parts = dict(part.split("=") for part in rule.line.split(";"))
+    if rule.count is not None:
+        parts["COUNT"] = str(rule.count - start.number + 1)
+    if rule.parts.weeks and not (rule.parts.weekdays or rule.parts.month_days or rule.parts.year_days):
+        parts["BYDAY"] = WEEKDAYS[wall.weekday()]
+    event.add("rrule", vRecur.from_ical(";".join(f"{name}={text}" for name, text in parts.items())))
+    if left_out:
+        event.add("exdate", vDDDLists(left_out))
+    return event
+
+
+def _left_out(rule: Rule, start: Place, zone: tzinfo) -> list[datetime]:
+    named = [*(each.replace(tzinfo=zone) for each in rule.walls_left_out), *rule.moments_left_out]
+    return sorted(each.astimezone(zone) for each in named if each >= start.at.replace(microsecond=0))
+
+
+def _is_clear(rule: Rule, left_out: list[datetime]) -> bool:
+    """Whether all readers take the rule for what it is.
+
+    Some count the positions of a first week from DTSTART on, take weekdays with a number and without one (2MO,FR) for
+    both at once, fail at the sixth Monday of a month, or leave out another time of the day than the one that is named.
+    """
+    parts = rule.parts
+    is_in_month = parts.frequency == "MONTHLY" or parts.months
+    is_beyond = is_in_month and any(abs(number) > 5 for number, _ in parts.weekdays)
+    of_a_week = parts.positions and parts.frequency == "WEEKLY"
+    is_mixed = len({number != 0 for number, _ in parts.weekdays}) > 1
+    is_often = parts.frequency == "HOURLY" or len(parts.hours) > 1 or len(parts.minutes) > 1
+    return not (of_a_week or is_mixed or is_beyond or (is_often and left_out))
+
+
+def _is_on_the_clock(place: Place, zone: tzinfo) -> bool:
+    """Whether its wall time, as readers understand it, is its moment."""
+    wall = datetime.fromisoformat(place.wall).replace(tzinfo=zone)
+    return not in_gap(wall) and wall.astimezone(UTC) == place.at
+
+
+def _local(plan: Plan, moment: datetime, latest: datetime) -> datetime:
+    """A moment on the clock of the reminder, where that says which one it is; else in UTC."""
+    local = moment.astimezone(plan.zone)
+    is_clear = isinstance(plan.zone, ZoneInfo) and moment < latest and not (local.fold and comes_twice(local))
+    return local if is_clear else moment.astimezone(UTC)
+
+
+def _plain(text: str) -> str:
+    """Text that RFC 5545 allows, with line ends that all readers know."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _LINE_ENDS.sub("\n", text))

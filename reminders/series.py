@@ -79,14 +79,6 @@ class Series:
             return place
         return next(self._from(place, place.at - _ANY_CHANGE), None)
 
-    def first_wall(self) -> datetime | None:
-        """The first time of the rule on the wall clock (with its zone), also where an EXDATE takes it out: what a
-        calendar has as DTSTART. None where there is no time at all.
-        """
-        if self._rule is None:
-            return self._local
-        return next((wall for _, wall in self._walls(self._rule, 1, self._local, self._start)), None)
-
     def first(self) -> datetime | None:
         """The first time (aware UTC); None where the rule has none at all."""
         opening = self.opening()
