@@ -25,6 +25,7 @@ OUTCOME = [
 #: A batch that is refused with one of these as a whole may hold one item that spoils it.
 SPLIT_ON = {400, 413, 422}
 PRUNED_AT_ONCE = 20
+SENT_AGAIN = "to be sent again"
 
 _UNFINISHED = {Batch.Status.OPEN, Batch.Status.SET_ASIDE}
 
@@ -108,6 +109,7 @@ def revive(batch: Batch, policy: Policy, now: datetime) -> None:
     if batch.status != Batch.Status.OPEN:
         batch.status, batch.failures, batch.failed_items, batch.finished_at = Batch.Status.SET_ASIDE, 0, 0, None
         batch.give_up_at = now + policy.give_up_after
+        _is_to_be_sent_again(batch)
     batch.next_try_at = now
     batch.save(update_fields=OUTCOME)
 
@@ -133,6 +135,14 @@ def prune(object_id: int, next_item: int, now: datetime) -> None:
     gone = [pk for pk, at, first in oldest if at < too_old or (first is not None and first < too_far)]
     if gone:
         Batch.objects.filter(pk__in=gone).delete()
+
+
+def _is_to_be_sent_again(batch: Batch) -> None:
+    """What was said to the tries before is told as that: it is no answer to the one that is to come."""
+    if not batch.answer.startswith(SENT_AGAIN):
+        before = " ".join(str(said) for said in (batch.status_code, batch.answer) if said)
+        batch.answer = f"{SENT_AGAIN}\nbefore that: {before}" if before else SENT_AGAIN
+    batch.status_code = None
 
 
 def _merge(batch: Batch, answer: Answer) -> Verdict:

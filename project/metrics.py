@@ -124,7 +124,7 @@ def _lateness(now: datetime) -> Metric:
     histogram = GaugeHistogramMetricFamily(
         "durable_objects_run_lateness_seconds",
         f"From when a run was due to its start: of the last {LATELY.seconds // 60} minutes, at most the {NEWEST} "
-        "newest runs. It shrinks again: no counter.",
+        "newest runs. What is due and waits is in durable_objects_oldest_overdue_seconds. It can shrink: no counter.",
         labels=["class", "outcome"],
     )
     for (kind, outcome), counts in late.items():

@@ -13,15 +13,15 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import path, reverse
 
 from batcher.admin.settings import BatcherSettingsInline
-from batcher.admin.standing import Standing, last_answer, line, newest_batches, standings
+from batcher.admin.standing import Standing, breaker, last_answer, line, newest_batches, standings
 from batcher.admin.verbs import FLUSH
 from batcher.items import refused_item
 from batcher.models import Batch, Batcher
 from batcher.waiting import Waiting
 from durable_objects import DurableObjectError
 from durable_objects.admin import CANCEL, DELETE, REVIVE, DurableObjectAdmin, SettingsInline, Verb
-from durable_objects.admin.reading import alarm_columns, badge, now_of
-from durable_objects.admin.wording import relative, when
+from durable_objects.admin.reading import alarm_columns, alarm_of, now_of
+from durable_objects.admin.wording import to_come
 
 
 @admin.register(Batcher)
@@ -100,24 +100,16 @@ class BatcherAdmin(DurableObjectAdmin):
 
     def _batching(self, row: Batcher, request: HttpRequest) -> dict[str, Any]:
         now, waiting, upstream = now_of(request), Waiting(row.storage), row.upstream()
-        settings = row.settings()
+        settings, slot = row.settings(), alarm_of(row)
         facts = [
             ("Items waiting", f"{waiting.count:,}"),
             ("Their size as JSON", f"{waiting.size:,} B"),
-            ("They go", "when somebody flushes or adds" if waiting.held else when(waiting.due, now)),
+            ("They go", "when somebody flushes or adds" if waiting.held else to_come(waiting.due, now)),
             ("Upstream", settings["upstream_url"] or "none: batches are logged"),
         ]
         return {
             "facts": facts,
-            "breaker": None
-            if upstream is None or upstream.state == upstream.State.CLOSED
-            else {
-                "badge": badge(upstream.state),
-                "sentence": f"The circuit breaker of {upstream.origin} is {upstream.state.replace('_', ' ')}: "
-                f"{upstream.failures} failures in a row, the last: {upstream.last_error}. "
-                f"Batches wait, no try is counted. The next probe: "
-                f"{relative(upstream.retry_at, now) if upstream.retry_at else 'at once'}.",
-            },
+            "breaker": breaker(upstream, now, slot.due_at if slot else None),
             "shows_batches": (shows := self.may_see(request, Batch)),
             "batches": [line(batch, now) for batch in newest_batches(row.pk)] if shows else [],
             "may_add": self.has_change_permission(request, row),

@@ -20,7 +20,7 @@ from batcher.models import Batch, Batcher
 from durable_objects.admin import OperableAdmin, ReadOnlyAdmin, Verb
 from durable_objects.admin.filters import ObjectFilter
 from durable_objects.admin.reading import badge, moment, now_of
-from durable_objects.admin.wording import NOTHING, Status, class_of, label, when
+from durable_objects.admin.wording import NOTHING, Status, class_of, label, to_come, when
 from durable_objects.rows import Object
 
 #: Characters of the items' JSON, and items that were not accepted, that a batch's page shows.
@@ -106,7 +106,7 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
 
         @admin.display(description="next try")
         def next_try(row: Batch) -> str:
-            return when(row.next_try_at, now_of(request))
+            return to_come(row.next_try_at, now_of(request))
 
         return [*self.list_display, sealed, next_try]
 

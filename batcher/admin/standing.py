@@ -11,10 +11,10 @@ from django.db.models import OuterRef, Subquery
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from batcher.rows import Batch
+from batcher.rows import Batch, Upstream
 from batcher.waiting import counts
 from durable_objects.admin.reading import badge
-from durable_objects.admin.wording import NOTHING, relative, short, span, when
+from durable_objects.admin.wording import NOTHING, absolute, gist, relative, short, span, to_come, when
 from durable_objects.rows import Object
 
 #: Batches that a batcher's page lists.
@@ -53,9 +53,37 @@ def last_answer(batch: Batch | None, now: datetime) -> SafeString | str:
     )
 
 
+def breaker(upstream: Upstream | None, now: datetime, acts_at: datetime | None) -> dict[str, Any] | None:
+    """What is told of an upstream that is left alone; None where posts go. ``acts_at``: see ``next_probe``."""
+    if upstream is None or upstream.state == Upstream.State.CLOSED:
+        return None
+    sentence = (
+        f"The circuit breaker of {upstream.origin} is {upstream.state.replace('_', ' ')}: {upstream.failures} failures "
+        f"in a row, the last: {upstream.last_error}. Batches wait, no try is counted. "
+        f"The next probe: {next_probe(upstream, now, acts_at)}."
+    )
+    return {"badge": badge(upstream.state), "sentence": sentence}
+
+
+def next_probe(upstream: Upstream, now: datetime, acts_at: datetime | None = None) -> str:
+    """When a post goes to an upstream again that is left alone: with a batch's next try, from the end of the pause on.
+
+    ``acts_at`` is the time of that try where one batcher is asked about.
+    """
+    may_go = upstream.retry_at or now
+    if upstream.state == Upstream.State.HALF_OPEN and may_go > now:
+        return f"under way; it counts as lost {relative(may_go, now)}"
+    if acts_at is not None:
+        at = max(may_go, acts_at, now)
+        return f"{relative(at, now)}, with this batcher's next try ({absolute(at)})"
+    if may_go > now:
+        return f"{relative(may_go, now)} at the earliest ({absolute(may_go)}), with the next batch that is tried then"
+    return "with the next batch that is tried"
+
+
 def answer_of(batch: Batch) -> str:
     """What the upstream said last, in short: its status, or why there was no answer."""
-    return str(batch.status_code) if batch.status_code is not None else short(batch.answer)
+    return str(batch.status_code) if batch.status_code is not None else short(gist(batch.answer))
 
 
 def line(batch: Batch, now: datetime) -> dict[str, Any]:
@@ -65,6 +93,6 @@ def line(batch: Batch, now: datetime) -> dict[str, Any]:
         "badge": badge(batch.status),
         "answer": answer_of(batch) or NOTHING,
         "sealed": when(batch.sealed_at, now),
-        "next_try": when(batch.next_try_at, now),
+        "next_try": to_come(batch.next_try_at, now),
         "took": span(batch.finished_at - batch.sealed_at) if batch.finished_at else NOTHING,
     }

@@ -8,10 +8,11 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from batcher.admin.standing import next_probe as probe_of
 from batcher.rows import Upstream
 from durable_objects.admin import ReadOnlyAdmin
 from durable_objects.admin.reading import badge, moment, now_of
-from durable_objects.admin.wording import when
+from durable_objects.admin.wording import NOTHING
 
 
 @admin.register(Upstream)
@@ -28,10 +29,10 @@ class UpstreamAdmin(ReadOnlyAdmin):
 
     def get_list_display(self, request: HttpRequest) -> Any:
         @admin.display(description="next probe")
-        def next_probe(row: Upstream) -> str:
-            return when(row.retry_at, now_of(request))
+        def probe(row: Upstream) -> str:
+            return NOTHING if row.state == row.State.CLOSED else probe_of(row, now_of(request))
 
-        return [*self.list_display, next_probe]
+        return [*self.list_display, probe]
 
     @admin.display(description="circuit breaker")
     def breaker(self, row: Upstream) -> SafeString:

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from batcher.models import Batch, Batcher, Upstream
+from durable_objects.wording import gist
 
 
 def state(batcher: Batcher) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def line(batch: Batch) -> dict[str, Any]:
         "failed_items": batch.failed_items,
         "attempts": batch.attempts,
         "status_code": batch.status_code,
-        "answer": batch.answer[:80],
+        "answer": gist(batch.answer)[:80],
         "outcome_unknown": batch.outcome_unknown,
         "was_split": batch.was_split,
         "next_try_at": _iso(batch.next_try_at),

@@ -13,7 +13,7 @@ from cleaner.rows import CleanerRun
 from cleaner.sparkline import bars
 from cleaner.standing import Standing, runs_of
 from durable_objects.admin.reading import badge
-from durable_objects.admin.wording import NOTHING, absolute, gist, relative, span, when
+from durable_objects.admin.wording import NOTHING, absolute, gist, relative, span, to_come, when
 
 #: Cleanups that a page draws, and lists.
 DRAWN, LISTED = 30, 12
@@ -41,7 +41,7 @@ def sentence(standing: Standing, now: datetime) -> str:
 def facts(standing: Standing, now: datetime) -> list[tuple[str, Any]]:
     """The figures of its card, by title."""
     last, planned, under_way = standing.last, standing.progress.planned_at, standing.under_way
-    said: list[tuple[str, Any]] = [("Next cleanup", when(planned, now))]
+    said: list[tuple[str, Any]] = [("Next cleanup", to_come(planned, now))]
     if under_way is not None:
         said += [
             ("Under way since", when(under_way.started_at, now)),

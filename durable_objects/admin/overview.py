@@ -77,6 +77,7 @@ def figures_of(site: AdminSite, request: HttpRequest) -> dict[str, Any]:
         "load": _load(figures.load_ahead(now)),
         "late": late,
         "percentiles": [(name, span(getattr(late, name))) for name in ("p50", "p95", "p99")] if late else [],
+        "waiting": f"{figures.said(counted['due'])}, the longest since {span(age)}" if age is not None else "0",
         "lateness_runs": figures.said(late.runs, figures.RUNS) if late else "0",
     }
 

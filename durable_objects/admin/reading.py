@@ -177,6 +177,7 @@ def page_of(row: Object, now: datetime, after: str | None, *, storage: bool, run
         "more_after": entries[-1]["key"] if more else None,
         "after": after,
         "runs": [read_run(run, now) for run in last],
+        "no_runs": _without_runs(slot, told.status.word),
         "chart": lateness_chart(last) if len(last) > 1 else None,
     }
 
@@ -236,6 +237,15 @@ def read_run(run: AlarmRun, now: datetime) -> dict[str, Any]:
 def _read_step(step: Step) -> dict[str, str]:
     took = wording.NOTHING if step.took is None else wording.span(step.took)
     return {"what": step.what, "at": wording.absolute(step.at, "milliseconds"), "took": took, "share": step.share}
+
+
+def _without_runs(slot: Alarm | None, state: str) -> str:
+    """What stands in place of the last runs where none is on record: a run is, once it has ended."""
+    if state == "running":
+        return "A run is under way, the first on record: it stands here when it ends."
+    if slot is not None and slot.fence:  # whoever starts a run takes the next one
+        return "No run that ended is on record."
+    return "No run has ended yet." if state in {"due", "overdue"} else "It has not run yet."
 
 
 def _last_runs(object_id: int) -> list[AlarmRun]:

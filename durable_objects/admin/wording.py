@@ -40,6 +40,7 @@ __all__ = [
     "short",
     "span",
     "status_of",
+    "to_come",
     "value",
     "when",
 ]
@@ -50,11 +51,16 @@ NOTHING = "-"
 
 def when(moment: datetime | None, now: datetime) -> SafeString | str:
     """A moment both ways, as HTML."""
-    if moment is None:
-        return NOTHING
-    return format_html(
-        '<time datetime="{}">{} <span class="do-aside">{}</span></time>',
-        moment.isoformat(),
-        relative(moment, now),
-        absolute(moment),
-    )
+    return NOTHING if moment is None else _both_ways(moment, relative(moment, now))
+
+
+def to_come(moment: datetime | None, now: datetime) -> SafeString | str:
+    """The moment of something that has not been yet, as HTML: once it is over, it is due since then."""
+    if moment is None or moment >= now:
+        return when(moment, now)
+    return _both_ways(moment, f"due since {span(now - moment)}")
+
+
+def _both_ways(moment: datetime, said: str) -> SafeString:
+    shape = '<time datetime="{}">{} <span class="do-aside">{}</span></time>'
+    return format_html(shape, moment.isoformat(), said, absolute(moment))

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from durable_objects.admin import DELETE, FIRE_NOW, REVIVE, DurableObjectAdmin, Verb
 from durable_objects.admin.reading import alarm_of, badge, now_of
-from durable_objects.admin.wording import NOTHING, gist, short, when
+from durable_objects.admin.wording import NOTHING, gist, short, to_come, when
 from durable_objects.models import DurableObject
 from durable_objects.rows import Alarm
 from reminders import delivering
@@ -118,7 +118,7 @@ class ReminderAdmin(DurableObjectAdmin):
         @admin.display(description="next delivery")
         def next_delivery(row: Any) -> str:
             plan = row.shown_plan
-            return when(plan.next_at if plan and plan.state == Plan.State.SET else None, now_of(request))
+            return to_come(plan.next_at if plan and plan.state == Plan.State.SET else None, now_of(request))
 
         @admin.display(description="last error")
         def last_error(row: Any) -> str:

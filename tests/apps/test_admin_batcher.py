@@ -11,7 +11,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from batcher.models import Batch, Batcher, BatcherSettings, Upstream
-from durable_objects.rows import Object
+from durable_objects.rows import Alarm, Object
 from durable_objects.testing import FakeClock
 from tests.admin_pages import choose, confirm, list_url, page_url, staff, text_of
 
@@ -33,9 +33,16 @@ def orders(alarm_clock: FakeClock) -> Batcher:
 
 def batch_of(batcher: Object, clock: FakeClock, **fields: object) -> Batch:
     """A failed batch of two items."""
-    values = {"items_json": '[{"n":"<b>"},2]', "item_count": 2, "status": "failed", "attempts": 4, "status_code": 503}
+    values = {
+        "items_json": '[{"n":"<b>"},2]',
+        "item_count": 2,
+        "status": "failed",
+        "attempts": 4,
+        "status_code": 503,
+        "answer": "<h1>down</h1>",
+    }
     moments = {"sealed_at": clock.now(), "give_up_at": clock.now(), "finished_at": clock.now()}
-    return Batch.objects.create(batcher_id=batcher.pk, answer="<h1>down</h1>", **values | moments | fields)
+    return Batch.objects.create(batcher_id=batcher.pk, **values | moments | fields)
 
 
 def form(pk: int, **settings: str) -> dict[str, str]:
@@ -216,15 +223,68 @@ def test_flush(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) ->
     assert confirm(admin_client, Batcher, "flush", [idle.pk]) == ["Not done for idle: there was nothing to do"]
 
 
-def test_an_open_breaker_is_told(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
-    """The page of a batcher whose upstream is left alone says so, and until when; the list of upstreams has it too."""
-    later = alarm_clock.now() + timedelta(minutes=1)
-    Upstream.objects.create(origin="http://127.0.0.1:9", state="open", failures=7, last_error="503", retry_at=later)
+#: By the breaker's state, the end of its pause, and the batcher's next try, in seconds from now: when the probe goes.
+PROBES = {
+    ("open", 60, 10): "in 1 min, with this batcher's next try (2",
+    ("open", 60, 600): "in 10 min, with this batcher's next try (2",
+    ("open", -54, 120): "in 2 min, with this batcher's next try (2",
+    ("open", -54, -5): "now, with this batcher's next try (2",
+    ("open", None, 120): "in 2 min, with this batcher's next try (2",
+    ("open", -54, None): "with the next batch that is tried.",
+    ("open", 60, None): "in 1 min at the earliest (2",
+    ("half_open", 20, 120): "under way; it counts as lost in 20 s.",
+    ("half_open", -20, 120): "in 2 min, with this batcher's next try (2",
+}
+
+
+@pytest.mark.parametrize("case", PROBES, ids=str)
+def test_an_open_breaker_is_told(
+    case: tuple[str, int | None, int | None], admin_client: Client, orders: Batcher, alarm_clock: FakeClock
+) -> None:
+    """Of an upstream that is left alone batcher and list say so, and when a probe goes: at no time that is over."""
+    state, pause, acts = case
+    at = {
+        seconds: alarm_clock.now() + timedelta(seconds=seconds) for seconds in (pause, acts) if seconds is not None
+    } | {None: None}
+    Upstream.objects.create(origin="http://127.0.0.1:9", state=state, failures=7, last_error="503", retry_at=at[pause])
+    Alarm.objects.filter(pk=orders.pk).update(due_at=at[acts], state="idle" if acts is None else "armed")
     page = text_of(admin_client, page_url(Batcher, orders.pk))
-    assert (
-        "is open: 7 failures in a row, the last: 503. Batches wait, no try is counted. The next probe: in 1 min" in page
-    )
-    assert "http://127.0.0.1:9 open 7 503" in text_of(admin_client, list_url(Upstream))
+    said = f"is {state.replace('_', ' ')}: 7 failures in a row, the last: 503. Batches wait, no try is counted."
+    assert f"{said} The next probe: {PROBES[case]}" in page
+    listed = text_of(admin_client, list_url(Upstream))
+    assert f"http://127.0.0.1:9 {state.replace('_', ' ')} 7 503" in listed
+    assert ("ago" in listed, "in 1 min at the earliest" in listed) == (False, (state, pause) == ("open", 60))
+
+
+def test_what_is_to_come_is_never_told_as_past(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
+    """A try or a window whose time is over is due since then, on the batcher's page and in the list of batches."""
+    batch_of(orders, alarm_clock, status="set_aside", finished_at=None, next_try_at=alarm_clock.now())
+    alarm_clock.advance(timedelta(seconds=70))
+    page = text_of(admin_client, page_url(Batcher, orders.pk))
+    assert "They go due since 1 min" in page
+    assert "due since 1 min 10 s" in page
+    assert "due since 1 min 10 s" in text_of(admin_client, list_url(Batch))
+
+
+def test_a_breaker_that_closed_awaits_no_probe(admin_client: Client, orders: Batcher) -> None:
+    """An upstream that answers again has no next probe."""
+    Upstream.objects.create(origin="http://127.0.0.1:9", failures=1, last_error="503")
+    assert "http://127.0.0.1:9 closed 1 503 - 1 upstream" in text_of(admin_client, list_url(Upstream))
+
+
+def test_after_replay_the_last_answer_is_of_before(
+    admin_client: Client, orders: Batcher, alarm_clock: FakeClock
+) -> None:
+    """A failed batch that is told to go again says that in lists, until it is tried; its page has both."""
+    batch = batch_of(orders, alarm_clock, status_code=422, answer="no such sku", first_item=1)
+    for _ in range(2):
+        confirm(admin_client, Batch, "replay", [batch.pk])
+        for url in [list_url(Batch), list_url(Batcher), page_url(Batcher, orders.pk)]:
+            text = text_of(admin_client, url)
+            assert ("422" in text, "set aside" in text) == (False, True), url
+        assert "set aside to be sent again" in text_of(admin_client, list_url(Batcher))
+        page = text_of(admin_client, page_url(Batch, batch.pk))
+        assert page.count("to be sent again before that: 422 no such sku") == 1
 
 
 def test_a_list_of_batchers_asks_little(

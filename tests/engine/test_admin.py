@@ -85,6 +85,27 @@ def test_a_page_says_how_the_alarm_stands(state: str, admin_client: Client, alar
         assert SAID[state] in text_of(admin_client, page_url(Alarm, obj.pk))
 
 
+FIRST = {
+    "idle": "It has not run yet.",
+    "armed": "It has not run yet.",
+    "due": "No run has ended yet.",
+    "overdue": "No run has ended yet.",
+    "running": "A run is under way, the first on record: it stands here when it ends.",
+}
+
+
+@pytest.mark.parametrize("state", FIRST)
+def test_before_the_first_run_has_ended(state: str, admin_client: Client, alarm_clock: FakeClock) -> None:
+    """While no run is on record the page says what is true of that: not that none began while one is under way."""
+    obj = in_state(state, alarm_clock)
+    for model in [Object, Scripted]:
+        page = text_of(admin_client, page_url(model, obj.pk))
+        assert f"Last runs {FIRST[state]}" in page
+    Alarm.objects.filter(pk=obj.pk).update(state="idle", due_at=None, leased_until=None, fence=3)
+    if state != "idle":
+        assert "Last runs No run that ended is on record." in text_of(admin_client, page_url(Scripted, obj.pk))
+
+
 def test_a_failed_run_is_explained(admin_client: Client, alarm_clock: FakeClock) -> None:
     """The list shows the line that names the error; the page has each run with its traceback folded, as text."""
     obj = in_state("dead", alarm_clock)

@@ -68,6 +68,18 @@ def test_it_counts_and_leads_there(admin_client: Client, site: FakeClock) -> Non
     assert figures.load_ahead(site.now())[:7] == [1, 0, 0, 0, 0, 2, 0]
 
 
+def test_lateness_says_whom_it_counts(admin_client: Client, site: FakeClock) -> None:
+    """Beside the lateness of those that ran stands how many are due and wait, and since when: they count as well."""
+    said = "Counted are those that ran. Due and still waiting: {}."
+    assert said.format("2, the longest since 2 min") in text_of(admin_client, overview())
+    AlarmRun.objects.all().delete()
+    text = text_of(admin_client, overview())
+    assert "Nothing ran in the last hour." in text
+    assert said.format("2, the longest since 2 min") in text
+    Alarm.objects.all().delete()
+    assert said.format("0") in text_of(admin_client, overview())
+
+
 def test_it_says_what_wants_attention(admin_client: Client, site: FakeClock) -> None:
     """In words, troubles first, with the doctor's advice and a way to the alarms that it is about."""
     text = text_of(admin_client, overview())
