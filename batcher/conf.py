@@ -23,7 +23,7 @@ defaults = AppSettings(
         "MAX_ITEMS": 5000,
         "MAX_BYTES": 1_048_576,
         # At most so many items are accepted and not finished, else QueueFull; 0: any number.
-        "MAX_QUEUED": 0,
+        "MAX_QUEUED": 1_000_000,
         # Quick retries, 2, 4, 8 s … after each failure; then a batch is set aside and retried slowly.
         "MAX_RETRIES": 3,
         # How long after it was sealed (or replayed) a batch is failed for good.

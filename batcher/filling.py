@@ -53,6 +53,8 @@ def _refuse_beyond(policy: Policy, batcher: DurableObject, waiting: Waiting, mor
     """Raise unless there is room for so many more. What is in an unfinished batch takes room as well."""
     if more > policy.max_queued:
         raise refused_item(f"{more} items at once", f"at most max_queued, {policy.max_queued}")
+    if waiting.accepted + more <= policy.max_queued:
+        return  # nobody has to be asked how many of them are finished
     held = waiting.count
     if held + more <= policy.max_queued:
         held += Batch.objects.of(batcher.pk).unfinished().item_count()

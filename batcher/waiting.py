@@ -54,6 +54,11 @@ class Waiting:
         """How many items wait."""
         return self.tail - self.head
 
+    @property
+    def accepted(self) -> int:
+        """How many items have ever come."""
+        return self.tail - 1
+
     def is_full(self, policy: Policy) -> bool:
         """Whether what waits fills a batch."""
         return self.count >= policy.max_items or self.size >= policy.max_bytes

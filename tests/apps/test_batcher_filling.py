@@ -8,7 +8,9 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from batcher.models import Batch, Batcher, QueueFull
 from durable_objects import DurableObjectError, InvalidValue, operate
@@ -106,6 +108,26 @@ def test_a_full_batcher_takes_no_more(batcher: Batcher, upstream: Upstream, alar
     assert batcher.add_items(["d", "e", "f"]) == 4
     with pytest.raises(InvalidValue, match="at most max_queued, 4"):
         batcher.add_items(range(5))
+
+
+def test_there_is_an_end_by_default(batcher: Batcher, alarm_clock: FakeClock) -> None:
+    """A batcher that nobody configured holds a million items and no more."""
+    assert batcher.settings()["max_queued"] == 1_000_000
+    batcher.storage.put("line", {"head": 1, "tail": 1_000_000, "bytes": 1})  # one less than that
+    batcher.add_item("the last")
+    with pytest.raises(QueueFull, match="at most max_queued, 1000000"):
+        batcher.add_item("one more")
+
+
+def test_room_costs_nothing_while_there_must_be_some(batcher: Batcher, alarm_clock: FakeClock) -> None:
+    """Batches are asked for what they hold only once as many items have come as may be held."""
+    batcher.configure(max_queued=3)
+    for number in range(3):
+        with CaptureQueriesContext(connection) as asked:
+            batcher.add_item(number)
+        assert [query for query in asked.captured_queries if 'batcher_batch"' in query["sql"]] == []
+    with pytest.raises(QueueFull):
+        batcher.add_item("a fourth")
 
 
 @pytest.mark.urls("project.urls")

@@ -46,7 +46,7 @@ def _run(numbers: list[int], database_url: str) -> None:
     os.environ.update(
         DJANGO_SETTINGS_MODULE="tests.site_settings", DATABASE_URL=database_url, CELERY_BROKER_URL="memory://",
         DEBUG="0", ALLOWED_HOSTS="*", SECRET_KEY="x" * 50, API_TOKENS="a-token-of-the-tests",
-        BATCHER=json.dumps({"MAX_ITEMS": 10**9, "MAX_BYTES": 10**12, "WINDOW": 86_400}),
+        BATCHER=json.dumps({"MAX_ITEMS": 10**9, "MAX_BYTES": 10**12, "MAX_QUEUED": 0, "WINDOW": 86_400}),
     )  # fmt: skip
     import django
 
