@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -12,12 +12,16 @@ from typing import Any
 from batcher import statuses
 from durable_objects import now
 from durable_objects.handler_errors import named
+from durable_objects.masking import scrub
 
 KEPT_CHARACTERS = 2000
 """So much of an answer's body is kept."""
 
 KEPT_OF_AN_ITEM = 200
 """So much of what is said of one item is kept."""
+
+#: So much is looked through for secrets before that: one that is cut in two would not be found.
+LOOKED_THROUGH = 20_000
 
 RETRIED_CLIENT_ERRORS = {408, 425, 429}
 #: A gateway answers these for an upstream of which it does not know what it did.
@@ -60,9 +64,11 @@ class Answer:
     is_untried: bool = False
 
     @classmethod
-    def failed(cls, error: BaseException, *, unknown: bool = False, is_down: bool = False) -> Answer:
+    def failed(
+        cls, error: BaseException, *, unknown: bool = False, is_down: bool = False, secrets: Sequence[str] = ()
+    ) -> Answer:
         """A try that raised: to be tried again."""
-        return cls(Verdict.RETRY, text=plain(named(error)), unknown=unknown, is_down=is_down)
+        return cls(Verdict.RETRY, text=plain(scrub(named(error), secrets)), unknown=unknown, is_down=is_down)
 
 
 def verdict_on(status: int | None) -> Verdict:
@@ -87,13 +93,22 @@ def verdict_on_all(outcomes: Outcomes) -> Verdict:
     return Verdict.REFUSED if verdicts else Verdict.DELIVERED
 
 
-def read(status: int, headers: Mapping[str, str], body: bytes, item_count: int, *, whole: bool = True) -> Answer:
+def read(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    item_count: int,
+    *,
+    whole: bool = True,
+    secrets: Sequence[str] = (),
+) -> Answer:
     """What an answer to a batch of so many items means. docs/batcher.md has the forms in which it may speak of them.
 
     What speaks of the items in a way that cannot be relied on is tried again, as *unknown*: a 207 that does not say of
-    each what became of it, a 2xx of which some item cannot be read, or whose JSON did not come ``whole``.
+    each what became of it, a 2xx of which some item cannot be read, or whose JSON did not come ``whole``. What is
+    kept of it has a mask in place of ``secrets``.
     """
-    verdict, text = verdict_on(status), plain(body.decode(errors="replace"))
+    verdict, text = verdict_on(status), plain(scrub(body[:LOOKED_THROUGH].decode(errors="replace"), secrets))
     pause = retry_after(headers.get("Retry-After"))
     if verdict is Verdict.DELIVERED:
         content_type = headers.get("Content-Type", "").lower()
@@ -103,7 +118,10 @@ def read(status: int, headers: Mapping[str, str], body: bytes, item_count: int, 
             return Answer(Verdict.RETRY, status, text, pause, unknown=True)
         if isinstance(said, list):
             outcomes: Outcomes = {
-                str(at): {"status": each.status, "error": plain(each.error, KEPT_OF_AN_ITEM)}
+                str(at): {
+                    "status": each.status,
+                    "error": plain(scrub(each.error[:KEPT_CHARACTERS], secrets), KEPT_OF_AN_ITEM),
+                }
                 for at, each in enumerate(said)
                 if verdict_on(each.status) is not Verdict.DELIVERED
             }

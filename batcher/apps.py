@@ -9,3 +9,7 @@ class BatcherConfig(AppConfig):
     name = "batcher"
     label = "batcher"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Import the checks, which register themselves."""
+        from batcher import checks  # noqa: F401  importing registers them

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 import httpx
 from standardwebhooks import Webhook
@@ -14,7 +13,6 @@ from batcher import breaker, upstream
 from batcher.answers import Answer, Verdict
 from batcher.breaker import Gate
 from batcher.conf import defaults
-from batcher.masking import scrub
 from batcher.policy import Policy
 from batcher.rows import Batch
 from durable_objects import RunSuperseded, crash, now
@@ -30,19 +28,15 @@ def post(name: str, batch: Batch, policy: Policy) -> Answer:
     headers = _headers(text, batch, policy)
     # Without a time in it the same text compressed is the same bytes, on every try.
     body = gzip.compress(text.encode(), mtime=0) if policy.gzip else text.encode()
-    answer = upstream.post(
+    return upstream.post(
         policy.upstream_url,
         body,
         headers=headers,
         timeout=defaults.TIMEOUT,
         deadline=defaults.DEADLINE,
         item_count=batch.item_count,
+        secrets=policy.secrets,
     )
-    secrets = policy.secrets
-    outcomes = answer.outcomes and {
-        at: {**said, "error": scrub(said["error"], secrets)} for at, said in answer.outcomes.items()
-    }
-    return replace(answer, text=scrub(answer.text, secrets), outcomes=outcomes)
 
 
 def attempt(process_batch: Callable[[Batch], Answer | None], batch: Batch, gate: Gate, name: str) -> Answer:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypedDict
 
-import httpx
-
 from batcher.conf import defaults
 from batcher.errors import refusal
-from batcher.masking import MASK, SECRET, masked_url, secrets_of
-from durable_objects.names import show, text_flaw
+from batcher.masking import SECRET
+from durable_objects import outgoing, signing
+from durable_objects.masking import MASK, masked_url, secrets_of
+from durable_objects.names import show
 
 SET_BY_US = {
     "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "host", "idempotency-key",
     "transfer-encoding", "webhook-id", "webhook-signature", "webhook-timestamp",
 }  # fmt: skip
-SIGNING_SECRET = "whsec_"  # noqa: S105  what a secret of Standard Webhooks begins with
 
 
 class Changes(TypedDict, total=False):
@@ -103,17 +100,13 @@ def _shown(name: str, value: Any) -> str:
         return f"a dict with the header {show(wrong[0])}: {MASK}" if wrong else MASK
     if name in SECRET:
         return f"{MASK} (a {type(value).__name__}, not shown)"
-    return show(masked_url(value)) if type(value) is str else show(value)
+    if name == "upstream_url":
+        return show(masked_url(value)) if type(value) is str else f"{MASK} (a {type(value).__name__})"
+    return show(value)
 
 
 def _is_url(value: Any) -> bool:
-    if value == "" and type(value) is str:
-        return True
-    try:
-        url = httpx.URL(value)
-    except (httpx.InvalidURL, TypeError, ValueError):
-        return False
-    return type(value) is str and url.scheme in {"http", "https"} and bool(url.host) and text_flaw(value) is None
+    return outgoing.is_address(value) or (type(value) is str and not value)
 
 
 def _are_headers(value: Any) -> bool:
@@ -121,13 +114,7 @@ def _are_headers(value: Any) -> bool:
 
 
 def _is_secret(value: Any) -> bool:
-    if type(value) is not str or not value.startswith(SIGNING_SECRET):
-        return type(value) is str and not value
-    try:
-        key = base64.b64decode(value.removeprefix(SIGNING_SECRET), validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return 24 <= len(key) <= 64
+    return signing.is_secret(value) or (type(value) is str and not value)
 
 
 def _is_span(least: timedelta, most: timedelta) -> Callable[[Any], bool]:
@@ -144,13 +131,13 @@ def _is_yes_or_no(value: Any) -> bool:
 
 DAY = timedelta(days=1)
 RULES = {
-    "upstream_url": Rule('the text of an http or https address, or "" to log batches only', _is_url),
+    "upstream_url": Rule(f'{outgoing.ALLOWED}, or "" to log batches only', _is_url),
     "headers": Rule(
         "a dict of header names to printable ASCII text, without Content-Type, Idempotency-Key and others set by us",
         _are_headers,
     ),
     "gzip": Rule("True or False", _is_yes_or_no),
-    "secret": Rule('"whsec_" and the base64 of 24 to 64 bytes, or "" for no signature', _is_secret),
+    "secret": Rule(f'{signing.ALLOWED}, or "" for no signature', _is_secret),
     "window": Rule("a timedelta from 0 to 1 day", _is_span(timedelta(0), DAY)),
     "quiet": Rule("a timedelta from 0 (off) to 1 day", _is_span(timedelta(0), DAY)),
     "max_items": Rule("a whole number from 1 to 100,000", _is_number(1, 100_000)),

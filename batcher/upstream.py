@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import httpx
@@ -32,21 +32,22 @@ def post(
     timeout: timedelta,
     deadline: timedelta,
     item_count: int,
+    secrets: Sequence[str] = (),
 ) -> Answer:
     """POST ``body`` and say what the answer means. Never raises for an upstream that is down, slow, or speaks
     nonsense: those are answers to be tried again.
 
-    How it is bounded is told by ``outgoing.post``.
+    How it is bounded is told by ``outgoing.post``. No secret comes back in the answer.
     """
     limit = min(READ_BYTES + READ_BYTES_PER_ITEM * item_count, READ_BYTES_AT_MOST)
     try:
         reply = outgoing.post(url, body, headers=headers, timeout=timeout, deadline=deadline, read_bytes=limit)
-        return read(reply.status, reply.headers, reply.start, item_count, whole=reply.whole)
+        return read(reply.status, reply.headers, reply.start, item_count, whole=reply.whole, secrets=secrets)
     except TooManyCalls as error:
         return Answer(Verdict.RETRY, text=plain(str(error)), retry_after=error.after, is_untried=True)
     except _NOT_SENDABLE as error:
-        return Answer.failed(error)
+        return Answer.failed(error, secrets=secrets)
     except _NOTHING_SENT as error:
-        return Answer.failed(error, is_down=True)
+        return Answer.failed(error, is_down=True, secrets=secrets)
     except (httpx.HTTPError, httpx.StreamError, ValueError, OSError) as error:
-        return Answer.failed(error, unknown=True, is_down=True)
+        return Answer.failed(error, unknown=True, is_down=True, secrets=secrets)

@@ -53,7 +53,8 @@ class AppSettings:
                 raise ImproperlyConfigured(f"{self._name} has an unknown key {key!r}; known keys: {known}")
             expected = type(self._defaults[key])
             if self._defaults[key] is not None and not isinstance(value, expected):
-                raise ImproperlyConfigured(f"{self._name}[{key!r}] is {value!r}; expected a {expected.__name__}")
+                given_type = type(value).__name__  # the value may be secret
+                raise ImproperlyConfigured(f"{self._name}[{key!r}] is a {given_type}; expected a {expected.__name__}")
         return dict(given)
 
 

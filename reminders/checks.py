@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from email.utils import parseaddr
 from typing import Any
 
@@ -10,8 +9,9 @@ from django.core import checks
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.urls import NoReverseMatch, reverse
-from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
+from durable_objects import outgoing, signing
+from durable_objects.masking import masked_url
 from durable_objects.names import show
 from reminders.conf import defaults
 from reminders.rows import LONGEST_ADDRESS
@@ -32,16 +32,14 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
                     "REMINDERS has a PUBLIC_URL, but reminders.urls is not mounted.", hint, id="reminders.E001"
                 )
             )
-    if defaults.WEBHOOK_URL:
-        try:
-            Webhook(defaults.WEBHOOK_SECRET)
-        except (EmptyWebhookSecretError, binascii.Error, ValueError, RuntimeError):
-            hint = "Give both sides the same: whsec_ and 24 to 64 random bytes in base64."
-            found.append(
-                checks.Error(
-                    "REMINDERS has a WEBHOOK_URL, but no WEBHOOK_SECRET that is one.", hint, id="reminders.E002"
-                )
-            )
+    if defaults.WEBHOOK_URL and not signing.is_secret(defaults.WEBHOOK_SECRET):
+        hint = f"Give both sides the same: {signing.ALLOWED}."
+        found.append(
+            checks.Error("REMINDERS has a WEBHOOK_URL, but no WEBHOOK_SECRET that is one.", hint, id="reminders.E002")
+        )
+    if defaults.WEBHOOK_URL and not outgoing.is_address(defaults.WEBHOOK_URL):
+        text = f"REMINDERS has a WEBHOOK_URL that is none: {masked_url(defaults.WEBHOOK_URL)}."
+        found.append(checks.Error(text, f"Allowed: {outgoing.ALLOWED}.", id="reminders.E006"))
     if wrong := _no_addresses(defaults.EMAIL_TO):
         hint = 'A list of addresses, such as ["ada@example.org", "Bob <bob@example.org>"].'
         found.append(

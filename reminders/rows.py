@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timezone, tzinfo
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.validators import URLValidator
 from django.db import models
 
 from durable_objects import InvalidInput
 from durable_objects.names import show
+from reminders import validators
 from reminders.conf import defaults
 from reminders.quiet import QuietHours
 from reminders.rules import Rule, check_zone, find_zone
@@ -39,8 +39,10 @@ class Recipient(models.Model):
         help_text="Such as 22:00-07:00, in that zone. What is not urgent is held till their end.",
     )
     email = models.EmailField(blank=True)
-    webhook_url = models.CharField(max_length=2000, blank=True, validators=[URLValidator(["http", "https"])])
-    webhook_secret = models.CharField(max_length=200, blank=True, help_text="whsec_… (Standard Webhooks).")
+    webhook_url = models.CharField(max_length=2000, blank=True, validators=[validators.address])
+    webhook_secret = models.CharField(
+        max_length=200, blank=True, validators=[validators.secret], help_text="whsec_… (Standard Webhooks)."
+    )
     #: Part of the address of the calendar feed: another one with each row, and one more ends the old address.
     feed_version = models.PositiveBigIntegerField(default=any_version, editable=False)
 

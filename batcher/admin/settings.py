@@ -12,10 +12,10 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from batcher.conf import defaults
-from batcher.masking import MASK, masked_url
 from batcher.rows import BatcherSettings
 from durable_objects.admin import ChangesForm, ReadableJSONField, SettingsInline
 from durable_objects.admin.wording import NOTHING
+from durable_objects.masking import MASK, masked_url
 
 
 class UnseenJSONField(ReadableJSONField):

@@ -3,7 +3,18 @@
 For the apps; nothing of the engine needs it, nor httpx, which comes with the extra ``outgoing``.
 """
 
+from durable_objects.outgoing.addresses import ALLOWED, is_address, origin_of
 from durable_objects.outgoing.bounds import Call, DeadlinePassed, TooManyCalls, bounded
-from durable_objects.outgoing.http import Reply, origin_of, post
+from durable_objects.outgoing.http import Reply, post
 
-__all__ = ["Call", "DeadlinePassed", "Reply", "TooManyCalls", "bounded", "origin_of", "post"]
+__all__ = [
+    "ALLOWED",
+    "Call",
+    "DeadlinePassed",
+    "Reply",
+    "TooManyCalls",
+    "bounded",
+    "is_address",
+    "origin_of",
+    "post",
+]

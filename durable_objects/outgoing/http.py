@@ -14,10 +14,10 @@ from typing import Any
 
 import httpx
 
+from durable_objects.outgoing.addresses import origin_of
 from durable_objects.outgoing.bounds import Call, bounded
 
 _ENCODINGS = {"gzip", "x-gzip", "deflate"}
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,6 @@ class Reply:
     headers: httpx.Headers
     start: bytes
     whole: bool
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port of an address: what one circuit breaker, and one share of the threads, stands for."""
-    parsed = httpx.URL(url)
-    host = parsed.raw_host.decode("ascii").lower()
-    host = f"[{host}]" if ":" in host else host
-    return f"{parsed.scheme}://{host}:{parsed.port or _PORTS.get(parsed.scheme, 0)}"[:300]
 
 
 def post(

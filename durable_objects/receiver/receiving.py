@@ -12,7 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from durable_objects.receiver.verifying import NotGenuine, verify
+from durable_objects.receiver.verifying import NotGenuine, check_secret, verify
 
 View = Callable[..., HttpResponse]
 
@@ -35,8 +35,10 @@ def receives(
 
     ``secret`` is ``whsec_…``, or a function of the request; ``source`` tells senders apart whose keys are their own;
     ``keep`` is for how long a repetition is known (longer than any sender tries). Answers by itself: 405, 413 for more
-    than ``max_bytes``, 401 for what is not genuine or older than five minutes, 400 for no JSON.
+    than ``max_bytes``, 401 for what is not genuine or older than five minutes, 400 for no JSON. Raises
+    ``ImproperlyConfigured`` for a secret that is none.
     """
+    secret_for = secret if callable(secret) else _fixed(secret)
 
     def decorate(view: Callable[..., HttpResponse]) -> View:
         @csrf_exempt
@@ -47,7 +49,7 @@ def receives(
             if refused := _unmeasured(request, max_bytes):
                 return refused
             try:
-                key = verify(secret(request) if callable(secret) else secret, request.headers, request.body)
+                key = verify(secret_for(request), request.headers, request.body)
                 event = json.loads(request.body)
             except NotGenuine as error:
                 return _refusal(401, str(error))
@@ -75,6 +77,11 @@ def receives(
         return response
 
     return decorate
+
+
+def _fixed(secret: str) -> Callable[[HttpRequest], str]:
+    check_secret(secret)
+    return lambda request: secret
 
 
 def _unmeasured(request: HttpRequest, most: int) -> HttpResponse | None:

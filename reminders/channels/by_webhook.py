@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
 
-from durable_objects import outgoing
+from durable_objects import outgoing, signing
+from durable_objects.masking import scrub, secrets_of
 from reminders.channels import Message, Refused, register
 from reminders.conf import defaults
 from reminders.rows import Recipient
 
-#: So much of an answer is read and kept.
-KEPT_BYTES = 1_000
+#: So much of an answer is kept, and so much looked through for secrets before that.
+KEPT_CHARACTERS, LOOKED_THROUGH = 1_000, 20_000
 TRIED_AGAIN = {408, 425, 429}
 
 
@@ -38,6 +39,9 @@ def post(message: Message) -> str:
             f"no address with a secret for {message.person or 'nobody'!r}: enter them under Recipients, or set "
             "WEBHOOK_URL and WEBHOOK_SECRET"
         )
+    if not outgoing.is_address(url) or not signing.is_secret(secret):
+        allowed = outgoing.ALLOWED if signing.is_secret(secret) else signing.ALLOWED
+        raise Refused(f"the webhook of {message.person or 'settings.REMINDERS'!r} is none; allowed: {allowed}")
     body = json.dumps(payload(message), ensure_ascii=False)
     now = datetime.now(UTC)  # the receiver judges a try's age by the clock on the wall
     headers = {
@@ -47,9 +51,15 @@ def post(message: Message) -> str:
         "webhook-signature": Webhook(secret).sign(message.key, now, body),
     }
     reply = outgoing.post(
-        url, body.encode(), headers=headers, timeout=defaults.TIMEOUT, deadline=defaults.DEADLINE, read_bytes=KEPT_BYTES
+        url,
+        body.encode(),
+        headers=headers,
+        timeout=defaults.TIMEOUT,
+        deadline=defaults.DEADLINE,
+        read_bytes=LOOKED_THROUGH,
     )
-    return read(reply.status, reply.start.decode(errors="replace"))
+    said = scrub(reply.start.decode(errors="replace"), secrets_of(url, {}, secret))
+    return read(reply.status, said[:KEPT_CHARACTERS])
 
 
 def payload(message: Message) -> dict[str, object]:

@@ -17,6 +17,7 @@ from tests.admin_pages import confirm, list_url, page_url, staff, text_of
 from tests.apps.passing import outcomes
 from tests.apps.sent import Sent
 
+SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1vbmx5"
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("project.urls")]
 
 HOUR = timedelta(hours=1)
@@ -149,7 +150,7 @@ def test_a_recipient_and_its_secret(admin_client: Client) -> None:
     page = admin_client.post(add, wrong).content.decode()
     assert "time_zone is" in page
     assert "quiet_hours is" in page
-    good = {"name": "ada", "time_zone": "Asia/Tokyo", "quiet_hours": "22:00-07:00", "webhook_secret": "whsec_c2VjcmV0"}
+    good = {"name": "ada", "time_zone": "Asia/Tokyo", "quiet_hours": "22:00-07:00", "webhook_secret": SECRET}
     assert admin_client.post(add, good).status_code == 302
     row = Recipient.objects.get()
     body = admin_client.get(page_url(Recipient, row.pk)).content.decode()
@@ -157,7 +158,7 @@ def test_a_recipient_and_its_secret(admin_client: Client) -> None:
     assert "/remind/calendar/" in body
     admin_client.post(page_url(Recipient, row.pk), {"time_zone": "UTC", "quiet_hours": ""})
     row.refresh_from_db()
-    assert (row.time_zone, row.webhook_secret, row.name) == ("UTC", "whsec_c2VjcmV0", "ada")
+    assert (row.time_zone, row.webhook_secret, row.name) == ("UTC", SECRET, "ada")
 
 
 def test_a_delivery(admin_client: Client, alarm_clock: FakeClock) -> None:

@@ -22,7 +22,7 @@ from durable_objects.receiver.models import Receipt
 from tests.models import Note
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1vbmx5"
-OTHER = "whsec_" + "YW5vdGhlci1zZWNyZXQtb2YtdGVzdHM="
+OTHER = "whsec_" + "YW5vdGhlci1zZWNyZXQtb2YtdGhlLXRlc3Rz"
 EVENT = {"type": "reminder.due", "data": {"message": "tea"}}
 
 

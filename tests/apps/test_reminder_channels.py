@@ -220,7 +220,7 @@ def test_a_channel_that_is_gone_is_tried_again(reminder: Reminder, alarm_clock: 
 
 def test_what_check_says_of_settings(settings: Any) -> None:
     """Links without pages, and a webhook without a secret that is one, are told before a reminder is due."""
-    settings.ROOT_URLCONF = "tests.admin_urls"
+    settings.ROOT_URLCONF = "django.contrib.auth.urls"
     settings.REMINDERS = {
         "PUBLIC_URL": "https://example.org",
         "WEBHOOK_URL": "https://example.net",

@@ -51,7 +51,7 @@ def receivers(answers_at_once: int) -> Iterator[list[str]]:
 
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         port = writer.get_extra_info("sockname")[1]
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await reader.readuntil(b"\r\n\r\n")
             is_prompt = left.setdefault(port, answers_at_once) > 0
             left[port] -= 1

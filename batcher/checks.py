@@ -1,0 +1,24 @@
+"""What ``manage.py check`` says of settings that would only show at the first post."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core import checks
+
+from batcher.conf import defaults
+from batcher.errors import InvalidSetting
+from batcher.policy import RULES, check
+
+
+@checks.register
+def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """``settings.BATCHER`` is bound by the rules of ``configure()``."""
+    found: list[checks.CheckMessage] = []
+    values = defaults.values()
+    for name in RULES:
+        try:
+            check({name: values[name.upper()]})
+        except InvalidSetting as refused:
+            found.append(checks.Error(f"BATCHER[{name.upper()!r}]: {refused}", id="batcher.E001"))
+    return found

@@ -1,0 +1,98 @@
+"""How a secret is kept out of what people see: the password of an address, and whatever a server sends back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import unquote
+
+MASK = "••••••"
+"""Stands for a secret."""
+
+#: Text shorter than this is no secret worth the name, and would be found everywhere.
+_LEAST = 6
+
+_AUTHORITY = re.compile(r"[^/?#]*")
+#: What stands between "//" and the path where no user is given.
+_HOST_AND_PORT = re.compile(r"(?:[^:@\\\[\]]*|\[[^\]@]*\])(?::\d*)?")
+_SHORT = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
+_NAMED = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+
+
+def masked_url(url: str) -> str:
+    """The address without the user and password that it holds, or that it would hold if it were one.
+
+    What is no address is masked up to its last "@", wherever that stands, and behind a ":" that no port follows.
+    """
+    scheme, slashes, rest = url.partition("//")
+    authority = _authority(rest) if slashes else ""
+    user, at, _ = authority.rpartition("@")
+    if slashes and _HOST_AND_PORT.fullmatch(authority[len(user) + len(at) :]):
+        return f"{scheme}//{MASK}@{rest[len(user) + 1 :]}" if at else url
+    if not slashes:
+        scheme, rest = "", url
+    _, at, behind = rest.rpartition("@")
+    if at:
+        return f"{scheme}{slashes}{MASK}@{behind}"
+    host, colon, _ = rest.partition(":")
+    return f"{scheme}{slashes}{host}:{MASK}" if colon and slashes else url
+
+
+def secrets_of(url: str, headers: Mapping[str, str], secret: str) -> list[str]:
+    """The texts that must not be seen: of an address, of headers, and a signing secret; the longest first."""
+    user, colon, password = _authority(url.partition("//")[2]).rpartition("@")[0].partition(":")
+    found = [secret, secret.partition("_")[2], password or user]
+    if user or password:
+        found.append(_basic(f"{user}{colon}{password}"))
+        found += [unquote(password or user), _basic(f"{unquote(user)}:{unquote(password)}")]
+    for value in headers.values():
+        token = value.rpartition(" ")[2]
+        found += [value, token, *(pair.partition("=")[2].strip() for pair in value.split(";"))]
+        if value.lower().startswith("basic "):
+            found.append(_of_basic(token))
+    return sorted({text for text in found if len(text) >= _LEAST}, key=len, reverse=True)
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """The text with a mask in place of each of the secrets, as they are or escaped as JSON, HTML and URLs do it: a
+    server may send back what it was sent.
+    """
+    pattern = _pattern(tuple(secrets))
+    return pattern.sub(MASK, text) if pattern else text
+
+
+@functools.lru_cache(maxsize=256)
+def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
+    return re.compile("|".join("".join(map(_forms, secret)) for secret in secrets)) if secrets else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _forms(letter: str) -> str:
+    """A pattern for a letter, as it is or escaped."""
+    units = letter.encode("utf-16-be", "surrogatepass").hex()
+    in_json = "".join(rf"\\+u(?i:{units[at : at + 4]})" for at in range(0, len(units), 4))
+    in_url = "".join(f"%(?i:{byte:02x})" for byte in letter.encode(errors="surrogatepass"))
+    number = ord(letter)
+    in_html = rf"&(?:#0*{number}|#[xX]0*(?i:{number:x})" + (f"|{_NAMED[letter]}" if letter in _NAMED else "") + ");"
+    plain = r"\\+" if letter == "\\" else rf"\\*{re.escape(letter)}"
+    short = rf"|\\+{_SHORT[letter]}" if letter in _SHORT else ""
+    return f"(?:{plain}{short}|{in_json}|{in_url}|{in_html}{r'|[+]' if letter == ' ' else ''})"
+
+
+def _authority(rest: str) -> str:
+    found = _AUTHORITY.match(rest)
+    return found[0] if found else ""
+
+
+def _basic(user_and_password: str) -> str:
+    return base64.b64encode(user_and_password.encode(errors="replace")).decode().rstrip("=")
+
+
+def _of_basic(token: str) -> str:
+    try:
+        return base64.b64decode(token + "==").decode(errors="replace").partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""

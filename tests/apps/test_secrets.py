@@ -1,0 +1,201 @@
+"""Secrets: what may be one, and that none is seen, whatever a server sends back and however it is written."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.models import Batch, Batcher
+from durable_objects import InvalidInput
+from durable_objects.masking import MASK, masked_url, scrub, secrets_of
+from durable_objects.receiver import receives, verify
+from durable_objects.testing import FakeClock
+from reminders.checks import check_settings
+from reminders.models import Delivery, Recipient, Reminder
+from tests.apps.passing import outcomes, pass_time
+from tests.upstream import Answer, Received, Upstream
+
+GOOD = "whsec_" + base64.b64encode(b"a secret of 24 bytes, ok").decode()
+WEAK = ["abcd", "whsec_YWJj", "whsec_", "whsec_x", "correct horse", GOOD.removeprefix("whsec_"), "whsec_" + "A" * 400]
+WINDOW = timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("secret", WEAK)
+@pytest.mark.django_db
+def test_a_weak_secret_is_refused_everywhere(
+    secret: str, settings: Any, reminder: Reminder, upstream: Upstream
+) -> None:
+    """One rule for batches, recipients, settings, what is sent and who receives; nobody tells what was given."""
+    with pytest.raises(InvalidInput) as refused:
+        Batcher.objects.get_by_name("orders").configure(secret=secret)
+    said = [str(refused.value)]
+    recipient = Recipient(name="ada", webhook_url=upstream.url, webhook_secret=secret)
+    with pytest.raises(ValidationError) as invalid:
+        recipient.full_clean()
+    assert set(invalid.value.message_dict) == {"webhook_secret"}
+    said.append(str(invalid.value))
+    settings.REMINDERS = {"WEBHOOK_URL": upstream.url, "WEBHOOK_SECRET": secret}
+    assert [each.id for each in check_settings(None)] == ["reminders.E002"]
+    with pytest.raises(ImproperlyConfigured) as receiver:
+        receives(secret=secret)
+    with pytest.raises(ImproperlyConfigured):
+        verify(secret, {}, b"")
+    said.append(str(receiver.value))
+    assert all("base64 of 24 to 64 bytes" in text for text in said)
+    assert not any(secret in text for text in said if len(secret) > 6)
+
+
+@pytest.mark.django_db
+def test_a_weak_secret_signs_nothing(reminder: Reminder, alarm_clock: FakeClock, upstream: Upstream) -> None:
+    """A recipient that has one from before is told, and nothing is posted."""
+    Recipient.objects.create(name="ada", webhook_url=upstream.url, webhook_secret="abcd")
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["webhook"], person="ada")
+    assert outcomes(alarm_clock) == ["succeeded"]
+    assert (Delivery.objects.get().status, upstream.received) == ("refused", [])
+    assert "'ada' is none" in Delivery.objects.get().error
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://bob:pa@ss@h/x", f"https://{MASK}@h/x"),
+        ("https://bob:p%40ss@h:8443/x?to=a@b", f"https://{MASK}@h:8443/x?to=a@b"),
+        ("https://token@h/", f"https://{MASK}@h/"),
+        ("https://h/x?to=a@b", "https://h/x?to=a@b"),
+        ("https://h:1/@scope/x", "https://h:1/@scope/x"),
+        ("https://[::1]:80/x@y", "https://[::1]:80/x@y"),
+        ("https://bob:pa/ss@h/", f"https://{MASK}@h/"),
+        ("https://bob:pa?ss@h/", f"https://{MASK}@h/"),
+        ("https://bob:pa#s@s@h/", f"https://{MASK}@h/"),
+        ("https://bob:p@s/s@h:x/", f"https://{MASK}@s/s@h:x/"),
+        ("https://bob:secret/", f"https://bob:{MASK}"),
+        ("bob:secret@h/x", f"{MASK}@h/x"),
+        ("https:/bob:secret@h/x", f"{MASK}@h/x"),
+        ("https:\\\\bob:secret@h", f"{MASK}@h"),
+        ("nowhere", "nowhere"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
+    """Whatever stands in it: an "@", or what makes it no address at all."""
+    assert masked_url(url) == shown
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "url", ["https://bob:hunter2/x@h/", "ftp://bob:hunter2@h/", "https://bob:hunter2@h:99999/", "https://bob:hunter2@/"]
+)
+def test_a_refused_address_is_told_without_its_password(batcher: Batcher, url: str, settings: Any) -> None:
+    """By batches, recipients and checks."""
+    with pytest.raises(InvalidInput) as refused:
+        batcher.configure(upstream_url=url)
+    with pytest.raises(InvalidInput) as other:
+        batcher.configure(upstream_url=url.encode())  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(ValidationError) as invalid:
+        Recipient(name="ada", webhook_url=url).full_clean()
+    settings.REMINDERS = {"WEBHOOK_URL": url, "WEBHOOK_SECRET": GOOD}
+    said = [str(refused.value), str(other.value), str(invalid.value), str(check_settings(None))]
+    assert [text for text in said if "hunter2" in text] == []
+    assert MASK in said[0]
+
+
+def test_a_setting_of_the_wrong_type_is_told_without_its_value(settings: Any) -> None:
+    """Its type says enough, and many of them hold secrets."""
+    settings.REMINDERS = {"APPRISE": "tgram://123456:hunter2/x"}
+    with pytest.raises(ImproperlyConfigured, match=r"REMINDERS\['APPRISE'\] is a str; expected a dict") as refused:
+        check_settings(None)
+    assert "hunter2" not in str(refused.value)
+
+
+PASSWORD = 'p@ss/"wö\\rd&<1>'
+ECHOES: dict[str, Callable[[str], str]] = {
+    "as it is": lambda text: text,
+    "JSON": lambda text: json.dumps({"got": text}),
+    "JSON with letters": lambda text: json.dumps({"got": text}, ensure_ascii=False),
+    "JSON in JSON": lambda text: json.dumps(json.dumps({"got": text})),
+    "JSON of PHP": lambda text: json.dumps({"got": text}).replace("/", "\\/"),
+    "JSON for HTML": lambda text: (
+        json.dumps(text).replace("&", "\\u0026").replace("<", "\\u003C").replace(">", "\\u003e")
+    ),
+    "HTML": html.escape,
+    "HTML by number": lambda text: "".join(f"&#{ord(letter)};" for letter in text),
+    "URL": quote,
+    "URL in small letters": lambda text: quote(text).lower(),
+    "form": quote_plus,
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_a_secret_is_found_however_it_is_written(echo: str) -> None:
+    """The password, the Basic header made of it, a token and a signing secret, escaped in the ways of the trade."""
+    url, headers = (
+        f"https://bob:{quote(PASSWORD, safe='')}@h/",
+        {"Authorization": "Bearer t0ken+/=", "Cookie": "a=c00kies; b=x"},
+    )
+    secrets = secrets_of(url, headers, GOOD)
+    basic = base64.b64encode(f"bob:{PASSWORD}".encode()).decode()
+    for secret in (PASSWORD, f"Basic {basic}", "t0ken+/=", "c00kies", GOOD, GOOD.removeprefix("whsec_")):
+        written = ECHOES[echo](secret) if echo != "URL in small letters" or secret == PASSWORD else quote(secret)
+        shown = scrub(f"you sent {written}!", secrets)
+        assert MASK in shown, written
+        assert not [part for part in (written, secret, basic[:12]) if part in shown], shown
+
+
+def test_a_header_of_the_basic_kind_hides_its_password_too() -> None:
+    """What it encodes is as secret as it is."""
+    secrets = secrets_of("", {"Authorization": "Basic " + base64.b64encode(b"bob:hunter2").decode()}, "")
+    assert scrub("no user with the password hunter2", secrets) == f"no user with the password {MASK}"
+
+
+@given(st.text(min_size=6, max_size=30))
+def test_whatever_the_secret_is(secret: str) -> None:
+    """Any text of six letters and more is found, as it is and in JSON."""
+    for written in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+        assert scrub(f"<{written}>", [secret]) == f"<{MASK}>"
+
+
+@pytest.mark.django_db
+def test_an_upstream_that_sends_back_what_it_got(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
+    """Nothing secret is kept of its answer, nor a half of it where that is cut, nor of what it says of items."""
+    batcher.configure(
+        upstream_url=upstream.url.replace("//", "//bob:hunter2222@"), headers={"X-Token": "abcdefgh" * 4}, secret=GOOD
+    )
+
+    def echo(request: Received) -> Answer:
+        item = {"status": 422, "error": "x" * 190 + request.headers["authorization"]}
+        text = json.dumps({"items": [item], "said": dict(request.headers), "long": ""}).removesuffix('"}')
+        return Answer(200, body=f'{text}{"y" * (1990 - len(text))}{request.headers["x-token"]}"}}'.encode())
+
+    upstream.answer_to = echo
+    batcher.add_item("a")
+    pass_time(alarm_clock, WINDOW)
+    batch = Batch.objects.get()
+    basic = base64.b64encode(b"bob:hunter2222").decode()
+    kept = batch.answer + json.dumps(batch.outcomes)
+    assert batch.failed_items == 1
+    assert not [part for part in ("abcdefgh", "hunter", basic[:8]) if part in kept], kept
+
+
+@pytest.mark.django_db
+def test_a_receiver_that_sends_back_what_it_got(
+    reminder: Reminder, alarm_clock: FakeClock, upstream: Upstream, settings: Any
+) -> None:
+    """Nothing secret is on record of a webhook, delivered or not."""
+    url = upstream.url.replace("//", "//bob:hunter2222@")
+    settings.REMINDERS = {"WEBHOOK_URL": url, "WEBHOOK_SECRET": GOOD}
+    for status in (200, 500, 400):
+        upstream.answer_to = lambda request, status=status: Answer(status, body=json.dumps(request.headers).encode())
+        reminder.set_reminder("tea", alarm_clock.now(), channels=["webhook"])
+        outcomes(alarm_clock)
+        row = Delivery.objects.latest("pk")
+        assert MASK in row.answer + row.error
+        assert base64.b64encode(b"bob:hunter2222").decode()[:8] not in row.answer + row.error
