@@ -21,6 +21,7 @@ VARIABLES = (
     "CELERY_BROKER_URL",
     "DEBUG",
     "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
     "ALLOWED_HOSTS",
     "API_TOKENS",
     "API_RATE",
@@ -56,6 +57,10 @@ class Environment:
             return given
         self._refuse_in_production("SECRET_KEY", "a long random text that only this site knows")
         return kept_secret(self.folder / "secret_key")
+
+    def secret_key_fallbacks(self) -> list[str]:
+        """SECRET_KEY_FALLBACKS, by blanks: earlier keys, whose sessions, links and calendar addresses still hold."""
+        return self._text("SECRET_KEY_FALLBACKS").split()
 
     def allowed_hosts(self) -> list[str]:
         """ALLOWED_HOSTS, comma separated; in development the loopback names. Production must set it."""

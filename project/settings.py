@@ -14,6 +14,7 @@ _environment = Environment(VAR_DIR)
 
 DEBUG = _environment.debug
 SECRET_KEY = _environment.secret_key()
+SECRET_KEY_FALLBACKS = _environment.secret_key_fallbacks()
 ALLOWED_HOSTS = _environment.allowed_hosts()
 API_TOKENS = _environment.api_tokens()
 API_RATE = _environment.rate("API_RATE", "1000/s")

@@ -141,6 +141,13 @@ def test_a_strange_value_is_named(name: str, value: str, tmp_path: Path, monkeyp
         Environment(tmp_path).port()
 
 
+def test_earlier_keys_are_split_at_blanks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys may hold commas, and no blanks; without any there is none."""
+    assert Environment(tmp_path).secret_key_fallbacks() == []
+    monkeypatch.setenv("SECRET_KEY_FALLBACKS", " the,old  the:older\n")
+    assert Environment(tmp_path).secret_key_fallbacks() == ["the,old", "the:older"]
+
+
 def test_lists_are_split_at_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blanks around a name, and a comma too many, do not count."""
     monkeypatch.setenv("ALLOWED_HOSTS", " a.example, b.example ,")

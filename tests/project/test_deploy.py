@@ -43,6 +43,19 @@ def test_the_deployment_check_is_clean(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_new_secret_key_with_the_old_one_beside_it(tmp_path: Path) -> None:
+    """What was signed before the key was changed holds as long as the old key is a fallback, and no longer."""
+    given = {"DJANGO_SETTINGS_MODULE": "project.settings", "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}"}
+    old, new = {"SECRET_KEY": "old," * 20}, {"SECRET_KEY": "new," * 20}
+    sign = "from django.core import signing; print(signing.dumps('link'))"
+    signed = python("-c", sign, **given, **old).stdout.strip()
+    read = f"from django.core import signing; print(signing.loads({signed!r}))"
+    for fallbacks, holds in ((f"{'older,' * 20} {old['SECRET_KEY']}", True), ("", False)):
+        said = python("-c", read, **given, **new, SECRET_KEY_FALLBACKS=fallbacks)
+        assert (said.stdout.strip() == "link") == holds, said.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
