@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 
 import httpx
-from standardwebhooks import Webhook
 
 from batcher import breaker, upstream
 from batcher.answers import Answer, Verdict
@@ -15,7 +14,7 @@ from batcher.breaker import Gate
 from batcher.conf import defaults
 from batcher.policy import Policy
 from batcher.rows import Batch
-from durable_objects import RunSuperseded, crash, now
+from durable_objects import RunSuperseded, crash, now, signing
 from durable_objects.handler_errors import is_failure, tellable
 from durable_objects.logs import get_logger
 
@@ -66,5 +65,5 @@ def _headers(text: str, batch: Batch, policy: Policy) -> httpx.Headers:
         moment = now()
         headers["webhook-id"] = str(batch.id)
         headers["webhook-timestamp"] = str(int(moment.timestamp()))
-        headers["webhook-signature"] = Webhook(policy.secret).sign(str(batch.id), moment, text)
+        headers["webhook-signature"] = signing.sign(policy.secret, str(batch.id), moment, text)
     return headers

@@ -42,9 +42,11 @@ def masked_url(url: str) -> str:
 
 
 def secrets_of(url: str, headers: Mapping[str, str], secret: str) -> list[str]:
-    """The texts that must not be seen: of an address, of headers, and a signing secret; the longest first."""
+    """The texts that must not be seen: of an address, of headers, and signing secrets; the longest first."""
     user, colon, password = _authority(url.partition("//")[2]).rpartition("@")[0].partition(":")
-    found = [secret, secret.partition("_")[2], password or user]
+    found = [password or user]
+    for each in secret.split():
+        found += [each, each.partition("_")[2]]
     if user or password:
         found.append(_basic(f"{user}{colon}{password}"))
         found += [unquote(password or user), _basic(f"{unquote(user)}:{unquote(password)}")]

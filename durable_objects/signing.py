@@ -1,18 +1,40 @@
-"""What the secret that signs a message may be: one rule for batches, webhooks and their receivers."""
+"""What signs a message, and what a secret may be: one rule for batches, webhooks and their receivers."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from datetime import datetime
 
-ALLOWED = '"whsec_" and the base64 of 24 to 64 bytes'
+ALLOWED = '"whsec_" and the base64 of 24 to 64 bytes, or two of those with a blank between'
 
 PREFIX = "whsec_"
+#: The new one and the one before it: while the other side changes to the new one, it takes either.
+MOST = 2
 
 
 def is_secret(text: object) -> bool:
-    """Whether it is one, as Standard Webhooks has it: a short one can be guessed."""
-    if type(text) is not str or not text.startswith(PREFIX):
+    """Whether it is one, as Standard Webhooks has it (a short one can be guessed), or two with a blank between."""
+    if type(text) is not str:
+        return False
+    parts = secrets_in(text)
+    return len(parts) <= MOST and all(map(_is_one, parts))
+
+
+def secrets_in(text: str) -> list[str]:
+    """The secret or the two that a text holds."""
+    return text.split(" ")
+
+
+def sign(secret: str, key: str, moment: datetime, body: str) -> str:
+    """The header ``webhook-signature``: a signature with each secret. Needs the library ``standardwebhooks``."""
+    from standardwebhooks import Webhook
+
+    return " ".join(Webhook(each).sign(key, moment, body) for each in secrets_in(secret))
+
+
+def _is_one(text: str) -> bool:
+    if not text.startswith(PREFIX):
         return False
     try:
         key = base64.b64decode(text.removeprefix(PREFIX), validate=True)

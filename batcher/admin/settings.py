@@ -41,7 +41,7 @@ class BatcherSettingsForm(ChangesForm):
         required=False,
         widget=forms.PasswordInput(attrs={"class": "vTextField", "autocomplete": "new-password"}),
         label="New signing secret",
-        help_text="whsec_ and the secret in base64: posts are signed as Standard Webhooks.",
+        help_text="whsec_ and the secret in base64: signs posts as Standard Webhooks. Of two, with a blank, both do.",
     )
 
     class Meta:

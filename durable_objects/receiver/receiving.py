@@ -12,14 +12,14 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from durable_objects.receiver.verifying import NotGenuine, check_secret, verify
+from durable_objects.receiver.verifying import NotGenuine, Secrets, checked, verify
 
 View = Callable[..., HttpResponse]
 
 
 def receives(
     *,
-    secret: str | Callable[[HttpRequest], str],
+    secret: Secrets | Callable[[HttpRequest], Secrets],
     source: str = "",
     keep: timedelta = timedelta(days=30),
     max_bytes: int = 1_048_576,
@@ -33,10 +33,10 @@ def receives(
     raises or answers 400 or more nothing is kept, and the sender may try again. What it does *outside* of that database
     is not covered: do that from ``transaction.on_commit`` or a task.
 
-    ``secret`` is ``whsec_…``, or a function of the request; ``source`` tells senders apart whose keys are their own;
-    ``keep`` is for how long a repetition is known (longer than any sender tries). Answers by itself: 405, 413 for more
-    than ``max_bytes``, 401 for what is not genuine or older than five minutes, 400 for no JSON. Raises
-    ``ImproperlyConfigured`` for a secret that is none.
+    ``secret`` is ``whsec_…``, several of which one has to have signed, or a function of the request; ``source`` tells
+    senders apart whose keys are their own; ``keep`` is for how long a repetition is known (longer than any sender
+    tries). Answers by itself: 405, 413 for more than ``max_bytes``, 401 for what is not genuine or older than five
+    minutes, 400 for no JSON. Raises ``ImproperlyConfigured`` for a secret that is none.
     """
     secret_for = secret if callable(secret) else _fixed(secret)
 
@@ -79,9 +79,9 @@ def receives(
     return decorate
 
 
-def _fixed(secret: str) -> Callable[[HttpRequest], str]:
-    check_secret(secret)
-    return lambda request: secret
+def _fixed(secret: Secrets) -> Callable[[HttpRequest], Secrets]:
+    secrets = checked(secret)
+    return lambda request: secrets
 
 
 def _unmeasured(request: HttpRequest, most: int) -> HttpResponse | None:

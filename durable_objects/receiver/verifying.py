@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from django.core.exceptions import ImproperlyConfigured
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from durable_objects.signing import ALLOWED, is_secret
+from durable_objects.signing import ALLOWED, is_secret, secrets_in
+
+Secrets = str | Iterable[str]
+"""One secret, or those of which one is enough."""
 
 #: As the receipt keeps it; a longer key is nobody's.
 LONGEST_KEY = 255
@@ -18,22 +21,35 @@ class NotGenuine(Exception):
     """The message is not signed with the secret, or is more than five minutes old or ahead. Answer with 401."""
 
 
-def check_secret(secret: str) -> None:
-    """Raise ``ImproperlyConfigured`` for a secret that anybody could guess, without telling it."""
-    if not is_secret(secret):
-        raise ImproperlyConfigured(f"The secret of a receiver is none. Allowed: {ALLOWED}.")
+def checked(secret: Secrets) -> list[str]:
+    """The secrets, each by itself. Raises ``ImproperlyConfigured`` for none, and for one that anybody could guess,
+    without telling it.
+    """
+    given = [secret] if isinstance(secret, str) else [*secret]
+    if not given or not all(map(is_secret, given)):
+        raise ImproperlyConfigured(f"The secret of a receiver is none. Allowed: {ALLOWED}; or a list of secrets.")
+    return [each for text in given for each in secrets_in(text)]
 
 
-def verify(secret: str, headers: Mapping[str, str], body: bytes) -> str:
+def verify(secret: Secrets, headers: Mapping[str, str], body: bytes) -> str:
     """The key of a genuine message (``webhook-id``): the same each time the same message is sent.
 
-    ``secret`` is ``whsec_…``; ``headers`` are those of the request, in any case. Raises ``NotGenuine``, and
-    ``ImproperlyConfigured`` for a secret that is none.
+    ``secret`` is ``whsec_…``, or several of which one has to have signed it: the new one and the old; ``headers`` are
+    those of the request, in any case. Raises ``NotGenuine``, and ``ImproperlyConfigured`` for a secret that is none.
     """
-    check_secret(secret)
     given = {name.lower(): value for name, value in headers.items()}
+    refused: list[NotGenuine] = []
+    for each in checked(secret):
+        try:
+            return _verify_one(each, given, body)
+        except NotGenuine as error:
+            refused.append(error)
+    raise refused[0]
+
+
+def _verify_one(secret: str, given: Mapping[str, str], body: bytes) -> str:
     try:
-        Webhook(secret).verify(body, given, json_parse=False)
+        Webhook(secret).verify(body, dict(given), json_parse=False)
     except WebhookVerificationError as error:
         raise NotGenuine(f"not genuine: {error}") from None
     except (UnicodeDecodeError, ValueError, OverflowError, binascii.Error) as error:

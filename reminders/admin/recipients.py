@@ -23,7 +23,8 @@ class RecipientForm(ChangesForm):
         required=False,
         max_length=200,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
-        help_text="whsec_… (Standard Webhooks). Never shown; leave it empty to keep the one that is set.",
+        help_text="whsec_… (Standard Webhooks); of two, with a blank, both sign. Never shown; leave it empty to "
+        "keep what is set.",
     )
 
 

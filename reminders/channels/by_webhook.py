@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from standardwebhooks import Webhook
-
 from durable_objects import outgoing, signing
 from durable_objects.masking import scrub, secrets_of
 from reminders.channels import Message, Refused, register
@@ -48,7 +46,7 @@ def post(message: Message) -> str:
         "Content-Type": "application/json",
         "webhook-id": message.key,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret).sign(message.key, now, body),
+        "webhook-signature": signing.sign(secret, message.key, now, body),
     }
     reply = outgoing.post(
         url,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from batcher.models import Batch, Batcher
 from durable_objects import InvalidInput
 from durable_objects.masking import MASK, masked_url, scrub, secrets_of
-from durable_objects.receiver import receives, verify
+from durable_objects.receiver import NotGenuine, receives, verify
 from durable_objects.testing import FakeClock
 from reminders.checks import check_settings
 from reminders.models import Delivery, Recipient, Reminder
@@ -53,6 +53,72 @@ def test_a_weak_secret_is_refused_everywhere(
     said.append(str(receiver.value))
     assert all("base64 of 24 to 64 bytes" in text for text in said)
     assert not any(secret in text for text in said if len(secret) > 6)
+
+
+NEW = "whsec_" + base64.b64encode(b"another secret of 26 bytes").decode()
+STRANGE = "whsec_" + base64.b64encode(b"a secret of somebody else").decode()
+
+
+def sent_by_a_batcher(secret: str, upstream: Upstream, clock: FakeClock) -> Received:
+    """What a batcher posts that signs with this secret."""
+    batcher = Batcher.objects.get_by_name("orders")
+    batcher.configure(upstream_url=upstream.url, secret=secret)
+    batcher.add_item("a")
+    pass_time(clock, WINDOW)
+    return upstream.received[-1]
+
+
+def sent_by_a_reminder(secret: str, upstream: Upstream, clock: FakeClock) -> Received:
+    """What a reminder posts to a recipient with this secret."""
+    recipient = Recipient(name="ada", webhook_url=upstream.url, webhook_secret=secret)
+    recipient.full_clean()
+    recipient.save()
+    Reminder.objects.get_by_name("tea").set_reminder("tea", clock.now(), channels=["webhook"], person="ada")
+    pass_time(clock, timedelta(0))
+    return upstream.received[-1]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("sent_by", [sent_by_a_batcher, sent_by_a_reminder])
+@pytest.mark.parametrize(
+    "change",
+    [
+        (f"{NEW} {GOOD}", GOOD, True),
+        (f"{NEW} {GOOD}", NEW, True),
+        (GOOD, [NEW, GOOD], True),
+        (NEW, [NEW, GOOD], True),
+        (NEW, f"{GOOD} {NEW}", True),
+        (f"{NEW} {GOOD}", (GOOD, NEW), True),
+        (f"{NEW} {GOOD}", STRANGE, False),
+        (STRANGE, [NEW, GOOD], False),
+    ],
+)
+def test_a_secret_is_changed_on_one_side_at_a_time(
+    sent_by: Callable[..., Received], change: tuple[str, Any, bool], upstream: Upstream, alarm_clock: FakeClock
+) -> None:
+    """A sender signs with two secrets, a receiver takes one of several: nothing is refused while they change."""
+    sender, receiver, is_taken = change
+    post = sent_by(sender, upstream, alarm_clock)
+    if is_taken:
+        assert verify(receiver, post.headers, post.body) == post.headers["webhook-id"]
+    else:
+        with pytest.raises(NotGenuine):
+            verify(receiver, post.headers, post.body)
+
+
+@pytest.mark.parametrize("secret", [[], [GOOD, "abcd"], f"{GOOD} ", f"{GOOD}  {NEW}", f"{GOOD} {NEW} {STRANGE}"])
+def test_what_no_secrets_can_be(secret: Any) -> None:
+    """None at all, a weak one among good ones, more than the new and the old one, or another form."""
+    with pytest.raises(ImproperlyConfigured, match="secret of a receiver"):
+        receives(secret=secret)
+    with pytest.raises(ImproperlyConfigured, match="secret of a receiver"):
+        verify(secret, {}, b"")
+
+
+def test_each_of_two_secrets_is_hidden() -> None:
+    """What a server sends back shows neither of them, with or without what they begin with."""
+    said = f"{NEW} {GOOD} {NEW.removeprefix('whsec_')} {GOOD.removeprefix('whsec_')}"
+    assert scrub(said, secrets_of("https://h/", {}, f"{NEW} {GOOD}")) == " ".join([MASK] * 4)
 
 
 @pytest.mark.django_db
