@@ -186,12 +186,12 @@ def many_on_their_way(play: Play) -> None:
 
 
 def a_night(play: Play) -> None:
-    """Nobody takes the wake-ups of alarms that are due, for fifty times as long as one counts as lost after."""
+    """Nobody takes the wake-ups of due alarms, for a hundred and fifty times as long as one counts as lost after."""
     play.fleet.retire("worker-threads", "kill")
     play.site.environment["LOST_AFTER"] = "0.4"
     play.fleet.restart("dispatcher1")
     play.call(*[[0, "set", f"a{n}", 0, {}] for n in range(2 * MAX_OUT)])
-    time.sleep(30)
+    time.sleep(60)
     play.worker("threads")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -42,9 +41,16 @@ def take_out(name: str) -> None:
         GUARDS[one]()
 
 
+def _replace(owner: Any, name: str, value: Any) -> None:
+    """``setattr`` of what is there: a guard that has moved must not be taken for one that is left out."""
+    if not hasattr(owner, name):
+        raise AttributeError(f"{owner!r} has no {name!r} any more: what keeps this promise now?")
+    setattr(owner, name, value)
+
+
 def fence() -> None:
     """A runner is never asked whether another one has taken over."""
-    setattr(hold.Hold, "_check_fence", lambda self: None)
+    _replace(hold.Hold, "_check_fence", lambda self: None)
 
 
 def rescue() -> None:
@@ -54,7 +60,7 @@ def rescue() -> None:
     def unheard(*args: Any) -> QuerySet[Alarm]:
         return whole(*args).filter(rung_at__isnull=True, leased_until__isnull=True)
 
-    setattr(claims, "unheard", unheard)
+    _replace(claims, "unheard", unheard)
 
 
 def never_early() -> None:
@@ -64,12 +70,12 @@ def never_early() -> None:
     def judge(slot: Slot, now: Any, *args: Any) -> Any:
         return whole(slot, max(now, slot.due_at or now), *args)
 
-    setattr(firing, "judge", judge)
+    _replace(firing, "judge", judge)
 
 
 def heartbeats() -> None:
     """Nobody renews a lease."""
-    setattr(heartbeat, "keep", lambda run: None)
+    _replace(heartbeat, "keep", lambda run: None)
 
 
 def skip_locked() -> None:
@@ -79,7 +85,7 @@ def skip_locked() -> None:
     def select_for_update(self: Any, **options: Any) -> Any:
         return whole(self, **options | {"skip_locked": False})
 
-    setattr(QuerySet, "select_for_update", select_for_update)
+    _replace(QuerySet, "select_for_update", select_for_update)
 
 
 def robust() -> None:
@@ -94,8 +100,8 @@ def robust() -> None:
             tasks._publish(wake_up)
         return len(wake_ups)
 
-    setattr(BaseDatabaseWrapper, "on_commit", on_commit)
-    setattr(bell, "ring", ring)
+    _replace(BaseDatabaseWrapper, "on_commit", on_commit)
+    _replace(bell, "ring", ring)
 
 
 def row_count() -> None:
@@ -116,9 +122,9 @@ def row_count() -> None:
 
         return made
 
-    setattr(firing.Firing, "new_run", counted)
-    setattr(bell, "wake_up", no_count(wake_up))
-    setattr(dispatch, "_wake_up", no_count(mark))
+    _replace(firing.Firing, "new_run", counted)
+    _replace(bell, "wake_up", no_count(wake_up))
+    _replace(dispatch, "_wake_up", no_count(mark))
 
 
 def second_statement() -> None:
@@ -134,7 +140,7 @@ def second_statement() -> None:
             return whole(conn, whose, None, wanted)
         return (*alarms.slot_of(rows[0]), ahead.Read())
 
-    setattr(opening, "take", take)
+    _replace(opening, "take", take)
 
 
 def conditional() -> None:
@@ -150,7 +156,7 @@ def conditional() -> None:
             slot.fence, slot.leased_until, slot.leased_generation = cursor.fetchone()[0], None, None
         return True
 
-    setattr(alarms, "take_over", take_over)
+    _replace(alarms, "take_over", take_over)
 
 
 def savepoint() -> None:
@@ -166,8 +172,8 @@ def savepoint() -> None:
             raise error
         return failed(self, turn, run, error)
 
-    setattr(firing.Firing, "_run", _run)
-    setattr(firing.Firing, "_failed", _failed)
+    _replace(firing.Firing, "_run", _run)
+    _replace(firing.Firing, "_failed", _failed)
 
 
 def ring_number() -> None:
@@ -177,12 +183,12 @@ def ring_number() -> None:
     def judge(slot: Slot, now: Any, ring: int | None, fence: int | None) -> Any:
         return whole(slot, now, None, fence)
 
-    setattr(firing, "judge", judge)
+    _replace(firing, "judge", judge)
 
 
 def any_failure() -> None:
     """Only what is an ``Exception`` counts as a failure of the handler that raises it."""
-    setattr(firing, "is_failure", lambda error: isinstance(error, Exception))
+    _replace(firing, "is_failure", lambda error: isinstance(error, Exception))
 
 
 def steady_consumer() -> None:
@@ -196,29 +202,29 @@ def room_for_what_is_due() -> None:
     def room(self: backlog.Backlog) -> int:
         return int(max(engine.MAX_OUT - self.waiting - self.out, 0))
 
-    setattr(backlog.Backlog, "room", property(room))
-    setattr(backlog.Backlog, "share", 0)
-    setattr(dispatch, "_probe", lambda *args: [])
+    _replace(backlog.Backlog, "room", property(room))
+    _replace(backlog.Backlog, "share", 0)
+    _replace(dispatch, "_probe", lambda *args: [])
 
 
 def silence() -> None:
     """Every wake-up that is overdue counts as lost, whether anybody hears or not."""
-    setattr(backlog, "_heard", lambda now: (now, now))
+    _replace(backlog, "_heard", lambda now: (now, now))
 
 
 def put_off() -> None:
     """What the engine's own statements meet in the database, once a run has begun, is a failure of its handler."""
-    setattr(firing.Firing, "_is_put_off", lambda self, run, error: run is None and isinstance(error, ObjectBusy))
+    _replace(firing.Firing, "_is_put_off", lambda self, run, error: run is None and isinstance(error, ObjectBusy))
 
 
 def who_lives() -> None:
     """A process that starts with a broker of its own takes all others for gone."""
-    setattr(process, "is_gone", lambda other: True)
+    _replace(process, "is_gone", lambda other: True)
 
 
 def in_line() -> None:
     """A wake-up that was turned away by a busy object never stands in line for it."""
-    setattr(firing, "_line", threading.Semaphore(0))
+    _replace(firing, "MOST_IN_LINE", 0)
 
 
 def savepoints() -> None:
@@ -229,7 +235,7 @@ def savepoints() -> None:
             layer = self._stack.pop()
             self._stack[-1].absorb(layer)
 
-    setattr(layers.Layers, "_settle", settle)
+    _replace(layers.Layers, "_settle", settle)
 
 
 def no_retries() -> None:
@@ -248,7 +254,7 @@ def slow_take_over() -> None:
         time.sleep(3)
         return whole(*args)
 
-    setattr(alarms, "take_over", take_over)
+    _replace(alarms, "take_over", take_over)
 
 
 GUARDS: dict[str, Callable[[], None]] = {
