@@ -79,7 +79,9 @@ class Cancelled(Schema):
 
 @router.put("/{name}", response=ReminderState)
 def put(request: HttpRequest, name: str, new: NewReminder) -> dict[str, Any]:
-    """Set the reminder, in place of an earlier one."""
+    """Set the reminder, in place of an earlier one. The same again changes nothing: what is still to come stays where
+    it is, and what was delivered is not delivered again (DELETE it first, to have that).
+    """
     check_reach(request, new)
     reminder = Reminder.objects.get_by_name(name)
     reminder.set_reminder(
@@ -91,6 +93,7 @@ def put(request: HttpRequest, name: str, new: NewReminder) -> dict[str, Any]:
         person=new.person,
         urgent=new.urgent,
         skip_if_late=new.skip_if_late,
+        idempotent=True,
     )
     return state_of(reminder)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from durable_objects import AlarmInfo, DurableObjectError, InvalidInput, crash, exclusive, now
 from durable_objects.models import DurableObject, ObjectManager
 from durable_objects.names import show
+from durable_objects.rows import Alarm
 from reminders import delivering
 from reminders.channels import TryLater
 from reminders.planning import SPAN_ALLOWED, checked, is_span, opening
@@ -62,6 +63,7 @@ class Reminder(DurableObject):
         person: str | None = None,
         urgent: bool = False,
         skip_if_late: timedelta | None = None,
+        idempotent: bool = False,
     ) -> datetime:
         """Set the reminder, in place of an earlier one; when it will be delivered first.
 
@@ -69,7 +71,9 @@ class Reminder(DurableObject):
         EXDATE lines below it if need be) it is the start of the series, which goes by the wall clocks of ``time_zone``
         (a name; default the recipient's, else UTC): in a DST gap a time is shifted forward, in a fold it is the first.
         ``channels`` default to ``["log"]``. ``person`` names the recipient, whose quiet hours hold it unless it is
-        ``urgent``. What is later than ``skip_if_late`` is not delivered any more (None: marked as late). Raises
+        ``urgent``. What is later than ``skip_if_late`` is not delivered any more (None: marked as late).
+
+        ``idempotent``: where the very same was set last, and is still to come or was delivered, nothing changes. Raises
         ``InvalidInput`` (``InvalidAlarmTime`` for the time, ``InvalidValue`` for the message) and changes nothing then.
         """
         fields = checked(
@@ -78,7 +82,7 @@ class Reminder(DurableObject):
                 "channels": channels, "person": person, "urgent": urgent, "skip_if_late": skip_if_late,
             }
         )  # fmt: skip
-        return self._set_to(fields, opening(fields))
+        return self._set_to(fields, opening(fields), idempotent=idempotent)
 
     def edit_reminder(self, **changes: Any) -> datetime:
         """Change what is given (arguments as for ``set_reminder``) and leave the rest; when it will be delivered next.
@@ -188,7 +192,10 @@ class Reminder(DurableObject):
     # -- steps. What a rule gives is worked out before the lock is taken, and anew only if another change came between.
 
     @exclusive
-    def _set_to(self, fields: dict[str, Any], place: Place) -> datetime:
+    def _set_to(self, fields: dict[str, Any], place: Place, *, idempotent: bool) -> datetime:
+        before = self.plan() if idempotent else None
+        if before is not None and before.is_set_to(fields) and not self._is_dead():
+            return before.next_at
         plan = Plan(object_id=self.pk, **fields)
         self._stand_at(plan, place)
         plan.save()
@@ -313,6 +320,10 @@ class Reminder(DurableObject):
         plan.revision += 1
         plan.save()
         return True
+
+    def _is_dead(self) -> bool:
+        """Whether its last delivery failed for good."""
+        return Alarm.objects.filter(object_id=self.pk, state=Alarm.State.DEAD).exists()
 
     def _set(self) -> Plan | None:
         plan = self.plan()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timezone, tzinfo
 from typing import Any
 
@@ -248,6 +248,11 @@ class Plan(models.Model):
         """Go to another place of the series, to be delivered at its time."""
         self.occurrence, self.number, self.wall = place.at, place.number, place.wall
         self.next_at, self.put_off = place.at, ""
+
+    def is_set_to(self, fields: Mapping[str, Any]) -> bool:
+        """Whether this is what it is set to, or was when it was over. What was cancelled is set to nothing."""
+        told = fields.keys() - {"start_wall"}  # it follows from the others
+        return self.state != self.State.CANCELLED and all(getattr(self, name) == fields[name] for name in told)
 
     def is_as(self, other: Plan) -> bool:
         """Whether it is the same reminder at the same place, and nothing was changed in between."""
