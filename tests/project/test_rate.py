@@ -113,7 +113,7 @@ def test_strangers_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_rates_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Unset, tokens and guesses are limited; what cannot be read is refused with what can."""
-    assert project_settings.API_RATE == (1000, 1.0)
+    assert project_settings.API_RATE == (5000, 1.0)
     assert project_settings.API_FAILURE_RATE == (60, 60.0)
     environment = Environment(tmp_path)
     for given, expected in (("100/s", (100, 1.0)), ("5000/h", (5000, 3600.0)), ("0", None)):
