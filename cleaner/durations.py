@@ -20,8 +20,11 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([wdhms])\s*")
 def parse(text: str) -> timedelta:
     """The span that a text names, largest unit first; also Django's ``[D ]HH:MM:SS`` and ISO 8601's ``PT1H``.
 
-    Raises ``InvalidInput`` for anything else, a number without a unit included, and for a span that Python cannot hold.
+    Raises ``InvalidInput`` for anything else: a number without a unit, months (``1M`` may be those or minutes), a span
+    that Python cannot hold.
     """
+    if "M" in text and not text.strip().startswith("P"):
+        raise InvalidInput(f"{show(text)} may be minutes or months: m are minutes, 30d a month. Allowed: {ALLOWED}.")
     stripped = text.strip().lower()
     parts = _PART.findall(stripped)
     units = [list(_UNITS).index(unit) for _, unit in parts]

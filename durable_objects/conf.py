@@ -52,7 +52,8 @@ class AppSettings:
             if key not in self._defaults:
                 raise ImproperlyConfigured(f"{self._name} has an unknown key {key!r}; known keys: {known}")
             expected = type(self._defaults[key])
-            if self._defaults[key] is not None and not isinstance(value, expected):
+            is_of_type = isinstance(value, expected) and (type(value) is not bool or expected is bool)
+            if self._defaults[key] is not None and not is_of_type:
                 given_type = type(value).__name__  # the value may be secret
                 raise ImproperlyConfigured(f"{self._name}[{key!r}] is a {given_type}; expected a {expected.__name__}")
         return dict(given)

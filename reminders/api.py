@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from django.http import HttpRequest
 from ninja import Router, Schema
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
 from durable_objects import InvalidAlarmTime
 from durable_objects.names import show as shown
@@ -17,6 +18,16 @@ from reminders.models import Plan, Reminder
 router = Router()
 
 ANSWERED = ("message", "fire_at", "next_at", "recurrence", "time_zone", "person", "urgent")
+
+
+def _of_fixed_length(span: Any) -> Any:
+    """Refuse what pydantic would take for a span of its own choice: a month for 30 days, true for a second."""
+    if isinstance(span, bool) or (isinstance(span, str) and re.match(r"[+-]?P[^T]*[YM]", span)):
+        raise ValueError("a month, a year or a boolean is no span of time: give seconds, or such as PT10M, P1D, P2W")
+    return span
+
+
+Span = Annotated[timedelta, BeforeValidator(_of_fixed_length)]
 
 
 class NewReminder(Schema):
@@ -47,7 +58,7 @@ class NewReminder(Schema):
     channels: list[str] | None = None
     person: str | None = None
     urgent: bool = False
-    skip_if_late: timedelta | None = None
+    skip_if_late: Span | None = None
 
 
 class ReminderState(Schema):
@@ -64,11 +75,11 @@ class ReminderState(Schema):
 
 
 class Snooze(Schema):
-    """For how long: seconds, or an ISO 8601 duration such as ``PT10M``."""
+    """For how long: seconds, or an ISO 8601 duration such as ``PT10M``, without months and years."""
 
     model_config = ConfigDict(extra="forbid")
 
-    by: timedelta
+    by: Span
 
 
 class Cancelled(Schema):

@@ -16,6 +16,7 @@ from icalendar import Calendar, Event, vDDDLists, vRecur
 
 from durable_objects import now
 from durable_objects.logs import get_logger
+from reminders.recurrence import LAST_YEAR
 from reminders.rows import Plan, Recipient
 from reminders.rules import WEEKDAYS, Rule
 from reminders.series import Place, comes_twice, in_gap
@@ -43,9 +44,10 @@ def calendar_of(recipient: Recipient) -> bytes:
     calendar.add("version", "2.0")
     calendar.add("x-wr-calname", _plain(f"Reminders of {recipient.name}"))
     moment = now()
+    latest = datetime(min(moment.year + YEARS, LAST_YEAR), 1, 1, tzinfo=UTC)
     for plan in Plan.objects.of_person(recipient.name)[:AT_MOST]:
         try:
-            events = list(_events(plan, moment))
+            events = list(_events(plan, latest))
             for event in events:
                 event.to_ical()
         except Exception:
@@ -53,14 +55,12 @@ def calendar_of(recipient: Recipient) -> bytes:
         else:
             for event in events:
                 calendar.add_component(event)
-    first = moment.date().replace(month=1, day=1)
-    calendar.add_missing_timezones(first - timedelta(days=366), first + timedelta(days=366 * (YEARS + 1)))
+    calendar.add_missing_timezones(moment.date() - timedelta(days=366), latest.date() + timedelta(days=366))
     ical: bytes = calendar.to_ical()
     return ical
 
 
-def _events(plan: Plan, moment: datetime) -> Iterator[Event]:
-    latest = moment + timedelta(days=365 * YEARS)
+def _events(plan: Plan, latest: datetime) -> Iterator[Event]:
     if plan.recurrence is None:
         yield _event(plan, _local(plan, plan.next_at, latest))
         return

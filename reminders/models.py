@@ -13,6 +13,7 @@ from durable_objects.rows import Alarm
 from reminders import delivering
 from reminders.channels import TryLater
 from reminders.planning import SPAN_ALLOWED, checked, is_span, opening
+from reminders.recurrence import LAST_YEAR
 from reminders.rows import Delivery, Plan, PlanQuerySet, Recipient
 from reminders.rules import find_zone, refusal
 from reminders.series import Place
@@ -23,6 +24,8 @@ SHOWN = ("message", "fire_at", "next_at", "recurrence", "time_zone", "channels")
 ARGUMENTS = ("message", "fire_at", "recurrence", "time_zone", "channels", "person", "urgent", "skip_if_late")
 #: What decides about the times of a series: when none of it changes, an edit leaves the place where it is.
 SCHEDULE = ("fire_at", "recurrence", "time_zone")
+
+YEAR = timedelta(days=366)
 
 Model = TypeVar("Model", bound="Reminder")
 
@@ -121,7 +124,7 @@ class Reminder(DurableObject):
         if not is_span(by):
             raise refusal(f"by is {show(by)}", SPAN_ALLOWED)
         plan = self._to_change("snooze")
-        return self._snooze(plan, max(plan.next_at, now()) + by)
+        return self._snooze(plan, max(plan.next_at, now()), by)
 
     @exclusive
     def remind_again(self, series_id: Any, place: Place, by: timedelta) -> datetime:
@@ -135,7 +138,7 @@ class Reminder(DurableObject):
             raise InvalidInput(f"reminder {show(self.name)} was set anew or cancelled since: nothing to snooze.")
         plan.state = Plan.State.SET
         plan.stand_at(place)
-        return self._snooze(plan, now() + by)
+        return self._snooze(plan, now(), by)
 
     def skip(self, occurrence: datetime | None = None) -> datetime | None:
         """Leave the coming delivery out (only if it is of this occurrence); when the next one is made, None for never.
@@ -299,8 +302,10 @@ class Reminder(DurableObject):
             plan.next_at, plan.put_off = held, Plan.QUIET if held != place.at else ""
         self.storage.set_alarm(plan.next_at)
 
-    def _snooze(self, plan: Plan, until: datetime) -> datetime:
-        plan.next_at, plan.put_off = until.astimezone(UTC), Plan.SNOOZED
+    def _snooze(self, plan: Plan, since: datetime, by: timedelta) -> datetime:
+        if since.year + by / YEAR >= LAST_YEAR:
+            raise refusal(f"by is {show(by)}, counted from {since}", f"up to the year {LAST_YEAR}")
+        plan.next_at, plan.put_off = (since + by).astimezone(UTC), Plan.SNOOZED
         plan.snoozes += 1
         self._changed(plan)
         return plan.next_at

@@ -93,9 +93,11 @@ def test_spans(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "60", "1", "h", "1x", "30m1h", "1h1h", "-1h", "1h,", "999999999999w", "1e3s", ":"]
-)
+    "text",
+    ["", "60", "1", "h", "1x", "30m1h", "1h1h", "-1h", "1h,", "999999999999w", "1e3s", ":", "1M", "1H30M", "3mo",
+     "1 month", "1y", "P1M", "P1Y", "p1m", "P1Y2M", "true"],
+)  # fmt: skip
 def test_what_is_no_span(text: str) -> None:
-    """A number without a unit could mean anything, and so could units in the wrong order."""
+    """A number without a unit could mean anything, and so could units in the wrong order, or months."""
     with pytest.raises(InvalidInput, match="Allowed: numbers with units"):
         durations.parse(text)

@@ -158,3 +158,15 @@ def test_the_same_put_again_while_it_is_tried(client: TestClient, alarm_clock: F
     client.put("/tea", json=new)
     pass_time(alarm_clock)
     assert (len(sent), len({message.key for message in sent})) == (8, 2)
+
+
+@pytest.mark.parametrize("span", [True, False, "P1M", "P1Y", "P1Y2M3DT4H", "P1M1D", "-P1M", "+P1Y", "P0001M"])
+def test_a_span_has_a_fixed_length(client: TestClient, span: Any) -> None:
+    """A month, a year and a boolean are refused, with words on what is allowed; minutes and weeks are what they say."""
+    client.put("/tea", json={"message": "tea", "fire_at": "2030-06-01T07:00:00Z"})
+    body = {"message": "tea", "fire_at": "2030-06-01T07:00:00Z", "skip_if_late": span}
+    for answer in (client.post("/tea/snooze", json={"by": span}), client.put("/tea", json=body)):
+        assert answer.status_code == 422
+        assert "give seconds, or such as PT10M" in str(answer.json())
+    assert client.get("/tea").json()["next_at"] == "2030-06-01T07:00:00Z"
+    assert client.post("/tea/snooze", json={"by": "P1WT1M"}).json()["next_at"] == "2030-06-08T07:01:00Z"

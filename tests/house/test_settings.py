@@ -34,6 +34,14 @@ def test_a_wrong_setting_is_refused_at_each_use() -> None:
                 _ = engine.LEASE
 
 
+def test_a_boolean_is_no_number() -> None:
+    """Python takes True for 1: a setting that is a number does not."""
+    with override_settings(NOBODY_SETS_THIS={"PAUSE": True, "LOUD": True}):
+        with pytest.raises(ImproperlyConfigured, match=r"'PAUSE'.* is a bool; expected a int"):
+            _ = AppSettings("NOBODY_SETS_THIS", {"PAUSE": 5, "LOUD": False}).PAUSE
+        assert AppSettings("NOBODY_SETS_THIS", {"PAUSE": True, "LOUD": False}).LOUD is True
+
+
 def test_no_setting_is_made_up() -> None:
     """A name without a default is no attribute, and a project that sets nothing gets the defaults."""
     unset = AppSettings("NOBODY_SETS_THIS", {"PAUSE": 5})

@@ -11,7 +11,7 @@ from durable_objects import InvalidAlarmTime, now
 from durable_objects.management.speaking import PlainCommand
 from reminders import zones
 from reminders.models import Delivery, Plan, Reminder
-from reminders.planning import opening
+from reminders.planning import checked, opening
 from reminders.rules import check_zone, refusal
 from reminders.series import Series
 from reminders.snoozing import PRESETS
@@ -87,16 +87,18 @@ class Command(PlainCommand):
             else None
         )
         fire_at = _moment(options["when"], options["zone"])
-        if options["dry_run"]:
-            zone = options["zone"] or "UTC"
-            opening({"fire_at": fire_at, "recurrence": rule, "time_zone": zone})
-            ahead = Series(fire_at, rule, zone).preview(AHEAD, fire_at - timedelta(microseconds=1))
-            return {"reminder": options["name"], "set": False, "next": [_said(each.local, each.note) for each in ahead]}
         late = _span(options["skip_if_late"]) if options["skip_if_late"] else None
-        _reminder(options).set_reminder(
-            options["message"], fire_at, recurrence=rule, time_zone=options["zone"], channels=options["channels"],
-            person=options["person"], urgent=options["urgent"], skip_if_late=late,
-        )  # fmt: skip
+        given = {
+            "message": options["message"], "fire_at": fire_at, "recurrence": rule, "time_zone": options["zone"],
+            "channels": options["channels"], "person": options["person"], "urgent": options["urgent"],
+            "skip_if_late": late,
+        }  # fmt: skip
+        if options["dry_run"]:
+            fields = checked(given)
+            opening(fields)
+            ahead = Series(fire_at, rule, fields["time_zone"]).preview(AHEAD, fire_at - timedelta(microseconds=1))
+            return {"reminder": options["name"], "set": False, "next": [_said(each.local, each.note) for each in ahead]}
+        _reminder(options).set_reminder(**given)
         return self._show(options)
 
     def _list(self, options: dict[str, Any]) -> list[dict[str, Any]]:
