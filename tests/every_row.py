@@ -59,7 +59,7 @@ def every_row(name: str = "shop", text: str = "some text") -> dict[type[Model], 
         retry_count=1, fence=FIRST_KEY, outcome="failed", error=f"{CANARY}-traceback {text}",
     )  # fmt: skip
     LogEntry.objects.create(
-        user=User.objects.create_user("logged", password=CANARY), content_type_id=batcher.kind_pk(),
+        user=User.objects.create_user(f"by {name}"[:150], password=CANARY), content_type_id=batcher.kind_pk(),
         object_id=str(batcher.pk), object_repr=name[:200], action_flag=CHANGE, change_message=text,
     )  # fmt: skip
     batch = Batch.objects.create(
@@ -88,7 +88,7 @@ def every_row(name: str = "shop", text: str = "some text") -> dict[type[Model], 
             occurrence=now, planned_at=now,
         ),
         ApiToken: token,
-        User: User.objects.get(username="logged"),
+        User: User.objects.get(username=f"by {name}"[:150]),
         Group: Group.objects.create(name=name[:150]),
         **_periodic_tasks(name, text),
     }  # fmt: skip

@@ -1,0 +1,142 @@
+"""Every address of admin, asked by everybody: nothing fails, and nothing is changed by who may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
+from django.db import transaction
+from django.db.models import Model
+from django.test import Client
+
+from durable_objects.models import DurableObject
+from tests.admin_addresses import Post, Rows, addresses, changed, posts, stored
+from tests.admin_pages import staff
+from tests.every_row import every_row
+
+pytestmark = pytest.mark.django_db
+
+#: Classes that staff writes rows of by forms; of the others only objects are changed, by who may change their class.
+WRITTEN = {"Recipient", "ApiToken", "User", "Group", "PeriodicTask"}
+#: What everybody is shown, and what all staff is: the page to log in, their own password, a list of nothing.
+OPEN = {"/admin/login/", "/admin/jsi18n/"}
+OWN = {"/admin/", "/admin/password_change/", "/admin/password_change/done/"}
+
+
+@pytest.fixture
+def rows() -> Rows:
+    """A row of every registered class."""
+    return every_row()
+
+
+@pytest.fixture
+def everything(admin_client: Client, rows: Rows) -> list[Post]:
+    """What changes something, if a superuser sends it."""
+    return posts(admin_client, rows)
+
+
+def anonymous() -> Client:
+    """Nobody."""
+    return Client()
+
+
+def customer() -> Client:
+    """A user who is no staff, with every permission there is."""
+    user = User.objects.create_user("customer")
+    user.user_permissions.set(Permission.objects.all())
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def rightless() -> Client:
+    """Staff without any permission."""
+    return staff([], "rightless")
+
+
+def onlooker() -> Client:
+    """Staff with every view permission."""
+    return staff(list(permissions("view_")), "onlooker")
+
+
+def permissions(prefix: str = "") -> Iterator[str]:
+    """Every permission, as ``app.code``."""
+    found = Permission.objects.filter(codename__startswith=prefix).order_by("pk")
+    return (f"{app}.{code}" for app, code in found.values_list("content_type__app_label", "codename"))
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """What is done in the block is undone."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+def swept(client: Client, urls: list[str], sent: list[Post]) -> tuple[dict[str, int], dict[str, set[str]]]:
+    """The status of every answer, and the tables that each POST changed, by what was asked."""
+    client.raise_request_exception = False
+    before = stored()
+    statuses = {f"GET {url}": client.get(url).status_code for url in urls}
+    assert changed(before, stored()) == set(), "a GET changed something"
+    wrote = {}
+    for post in sent:
+        with undone():
+            statuses[f"POST {post}"] = client.post(post.url, post.data).status_code
+            wrote[str(post)] = changed(before, stored())
+    return statuses, {post: tables for post, tables in wrote.items() if tables}
+
+
+@pytest.mark.parametrize("who", [anonymous, customer, rightless, onlooker])
+def test_who_may_change_nothing(who: Callable[[], Client], rows: Rows, everything: list[Post]) -> None:
+    """No address fails for who may change nothing, whatever is sent there, and nothing is changed: not even the log."""
+    statuses, wrote = swept(who(), addresses(rows), everything)
+    assert len(statuses) > 150
+    assert {asked: status for asked, status in statuses.items() if status >= 500} == {}
+    assert wrote == {}
+    if who is not onlooker:
+        shown = {asked.split()[1] for asked, status in statuses.items() if status == 200}
+        assert shown <= OPEN | (OWN if who is rightless else set())
+
+
+def test_a_superuser_fails_nowhere(admin_client: Client, rows: Rows, everything: list[Post]) -> None:
+    """No address fails for a superuser either; and what the others are refused does change something."""
+    statuses, wrote = swept(admin_client, addresses(rows), everything)
+    assert {asked: status for asked, status in statuses.items() if status >= 500} == {}
+    idle = sorted(str(post) for post in everything if post.data and str(post) not in wrote)
+    assert len(wrote) > 50, idle
+
+
+def _may_write(permission: str) -> set[str]:
+    """The tables that a permission is for."""
+    app, code = permission.split(".")
+    action, _, name = code.partition("_")
+    model: type[Model] = apps.get_model(app, name)
+    if action == "view" or not admin.site.is_registered(model):
+        return set()
+    log = {"django_admin_log"}
+    if app == "django_celery_beat":
+        return log | {table._meta.db_table for table in apps.get_app_config(app).get_models()}
+    if issubclass(model, DurableObject):
+        engine = [*apps.get_app_config("durable_objects").get_models(), *apps.get_app_config(app).get_models()]
+        return log | {table._meta.db_table for table in engine}
+    through = (field.remote_field.through for field in model._meta.many_to_many)
+    many = {table._meta.db_table for table in through if table is not None}
+    return log | many | {model._meta.db_table} if model.__name__ in WRITTEN else set()
+
+
+@pytest.mark.slow
+def test_each_permission_alone(rows: Rows, everything: list[Post]) -> None:
+    """With any single permission no address fails, and nothing is changed but what that permission is for."""
+    urls, wrong = addresses(rows), list[tuple[str, str, object]]()
+    for number, permission in enumerate(list(permissions())):
+        with undone():
+            statuses, wrote = swept(staff([permission], f"only {number}"), urls, everything)
+            wrong += [(permission, asked, status) for asked, status in statuses.items() if status >= 500]
+            foreign = {post: tables - _may_write(permission) for post, tables in wrote.items()}
+            wrong += [(permission, post, sorted(tables)) for post, tables in foreign.items() if tables]
+    assert wrong == []
