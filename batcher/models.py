@@ -187,7 +187,7 @@ class Batcher(DurableObject):
         batches.settle(batch, answer, policy, moment)
         level = logging.INFO if answer.verdict is Verdict.DELIVERED else logging.WARNING
         logger.log(
-            level, "Batcher %s: batch %s of %s items, try %s: %s, now %s", self.name, batch.id, batch.item_count,
+            level, "Batcher %r: batch %s of %s items, try %s: %s, now %s", self.name, batch.id, batch.item_count,
             batch.attempts, answer.status_code or answer.text or "done", batch.status,
         )  # fmt: skip
         if batches.may_split(batch, policy):

@@ -1,6 +1,7 @@
 """Loggers that end nothing: what a handler of the project's logging raises is not raised again where something is told.
 
-A full disk, a closed pipe or a service for errors that is away is no reason to lose an alarm's run or a lease.
+A full disk, a closed pipe or a service for errors that is away is no reason to lose an alarm's run or a lease. And
+nothing that others have named or written can steer a terminal from there, or look like a record of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import contextlib
 import logging
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
+
+from durable_objects.visible import one_line, visible
 
 if TYPE_CHECKING:  # generic in the stubs only
     _Adapter = logging.LoggerAdapter[logging.Logger]
@@ -30,6 +33,47 @@ class SteadyLogger(_Adapter):
         return msg, kwargs
 
 
+class OneLine(logging.Filter):
+    """Escapes line breaks in a record's message, and what steers terminals there and in its traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change what is to be escaped, and let every record pass."""
+        with contextlib.suppress(Exception):  # a message that does not fit its arguments is the handler's to tell
+            said = record.getMessage()
+            if (line := one_line(said)) != said:
+                record.msg, record.args = line, ()
+            if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
+                record.exc_text = _indented(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+class LineFormatter(logging.Formatter):
+    """For a project's own handlers: the same for the records of every library, whose further lines are indented."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  logging's name
+        """The traceback, indented."""
+        return _indented(super().formatException(ei))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record: its first line begins with what the format says, and no other does."""
+        first, *others = visible(super().format(record)).split("\n")
+        return "\n".join([first, *(each if each.startswith(INDENT) else INDENT + each for each in others)])
+
+
+INDENT = "    "
+
+
 def get_logger(name: str) -> SteadyLogger:
-    """``logging.getLogger(name)``, steady."""
-    return SteadyLogger(logging.getLogger(name))
+    """``logging.getLogger(name)``, steady, and a line for each record."""
+    return SteadyLogger(one_line_of(logging.getLogger(name)))
+
+
+def one_line_of(logger: logging.Logger) -> logging.Logger:
+    """The logger, each of whose messages is one line."""
+    if not any(isinstance(each, OneLine) for each in logger.filters):
+        logger.addFilter(OneLine())
+    return logger
+
+
+def _indented(trace: str) -> str:
+    return INDENT + visible(trace).replace("\n", f"\n{INDENT}")

@@ -4,6 +4,7 @@ import json
 import reprlib
 
 from durable_objects.errors import InvalidInput, InvalidKey, InvalidName
+from durable_objects.visible import visible
 
 MAX_NAME_CHARACTERS = 512
 MAX_KEY_BYTES = 2_048
@@ -69,7 +70,7 @@ def show(value: object) -> str:
     """Return a short, printable form of anything, for messages; text stands in double quotes."""
     if type(value) is str:
         text = value if len(value) <= 40 else value[:36] + "…"
-        return f'"{text}"' if text.isprintable() else json.dumps(text)
+        return f'"{text}"' if text.isprintable() else visible(json.dumps(text))
     try:
         return reprlib.repr(value)
     except Exception:  # noqa: BLE001  a repr of the user's own can raise anything; an int can have too many digits

@@ -66,7 +66,7 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
     turn.run = None
     alarms.die(turn.slot, text)
     turn.record(run, AlarmRun.Outcome.DEAD, text)
-    logger.error("alarm of %s %r is dead after %s runs:\n%s", *handle.key, run.retry_count + 1, text)
+    logger.error("alarm of %s %r is dead after %s runs", *handle.key, run.retry_count + 1, exc_info=tellable(error))
     try:
         with turn.savepoint():
             turn.start()

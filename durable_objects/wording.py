@@ -19,6 +19,7 @@ from durable_objects.errors import InvalidValue
 from durable_objects.kinds import content_types
 from durable_objects.rows import Object
 from durable_objects.rows import class_of as class_of_kind
+from durable_objects.visible import visible
 
 #: What stands for a value that is not to be shown.
 HIDDEN = "••••••"
@@ -61,7 +62,7 @@ def absolute(moment: datetime, timespec: str = "seconds") -> str:
 
 def label(name: str) -> str:
     """A name so that it can be seen and told from others: one with invisible characters is quoted and escaped."""
-    return name if name.isprintable() and name == name.strip() else json.dumps(name)
+    return name if name.isprintable() and name == name.strip() else visible(json.dumps(name))
 
 
 def short(text: str, limit: int = 60) -> str:

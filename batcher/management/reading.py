@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from batcher.models import Batch, Batcher, Upstream
+from durable_objects.visible import one_line
 from durable_objects.wording import gist
 
 
@@ -54,17 +55,17 @@ def as_text(result: dict[str, Any]) -> str:
     for name, value in result.items():
         if isinstance(value, list):
             told.append(f"{name}: {len(value)}")
-            told += ["  " + (each if isinstance(each, str) else _pairs(each)) for each in value]
+            told += ["  " + (one_line(each) if isinstance(each, str) else _pairs(each)) for each in value]
         elif isinstance(value, dict):
             told.append(f"{name}: {_pairs(value)}")
         else:
-            told.append(f"{name}: {'-' if value is None or value == '' else value}")
+            told.append(f"{name}: {'-' if value is None or value == '' else one_line(str(value))}")
     return "\n".join(told)
 
 
 def _pairs(values: dict[str, Any]) -> str:
     shown = {name: value for name, value in values.items() if value not in (None, "", False, {})}
-    return "  ".join(f"{name}={value}" for name, value in shown.items())
+    return "  ".join(f"{name}={one_line(str(value))}" for name, value in shown.items())
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import Error, IntegrityError, InterfaceError, OperationalError
 
+from durable_objects import visible
+
 #: Beginnings of SQLSTATEs, and pieces of what SQLite says: what it means, and what to do.
 _TABLES = "It lacks tables or columns that this code needs: run `manage.py migrate`"
 _MEANINGS = (
@@ -38,7 +40,7 @@ def in_words(error: Error) -> str:
 
 def one_line(error: BaseException | str) -> str:
     """What the error (or a text about it) says, in one line, without the passwords that Django knows of."""
-    said = " ".join(str(error).split())
+    said = visible.one_line(" ".join(str(error).split()))
     for entry in settings.DATABASES.values():
         if entry.get("PASSWORD"):
             said = said.replace(str(entry["PASSWORD"]), "***")

@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.db.models import Model, QuerySet
 
-from durable_objects import DurableObjectError
+from durable_objects import DurableObjectError, visible
 from durable_objects.conf import engine
 from durable_objects.handler_errors import is_failure, named, tellable
 from durable_objects.kinds import content_types, label_of
@@ -32,6 +32,21 @@ Row = TypeVar("Row", bound=Model)
 
 #: Rows that are read at once.
 PAGE = 500
+
+
+class ManyLines(CommandError):
+    """Ends a command with more than a line: each of which says something of its own."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(visible.one_line, lines)))
+
+
+class VisibleOutput(OutputWrapper):
+    """An output in which nothing steers the terminal but Django's own colours."""
+
+    def write(self, msg: str = "", style_func: Any = None, ending: str | None = None) -> None:  # type: ignore[override]  # as Django has it
+        """Write, with what steers terminals escaped."""
+        super().write(visible.visible(msg), style_func, ending)
 
 
 class PlainCommand(BaseCommand):
@@ -52,7 +67,7 @@ class PlainCommand(BaseCommand):
     def run_from_argv(self, argv: list[str]) -> None:
         """From a command line: whatever the streams of this process can take."""
         streams.prepare()
-        self.stdout, self.stderr = OutputWrapper(sys.stdout), OutputWrapper(streams.lasting(sys.stderr))
+        self.stdout, self.stderr = VisibleOutput(sys.stdout), VisibleOutput(streams.lasting(sys.stderr))
         self.stderr.style_func = self.style.ERROR
         try:
             super().run_from_argv(argv)
@@ -63,7 +78,10 @@ class PlainCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Raises ``CommandError`` for what the engine or the database says, ``OutputLost`` when nobody reads."""
-        options["stdout"] = streams.Output(options.get("stdout") or self.stdout)
+        out: Any = streams.Output(options.pop("stdout", None) or self.stdout)
+        self.stdout = VisibleOutput(out)
+        self.stderr = VisibleOutput(streams.bare(options.pop("stderr", None) or self.stderr))
+        self.stderr.style_func = self.style.ERROR
         try:
             answer = super().execute(*args, **options)
             self.stdout.flush()
@@ -71,8 +89,12 @@ class PlainCommand(BaseCommand):
             if lost.is_closed:
                 raise
             raise CommandError(str(lost)) from lost
+        except CommandError as error:
+            if not isinstance(error, ManyLines) and (line := visible.one_line(str(error))) != str(error):
+                raise CommandError(line, returncode=error.returncode) from error
+            raise
         except DurableObjectError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(visible.one_line(str(error))) from error
         except Error as error:
             raise CommandError(in_words(error)) from error
         return answer
@@ -84,8 +106,8 @@ class PlainCommand(BaseCommand):
     def outlive_streams(self) -> None:
         """From now on this process goes on whatever becomes of its standard output and error."""
         streams.outlive()
-        self.stdout = OutputWrapper(streams.lasting(self.stdout))
-        self.stderr = OutputWrapper(streams.lasting(self.stderr))
+        self.stdout = VisibleOutput(streams.lasting(self.stdout))
+        self.stderr = VisibleOutput(streams.lasting(self.stderr))
 
 
 class SpeakingCommand(PlainCommand):

@@ -27,11 +27,16 @@ class OutputLost(Exception):
         self.is_closed = isinstance(error, BrokenPipeError | ValueError)
 
 
+def bare(out: Any) -> Any:
+    """The stream inside: one more wrapper around one of Django's would end a line twice."""
+    while isinstance(out, OutputWrapper):
+        out = vars(out)["_out"]
+    return out
+
+
 class _Stream:
     def __init__(self, out: Any) -> None:
-        while isinstance(out, OutputWrapper):  # one more around this one would end a line twice
-            out = vars(out)["_out"]
-        self._out = out
+        self._out = bare(out)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._out, name)

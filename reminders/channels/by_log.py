@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from durable_objects.logs import one_line_of
 from reminders.channels import Message, register
 
 logger = logging.getLogger("reminders")
+one_line_of(logger)
 
 
 @register("log")

@@ -19,6 +19,7 @@ from cleaner.rows import CleanerRun
 from cleaner.standing import Standing, runs_of, standings
 from durable_objects import InvalidInput, now
 from durable_objects.management.speaking import PlainCommand
+from durable_objects.visible import one_line
 
 EXAMPLES = """examples:
   manage.py cleaner start sessions --interval 1h --max-age 1d
@@ -107,8 +108,9 @@ class Command(PlainCommand):
         for name, value in result.items():
             if isinstance(value, list):
                 for each in value:
-                    line = self.style.WARNING(each) if isinstance(each, str) else _line(each)
-                    self.stdout.write(f"{name.removesuffix('s')}: {line}")
+                    style = self.style.WARNING if isinstance(each, str) else None
+                    line = _word(each) if isinstance(each, str) else _line(each)
+                    self.stdout.write(f"{name.removesuffix('s')}: {line}", style)
             else:
                 self.stdout.write(f"{name}: {_line(value) if isinstance(value, dict) else _word(value)}")
 
@@ -172,7 +174,7 @@ def _word(value: object) -> str:
         return value.isoformat(timespec="seconds")
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else "-" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else "-" if value is None else one_line(str(value))
 
 
 def _line(figures: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from durable_objects.explain import Explanation, explain
 from durable_objects.handler_errors import is_failure, named
 from durable_objects.management.database_words import in_words
 from durable_objects.management.speaking import (
+    ManyLines,
     SpeakingCommand,
     add_object,
     confirm,
@@ -33,6 +34,7 @@ from durable_objects.management.speaking import (
 )
 from durable_objects.rows import Alarm, Object
 from durable_objects.states import STATES, alarms_in, count
+from durable_objects.visible import one_line
 from durable_objects.wording import absolute, gist, label, span
 
 #: Verbs that change alarms: what they say, and which alarms ``--all`` means unless ``--state`` says otherwise.
@@ -148,7 +150,7 @@ class Command(SpeakingCommand):
                 bar.update(1)
         self.say(options, {"done": done, "failed": len(failed), "failures": failed[:FAILURES_TOLD]}, f"{done} done")
         if failed:
-            raise CommandError("\n".join([f"{len(failed)} failed:", *failed[:FAILURES_TOLD]]))
+            raise ManyLines(f"{len(failed)} failed:", *failed[:FAILURES_TOLD])
 
     def _dispatch(self, options: dict[str, Any]) -> None:
         if not options["loop"]:
@@ -190,7 +192,9 @@ class Command(SpeakingCommand):
             found = doctor.examine(clock.now())
         for finding in found:
             word = "TROUBLE" if finding.is_trouble else "notice "
-            self.say(options, finding.as_dict(), f"{word}  {finding.text}\n         {finding.advice}")
+            self.say(
+                options, finding.as_dict(), f"{word}  {one_line(finding.text)}\n         {one_line(finding.advice)}"
+            )
         troubles = sum(finding.is_trouble for finding in found)
         if troubles:
             raise CommandError(f"{troubles} in trouble")
@@ -199,9 +203,9 @@ class Command(SpeakingCommand):
 
 def lines(title: str, told: Explanation) -> Iterator[str]:
     """An explanation as text."""
-    yield f"{title}: {told.status.word}. {told.status.sentence}"
-    yield from (f"  why   {sentence}" for sentence in told.why)
-    yield from (f"  next  {sentence}" for sentence in told.next)
+    yield f"{title}: {told.status.word}. {one_line(told.status.sentence)}"
+    yield from (f"  why   {one_line(sentence)}" for sentence in told.why)
+    yield from (f"  next  {one_line(sentence)}" for sentence in told.next)
     if told.run is not None:
         error = f", {gist(told.run.error)}" if told.run.error else ""
         yield f"last run: {told.run.outcome}, retry {told.run.retry_count}{error}"

@@ -22,6 +22,7 @@ from durable_objects.handler_errors import is_failure, named
 from durable_objects.kinds import content_types
 from durable_objects.management.commands.alarms import FAILURES_TOLD, lines
 from durable_objects.management.speaking import (
+    ManyLines,
     SpeakingCommand,
     add_object,
     confirm,
@@ -36,6 +37,7 @@ from durable_objects.management.speaking import (
 from durable_objects.models import DurableObject
 from durable_objects.rows import Alarm, AlarmRun, Object
 from durable_objects.states import STATES, condition, count
+from durable_objects.visible import one_line
 from durable_objects.wording import HIDDEN, absolute, is_known, label, masked, short, span, value
 
 #: Methods that the engine calls, and nobody else.
@@ -180,7 +182,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
                 bar.update(1)
         self.say(options, {"deleted": done, "failed": len(failed)}, f"{done} deleted")
         if failed:
-            raise CommandError("\n".join([f"{len(failed)} failed:", *failed[:FAILURES_TOLD]]))
+            raise ManyLines(f"{len(failed)} failed:", *failed[:FAILURES_TOLD])
 
     def _export(self, options: dict[str, Any]) -> None:
         rows = _objects(options)
@@ -198,7 +200,8 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
                 totals["entries"] += done.entries
                 totals.update({done.alarm: totals[done.alarm] + 1} if done.alarm != "none" else {})
                 if done.outcome != "imported":
-                    self.stderr.write(f"{done.outcome}: {done.kind} {label(done.name)} {done.reason}".rstrip())
+                    which = f"{done.outcome}: {done.kind} {label(done.name)} {done.reason}"
+                    self.stderr.write(one_line(which).rstrip())
         text = ", ".join(f"{name} {number}" for name, number in totals.items())
         self.say(options, {**totals, "dry_run": options["dry_run"]}, text + (" (dry run)" * options["dry_run"]))
         if totals["held"] and not options["json"]:

@@ -14,7 +14,7 @@ import httpx
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from durable_objects.management.speaking import PlainCommand
+from durable_objects.management.speaking import ManyLines, PlainCommand
 from project.demo.input import input_lines
 from project.demo.processes import Failure
 from project.demo.story import Story
@@ -45,7 +45,8 @@ class Command(PlainCommand):
                 with Story(self.say, Path(folder), repository) as story:
                     story.tell(source, lines)
             except (Failure, httpx.HTTPError) as failure:
-                raise CommandError(f"The demonstration failed: {failure}\n{last_lines(Path(folder))}") from failure
+                said = f"The demonstration failed: {failure}\n{last_lines(Path(folder))}"
+                raise ManyLines(*said.splitlines()) from failure
         self.say(f"All seen, in {time.monotonic() - began:.0f} s.")
 
     def say(self, line: str) -> None:

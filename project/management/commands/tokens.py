@@ -12,6 +12,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from durable_objects.management.speaking import PlainCommand
+from durable_objects.visible import one_line
+from durable_objects.wording import label
 from project import tokens
 from project.models import SCOPES, ApiToken
 
@@ -75,10 +77,10 @@ class Command(PlainCommand):
         rows = ApiToken.objects.all()
         for row in rows.filter(pk__in=ApiToken.objects.valid(timezone.now())) if options["valid"] else rows:
             figures = _figures(row)
-            text = f"{row.prefix}…  {row.state:<7}  {row.name}  {' '.join(row.scopes)}"
+            text = f"{row.prefix}…  {row.state:<7}  {label(row.name)}  {' '.join(row.scopes)}"
             used = f"  last used {figures['last_used_at'] or 'never'}"
             only = f"  names {row.name_prefix!r}…" if row.name_prefix else ""
-            only += f"  channels {', '.join(row.channels)}" if row.channels else ""
+            only += f"  channels {one_line(', '.join(row.channels))}" if row.channels else ""
             self.stdout.write(json.dumps(figures) if options["json"] else text + only + used)
 
     def _revoke(self, options: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from durable_objects import InvalidAlarmTime, now
 from durable_objects.management.speaking import PlainCommand
+from durable_objects.visible import one_line
 from reminders import zones
 from reminders.models import Delivery, Plan, Reminder
 from reminders.planning import checked, opening
@@ -156,9 +157,9 @@ class Command(PlainCommand):
             if isinstance(value, list) and name != "channels":
                 self.stdout.write(f"{name}: {len(value)}")
                 for each in value:
-                    self.stdout.write("  " + (each if isinstance(each, str) else _as_text(each)))
+                    self.stdout.write("  " + (one_line(each) if isinstance(each, str) else _as_text(each)))
             else:
-                self.stdout.write(f"{name}: {'-' if value in (None, '') else _plain(value)}")
+                self.stdout.write(f"{name}: {'-' if value in (None, '') else one_line(_plain(value))}")
 
 
 def _reminder(options: dict[str, Any]) -> Reminder:
@@ -206,9 +207,9 @@ def _said(local: datetime, note: str = "") -> str:
     return f"{local:%a %Y-%m-%d %H:%M %Z} {note}".strip()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _as_text(line: dict[str, Any]) -> str:
-    return "  ".join(f"{name}={_plain(value)}" for name, value in line.items() if value not in (None, "", []))
+    return "  ".join(f"{name}={one_line(_plain(value))}" for name, value in line.items() if value not in (None, "", []))
