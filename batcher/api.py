@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
 
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import Field, Path, Router, Schema
+from ninja import Field, Header, Path, Router, Schema
 from ninja.errors import HttpError
 
 from batcher.models import Batcher, ItemState
@@ -25,6 +25,7 @@ Name = Annotated[
     str,
     Path(description="The batcher's name: one path segment.", example="orders", **_NAME),
 ]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", description="The same again is the same item.")]
 Number = Annotated[int, Path(ge=1, le=LARGEST, description="The item's number, as `Location` gave it.", example=17)]
 
 
@@ -83,15 +84,19 @@ _LOCATION = {"description": "Where the item's receipt is.", "schema": {"type": "
     response={200: Queued, _REFUSALS | {400, 413, 429}: Refused},
     openapi_extra={"requestBody": _BODY, "responses": {200: {"headers": {"Location": _LOCATION}}}},
 )
-def add(request: HttpRequest, response: HttpResponse, name: Name) -> dict[str, int | None]:
+def add(request: HttpRequest, response: HttpResponse, name: Name, idempotency_key: Key = None) -> dict[str, Any]:
     """Add the body as one item: the value if it is JSON by its Content-Type, else its text (UTF-8).
+
+    With an ``Idempotency-Key`` a repetition within a day adds nothing: it is answered with the same ``Location``, and
+    with how many wait now; 422 where the key came with another item.
 
     ``Location`` is where the item's receipt is. 429 when the batcher holds as much as its ``max_queued`` allows:
     ``Retry-After`` says when to come again.
     """
-    receipt = Batcher.objects.get_by_name(name).submit(item_of(request))
+    batcher = Batcher.objects.get_by_name(name)
+    receipt = batcher.submit(item_of(request), key=idempotency_key)
     response["Location"] = f"{quote(request.path)}/items/{receipt.item}"
-    return {"queued": receipt.position}
+    return {"queued": receipt.position if idempotency_key is None else batcher.queued()}
 
 
 @router.get("/{name}", response={200: State, _REFUSALS: Refused})

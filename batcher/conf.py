@@ -24,6 +24,8 @@ defaults = AppSettings(
         "MAX_BYTES": 1_048_576,
         # At most so many items are accepted and not finished, else QueueFull; 0: any number.
         "MAX_QUEUED": 1_000_000,
+        # For so long an item that comes again under the client's own key is the same item.
+        "KEYS_FOR": timedelta(days=1),
         # Quick retries, 2, 4, 8 s … after each failure; then a batch is set aside and retried slowly.
         "MAX_RETRIES": 3,
         # How long after it was sealed (or replayed) a batch is failed for good.

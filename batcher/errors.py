@@ -11,6 +11,10 @@ class InvalidSetting(InvalidInput):
     """A setting of a batcher was refused and none was changed. Pass what `allowed` describes."""
 
 
+class KeyReused(InvalidInput):
+    """Another item came with the same key less than a day ago. Send that item, or another key."""
+
+
 class QueueFull(DurableObjectError):
     """The batcher holds as many undelivered items as its max_queued allows; none of these was accepted.
 

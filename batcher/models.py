@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Unpack
 
-from batcher import batches, breaker, delivering, filling, planning, receipts
+from batcher import batches, breaker, delivering, filling, keys, planning, receipts
 from batcher.answers import Answer, Verdict
-from batcher.errors import InvalidSetting, QueueFull, refusal
+from batcher.errors import InvalidSetting, KeyReused, QueueFull, refusal
 from batcher.items import Item, checked
 from batcher.masking import masked
 from batcher.policy import Changes, Policy, check
@@ -23,7 +23,8 @@ from durable_objects.models import DurableObject
 from durable_objects.names import show
 
 __all__ = [
-    "Batch", "Batcher", "BatcherSettings", "InvalidSetting", "ItemState", "QueueFull", "Receipt", "Upstream",
+    "Batch", "Batcher", "BatcherSettings", "InvalidSetting", "ItemState", "KeyReused", "QueueFull", "Receipt",
+    "Upstream",
 ]  # fmt: skip
 
 logger = get_logger("batcher")
@@ -56,11 +57,23 @@ class Batcher(DurableObject):
         return self._append(line) if line else self.queued()
 
     @exclusive(combine=True)
-    def submit(self, item: object) -> Receipt:
-        """Add one item as ``add_item`` does; its receipt, whose number ``receipt()`` takes."""
+    def submit(self, item: object, key: str | None = None) -> Receipt:
+        """Add one item as ``add_item`` does; its receipt, whose number ``receipt()`` takes.
+
+        With a ``key`` of 1 to 255 characters a repetition within a day (``KEYS_FOR``) adds nothing, and gets the
+        receipt of the first. Raises ``KeyReused`` for the same key with another item.
+        """
+        moment = now()
+        if key is not None:
+            keys.check(key)
+            if (before := keys.item_with(self.pk, key, item, moment)) is not None:
+                return self.receipt(before)
         self.add_item(item)
         waiting = Waiting(self.storage)
-        return waiting_receipt(waiting.tail - 1, waiting)
+        receipt = waiting_receipt(waiting.tail - 1, waiting)
+        if key is not None:
+            keys.remember(self.pk, key, item, receipt.item, moment)
+        return receipt
 
     @exclusive(combine=True)
     def submit_all(self, items: Iterable[object]) -> list[Receipt]:

@@ -173,6 +173,25 @@ class Batch(models.Model):
         return self.attempts
 
 
+class ItemKey(models.Model):
+    """Which item came with a key of the client's own. Committed together with the item; written by ``batcher.keys``."""
+
+    id = models.BigAutoField(primary_key=True)
+    batcher = models.ForeignKey("durable_objects.Object", on_delete=models.CASCADE, related_name="+", db_index=False)
+    key = models.CharField(max_length=255)
+    #: The item's number among all that the batcher ever accepted, and the SHA-256 of its JSON.
+    item = models.PositiveBigIntegerField()
+    digest = models.CharField(max_length=64)
+    came_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["batcher", "key"], name="batcher_one_item_per_key")]
+        indexes = [models.Index(fields=["batcher", "came_at"], name="batcher_keys_by_age")]
+
+    def __str__(self) -> str:
+        return f"key of item {self.item}"
+
+
 class Upstream(models.Model):
     """The circuit breaker of one upstream, shared by all batchers that post to it.
 

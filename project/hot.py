@@ -32,7 +32,7 @@ from project.tokens import Principal
 
 PREFIX = "/batcher/"
 #: Headers that Django's way knows what to do with.
-NOT_PLAIN = {b"content-encoding", b"transfer-encoding"}
+NOT_PLAIN = {b"content-encoding", b"transfer-encoding", b"idempotency-key"}
 #: What Django allows where DEBUG is set and nothing else is.
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 #: Batchers that are added to at the same time by one process; requests for one of them need no more than one thread.

@@ -68,6 +68,8 @@ CASES = {
     "over 1 MiB, no token": Case(post(("Authorization", ""), body=LARGE), 413, "too_large"),
     "compressed": Case(post(("Content-Encoding", "gzip")), 415, "unsupported_media_type"),
     "called plain": Case(post(("Content-Encoding", "identity")), 200, items=1),
+    "a key": Case(post(("Idempotency-Key", "k")), 200, items=1),
+    "a key that is none": Case(post(("Idempotency-Key", "k" * 256)), 422, "invalid_value"),
     # lengths
     "no number for a length": Case(post(("Content-Length", "1e3")), 400, "malformed", refused_by=frozenset({400})),
     "a negative length": Case(post(("Content-Length", "-1")), 400, "malformed", refused_by=frozenset({400})),
