@@ -1,4 +1,4 @@
-"""The menu of snoozes: 20 minutes, an hour, tomorrow, next week."""
+"""The menu of snoozes: 20 minutes, an hour, a day, a week, each counted from the time that is put off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from durable_objects import now
 
 @dataclass(frozen=True)
 class Preset:
-    """One of the menu: so much time, or at this time of day so many days ahead."""
+    """One of the menu: so much time, or the same time of day so many days later."""
 
     name: str
     label: str
@@ -29,6 +29,6 @@ class Preset:
 PRESETS = (
     Preset("20-minutes", "20 minutes", timedelta(minutes=20)),
     Preset("hour", "1 hour", timedelta(hours=1)),
-    Preset("tomorrow", "tomorrow", days=1),
-    Preset("next-week", "next week", days=7),
+    Preset("tomorrow", "1 day later", days=1),
+    Preset("next-week", "1 week later", days=7),
 )

@@ -10,7 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from durable_objects import DurableObjectError
+from durable_objects import DurableObjectError, now
 from reminders import ics, links
 from reminders.models import Plan, Reminder
 from reminders.series import Place
@@ -43,7 +43,11 @@ def act(request: HttpRequest, verb: str, token: str) -> HttpResponse:
         return _said(request, str(refused), refused.status)
     except DurableObjectError as refused:
         return _said(request, f"Not done: {refused}", 409)
-    context = {"title": TITLES[verb], "verb": verb, "plan": plan, "presets": PRESETS, "reminder": plan.object}
+    planned = _planned(plan, _place_of(target))
+    context = {
+        "title": TITLES[verb], "verb": verb, "plan": plan, "reminder": plan.object,
+        "presets": _choices(plan), "planned": plan.shown(planned),
+    }  # fmt: skip
     return render(request, "reminders/act.html", context)
 
 
@@ -78,14 +82,32 @@ def _find(verb: str, token: str) -> tuple[links.Target, Plan, Reminder]:
 
 
 def _do(handle: Reminder, plan: Plan, verb: str, target: links.Target, by: str) -> str:
-    place = Place(datetime.fromisoformat(target.occurrence), target.number, target.wall)
+    place = _place_of(target)
     if verb == "snooze":
         preset = next((preset for preset in PRESETS if preset.name == by), PRESETS[0])
         again = handle.remind_again(target.series_id, place, preset.span(plan.zone))
-        return f"Snoozed: it comes again at {plan.shown(again)}."
+        return f"Snoozed: it comes again, {plan.from_to(again, _planned(plan, place))}."
     if verb == "cancel":
         return "Cancelled: nothing more will come." if handle.cancel() else "It was over or cancelled already."
     return _done(handle, plan, place.at)
+
+
+def _place_of(target: links.Target) -> Place:
+    return Place(datetime.fromisoformat(target.occurrence), target.number, target.wall)
+
+
+def _choices(plan: Plan) -> list[dict[str, str]]:
+    """The menu of snoozes, each with when it would come again."""
+    moment = now()
+    return [
+        {"name": preset.name, "label": preset.label, "until": plan.shown(moment + preset.span(plan.zone, moment))}
+        for preset in PRESETS
+    ]
+
+
+def _planned(plan: Plan, place: Place) -> datetime:
+    """When this occurrence is, or was, to be delivered."""
+    return plan.next_at if plan.occurrence == place.at and plan.state == Plan.State.SET else place.at
 
 
 def _done(handle: Reminder, plan: Plan, occurrence: datetime) -> str:

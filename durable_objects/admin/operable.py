@@ -139,7 +139,7 @@ class OperableAdmin(EngineAdmin):
             "opts": self.opts,
             "media": self.media,
             "verb": verb,
-            "chosen": [self._described(request, row) for row in rows],
+            "chosen": [self._described(request, verb, row) for row in rows],
             "checkbox": ACTION_CHECKBOX_NAME,
             "from_page": request.POST.get("from_page") == "yes" or request.method == "GET",
             "filters": request.META.get("QUERY_STRING", "") if request.method == "POST" else "",
@@ -149,8 +149,9 @@ class OperableAdmin(EngineAdmin):
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/durable_objects/confirm.html", context)
 
-    def _described(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+    def _described(self, request: HttpRequest, verb: Verb, row: Any) -> dict[str, Any]:
         target, status = self.target(row), self.status(request, row)
+        handle = target.handle() if verb.effect is not None else None
         return {
             "pk": row.pk,
             "label": wording.label(target.name),
@@ -158,6 +159,7 @@ class OperableAdmin(EngineAdmin):
             "class": wording.class_of(target),
             "badge": badge(status.word),
             "sentence": status.sentence,
+            "effect": verb.effect(handle) if verb.effect is not None and handle is not None else "",
         }
 
     def _do(self, request: HttpRequest, verb: Verb, rows: list[Any]) -> None:
@@ -165,7 +167,7 @@ class OperableAdmin(EngineAdmin):
         for row in rows:
             target = self.target(row)
             try:
-                self._do_one(request, verb, row, target)
+                said = self._do_one(request, verb, row, target)
             except DurableObjectError as error:
                 failed.append(f"Not done for {wording.label(target.name)}: {error}")
             except BaseException as error:  # the object's own initialize() may raise anything
@@ -174,7 +176,7 @@ class OperableAdmin(EngineAdmin):
                 logger.error("admin: %s failed for object %s", verb.name, target.pk, exc_info=tellable(error))
                 failed.append(f"Not done for {wording.label(target.name)}: {named(error)}")
             else:
-                done.append(wording.label(target.name))
+                done.append(f"{wording.label(target.name)} ({said})" if said else wording.label(target.name))
         if done:
             self.message_user(request, f"{verb.done}: {_some(done)}.", messages.SUCCESS)
         for failure in failed[:TOLD]:
@@ -182,7 +184,8 @@ class OperableAdmin(EngineAdmin):
         if len(failed) > TOLD:
             self.message_user(request, f"And {len(failed) - TOLD} more failed.", messages.ERROR)
 
-    def _do_one(self, request: HttpRequest, verb: Verb, row: Any, target: Object) -> None:
+    def _do_one(self, request: HttpRequest, verb: Verb, row: Any, target: Object) -> str:
+        """Do it, and write it into the log; what it says of what it did."""
         handle = target.handle()
         done: object = False
         if handle is None and verb.without_class is None:
@@ -195,6 +198,8 @@ class OperableAdmin(EngineAdmin):
             done = verb.without_class(target)
         if done is False:
             raise DurableObjectError("there was nothing to do")
+        said = done if isinstance(done, str) else ""
+        what = f"{verb.done}: {said}." if said else f"{verb.done}."
         user: Any = request.user
         LogEntry.objects.create(
             user_id=user.pk,
@@ -202,8 +207,9 @@ class OperableAdmin(EngineAdmin):
             object_id=str(target.pk),
             object_repr=target.name[:200],
             action_flag=DELETION if verb is DELETE else CHANGE,
-            change_message=f"{verb.done}." if isinstance(row, Object | Alarm) else f"{verb.done} ({row}).",
+            change_message=what if isinstance(row, Object | Alarm) else f"{verb.done} ({row}).",
         )
+        return said
 
     def _list_url(self) -> str:
         return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist")

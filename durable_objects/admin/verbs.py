@@ -17,8 +17,9 @@ class Verb:
 
     ``call`` returns False when there was nothing to do, and raises when it was refused. ``permission`` (``change`` or
     ``delete``) is asked of the object's own class. ``fits`` are the states of the alarm in which a page offers it;
-    None: always. ``without_class`` does it to the row of an object whose class this code does not have; None: nothing
-    does.
+    None: always. ``effect`` says what it would change of one object, for the question; a text that ``call`` returns
+    says what it did, for the answer. ``without_class`` does it to the row of an object whose class this code does not
+    have; None: nothing does.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Verb:
     permission: str = "change"
     fits: frozenset[str] | None = None
     without_class: Callable[[Object], object] | None = None
+    effect: Callable[[DurableObject], str] | None = None
 
 
 FIRE_NOW = Verb(

@@ -11,6 +11,7 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
+from durable_objects import now
 from durable_objects.admin import DELETE, FIRE_NOW, REVIVE, DurableObjectAdmin, Verb
 from durable_objects.admin.reading import alarm_of, badge, now_of
 from durable_objects.admin.wording import NOTHING, gist, short, to_come, when
@@ -28,14 +29,22 @@ PEOPLE_OFFERED = 500
 
 
 def _snooze(preset: Preset) -> Verb:
-    def snooze(handle: Any, row: Any) -> None:
+    def effect(handle: Any) -> str:
         plan = handle.plan()
-        handle.snooze(preset.span(plan.zone if plan else UTC))
+        if plan is None or plan.state != Plan.State.SET:
+            return ""
+        since = max(plan.next_at, now())
+        return str(plan.from_to(since + preset.span(plan.zone, since)))
+
+    def snooze(handle: Any, row: Any) -> str:
+        plan = handle.plan()
+        span = preset.span(plan.zone, max(plan.next_at, now())) if plan else preset.span(UTC)
+        until = handle.snooze(span)
+        return str(plan.from_to(until)) if plan else ""
 
     label = f"Snooze: {preset.label}"
-    return Verb(
-        f"snooze_{preset.name}", label, "Put off the coming delivery? The rest stays.", label, snooze, fits=ALIVE
-    )
+    question = "Put off the coming delivery? The rest stays."
+    return Verb(f"snooze_{preset.name}", label, question, label, snooze, fits=ALIVE, effect=effect)
 
 
 def try_out(handle: DurableObject, row: Any) -> None:

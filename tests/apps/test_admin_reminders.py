@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -115,7 +117,8 @@ def test_verbs(admin_client: Client, alarm_clock: FakeClock, sent: Sent) -> None
     start = alarm_clock.now() + HOUR
     reminder = Reminder.objects.get_by_name("tea")
     reminder.set_reminder("tea", start, recurrence="FREQ=DAILY")
-    assert confirm(admin_client, Reminder, "snooze_20-minutes", [reminder.pk]) == ["Snooze: 20 minutes: tea."]
+    (said,) = confirm(admin_client, Reminder, "snooze_20-minutes", [reminder.pk])
+    assert said.startswith("Snooze: 20 minutes: tea (from ")
     assert reminder.storage.get_alarm() == start + timedelta(minutes=20)
     confirm(admin_client, Reminder, "skip", [reminder.pk])
     assert reminder.storage.get_alarm() == start + timedelta(days=1)
@@ -177,3 +180,31 @@ def test_a_delivery(admin_client: Client, alarm_clock: FakeClock) -> None:
     assert "over The last one has been." in page
     assert str(delivery.key) in page
     assert outcomes(alarm_clock) == []
+
+
+def test_a_snooze_says_from_when_to_when(admin_client: Client) -> None:
+    """Question, answer and log name both times, by the reminder's clock: a day later is counted from its own time."""
+    other = Reminder.objects.get_by_name("other")
+    reminder = Reminder.objects.get_by_name("backup")
+    berlin = ZoneInfo("Europe/Berlin")
+    with FakeClock(datetime(2030, 3, 27, tzinfo=UTC)) as clock:
+        # A Saturday, the day before the clocks are put forward: a day later is 23 hours later.
+        reminder.set_reminder("tea", datetime(2030, 3, 30, 5, 55, tzinfo=berlin), time_zone="Europe/Berlin")
+        other.set_reminder("cake", clock.now() + HOUR)
+        data = {"action": "snooze_tomorrow", "_selected_action": [reminder.pk, other.pk]}
+        question = unescape(admin_client.post(list_url(Reminder), data).content.decode())
+        told = "rom Sat 30 Mar 2030, 05:55 to Sun 31 Mar 2030, 05:55 (Europe/Berlin)"
+        assert f"F{told}." in question
+        assert "From Wed 27 Mar 2030, 01:00 to Thu 28 Mar 2030, 01:00 (UTC)." in question
+        assert "1 day later" in question
+        assert "tomorrow</" not in question
+        assert confirm(admin_client, Reminder, "snooze_tomorrow", [reminder.pk]) == [
+            f"Snooze: 1 day later: backup (f{told})."
+        ]
+        assert reminder.storage.get_alarm() == datetime(2030, 3, 31, 5, 55, tzinfo=berlin)
+        entry = LogEntry.objects.get()
+        assert entry.get_change_message() == f"Snooze: 1 day later: f{told}."
+        clock.advance(HOUR * 2)  # overdue: counted from now
+        assert confirm(admin_client, Reminder, "snooze_hour", [other.pk]) == [
+            "Snooze: 1 hour: other (from Wed 27 Mar 2030, 01:00 to Wed 27 Mar 2030, 03:00 (UTC))."
+        ]

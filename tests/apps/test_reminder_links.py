@@ -55,11 +55,30 @@ def test_a_message_has_links_that_ask_first(
         page = client.get(snooze)
         assert (page.status_code, "&lt;b&gt;tea" in page.content.decode()) == (200, True)
     assert reminder.get_reminder() is None
-    assert "Snoozed: it comes again" in client.post(snooze, {"by": "hour"}).content.decode()
+    assert "Snoozed: it comes again, from " in client.post(snooze, {"by": "hour"}).content.decode()
     assert reminder.storage.get_alarm() == start + HOUR
     outcomes(alarm_clock, HOUR)
     assert len({message.key for message in sent}) == 2
     assert "no-store" in client.get(snooze)["Cache-Control"]
+
+
+def test_a_snooze_by_a_link_says_from_when_to_when(reminder: Reminder, sent: Sent, client: Client) -> None:
+    """Each button names the time at which it would come again, in the reminder's zone; so does the answer."""
+    berlin = ZoneInfo("Europe/Berlin")
+    start = datetime(2030, 3, 30, 9, tzinfo=berlin)
+    with FakeClock(start - HOUR) as clock:
+        reminder.set_reminder("tea", start, time_zone="Europe/Berlin")
+        outcomes(clock, HOUR)
+        clock.advance(HOUR)
+        address = path(sent[0].links["snooze"])
+        page = client.get(address).content.decode()
+        assert "Planned for Saturday, 30 March 2030, 09:00 (Europe/Berlin)." in page
+        assert "20 minutes: Saturday, 30 March 2030, 10:20 (Europe/Berlin)" in page
+        assert "1 day later: Sunday, 31 March 2030, 10:00 (Europe/Berlin)" in page
+        assert "1 week later: Saturday, 06 April 2030, 10:00 (Europe/Berlin)" in page
+        told = "from Sat 30 Mar 2030, 09:00 to Sun 31 Mar 2030, 10:00 (Europe/Berlin)"
+        assert told in client.post(address, {"by": "tomorrow"}).content.decode()
+        assert reminder.storage.get_alarm() == datetime(2030, 3, 31, 10, tzinfo=berlin)
 
 
 def test_done_and_cancel(reminder: Reminder, alarm_clock: FakeClock, sent: Sent, client: Client) -> None:

@@ -40,7 +40,9 @@ def test_set_show_snooze_list_cancel() -> None:
         assert shown["then"][0].startswith("Sun 2030-03-31 03:30 CEST The clocks are put forward")
         assert [text[4:14] for text in shown["then"]][2] == "2030-04-03"
         assert answer("snooze", "tea", "20m")["next_at"] == "2030-03-30T01:50:00+00:00"
-        assert answer("snooze", "tea", "tomorrow")["state"] == "snoozed"
+        snoozed = answer("snooze", "tea", "tomorrow")
+        assert snoozed["state"] == "snoozed"
+        assert snoozed["snoozed"] == "from Sat 30 Mar 2030, 02:50 to Sun 31 Mar 2030, 03:50 (Europe/Berlin)"
         assert [line["reminder"] for line in answer("list", "--person", "ada")] == ["tea"]
         assert (answer("list", "--person", "bob"), run("list", "--person", "bob")) == ([], "Nothing is set.\n")
         assert "reminder=tea  state=snoozed" in run("list")

@@ -61,7 +61,7 @@ class Command(PlainCommand):
         self._verb(verbs, "show", "what is set, its next times and last deliveries")
         self._verb(verbs, "cancel", "take a reminder away, the whole series")
         snooze = self._verb(verbs, "snooze", "put off the coming delivery; the rest of the series stays")
-        snooze.add_argument("by", metavar="BY", help=f"90s, 20m, 1h, 2d, or {', '.join(p.name for p in PRESETS)}")
+        snooze.add_argument("by", metavar="BY", help=f"90s, 20m, 1h, 2d, or {_menu()}")
 
         text = "work out all moments anew from the wall times, after an update of tzdata; restart the workers first"
         recompute = self._verb(verbs, "recompute", text, named=False)
@@ -135,8 +135,13 @@ class Command(PlainCommand):
         reminder = _reminder(options)
         plan = reminder.plan()
         preset = next((preset for preset in PRESETS if preset.name == options["by"]), None)
-        reminder.snooze(preset.span(plan.zone if plan else UTC) if preset else _span(options["by"]))
-        return self._show(options)
+        if preset is None:
+            span = _span(options["by"])
+        else:
+            span = preset.span(plan.zone, max(plan.next_at, now())) if plan else preset.span(UTC)
+        until = reminder.snooze(span)
+        snoozed = plan.from_to(until) if plan else None
+        return {"snoozed": snoozed, **self._show(options)}
 
     def _recompute(self, options: dict[str, Any]) -> dict[str, Any]:
         looked_at, moved = 0, []
@@ -160,6 +165,10 @@ class Command(PlainCommand):
                     self.stdout.write("  " + (one_line(each) if isinstance(each, str) else _as_text(each)))
             else:
                 self.stdout.write(f"{name}: {'-' if value in (None, '') else one_line(_plain(value))}")
+
+
+def _menu() -> str:
+    return ", ".join(preset.name + (f" ({preset.label})" if preset.days else "") for preset in PRESETS)
 
 
 def _reminder(options: dict[str, Any]) -> Reminder:
