@@ -146,13 +146,16 @@ class Turn(Hold):
             self.run.wish = wish  # decided when the run ends
         elif wish is not None:
             alarms.grant(self.slot, wish)
-        can_ring = bell.can_ring() and (self.is_shared or bell.has_room(self.conn))
-        if can_ring and alarms.needs_wake_up(self.slot, self.now):
+        if alarms.needs_wake_up(self.slot, self.now) and self._may_ring():
             alarms.mark_rung(self.slot, self.now)
             groups, limit = self.handle.alarm_groups, self.handle.alarm_time_limit
             flush.wake_ups.append(bell.wake_up(self.slot, limit, grouped=groups))
         flush.slots.append(self.slot)
         flush.runs += self._ended
+
+    def _may_ring(self) -> bool:
+        """Whether a wake-up sent after the commit would count, and there is room for it."""
+        return bell.can_ring() and (self.is_shared or bell.has_room(self.conn))
 
     def record(self, run: Run, outcome: str, error: str = "") -> None:
         """Write down how the run ended, with what else this turn stores."""
