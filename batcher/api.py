@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,6 +14,7 @@ from ninja.errors import HttpError
 
 from batcher.models import Batcher, ItemState
 from batcher.receipts import LARGEST
+from durable_objects.bodies import is_json, json_in, text_in
 from durable_objects.names import MAX_NAME_CHARACTERS
 
 router = Router()
@@ -70,7 +70,7 @@ class ItemReceipt(Schema):
 _REFUSALS = frozenset({401, 404, 422, 503})
 _BODY = {
     "required": False,
-    "description": "The item: any JSON value where the Content-Type says JSON, else UTF-8 text.",
+    "description": "The item: any JSON value where the Content-Type says JSON, else text (UTF-8, or its charset).",
     "content": {
         "application/json": {"schema": {}, "example": {"sku": "a-1", "count": 2}},
         "text/plain": {"schema": {"type": "string"}, "example": "one line of text"},
@@ -85,7 +85,7 @@ _LOCATION = {"description": "Where the item's receipt is.", "schema": {"type": "
     openapi_extra={"requestBody": _BODY, "responses": {200: {"headers": {"Location": _LOCATION}}}},
 )
 def add(request: HttpRequest, response: HttpResponse, name: Name, idempotency_key: Key = None) -> dict[str, Any]:
-    """Add the body as one item: the value if it is JSON by its Content-Type, else its text (UTF-8).
+    """Add the body as one item: the value if it is JSON by its Content-Type, else its text (UTF-8, or its charset).
 
     With an ``Idempotency-Key`` a repetition within a day adds nothing: it is answered with the same ``Location``, and
     with how many wait now; 422 where the key came with another item.
@@ -132,22 +132,12 @@ def state_of(batcher: Batcher) -> dict[str, Any]:
 
 def item_of(request: HttpRequest) -> Any:
     """The item that a request's body is; see ``item_in``."""
-    return item_in(request.body, request.content_type or "")
+    return item_in(request.body, request.headers.get("Content-Type") or request.content_type or "")
 
 
 def item_in(body: bytes, content_type: str) -> Any:
-    """The item that a body is. Raises ``HttpError`` 400 for what is not the JSON or the UTF-8 that it claims to be."""
+    """The item that a body is. Raises ``HttpError`` 400 for what is not the JSON or the text that it claims to be."""
     try:
-        text = body.decode()
-        media_type = content_type.partition(";")[0].strip().lower()
-        if media_type == "application/json" or media_type.endswith("+json"):
-            return json.loads(text, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise HttpError(400, f"the body is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except (ValueError, RecursionError) as error:
-        raise HttpError(400, f"the body is not JSON: {error}") from None
-    return text
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+        return json_in(body, content_type) if is_json(content_type) else text_in(body, content_type)
+    except ValueError as error:
+        raise HttpError(400, str(error)) from None

@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any
+
+from durable_objects.bodies import charset_of
 
 #: Under one of these names stands the list, or a dict by place.
 LISTS = ("results", "outcomes", "responses", "statuses", "items")
@@ -60,10 +61,8 @@ def read(body: bytes, content_type: str, count: int, *, is_multi: bool) -> list[
 
 def _parsed(body: bytes, content_type: str) -> Any:
     """The JSON; None for another kind of answer."""
-    header = Message()
-    header["Content-Type"] = content_type
     try:
-        text = body.decode(header.get_content_charset() or json.detect_encoding(body), errors="replace")
+        text = body.decode(charset_of(content_type) or json.detect_encoding(body), errors="replace")
     except LookupError:
         text = body.decode(errors="replace")
     try:

@@ -9,7 +9,7 @@ import httpx
 
 from batcher.answers import Answer, Verdict, plain, read
 from durable_objects import outgoing
-from durable_objects.outgoing import TooManyCalls, origin_of
+from durable_objects.outgoing import ProxyUnusable, TooManyCalls, origin_of
 
 __all__ = ["Answer", "Verdict", "origin_of", "post"]
 
@@ -45,7 +45,7 @@ def post(
         return read(reply.status, reply.headers, reply.start, item_count, whole=reply.whole, secrets=secrets)
     except TooManyCalls as error:
         return Answer(Verdict.RETRY, text=plain(str(error)), retry_after=error.after, is_untried=True)
-    except _NOT_SENDABLE as error:
+    except (*_NOT_SENDABLE, ProxyUnusable) as error:
         return Answer.failed(error, secrets=secrets)
     except _NOTHING_SENT as error:
         return Answer.failed(error, is_down=True, secrets=secrets)

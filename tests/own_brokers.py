@@ -25,6 +25,8 @@ from project.demo.processes import wait_for
 from tests import services
 
 PATIENCE = 20.0
+#: Where packages of RabbitMQ put its programs.
+SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", "/opt/homebrew/sbin")
 
 
 def missing(program: str) -> None:
@@ -223,9 +225,16 @@ class OwnRabbit:
         return {name: int(count) for name, count in figures.items() if int(count)}
 
 
+def rabbitmqctl() -> str | None:
+    """The program, also where system folders are not on PATH, as for most people's shells; None where it is missing."""
+    return shutil.which("rabbitmqctl") or shutil.which("rabbitmqctl", path=os.pathsep.join(SYSTEM_FOLDERS))
+
+
 def control(*arguments: str) -> str:
     """What ``rabbitmqctl`` says."""
-    done = subprocess.run(["rabbitmqctl", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [rabbitmqctl() or "rabbitmqctl", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, f"rabbitmqctl {arguments} ended with {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -234,7 +243,7 @@ def control(*arguments: str) -> str:
 def own_rabbit() -> Iterator[OwnRabbit]:
     """A virtual host made for this block and removed after it."""
     url = services.require("rabbitmq")
-    if shutil.which("rabbitmqctl") is None:
+    if rabbitmqctl() is None:
         missing("rabbitmqctl")
     rabbit = OwnRabbit(url)
     rabbit.make()

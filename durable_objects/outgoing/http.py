@@ -16,6 +16,7 @@ import httpx
 
 from durable_objects.outgoing.addresses import origin_of
 from durable_objects.outgoing.bounds import Call, bounded
+from durable_objects.outgoing.proxies import proxy_for
 
 _ENCODINGS = {"gzip", "x-gzip", "deflate"}
 
@@ -37,19 +38,21 @@ def post(
 
     ``timeout`` is for each step (connect, send, each wait for more of the answer), ``deadline`` for all together.
     Redirects are not followed. A connection of its own for each post: a kept one that the other side has closed would
-    look like a failed try. User and password of the address go as a header, so that no log has them. Raises httpx's
-    errors, and those of ``bounded``.
+    look like a failed try. User and password of the address go as a header, so that no log has them. It goes by the
+    proxy of the environment, if there is one (``proxies``). Raises httpx's errors, ``ProxyUnusable``, and those of
+    ``bounded``.
     """
     address = httpx.URL(url)
     auth = (address.username, address.password) if address.userinfo else None
     address = address.copy_with(username=None, password=None)
+    proxy = proxy_for(address)
     limits = httpx.Timeout(min(timeout, deadline).total_seconds())
     sent = httpx.Headers(dict(headers))
     sent["Accept-Encoding"] = "identity"
 
     def work(call: Call[Reply]) -> Reply:
         with (
-            httpx.Client(timeout=limits, verify=_tls(), auth=auth) as client,
+            httpx.Client(timeout=limits, verify=_tls(), auth=auth, proxy=proxy, trust_env=False) as client,
             client.stream("POST", address, content=body, headers=sent, extensions=_ended_with(call)) as response,
         ):
             start, whole = _start_of(response, read_bytes)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from django.db import connection
 
+from tests.own_brokers import rabbitmqctl
+
 
 def describe() -> dict[str, str]:
     """Words for the page's head."""
@@ -40,5 +42,8 @@ def _processor() -> str:
 
 
 def _rabbitmq() -> str:
-    asked = subprocess.run(["rabbitmqctl", "version"], capture_output=True, text=True, check=False)
+    program = rabbitmqctl()
+    if program is None:
+        return "not here (no rabbitmqctl)"
+    asked = subprocess.run([program, "version"], capture_output=True, text=True, check=False)
     return f"{asked.stdout.strip() or 'unknown'}, quorum queues, publisher confirms"

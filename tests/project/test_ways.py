@@ -62,6 +62,13 @@ CASES = {
     "NaN": Case(post(JSON, body=b"NaN"), 400, "malformed"),
     "deep JSON": Case(post(JSON, body=b"[" * 100_000), 400, "malformed"),
     "NUL in JSON": Case(post(JSON, body=b'"\\u0000"'), 422, "invalid_value"),
+    "in latin-1": Case(post(("Content-Type", "text/plain; charset=ISO-8859-1"), body=b"gr\xfcn"), 200, items=1),
+    "JSON in UTF-16": Case(
+        post(("Content-Type", 'application/json; charset="utf-16"'), body='{"a": 1}'.encode("utf-16")), 200, items=1
+    ),
+    "JSON with a mark before it": Case(post(JSON, body=b'\xef\xbb\xbf{"a": 1}'), 400, "malformed"),
+    "not in its charset": Case(post(("Content-Type", "text/plain; charset=ascii"), body=b"\xff"), 400, "malformed"),
+    "no charset": Case(post(("Content-Type", "text/plain; charset=hex"), body=b"6161"), 400, "malformed"),
     "not UTF-8": Case(post(body=b"\xff"), 400, "malformed"),
     "1 MiB": Case(post(body=LARGE[1:]), 422, "invalid_value"),
     "over 1 MiB": Case(post(body=LARGE), 413, "too_large"),
