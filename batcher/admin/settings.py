@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -15,7 +14,7 @@ from batcher.conf import defaults
 from batcher.rows import BatcherSettings
 from durable_objects.admin import ChangesForm, ReadableJSONField, SettingsInline
 from durable_objects.admin.wording import NOTHING
-from durable_objects.masking import MASK, masked_url
+from durable_objects.masking import MASK
 
 
 class UnseenJSONField(ReadableJSONField):
@@ -30,6 +29,7 @@ class BatcherSettingsForm(ChangesForm):
     """Fields for secrets come empty, and the address with a mask for its password: left so they change nothing."""
 
     secret_fields = ("headers", "secret")
+    address_fields = ("upstream_url",)
 
     headers = UnseenJSONField(
         required=False,
@@ -50,8 +50,6 @@ class BatcherSettingsForm(ChangesForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.initial.get("upstream_url"):
-            self.initial["upstream_url"] = masked_url(self.initial["upstream_url"])
         for name in ("gzip", "bisect"):
             project = "yes" if getattr(defaults, name.upper()) else "no"
             choices = [("unknown", f"the project's: {project}"), ("true", "yes"), ("false", "no")]
@@ -59,13 +57,6 @@ class BatcherSettingsForm(ChangesForm):
             self.fields[name].widget.choices = choices
         for name in ("window", "quiet", "max_items", "max_bytes", "max_queued", "max_retries", "give_up_after"):
             self.fields[name].widget.attrs["placeholder"] = str(getattr(defaults, name.upper()))
-
-    def clean_upstream_url(self) -> str | None:
-        """An address with a password is given whole: one that was half changed would take the password elsewhere."""
-        url: str | None = self.cleaned_data["upstream_url"]
-        if url and MASK in url and "upstream_url" in self.changed_data:
-            raise ValidationError(f"Give the address with its user and password: what {MASK} stands for is not shown.")
-        return url
 
 
 class BatcherSettingsInline(SettingsInline):

@@ -10,6 +10,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
+from durable_objects.masking import MASK, masked_url
 from durable_objects.names import text_flaw
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -51,15 +52,18 @@ class ChangesForm(_ModelForm):
 
     Each field is compared with what the page *showed*, which the page sends along, and not with what is stored by now:
     a field that was left as it was keeps what somebody else wrote into it meanwhile. Fields named in ``secret_fields``
-    come empty, whatever is stored; left so they change nothing.
+    come empty, whatever is stored; left so they change nothing. ``address_fields`` have a mask for user and password.
     """
 
     secret_fields: ClassVar[Collection[str]] = ()
+    address_fields: ClassVar[Collection[str]] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in self.secret_fields:
             self.initial[name] = None
+        for name in self.address_fields:
+            self.initial[name] = masked_url(self.initial.get(name) or "")
         if self.instance._state.adding and not self.empty_permitted:
             return  # nobody else has it open; settings that are not there yet somebody may make meanwhile
         for name in self.fields.keys() - set(self.secret_fields):
@@ -74,6 +78,11 @@ class ChangesForm(_ModelForm):
     def _post_clean(self) -> None:
         """Judge and fill in the row as it is stored by now, with what was changed."""
         entered, changed = self.cleaned_data, {*self.changed_data}
+        for name in changed.intersection(self.address_fields):
+            if MASK in (entered.get(name) or ""):  # half changed, it would take the password to another server
+                self.add_error(
+                    name, f"Give the address with its user and password: what {MASK} stands for is not shown."
+                )
         asked = self.secret_fields if self.instance._state.adding else entered.keys()
         kept = {name: entered[name] for name in asked if name in entered and name not in changed}
         self.cleaned_data = {name: value for name, value in entered.items() if name not in kept}

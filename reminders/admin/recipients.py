@@ -19,6 +19,7 @@ class RecipientForm(ChangesForm):
     """The secret is never shown again: an empty field leaves it as it is."""
 
     secret_fields = ("webhook_secret",)
+    address_fields = ("webhook_url",)
     webhook_secret = forms.CharField(
         required=False,
         max_length=200,
