@@ -1,4 +1,6 @@
-"""A beat that neither a broker nor a database can end. In Django's settings, beside django-celery-beat::
+"""A beat that neither a broker nor a database can end.
+
+In Django's settings, beside django-celery-beat::
 
 CELERY_BEAT_SCHEDULER = "durable_objects.scheduler:DatabaseScheduler"
 """
