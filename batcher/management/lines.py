@@ -39,7 +39,7 @@ def add(batcher: Batcher, lines: Iterable[str], read: Read, *, show_progress: bo
     """
     added = 0
     try:
-        for chunk in _shown((line.removesuffix("\n") for line in lines), show_progress=show_progress):
+        for chunk in _shown(iter(lines), show_progress=show_progress):
             for count in _add(batcher, chunk, read):
                 added += count
     except (DurableObjectError, ValueError, RecursionError) as error:

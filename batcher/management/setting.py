@@ -9,6 +9,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from durable_objects.management.streams import lines_of
+
 SPANS = {"window", "quiet", "give_up_after"}
 TEXTS = {"upstream_url", "secret"}
 
@@ -20,7 +22,7 @@ def change(name: str, text: str) -> tuple[str, Any]:
     processes or the shell's history.
     """
     if text == "-":
-        text = sys.stdin.readline().strip()
+        text = next(lines_of(sys.stdin), "").strip()
     if not text:
         return name, None
     if name in TEXTS:

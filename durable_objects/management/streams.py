@@ -9,6 +9,7 @@ import codecs
 import contextlib
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from django.core.management.base import OutputWrapper
@@ -25,6 +26,13 @@ class OutputLost(Exception):
     def __init__(self, error: OSError | ValueError) -> None:
         super().__init__(f"standard output cannot be written: {getattr(error, 'strerror', None) or error}")
         self.is_closed = isinstance(error, BrokenPipeError | ValueError)
+
+
+def lines_of(file: Iterable[str]) -> Iterator[str]:
+    """The lines of a text without their ends: LF, or CR LF as Windows has it, whose byte order mark is left out too."""
+    for number, line in enumerate(file):
+        text = line.removeprefix("\ufeff") if number == 0 else line
+        yield text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
 def bare(out: Any) -> Any:

@@ -75,6 +75,27 @@ def test_list_fail_and_receipt(batcher: Batcher, upstream: Upstream, alarm_clock
     assert (said["state"], said["why"], said["batch"]) == ("failed", "by mail", str(batch.pk))
 
 
+@pytest.mark.parametrize(
+    "given", ["a\r\nb \r\n\r\nc\rd\r\ne", "\ufeffa\nb \n\nc\rd\ne\n", "\ufeffa\r\nb \r\n\r\nc\rd\r\ne\r\n"]
+)
+def test_lines_as_windows_writes_them(given: str, batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that end with CR LF, and a byte order mark before the first, are the same items as without."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(given, newline=""))
+    assert run("add", "orders", "-")["added"] == 5
+    entries = batcher.storage.list(prefix="item:").values()
+    assert [entry["item"] for entry in entries] == ["a", "b ", "", "c\rd", "e"]
+
+
+def test_lines_of_json_as_windows_writes_them(batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So are items in JSON, and a setting that is read from a line."""
+    monkeypatch.setattr("sys.stdin", io.StringIO('\ufeff{"a": 1}\r\n"b"\r\n', newline=""))
+    assert run("add", "orders", "--json-items", "-")["added"] == 2
+    assert [entry["item"] for entry in batcher.storage.list(prefix="item:").values()] == [{"a": 1}, "b"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffwhsec_" + "A" * 32 + "\r\n", newline=""))
+    run("configure", "orders", "secret=-")
+    assert batcher._policy().secret == "whsec_" + "A" * 32
+
+
 def test_configure(batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings as they are typed; nothing puts one back; a secret comes by standard input and is not shown."""
     monkeypatch.setattr("sys.stdin", io.StringIO("whsec_" + "A" * 32 + "\n"))

@@ -130,6 +130,20 @@ def test_out_and_in_again(clock: FakeClock, script: Script, tmp_path: Path) -> N
     assert one.storage.get_alarm() == clock.now() + HOUR
 
 
+@pytest.mark.parametrize("by", ["file", "standard input"])
+def test_a_file_that_went_through_windows(by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that end with CR LF after a byte order mark are read as what was exported."""
+    Scripted.objects.get_by_name("one").storage.put("text", "a\r\nb")
+    path = exported(tmp_path)
+    Scripted.objects.get_by_name("one").delete()
+    text = "\ufeff" + path.read_text("utf-8").replace("\n", "\r\n")
+    path.write_text(text, "utf-8", newline="")
+    monkeypatch.setattr("sys.stdin", StringIO(text, newline=""))
+    (done,) = objects("import", str(path) if by == "file" else "-")
+    assert done["imported"] == 1
+    assert Scripted.objects.get_by_name("one").storage.get("text") == "a\r\nb"
+
+
 def test_what_is_there_is_left_alone(clock: FakeClock, tmp_path: Path) -> None:
     """What is there already, or of a class unknown here, is not imported; the others are, and the exit code says so."""
     for name in ("a", "b"):

@@ -149,3 +149,37 @@ def test_duplicate_keys(client: Client) -> None:
     """Of a key that comes twice in an object the last value counts, as most readers of JSON have it."""
     assert client.post("/batcher/a", b'{"a": 1, "a": 2}', JSON, headers=IN).status_code == 200
     assert "'a': 2" in str(Batcher.objects.get_by_name("a").storage.list())
+
+
+@pytest.mark.parametrize(
+    "fire_at",
+    [
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "0001-01-01T00:00:00-14:00",
+        "9999-12-31T23:59:59Z",
+        "9999-12-31T23:59:59-12:00",
+        "9999-12-31T23:59:59.999999+14:00",
+        "0000-01-01T00:00:00Z",
+        "10000-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+        "2030-01-01T00:00:00+24:00",
+    ],
+)
+@pytest.mark.parametrize("recurrence", [None, "FREQ=DAILY", "FREQ=YEARLY;UNTIL=99991231T235959Z"])
+@pytest.mark.parametrize("zone", [None, "Pacific/Kiritimati", "Etc/GMT+12"])
+def test_years_at_either_end(client: Client, fire_at: str, recurrence: str | None, zone: str | None) -> None:
+    """The first and the last years of the calendar are refused with words, in whatever zone, and set nothing."""
+    new = {"message": "m", "fire_at": fire_at, "recurrence": recurrence, "time_zone": zone}
+    response = client.put("/reminders/a", new, JSON, headers=IN)
+    assert (response.status_code, code_of(response)) in ((422, "invalid_alarm_time"), (422, "invalid_input"))
+
+
+def test_a_snooze_beyond_the_calendar(client: Client) -> None:
+    """However often it is put off, a reminder never leaves the years that can be told."""
+    new = {"message": "m", "fire_at": "2100-01-01T00:00:00Z"}
+    assert client.put("/reminders/a", new, JSON, headers=IN).status_code == 200
+    ended = [client.post("/reminders/a/snooze", {"by": "P3650D"}, JSON, headers=IN).status_code for _ in range(850)]
+    assert set(ended) <= {200, 422}
+    assert ended[-1] == 422
+    assert client.get("/reminders/a", headers=IN).status_code == 200

@@ -14,6 +14,7 @@ from django.core.management.base import CommandParser
 from batcher.management import lines, reading, setting
 from batcher.models import Batch, Batcher
 from durable_objects.management.speaking import PlainCommand
+from durable_objects.management.streams import lines_of
 
 SHOWN = 20
 EXAMPLES = {
@@ -90,7 +91,7 @@ class Command(PlainCommand):
         batcher, given = _of(options), options["items"]
         read = lines.as_json if options["json_items"] else lines.as_text
         if given == ["-"]:
-            added = lines.add(batcher, sys.stdin, read, show_progress=not options["json"])
+            added = lines.add(batcher, lines_of(sys.stdin), read, show_progress=not options["json"])
         else:
             added = lines.add(batcher, given, read, show_progress=False)
         return {"added": added, **reading.state(batcher)}

@@ -34,6 +34,7 @@ from durable_objects.management.speaking import (
     paged,
     told_in_words,
 )
+from durable_objects.management.streams import lines_of
 from durable_objects.models import DurableObject
 from durable_objects.rows import Alarm, AlarmRun, Object
 from durable_objects.states import STATES, condition, count
@@ -195,7 +196,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
         totals = {"imported": 0, "exists": 0, "refused": 0, "entries": 0, "armed": 0, "held": 0, "dead": 0}
         chosen = {name: options[name] for name in ("arm", "replace", "dry_run")}
         with _opened(options["file"]) as file:
-            for done in jsonlines.load(file, **chosen):
+            for done in jsonlines.load(lines_of(file), **chosen):
                 totals[done.outcome] += 1
                 totals["entries"] += done.entries
                 totals.update({done.alarm: totals[done.alarm] + 1} if done.alarm != "none" else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -111,8 +111,8 @@ def _moment(text: str) -> datetime:
         if span := re.fullmatch(r"([0-9]{1,6})([dhm])", text):
             return timezone.now() + timedelta(**{_UNITS[span[2]]: int(span[1])})
         moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise CommandError(f"--expires is {text!r}: {error}. Allowed: an ISO time with its offset, or 90d") from error
-    if moment.tzinfo is None:
-        raise CommandError(f"--expires is {text!r}, without an offset. Allowed: such as {text}+00:00")
-    return moment
+    raise CommandError(f"--expires is {text!r}, without an offset. Allowed: such as {text}+00:00")
