@@ -28,13 +28,14 @@ LOOK_FOR = timedelta(seconds=0.1)
 
 REPORTED = (
     "target", "planned_at", "started_at", "ended_at", "examined", "removed", "chunks", "longest_chunk", "remaining",
-    "oldest_left", "next_at", "error",
+    "oldest_left", "in_seconds", "next_at", "error",
 )  # fmt: skip
 
 
 class PeriodicCleaner(DurableObject):
     """Deletes, once an hour, those entries of its own storage whose value is a dict with a ``timestamp`` (milliseconds
-    since the epoch, or a datetime) more than a day old; or the rows of a Django model, by a field of time.
+    since the epoch, or a datetime) more than a day old; or the rows of a Django model, by a field of time. Numbers that
+    will be seconds, since as milliseconds they would all be in the first months of 1970, are left alone, and said.
 
     Its first use plans the first cleanup. The next one is always the first planned time still ahead: neither lateness
     nor failures shift the schedule or end it. What, how often and how old is changed with ``configure()``.
@@ -124,10 +125,10 @@ class PeriodicCleaner(DurableObject):
             target = self.target(self._planned.target)
             walking.clean(self, target, self._planned, within=defaults.BUDGET, on_chunk=on_chunk)
             return self._planned.removed
+        if dry_run:
+            return self.look(on_chunk=on_chunk).expired
         settings = self._settings()
         older_than, target = now() - settings.max_age_in_force, self.target(settings.target)
-        if dry_run:
-            return walking.count(target, older_than, on_chunk=on_chunk).expired
         begin = {"target": target.name, "started_at": now(), "older_than": older_than}
         run = self.run_exclusive(lambda: CleanerRun.begin(self.pk, **begin))
         try:
@@ -139,10 +140,13 @@ class PeriodicCleaner(DurableObject):
         run.end(now(), **self._left(run))
         return run.removed
 
-    def look(self, *, within: timedelta | None = None) -> walking.Counted:
+    def look(
+        self, *, within: timedelta | None = None, on_chunk: walking.OnChunk = walking.say_nothing
+    ) -> walking.Counted:
         """What ``cleanup(dry_run=True)`` counts, as far as it comes in the time given."""
         settings = self._settings()
-        return walking.count(self.target(settings.target), now() - settings.max_age_in_force, within=within)
+        older_than, target = now() - settings.max_age_in_force, self.target(settings.target)
+        return walking.count(target, older_than, within=within, on_chunk=on_chunk)
 
     def target(self, name: str) -> Target:
         """What is cleaned, by the name that a cleanup has it under. Raises ``InvalidInput`` when it is not allowed."""
@@ -160,7 +164,8 @@ class PeriodicCleaner(DurableObject):
 
         ``target``, ``planned_at`` (None: by hand), ``started_at``, ``ended_at``, ``examined``, ``removed``, ``chunks``,
         ``longest_chunk``, ``remaining`` (expired rows it left: at least so many; None: not known), ``oldest_left``,
-        ``next_at``, ``error`` (empty when it ended well).
+        ``in_seconds`` (entries left alone, whose timestamp will be one of seconds), ``next_at``, ``error`` (empty when
+        it ended well).
         """
         own = CleanerRun.objects.filter(object__in=type(self).objects.filter(name=self.name), ended_at__isnull=False)
         run = own.order_by("-id").first()
@@ -206,6 +211,8 @@ class PeriodicCleaner(DurableObject):
     def _left(self, run: CleanerRun) -> dict[str, Any]:
         """What a cleanup that got through has left behind."""
         logger.info("Cleaner %r: %s of %s rows removed (%s)", self.name, run.removed, run.examined, run.target)
+        if run.in_seconds:
+            logger.warning("Cleaner %r: %s", self.name, in_seconds(run.in_seconds))
         left = walking.count(self.target(run.target), run.older_than, within=LOOK_FOR)
         return {"remaining": left.expired}
 
@@ -222,6 +229,14 @@ class PeriodicCleaner(DurableObject):
         """The settings in force, read without making the object."""
         own = CleanerSettings.objects.filter(object__in=type(self).objects.filter(name=self.name)).first()
         return own or CleanerSettings()
+
+
+def in_seconds(number: int) -> str:
+    """What is to be said of so many entries whose timestamp will be one of seconds."""
+    return (
+        f"{number:,} entries are left alone: their timestamp looks like seconds since the epoch, and would be a day of "
+        "1970 in milliseconds, which are asked for."
+    )
 
 
 def _described(error: BaseException) -> str:

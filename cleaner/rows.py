@@ -115,6 +115,8 @@ class CleanerRun(models.Model):
     cursor = models.TextField(null=True)  # noqa: DJ001  null: at the beginning; any text may be a key
     examined = models.BigIntegerField(default=0)
     removed = models.BigIntegerField(default=0)
+    #: Entries that were left alone: their timestamp will be one of seconds, and milliseconds are asked for.
+    in_seconds = models.BigIntegerField(default=0)
     chunks = models.PositiveIntegerField(default=0)
     longest_chunk = models.DurationField(default=timedelta(0))
     #: Expired rows that were still there at the end, counted for a moment only: at least so many. None: not known.
@@ -156,6 +158,7 @@ class CleanerRun(models.Model):
             "cursor": chunk.last,
             "examined": self.examined + chunk.examined,
             "removed": self.removed + chunk.expired,
+            "in_seconds": self.in_seconds + chunk.in_seconds,
             "chunks": self.chunks + 1,
             "longest_chunk": self.longest_chunk,
             "oldest_left": min(filter(None, (self.oldest_left, chunk.oldest_left)), default=None),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cleaner.models import PeriodicCleaner
+from cleaner.models import PeriodicCleaner, in_seconds
 from cleaner.rows import CleanerProgress, CleanerRun, CleanerSettings
 from durable_objects.admin.wording import gist, short, span
 
@@ -37,6 +37,8 @@ class Standing:
                 )
         elif planned is not None and planned + LATE_AFTER < now:
             found.append(f"Behind: a cleanup was planned for {span(now - planned)} ago. Is a worker there?")
+        if self.last is not None and self.last.in_seconds:
+            found.append(in_seconds(self.last.in_seconds))
         if self.last is not None and self.last.error:
             found.append(f"The last cleanup did not get through: {short(gist(self.last.error), 200)}")
         elif self.last is not None and self.last.remaining:

@@ -20,13 +20,15 @@ from durable_objects.sweep import sweep
 
 class Chunk(NamedTuple):
     """A part that was walked over: how many rows it has, how many of them are expired (and deleted, unless it was only
-    looked at), the oldest of the others, and the key to go on after; None when the end was reached.
+    looked at), the oldest of the others, and the key to go on after; None when the end was reached. ``in_seconds`` is
+    how many were left alone, since their timestamp will be one of seconds.
     """
 
     examined: int
     expired: int
     oldest_left: datetime | None
     last: str | None
+    in_seconds: int = 0
 
 
 class Target(Protocol):
@@ -60,7 +62,7 @@ class OwnStorage:
             pace.commit_without_waiting(self.connection())
         words, bound = expiry.expressions(self.connection().vendor), expiry.milliseconds(older_than)
         swept = sweep(self._cleaner, bound=bound, start_after=after, limit=limit, delete=delete, **words)
-        return Chunk(swept.walked, swept.below, expiry.moment(swept.least_left), swept.last)
+        return Chunk(swept.walked, swept.below, expiry.moment(swept.least_left), swept.last, swept.aside)
 
     def connection(self) -> BaseDatabaseWrapper:
         """The engine's."""

@@ -29,11 +29,14 @@ class CleanupEnded(DurableObjectError):
 
 
 class Counted(NamedTuple):
-    """What a look found: expired rows, rows examined, and whether it got through to the end in its time."""
+    """What a look found: expired rows, rows examined, and whether it got through to the end in its time; and how many
+    would be left alone, since their timestamp will be one of seconds.
+    """
 
     expired: int
     examined: int
     through: bool
+    in_seconds: int = 0
 
 
 def clean(
@@ -83,16 +86,17 @@ def count(
     """Look at all there is, or as much as the time allows; deletes nothing and locks nothing."""
     deadline = None if within is None else time.monotonic() + within.total_seconds()
     steps = pace.Pace(defaults.CHUNK, target.most)
-    expired = examined = 0
+    expired = examined = in_seconds = 0
     after: str | None = None
     while True:
         begun = time.monotonic()
         chunk = target.chunk(after, steps.limit, older_than, delete=False)
         steps.took(time.monotonic() - begun)
         expired, examined, after = expired + chunk.expired, examined + chunk.examined, chunk.last
+        in_seconds += chunk.in_seconds
         on_chunk(examined, expired)
         if after is None or (deadline is not None and time.monotonic() >= deadline):
-            return Counted(expired, examined, after is None)
+            return Counted(expired, examined, after is None, in_seconds)
 
 
 def _clean_chunk(target: Target, run: CleanerRun, steps: pace.Pace) -> tuple[Chunk, float, dict[str, Any]]:

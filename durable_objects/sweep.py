@@ -17,20 +17,22 @@ _TABLE = Entry._meta.db_table
 
 #: What is read off ``walked``; the bound is its parameter, twice.
 _FIGURES = (
-    "COUNT(*) AS walked, COUNT(*) FILTER (WHERE rank < %s) AS below, "
-    "MIN(rank) FILTER (WHERE rank >= %s) AS least_left, MAX(key) AS last"
+    "COUNT(*) AS walked, COUNT(*) FILTER (WHERE rank < %s AND NOT aside) AS below, "
+    "MIN(rank) FILTER (WHERE rank >= %s) AS least_left, MAX(key) AS last, COUNT(*) FILTER (WHERE aside) AS aside"
 )
 
 
 class Swept(NamedTuple):
     """What a sweep found: how many entries it walked over, how many of them rank below the bound (and were deleted),
-    the least rank of the others, and the key to go on after; None when the end of the keys was reached.
+    the least rank of the others, and the key to go on after; None when the end of the keys was reached. ``aside`` is
+    how many were left alone, whatever their rank.
     """
 
     walked: int
     below: int
     least_left: Any
     last: str | None
+    aside: int = 0
 
 
 def sweep(
@@ -39,6 +41,7 @@ def sweep(
     bound: int,
     *,
     item: str = "value",
+    aside: str = "FALSE",
     start_after: str | None = None,
     limit: int,
     delete: bool = True,
@@ -46,8 +49,9 @@ def sweep(
     """Walk over the next ``limit`` entries in key order and delete those whose rank is below ``bound``.
 
     ``item`` is an SQL expression of the column ``value`` (an entry's JSON text, see ``values``), ``rank`` one of
-    ``item`` (found once per entry) that gives a number, or NULL for what is to stay; both in the words of the database
-    that is asked, every ``%`` doubled. They are code, never input.
+    ``item`` (found once per entry) that gives a number, or NULL for what is to stay, and ``aside`` a condition on
+    ``item`` for what is left alone and counted; all in the words of the database that is asked, every ``%`` doubled.
+    They are code, never input.
 
     A turn, or part of the one that is open, whose own writes are not looked at; a key that it has put stays. Inside a
     savepoint (``storage.transaction()``, or ``alarm()`` while it is not ``unlocked()``) it raises
@@ -55,7 +59,7 @@ def sweep(
     """
     if type(limit) is not int or limit < 1:
         raise InvalidInput(f"sweep() limit is {limit!r}: it must be a whole number from 1 on")
-    part = _Part(item, rank, bound, start_after, limit)
+    part = _Part(item, rank, aside, bound, start_after, limit)
     if not delete:
         object_id = opening.find(clock.connection(), obj.kind_pk(), obj.name)
         if object_id is None:
@@ -77,6 +81,7 @@ class _Part:
 
     item: str
     rank: str
+    aside: str
     bound: int
     after: str | None
     limit: int
@@ -92,15 +97,15 @@ class _Part:
         if conn.vendor == "postgresql":
             # By their place in the table, which nobody changes while the object is locked: each value is read once.
             sql = (
-                f"WITH found AS (SELECT {_FIGURES}, array_agg(place) FILTER (WHERE rank < %s) AS places "
+                f"WITH found AS (SELECT {_FIGURES}, array_agg(place) FILTER (WHERE rank < %s AND NOT aside) AS places "
                 f"FROM {walked}), "
                 f"gone AS (DELETE FROM {_TABLE} WHERE ctid = ANY((SELECT places FROM found)::tid[])) "
-                "SELECT walked, below, least_left, last FROM found"
+                "SELECT walked, below, least_left, last, aside FROM found"
             )
             return self._read(conn, sql, [self.bound] * 3 + params)
         found = self.walk(conn, object_id)
         if found.below:
-            doomed = f"SELECT place FROM {walked} WHERE rank < %s"
+            doomed = f"SELECT place FROM {walked} WHERE rank < %s AND NOT aside"
             with own_statements(conn), conn.cursor() as cursor:
                 cursor.execute(f"DELETE FROM {_TABLE} WHERE id IN ({doomed})", [*params, self.bound])
         return found
@@ -108,16 +113,17 @@ class _Part:
     def _read(self, conn: BaseDatabaseWrapper, sql: str, params: list[Any]) -> Swept:
         with own_statements(conn), conn.cursor() as cursor:
             cursor.execute(sql, params)
-            walked, below, least_left, last = cursor.fetchone()
-        return Swept(walked, below, least_left, last if walked == self.limit else None)
+            walked, below, least_left, last, aside = cursor.fetchone()
+        return Swept(walked, below, least_left, last if walked == self.limit else None, aside)
 
     def _walked(self, conn: BaseDatabaseWrapper, object_id: int) -> tuple[str, list[Any]]:
-        """A subquery ``walked`` of place, key and rank; and its parameters. Its limits make each be found once."""
+        """A subquery ``walked`` of place, key, rank, aside; and its parameters. Its limits make each be found once."""
         place = "ctid" if conn.vendor == "postgresql" else "id"
         after, params = ("", []) if self.after is None else (" AND key > %s", [self.after])
         items = (
             f"SELECT {place} AS place, key, {self.item} AS item FROM {_TABLE} "
             f"WHERE object_id = %s{after} ORDER BY key LIMIT %s"
         )
-        sql = f"(SELECT place, key, {self.rank} AS rank FROM ({items}) AS items LIMIT %s) AS walked"
+        found = f"place, key, {self.rank} AS rank, {self.aside} AS aside"
+        sql = f"(SELECT {found} FROM ({items}) AS items LIMIT %s) AS walked"
         return sql, [object_id, *params, self.limit, self.limit]

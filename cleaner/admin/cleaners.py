@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from cleaner.admin import wording
 from cleaner.admin.settings import CleanerSettingsInline, changes_of
 from cleaner.conf import defaults
-from cleaner.models import CleanerSettings, PeriodicCleaner
+from cleaner.models import CleanerSettings, PeriodicCleaner, in_seconds
 from cleaner.standing import Standing, standings
 from durable_objects import DurableObjectError
 from durable_objects.admin import DELETE, FIRE_NOW, REVIVE, DurableObjectAdmin, Verb
@@ -144,5 +144,7 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
             there = "" if found.through else " first (there was no time for more)"
             text = f"{found.expired:,} of the{there} {found.examined:,} rows would be deleted: {label(handle.name)}."
             self.message_user(request, text, messages.INFO)
+            if found.in_seconds:
+                self.message_user(request, f"{label(handle.name)}: {in_seconds(found.in_seconds)}", messages.WARNING)
 
         return replace(DRY_RUN, call=count)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.core.management import call_command
+from django.test import Client
 
 from cleaner.models import PeriodicCleaner
+from durable_objects import doctor
 from durable_objects.testing import FakeClock
+from tests.admin_pages import confirm, page_url, text_of
 from tests.apps.passing import outcomes
 from tests.apps.test_cleaner import DAY, HOUR, aged
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 
 
 @pytest.fixture
@@ -74,3 +79,56 @@ def test_an_entry_expires_with_its_millisecond(cleaner: PeriodicCleaner, alarm_c
     report = cleaner.last_report()
     assert report is not None
     assert (report["oldest_left"], report["remaining"]) == (edge, 0)
+
+
+def test_seconds_are_not_taken_for_milliseconds(
+    cleaner: PeriodicCleaner, alarm_clock: FakeClock, admin_client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Numbers that are seconds of our time, and as milliseconds a day of 1970, are left alone; everybody says so."""
+    seconds = alarm_clock.now().timestamp()
+    kept = {
+        "seconds": {"timestamp": int(seconds)},
+        "a fraction": {"timestamp": seconds + 0.25},
+        "long ago": {"timestamp": 1_000_000_000},
+        "far ahead": {"timestamp": 9_999_999_999},
+    }
+    old = {
+        "before": {"timestamp": 999_999_999},
+        "after": {"timestamp": 10_000_000_000},
+        "a datetime of 1970": {"timestamp": datetime(1970, 1, 20, tzinfo=UTC)},
+        "a naive one": {"timestamp": datetime(1970, 1, 20)},  # noqa: DTZ001  taken as UTC
+        "negative": {"timestamp": -seconds},
+    }
+    cleaner.storage.put_many(kept | old)
+    looked = cleaner.look()
+    assert (looked.expired, looked.in_seconds) == (len(old), len(kept))
+    said = "4 entries are left alone: their timestamp looks like seconds since the epoch"
+    assert said in run("run", "cache", "--dry-run")
+    assert said in " ".join(confirm(admin_client, PeriodicCleaner, "dry_run", [cleaner.pk]))
+    assert outcomes(alarm_clock, HOUR) == ["succeeded"]
+    assert set(cleaner.storage.list()) == set(kept)
+    report = cleaner.last_report()
+    assert report is not None
+    assert (report["removed"], report["in_seconds"], report["remaining"], report["oldest_left"]) == (
+        len(old),
+        4,
+        0,
+        None,
+    )
+    assert said in caplog.text
+    for shown in (run("show", "cache"), run("list"), run("run", "cache")):
+        assert said in shown
+    assert said in text_of(admin_client, page_url(PeriodicCleaner, cleaner.pk))
+    assert [finding.text for finding in doctor.examine(alarm_clock.now()) if finding.code == "cleaner.seconds"] == [
+        f'Cleaner "cache": {said}, and would be a day of 1970 in milliseconds, which are asked for.'
+    ]
+    cleaner.storage.put_many({name: aged(alarm_clock, HOUR) for name in kept})
+    cleaner.cleanup()
+    assert said not in run("show", "cache").partition("run: ")[0]
+
+
+def run(*arguments: str) -> str:
+    """What the command wrote."""
+    out = io.StringIO()
+    call_command("cleaner", *arguments, stdout=out)
+    return out.getvalue()

@@ -34,6 +34,14 @@ def test_a_sweep_walks_on_from_where_the_last_one_ended(texts: Scripted) -> None
     assert Scripted.objects.get_by_name("other").storage.get("a") == "x"
 
 
+def test_what_is_left_aside_stays_and_is_counted(texts: Scripted) -> None:
+    """An entry that ``aside`` names is not deleted, whatever its rank."""
+    aside = f"{LENGTH} IN (4, 6)"
+    for delete in (False, True):
+        assert sweep(texts, LENGTH, 6, limit=9, aside=aside, delete=delete) == Swept(6, 2, 6, None, 2)
+    assert list(texts.storage.list()) == ["b", "d", "e", "f"]
+
+
 def test_a_count_makes_nothing(obj: Scripted) -> None:
     """With ``delete=False`` an object that was never used stays so; a limit that means nothing is refused."""
     assert sweep(obj, LENGTH, 5, limit=4, delete=False) == Swept(0, 0, None, None)

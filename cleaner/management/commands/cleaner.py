@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cleaner import durations
-from cleaner.models import PeriodicCleaner
+from cleaner.models import PeriodicCleaner, in_seconds
 from cleaner.rows import CleanerRun
 from cleaner.standing import Standing, runs_of, standings
 from durable_objects import InvalidInput, now
@@ -87,10 +87,12 @@ class Command(PlainCommand):
     def _run(self, options: dict[str, Any]) -> dict[str, Any]:
         cleaner = PeriodicCleaner.objects.get_by_name(options["name"])
         with _progress(cleaner, show=not options["json"]) as on_chunk:
-            count = cleaner.cleanup(dry_run=options["dry_run"], on_chunk=on_chunk)
-        if options["dry_run"]:
-            return {"cleaner": cleaner.name, "would_remove": count}
-        return {"cleaner": cleaner.name, "removed": count, "last": cleaner.last_report()}
+            if options["dry_run"]:
+                found = cleaner.look(on_chunk=on_chunk)
+                return {"cleaner": cleaner.name, "would_remove": found.expired, **_warned(found.in_seconds)}
+            count = cleaner.cleanup(on_chunk=on_chunk)
+        last = cleaner.last_report() or {}
+        return {"cleaner": cleaner.name, "removed": count, "last": last, **_warned(last["in_seconds"])}
 
     def _show(self, options: dict[str, Any]) -> dict[str, Any]:
         return _shown(options["name"])
@@ -120,6 +122,10 @@ def _span(text: str) -> timedelta:
         return durations.parse(text)
     except InvalidInput as error:
         raise ArgumentTypeError(str(error)) from error
+
+
+def _warned(number: int) -> dict[str, list[str]]:
+    return {"warnings": [in_seconds(number)]} if number else {}
 
 
 def _shown(name: str) -> dict[str, Any]:
@@ -155,6 +161,7 @@ def _figures(run: CleanerRun) -> dict[str, Any]:
         "examined": run.examined,
         "removed": run.removed,
         "remaining": run.remaining,
+        "in_seconds": run.in_seconds,
         "oldest_left": run.oldest_left,
         "error": run.error,
     }
