@@ -131,7 +131,9 @@ def test_out_and_in_again(clock: FakeClock, script: Script, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("by", ["file", "standard input"])
-def test_a_file_that_went_through_windows(by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_went_through_windows(
+    by: str, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lines that end with CR LF after a byte order mark are read as what was exported."""
     Scripted.objects.get_by_name("one").storage.put("text", "a\r\nb")
     path = exported(tmp_path)
