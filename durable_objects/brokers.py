@@ -13,6 +13,8 @@ from celery import current_app
 from kombu import Connection
 from kombu.utils.imports import symbol_by_name
 
+from durable_objects.masking import scrub
+
 #: Kinds of brokers by the scheme of their addresses; all others are of a kind that is called as their scheme.
 _KINDS = {
     "redis": "redis", "rediss": "redis", "sentinel": "redis",
@@ -75,9 +77,7 @@ class Broker:
             secrets = {parts.password, unquote(parts.password or ""), parts.query, user if len(user) > 5 else ""}
         except ValueError:
             secrets = {self.url}
-        for secret in sorted(filter(None, secrets), key=len, reverse=True):
-            said = said.replace(secret, "***")
-        return said
+        return scrub(said, sorted(filter(None, secrets), key=len, reverse=True), "***")
 
 
 def brokers() -> list[Broker]:

@@ -58,12 +58,12 @@ def secrets_of(url: str, headers: Mapping[str, str], secret: str) -> list[str]:
     return sorted({text for text in found if len(text) >= _LEAST}, key=len, reverse=True)
 
 
-def scrub(text: str, secrets: Iterable[str]) -> str:
-    """The text with a mask in place of each of the secrets, as they are or escaped as JSON, HTML and URLs do it: a
+def scrub(text: str, secrets: Iterable[str], mask: str = MASK) -> str:
+    """The text with the mask in place of each of the secrets, as they are or escaped as JSON, HTML and URLs do it: a
     server may send back what it was sent.
     """
     pattern = _pattern(tuple(secrets))
-    return pattern.sub(MASK, text) if pattern else text
+    return pattern.sub(mask, text) if pattern else text
 
 
 @functools.lru_cache(maxsize=256)

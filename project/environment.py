@@ -13,6 +13,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from durable_objects.masking import masked_url
 from project.rate import Rate
 
 #: Every variable that the project reads. One that is set to nothing counts as not set.
@@ -156,7 +157,7 @@ def database(url: str, base: Path) -> dict[str, Any]:
     if scheme in ("postgresql", "postgres"):
         return _postgresql(url)
     raise ImproperlyConfigured(
-        f"DATABASE_URL begins with {scheme!r}; allowed: sqlite:///PATH and postgresql://USER:PASSWORD@HOST:PORT/NAME."
+        f"DATABASE_URL begins with {masked_url(scheme)!r}; allowed: sqlite:///PATH and postgresql://USER:PASSWORD@HOST:PORT/NAME."
     )
 
 
@@ -170,8 +171,8 @@ def _sqlite(rest: str, base: Path) -> dict[str, Any]:
     path = rest.removeprefix("/")
     if not rest.startswith("/") or path in ("", ":memory:"):
         raise ImproperlyConfigured(
-            f"DATABASE_URL is 'sqlite://{rest}'; allowed: sqlite:///PATH with the path of a file, since a database in "
-            "memory is another one for each connection."
+            f"DATABASE_URL is {masked_url('sqlite://' + rest)!r}; allowed: sqlite:///PATH with the path of a file, "
+            "since a database in memory is another one for each connection."
         )
     return {
         "ENGINE": "django.db.backends.sqlite3",

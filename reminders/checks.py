@@ -40,6 +40,9 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
     if defaults.WEBHOOK_URL and not outgoing.is_address(defaults.WEBHOOK_URL):
         text = f"REMINDERS has a WEBHOOK_URL that is none: {masked_url(defaults.WEBHOOK_URL)}."
         found.append(checks.Error(text, f"Allowed: {outgoing.ALLOWED}.", id="reminders.E006"))
+    if defaults.PUBLIC_URL and not outgoing.is_address(defaults.PUBLIC_URL):
+        text = f"REMINDERS has a PUBLIC_URL that is none: {masked_url(defaults.PUBLIC_URL)}."
+        found.append(checks.Error(text, f"Allowed: {outgoing.ALLOWED}.", id="reminders.E007"))
     if wrong := _no_addresses(defaults.EMAIL_TO):
         hint = 'A list of addresses, such as ["ada@example.org", "Bob <bob@example.org>"].'
         found.append(

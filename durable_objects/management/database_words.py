@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import Error, IntegrityError, InterfaceError, OperationalError
 
 from durable_objects import visible
+from durable_objects.masking import scrub
 
 #: Beginnings of SQLSTATEs, and pieces of what SQLite says: what it means, and what to do.
 _TABLES = "It lacks tables or columns that this code needs: run `manage.py migrate`"
@@ -41,7 +42,6 @@ def in_words(error: Error) -> str:
 def one_line(error: BaseException | str) -> str:
     """What the error (or a text about it) says, in one line, without the passwords that Django knows of."""
     said = visible.one_line(" ".join(str(error).split()))
-    for entry in settings.DATABASES.values():
-        if entry.get("PASSWORD"):
-            said = said.replace(str(entry["PASSWORD"]), "***")
-    return said
+    return scrub(
+        said, [str(entry["PASSWORD"]) for entry in settings.DATABASES.values() if entry.get("PASSWORD")], "***"
+    )

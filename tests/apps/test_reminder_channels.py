@@ -227,8 +227,12 @@ def test_what_check_says_of_settings(settings: Any) -> None:
         "WEBHOOK_SECRET": "",
     }
     assert [each.id for each in check_settings(None)] == ["reminders.E001", "reminders.E002"]
+    settings.REMINDERS = {"PUBLIC_URL": "https://xn--/"}
+    assert [each.id for each in check_settings(None)] == ["reminders.E001", "reminders.E007"]
     settings.ROOT_URLCONF = "project.urls"
-    settings.REMINDERS = {**settings.REMINDERS, "WEBHOOK_SECRET": SECRET}
+    settings.REMINDERS = {
+        "PUBLIC_URL": "https://example.org", "WEBHOOK_URL": "https://example.net", "WEBHOOK_SECRET": SECRET
+    }  # fmt: skip
     assert check_settings(None) == []
 
 

@@ -7,6 +7,7 @@ import html
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -20,6 +21,7 @@ from durable_objects import InvalidInput
 from durable_objects.masking import MASK, masked_url, scrub, secrets_of
 from durable_objects.receiver import NotGenuine, receives, verify
 from durable_objects.testing import FakeClock
+from project.environment import database
 from reminders.checks import check_settings
 from reminders.models import Delivery, Recipient, Reminder
 from tests.apps.passing import outcomes, pass_time
@@ -172,6 +174,14 @@ def test_a_refused_address_is_told_without_its_password(batcher: Batcher, url: s
     said = [str(refused.value), str(other.value), str(invalid.value), str(check_settings(None))]
     assert [text for text in said if "hunter2" in text] == []
     assert MASK in said[0]
+
+
+@pytest.mark.parametrize("url", ["bob:hunter2@h/db", "mysql:bob:hunter2@h/db", "sqlite://bob:hunter2@h"])
+def test_a_refused_database_is_told_without_its_password(url: str, tmp_path: Path) -> None:
+    """Also where what was given is no address at all."""
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL") as refused:
+        database(url, tmp_path)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_a_setting_of_the_wrong_type_is_told_without_its_value(settings: Any) -> None:
