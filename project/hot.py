@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections import Counter
 from collections.abc import Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -25,6 +26,7 @@ from batcher.api import item_in
 from batcher.models import Batcher, Receipt
 from durable_objects import combining
 from project import access, audit, tokens
+from project.addresses import address_of
 from project.api import api
 from project.body import MAX_BODY_BYTES, declared_length
 from project.door import Application, Receive, Scope, Send, meta_of
@@ -46,7 +48,7 @@ class HotPath:
         self._django = django
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="hot-path")
         #: What waits to be added, by batcher; while a name is in here, a thread works for it.
-        self._lines: dict[str, list[tuple[Any, asyncio.Future[Receipt]]]] = {}
+        self._lines: dict[str, list[_Waiting]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         plain = _plain(scope)
@@ -62,27 +64,25 @@ class HotPath:
             await self._django(scope, _replay(body, receive), send)
             return
         try:
-            receipt = await self._add(plain.name, item)
+            receipt = await self._add(plain, item)
         except Exception as error:  # noqa: BLE001  the interface has an answer for each
             response = api.on_exception(ASGIRequest(dict(scope), BytesIO(body)), error)
-            status = response.status_code
-            await _answer(send, status, response.content, response.items())
+            await _answer(send, response.status_code, response.content, response.items())
+            audit.record(plain.principal, "POST", scope["path"], response.status_code, plain.address)
         else:
-            status = 200
             headers = [
                 ("Content-Type", "application/json; charset=utf-8"),
                 ("Location", f"{quote(scope['path'])}/items/{receipt.item}"),
             ]
-            await _answer(send, status, b'{"queued": %d}' % (receipt.position or 0), headers)
-        audit.record(plain.principal, "POST", scope["path"], status, meta_of(scope))
+            await _answer(send, 200, b'{"queued": %d}' % (receipt.position or 0), headers)
 
-    async def _add(self, name: str, item: Any) -> Receipt:
+    async def _add(self, plain: _Plain, item: Any) -> Receipt:
         loop = asyncio.get_running_loop()
         added: asyncio.Future[Receipt] = loop.create_future()
-        idle = name not in self._lines
-        self._lines.setdefault(name, []).append((item, added))
+        idle = plain.name not in self._lines
+        self._lines.setdefault(plain.name, []).append(_Waiting(item, plain, added))
         if idle:
-            loop.create_task(self._work(name))  # noqa: RUF006  kept by the futures that it ends
+            loop.create_task(self._work(plain.name))  # noqa: RUF006  kept by the futures that it ends
         return await added
 
     async def _work(self, name: str) -> None:
@@ -92,16 +92,20 @@ class HotPath:
             waiting, self._lines[name] = self._lines[name], []
             answers: Sequence[Receipt | BaseException]
             try:
-                answers = await loop.run_in_executor(self._threads, _add_all, name, [item for item, _ in waiting])
+                answers = await loop.run_in_executor(self._threads, _add_all, name, [one.item for one in waiting])
             except BaseException as error:  # noqa: BLE001  nobody else would tell those who wait
                 answers = [error for _ in waiting]
-            for (_, added), answer in zip(waiting, answers, strict=True):
-                if added.done():
-                    continue  # its client has gone
+            done: Counter[tuple[Principal, str]] = Counter()
+            for (_, plain, added), answer in zip(waiting, answers, strict=True):
                 if isinstance(answer, BaseException):
-                    added.set_exception(answer)
-                else:
+                    if not added.done():  # else its client has gone
+                        added.set_exception(answer)
+                    continue
+                done[plain.principal, plain.address] += 1
+                if not added.done():
                     added.set_result(answer)
+            for (principal, address), times in done.items():
+                audit.record(principal, "POST", f"{PREFIX}{name}", 200, address, times=times)
         del self._lines[name]
 
 
@@ -121,10 +125,19 @@ def _add_all(name: str, items: list[Any]) -> list[Receipt | Exception]:
 
 
 class _Plain(NamedTuple):
-    """The batcher that is added to, and who adds."""
+    """The batcher that is added to, who adds, and from where."""
 
     name: str
     principal: Principal
+    address: str
+
+
+class _Waiting(NamedTuple):
+    """An item that waits to be added, and who waits for that."""
+
+    item: Any
+    plain: _Plain
+    added: asyncio.Future[Receipt]
 
 
 def _plain(scope: Scope) -> _Plain | None:
@@ -142,7 +155,7 @@ def _plain(scope: Scope) -> _Plain | None:
     if _length(headers) is None or not _is_our_host(headers.get(b"host", b"").decode("latin-1")):
         return None
     principal = _let_in(headers.get(b"authorization", b"").decode("latin-1"), name)
-    return _Plain(name, principal) if principal is not None else None
+    return None if principal is None else _Plain(name, principal, address_of(meta_of(scope)))
 
 
 def _is_as_sent(scope: Scope) -> bool:

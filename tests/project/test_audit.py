@@ -27,6 +27,7 @@ WRITES = [
     (Sent("PUT", b"/reminders/r", (JSON,), REMINDER), "PUT '/reminders/r': 200"),
     (Sent("POST", b"/reminders/r/snooze", (JSON,), b'{"by": 60}'), "POST '/reminders/r/snooze': 200"),
     (Sent("DELETE", b"/reminders/r"), "DELETE '/reminders/r': 200"),
+    (Sent("POST", b"/metrics"), "POST '/metrics': 405"),
 ]
 
 
@@ -54,6 +55,16 @@ def test_each_write_names_its_token(way: str, caplog: pytest.LogCaptureFixture) 
     assert [line.getMessage() for line in lines] == [f"{said}, {who}" for _, said in WRITES]
     assert {line.__dict__["token"] for line in lines} == {str(row)}
     assert token not in caplog.text
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_refused_to_a_known_token(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A token that tries what it may not is named too."""
+    token = ApiToken(name="the shop", scopes=["batcher:read"]).issue()
+    with caplog.at_level(logging.INFO, "project.audit"):
+        assert WAYS[way](with_token(WRITES[0][0], token)).status == 403
+    lines = [record.getMessage() for record in caplog.records if record.name == "project.audit"]
+    assert [line.partition(" (")[0] for line in lines] == ["POST '/batcher/a': 403, with the token 'the shop"]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.db.backends.signals import connection_created
 from pytest_django import Settings
@@ -62,7 +62,7 @@ def test_its_threads_keep_their_connections() -> None:
     def note(**_: object) -> None:
         made.append(threading.current_thread().name)
 
-    application = HotPath(get_asgi_application())
+    application = HotPath(ASGIHandler())
     connection_created.connect(note)
     try:
         asyncio.run(two_in_a_row(application))
@@ -88,8 +88,13 @@ def test_under_asgi_no_request_leaves_its_connection_behind() -> None:
     assert done.stdout.strip() == "0"
 
 
-def test_requests_at_the_same_time_share_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred are added in their order, by few turns; one that is refused costs the others nothing."""
+def test_requests_at_the_same_time_share_turns(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hundred are added in their order, by few turns, with few lines in the log, which count each of them; one that
+    is refused costs the others nothing.
+    """
+    caplog.set_level("INFO", "project.audit")
     turns: list[int] = []
     run_all = combining.run_all
 
@@ -99,9 +104,12 @@ def test_requests_at_the_same_time_share_turns(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(combining, "run_all", counted)
     texts = [("POST", "/batcher/a", GOOD, f"item {number}".encode()) for number in range(99)]
-    answers = ask(HotPath(get_asgi_application()), *texts[:50], NUL, *texts[50:])
+    answers = ask(HotPath(ASGIHandler()), *texts[:50], NUL, *texts[50:])
     assert [answer.status_code for answer in answers] == [200] * 50 + [422] + [200] * 49
     assert [answer.json()["queued"] for answer in answers if answer.status_code == 200] == list(range(1, 100))
     items = Batcher.objects.get_by_name("a").storage.list(prefix="item:").values()
     assert [entry["item"] for entry in items] == [body.decode() for _, _, _, body in texts]
     assert len(turns) < 10
+    recorded = [(line.__dict__["status"], line.__dict__["times"]) for line in caplog.records]
+    assert len(recorded) < 12
+    assert sum(times for status, times in recorded if status == 200) == 99
