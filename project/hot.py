@@ -60,6 +60,7 @@ class HotPath:
             return  # the client has gone
         try:
             item = _item(scope, body)
+            _take_turn(plain.principal)
         except ValueError:
             await self._django(scope, _replay(body, receive), send)
             return
@@ -194,7 +195,15 @@ def _let_in(authorization: str, name: str) -> Principal | None:
     principal = tokens.trusted(authorization)
     if principal is None or not principal.may("batcher:write", name):
         return None
-    return None if access.requests.take(principal.id, settings.API_RATE) else principal
+    return principal
+
+
+def _take_turn(principal: Principal) -> None:
+    """Count this request, once it is known that it will not be counted on Django's way. Raises ``ValueError``: too
+    often, which is Django's to say.
+    """
+    if access.requests.take(principal.id, settings.API_RATE):
+        raise ValueError
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -20,6 +20,7 @@ from batcher.models import Batcher
 from durable_objects.rows import Object
 from project.body import MAX_BODY_BYTES
 from project.demo.processes import wait_for
+from project.rate import Rate
 from tests.processes import TOKEN, Site
 from tests.project.ways import CLOSED, Answer, Sent, by_asgi, by_socket, by_the_short_way, by_wsgi
 
@@ -180,6 +181,21 @@ def test_the_same_answer_by_every_way(which: str, settings: Settings, monkeypatc
         Object.objects.all().delete()
     assert meanings["ASGI"] == meanings["WSGI"]
     assert meanings["short way"] == meanings["WSGI"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("which", "status"), [("text", 200), ("broken JSON", 400), ("a deeper path", 404)])
+def test_a_request_counts_once(
+    way: str, which: str, status: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whichever way, and whatever is wrong with it, a request takes one of its token's turns, or none if no route is
+    reached.
+    """
+    settings.API_TOKENS, settings.API_RATE = [TOKEN], Rate(3, 3600)
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+    asked = [WAYS[way](CASES[which].sent).status for _ in range(4)]
+    assert asked == [status] * 3 + [status if status == 404 else 429]
 
 
 @pytest.mark.django_db(transaction=True)
