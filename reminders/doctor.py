@@ -17,9 +17,9 @@ def moments_that_moved(now: datetime) -> Iterator[Finding]:
     """The wall time on record is another moment by this machine's time zones: they were updated since."""
     looked_at, found = 0, 0
     example: Plan | None = None
-    for plan, is_astray in zones.astray(now):
+    for plan in zones.astray(now):
         looked_at += 1
-        if is_astray:
+        if plan is not None:
             found, example = found + 1, example or plan
     if example is not None:
         text = (
@@ -52,8 +52,8 @@ def zones_that_are_gone(now: datetime) -> Iterator[Finding]:
 def recompute(now: datetime) -> int:
     """Move all that is astray; how many were."""
     moved = 0
-    for plan, is_astray in zones.astray(now):
-        handle = plan.object.handle() if is_astray else None
+    for plan in zones.astray(now):
+        handle = plan.object.handle() if plan is not None else None
         if isinstance(handle, Reminder) and handle.recompute() is not None:
             moved += 1
     return moved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.db.models import Q
 
@@ -15,20 +15,26 @@ from reminders.rules import find_zone
 PAGE = 2_000
 
 
-def ahead(moment: datetime) -> Iterator[Plan]:
-    """What is set and comes after this moment, in the order of its making, each with its reminder as ``object``."""
-    rows = Plan.objects.filter(state=Plan.State.SET, next_at__gt=moment).select_related("object").order_by("pk")
-    last = 0
-    while page := list(rows.filter(pk__gt=last)[:PAGE]):
-        yield from page
-        last = page[-1].pk
-
-
-def astray(moment: datetime) -> Iterator[tuple[Plan, bool]]:
-    """All that is ahead, each with whether its wall time is another moment by the zones that this machine has now."""
+def astray(moment: datetime) -> Iterator[Plan | None]:
+    """All that is set and comes after this moment, in the order of its making: a plan (with its reminder as ``object``)
+    whose wall time is another moment by the zones that this machine has now, None for each other.
+    """
     find = functools.cache(Recipient.find)
-    for plan in ahead(moment):
-        yield plan, plan.is_astray(moment, find)
+    rows = Plan.objects.filter(state=Plan.State.SET, next_at__gt=moment).order_by("pk")
+    columns, last = rows.values_list("pk", "time_zone", "wall", "occurrence", "put_off"), 0
+    while page := list(columns.filter(pk__gt=last)[:PAGE]):
+        suspects = [row[0] for row in page if row[4] == Plan.QUIET or not _is_plain(*row[1:4])]
+        plans = Plan.objects.select_related("object").in_bulk(suspects)
+        for pk, *_ in page:
+            plan = plans.get(pk)
+            yield plan if plan is not None and plan.is_astray(moment, find) else None
+        last = page[-1][0]
+
+
+def _is_plain(time_zone: str, wall: str, occurrence: datetime) -> bool:
+    """Whether a row needs no closer look: its wall time is its moment, or nobody can tell."""
+    zone = find_zone(time_zone)
+    return zone is None or datetime.fromisoformat(wall).replace(tzinfo=zone).astimezone(UTC) == occurrence
 
 
 def without_zone() -> Iterator[Plan]:

@@ -145,10 +145,10 @@ class Command(PlainCommand):
 
     def _recompute(self, options: dict[str, Any]) -> dict[str, Any]:
         looked_at, moved = 0, []
-        for plan, is_astray in zones.astray(now()):
+        for plan in zones.astray(now()):
             looked_at += 1
-            handle = plan.object.handle() if is_astray else None
-            if isinstance(handle, Reminder):
+            handle = plan.object.handle() if plan is not None else None
+            if plan is not None and isinstance(handle, Reminder):
                 until = plan.next_now(now()) if options["dry_run"] else handle.recompute()
                 moved.append({"reminder": handle.name, "from": _at(plan, plan.next_at), "to": _at(plan, until)})
         return {"looked_at": looked_at, "moved": moved}
