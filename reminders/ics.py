@@ -112,8 +112,16 @@ def _series(plan: Plan, rule: Rule, start: Place, left_out: list[datetime]) -> E
 
 
 def _left_out(rule: Rule, start: Place, zone: tzinfo) -> list[datetime]:
+    """What is left out of the series from this place on; not what names a time at which it never comes."""
     named = [*(each.replace(tzinfo=zone) for each in rule.walls_left_out), *rule.moments_left_out]
-    return sorted(each.astimezone(zone) for each in named if each >= start.at.replace(microsecond=0))
+    ahead = sorted(each.astimezone(zone) for each in named if each >= start.at.replace(microsecond=0))
+    of_day = datetime.fromisoformat(start.wall).replace(microsecond=0).time()
+    return ahead if _is_often(rule) else [each for each in ahead if each.time() == of_day]
+
+
+def _is_often(rule: Rule) -> bool:
+    """Whether it comes at more than one time of a day."""
+    return rule.parts.frequency == "HOURLY" or len(rule.parts.hours) > 1 or len(rule.parts.minutes) > 1
 
 
 def _is_clear(rule: Rule, left_out: list[datetime]) -> bool:
@@ -127,8 +135,7 @@ def _is_clear(rule: Rule, left_out: list[datetime]) -> bool:
     is_beyond = is_in_month and any(abs(number) > 5 for number, _ in parts.weekdays)
     of_a_week = parts.positions and parts.frequency == "WEEKLY"
     is_mixed = len({number != 0 for number, _ in parts.weekdays}) > 1
-    is_often = parts.frequency == "HOURLY" or len(parts.hours) > 1 or len(parts.minutes) > 1
-    return not (of_a_week or is_mixed or is_beyond or (is_often and left_out))
+    return not (of_a_week or is_mixed or is_beyond or (_is_often(rule) and left_out))
 
 
 def _is_on_the_clock(place: Place, zone: tzinfo) -> bool:

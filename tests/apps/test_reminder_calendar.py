@@ -77,6 +77,7 @@ def events_of(recipient: Recipient) -> list[Any]:
         ("FREQ=DAILY;COUNT=3\nEXDATE;TZID=America/New_York:20300330T040000", [29, 31]),
         ("FREQ=WEEKLY;BYDAY=MO,WE,FR;BYSETPOS=2;COUNT=3", [3, 10, 17]),
         ("FREQ=YEARLY;BYWEEKNO=14;COUNT=1", [5]),
+        ("FREQ=DAILY;BYHOUR=1;COUNT=2\nEXDATE:20300331T000000", [30, 31]),  # it names no time of the rule
         ("FREQ=HOURLY;INTERVAL=5;COUNT=5\nEXDATE:20300330T000000", [29, 29, 29, 30]),
         ("FREQ=YEARLY;BYMONTH=12,4;BYDAY=53MO,1SA;COUNT=1", [6]),
         ("FREQ=MONTHLY;BYDAY=SU,-1MO;BYMONTH=4;COUNT=5", [7, 14, 21, 28, 29]),
