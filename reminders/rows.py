@@ -168,9 +168,9 @@ class Plan(models.Model):
         """A moment for people, on the clock that it goes by."""
         return f"{moment.astimezone(self.zone):%A, %d %B %Y, %H:%M} ({self.clock})"
 
-    def from_to(self, until: datetime, since: datetime | None = None) -> str:
-        """From when to when its delivery is put off, for people: since its time, or since another one."""
-        there = [f"{moment.astimezone(self.zone):%a %d %b %Y, %H:%M}" for moment in (since or self.next_at, until)]
+    def from_to(self, until: datetime) -> str:
+        """From when to when its delivery is put off, for people."""
+        there = [f"{moment.astimezone(self.zone):%a %d %b %Y, %H:%M}" for moment in (self.next_at, until)]
         return f"from {there[0]} to {there[1]} ({self.clock})"
 
     @property

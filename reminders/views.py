@@ -86,7 +86,7 @@ def _do(handle: Reminder, plan: Plan, verb: str, target: links.Target, by: str) 
     if verb == "snooze":
         preset = next((preset for preset in PRESETS if preset.name == by), PRESETS[0])
         again = handle.remind_again(target.series_id, place, preset.span(plan.zone))
-        return f"Snoozed: it comes again, {plan.from_to(again, _planned(plan, place))}."
+        return f"Snoozed: it comes again at {plan.shown(again)}. It was for {plan.shown(_planned(plan, place))}."
     if verb == "cancel":
         return "Cancelled: nothing more will come." if handle.cancel() else "It was over or cancelled already."
     return _done(handle, plan, place.at)

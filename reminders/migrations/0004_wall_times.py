@@ -1,4 +1,4 @@
-from datetime import UTC
+from datetime import UTC, datetime, timezone
 
 from django.db import migrations, models
 
@@ -8,8 +8,9 @@ from reminders.rules import find_zone
 def write_down_wall_times(apps, schema_editor):
     """Each plan says where its start stands on the clock of its zone."""
     Plan = apps.get_model("reminders", "Plan")
-    for plan in Plan.objects.only("pk", "fire_at", "time_zone").iterator():
-        local = plan.fire_at.astimezone(find_zone(plan.time_zone) or UTC)
+    for plan in Plan.objects.only("pk", "fire_at", "time_zone", "wall", "occurrence").iterator():
+        offset = datetime.fromisoformat(plan.wall) - plan.occurrence.astimezone(UTC).replace(tzinfo=None)
+        local = plan.fire_at.astimezone(find_zone(plan.time_zone) or timezone(offset))  # gone: as it was at last
         Plan.objects.filter(pk=plan.pk).update(start_wall=local.replace(tzinfo=None).isoformat())
 
 

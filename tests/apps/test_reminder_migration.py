@@ -10,7 +10,7 @@ import pytest
 from django.apps import apps
 
 from durable_objects.testing import FakeClock
-from reminders.models import Reminder
+from reminders.models import Plan, Reminder
 from tests.apps.passing import follow
 from tests.apps.sent import Sent
 
@@ -39,3 +39,19 @@ def test_a_stored_reminder_moves_into_its_table_and_back(sent: Sent) -> None:
         follow(clock, reminder, start + timedelta(days=30))
     assert [message.planned_at for message in sent] == [second, second + timedelta(days=1)]
     assert reminder.get_reminder() is None
+
+
+@pytest.mark.django_db
+def test_a_plan_of_before_gets_the_wall_time_of_its_start() -> None:
+    """By the zone that it goes by; where that is gone, by its last offset. Its moments are as they were."""
+    start = datetime(2030, 7, 1, 7, 0, 0, 5, tzinfo=UTC)
+    for name, zone in (("known", "Europe/Berlin"), ("gone", "Europe/Atlantis")):
+        Reminder.objects.get_by_name(name).set_reminder("tea", start, time_zone="Europe/Berlin")
+        Plan.objects.filter(object__name=name).update(start_wall="", time_zone=zone)
+    importlib.import_module("reminders.migrations.0004_wall_times").write_down_wall_times(apps, None)
+    walls = dict(Plan.objects.values_list("object__name", "start_wall"))
+    assert walls == dict.fromkeys(["known", "gone"], "2030-07-01T09:00:00.000005")
+    for name in walls:
+        plan = Reminder.objects.get_by_name(name).plan()
+        assert plan is not None
+        assert plan.starts_at == plan.fire_at == start
