@@ -11,6 +11,7 @@ from typing import Any
 
 from batcher import statuses
 from durable_objects import now
+from durable_objects.bodies import readable
 from durable_objects.handler_errors import named
 from durable_objects.masking import scrub
 
@@ -108,10 +109,10 @@ def read(
     each what became of it, a 2xx of which some item cannot be read, or whose JSON did not come ``whole``. What is
     kept of it has a mask in place of ``secrets``.
     """
-    verdict, text = verdict_on(status), plain(scrub(body[:LOOKED_THROUGH].decode(errors="replace"), secrets))
+    content_type = headers.get("Content-Type", "").lower()
+    verdict, text = verdict_on(status), plain(scrub(readable(body[:LOOKED_THROUGH], content_type), secrets))
     pause = retry_after(headers.get("Retry-After"))
     if verdict is Verdict.DELIVERED:
-        content_type = headers.get("Content-Type", "").lower()
         try:
             said = statuses.read(body, content_type, item_count, is_multi=status == MULTI_STATUS)
         except statuses.Unreadable:

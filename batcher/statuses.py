@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from durable_objects.bodies import charset_of
+from durable_objects.bodies import readable
 
 #: Under one of these names stands the list, or a dict by place.
 LISTS = ("results", "outcomes", "responses", "statuses", "items")
@@ -61,10 +61,7 @@ def read(body: bytes, content_type: str, count: int, *, is_multi: bool) -> list[
 
 def _parsed(body: bytes, content_type: str) -> Any:
     """The JSON; None for another kind of answer."""
-    try:
-        text = body.decode(charset_of(content_type) or json.detect_encoding(body), errors="replace")
-    except LookupError:
-        text = body.decode(errors="replace")
+    text = readable(body, content_type)
     try:
         return json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:

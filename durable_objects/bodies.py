@@ -28,6 +28,14 @@ def text_in(body: bytes, content_type: str) -> str:
         raise ValueError(f"the body is not {charset.upper()} text{where}") from None
 
 
+def readable(body: bytes, content_type: str) -> str:
+    """The text of an answer, as well as it can be read: in the charset that is named, or that it shows by itself."""
+    try:
+        return body.decode(charset_of(content_type) or json.detect_encoding(body), errors="replace")
+    except (LookupError, UnicodeError):
+        return body.decode(errors="replace")
+
+
 def json_in(body: bytes, content_type: str) -> Any:
     """The JSON value, of the text that it is. Raises ``ValueError`` saying what is wrong, for NaN and its like too."""
     text = text_in(body, content_type)

@@ -62,6 +62,7 @@ class Places:
     changed: threading.Condition = field(default_factory=threading.Condition)
     since: dict[str, list[float]] = field(default_factory=dict)
     quick: dict[str, None] = field(default_factory=dict)
+    waiting: int = 0
     next_turn: float = 0.0
 
     def take(self, origin: str) -> Place:
@@ -69,12 +70,16 @@ class Places:
         with self.changed:
             while (held_up := self._before(origin)) is not None:
                 left = QUICK - (time.monotonic() - held_up)
-                if left <= 0:
+                if left <= 0 or not self._may_wait(origin):
                     raise TooManyCalls(
                         f"{origin} or other slow hosts hold as many threads of this process as they may: tried again",
                         self._turn(),
                     )
-                self.changed.wait(left)
+                self.waiting += 1
+                try:
+                    self.changed.wait(left)
+                finally:
+                    self.waiting -= 1
             place = Place(origin, time.monotonic(), self)
             self.since.setdefault(origin, []).append(place.began)
         return place
@@ -95,7 +100,7 @@ class Places:
 
     def _before(self, origin: str) -> float | None:
         """Since when the oldest of those waits that stand before this one; None where there is a place."""
-        share = max(process.threads * 3 // 4, 1) if process.threads else None
+        share = _share()
         there = self.since.get(origin, [])
         if len(there) >= min(defaults.CALLS_PER_HOST, share or defaults.CALLS_PER_HOST):
             return min(there)
@@ -105,10 +110,20 @@ class Places:
         everywhere, most = [since for each in self.since.values() for since in each], defaults.CALLS or share
         return min(everywhere) if most and len(everywhere) >= most else None
 
+    def _may_wait(self, origin: str) -> bool:
+        """Whether one may wait for a place: for a quick host, or while others have threads left, for those wait too."""
+        share = _share()
+        return origin in self.quick or not share or sum(map(len, self.since.values())) + self.waiting < share
+
     def _turn(self) -> timedelta:
         now = time.monotonic()
         self.next_turn = max(self.next_turn + APART, now + AGAIN)
         return timedelta(seconds=self.next_turn - now)
+
+
+def _share() -> int | None:
+    """So many threads of this process all calls may have; None where nobody knows how many there are."""
+    return max(process.threads * 3 // 4, 1) if process.threads else None
 
 
 places = Places()

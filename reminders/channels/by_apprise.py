@@ -56,7 +56,8 @@ def services_of(url: str) -> apprise.Apprise:
             raise AppriseFailed("Apprise does not understand its URL in settings.REMINDERS as that of one service")
     for service in services:
         service.redirects = False  # whatever the URL says
-        service.socket_connect_timeout = service.socket_read_timeout = defaults.TIMEOUT.total_seconds()
+        each_step = min(defaults.TIMEOUT, defaults.DEADLINE).total_seconds()
+        service.socket_connect_timeout = service.socket_read_timeout = each_step
     return services
 
 

@@ -66,7 +66,7 @@ def _mail(message: Message) -> EmailMultiAlternatives:
         body=render_to_string("reminders/email.txt", {"message": message}),
         to=[message.to],
         headers={"Message-ID": message_id(message.key), "Auto-Submitted": "auto-generated"},
-        connection=get_connection(timeout=defaults.TIMEOUT.total_seconds()),
+        connection=get_connection(timeout=min(defaults.TIMEOUT, defaults.DEADLINE).total_seconds()),
     )
     mail.attach_alternative(render_to_string("reminders/email.html", {"message": message}), "text/html")
     return mail

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 
 from durable_objects import outgoing, signing
+from durable_objects.bodies import readable
 from durable_objects.masking import scrub, secrets_of
 from reminders.channels import Message, Refused, register
 from reminders.conf import defaults
@@ -56,7 +57,7 @@ def post(message: Message) -> str:
         deadline=defaults.DEADLINE,
         read_bytes=LOOKED_THROUGH,
     )
-    said = scrub(reply.start.decode(errors="replace"), secrets_of(url, {}, secret))
+    said = scrub(readable(reply.start, reply.headers.get("Content-Type", "")), secrets_of(url, {}, secret))
     return read(reply.status, said[:KEPT_CHARACTERS])
 
 

@@ -73,6 +73,14 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def wait_until_ended(places: Places) -> None:
+    """Wait until no call is under way; what those that were interrupted left to the collector is collected."""
+    wait_until(lambda: not places.since)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 @contextmanager
 def held(*origins: str) -> Iterator[None]:
     """Calls to these, under way until the block ends."""
@@ -136,10 +144,22 @@ def test_a_mail_server_that_drips_is_left(
     assert outcomes(alarm_clock) == ["failed"]
     assert time.monotonic() - began < 5
     assert "not done within 0.2 s" in Delivery.objects.get().error
-    wait_until(lambda: not places.since)
-    with warnings.catch_warnings():  # smtplib leaves the socket to the collector when it is interrupted
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    wait_until_ended(places)
+
+
+@pytest.mark.django_db
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the modules that Apprise loads
+def test_a_service_of_apprise_that_drips_is_left(
+    reminder: Reminder, alarm_clock: FakeClock, dripping: str, settings: Any, places: Places
+) -> None:
+    """DEADLINE is for all that Apprise does."""
+    settings.REMINDERS = {"APPRISE": {"phones": dripping.replace("http:", "json:")}, "DEADLINE": SHORT}
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["apprise:phones"])
+    began = time.monotonic()
+    assert outcomes(alarm_clock) == ["failed"]
+    assert time.monotonic() - began < 5
+    assert "not done within 0.2 s" in Delivery.objects.get().error
+    wait_until_ended(places)
 
 
 @pytest.mark.django_db
@@ -185,6 +205,29 @@ def test_hosts_that_were_quick_hold_no_more_than_their_share(monkeypatch: pytest
     monkeypatch.setattr(process, "threads", 2)
     with held("one"), pytest.raises(TooManyCalls):
         bounded(hosts[7], SECOND, lambda call: None)
+
+
+def test_those_who_wait_for_a_place_leave_threads_too(monkeypatch: pytest.MonkeyPatch, places: Places) -> None:
+    """One waits a while for a slow host's place, but never so that those who have one and those who wait take all."""
+    monkeypatch.setattr(process, "threads", 8)
+    monkeypatch.setattr("durable_objects.outgoing.places.QUICK", PATIENCE)
+    said: list[str] = []
+
+    def call(number: int) -> None:
+        try:
+            said.append(bounded(f"host {number}", SECOND, lambda call: "served"))
+        except TooManyCalls:
+            said.append("turned away")
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+    with held("a", "b", "c", "d"):
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: places.waiting + len(said) == 4)
+        assert (places.waiting, said) == (2, ["turned away"] * 2)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert said == ["turned away", "turned away", "served", "served"]
 
 
 def test_those_turned_away_come_again_one_after_the_other() -> None:

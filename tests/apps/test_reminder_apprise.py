@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -82,14 +80,3 @@ def test_text_is_no_html(reminder: Reminder, alarm_clock: FakeClock, upstream: U
     url = upstream.url.replace("http:", "json:") + "?format=html"
     assert deliver(reminder, alarm_clock, settings, url, "Buy <b>tea</b> & milk").status == "delivered"
     assert "&lt;b&gt;tea&lt;/b&gt;" in upstream.received[0].json["message"]
-
-
-def test_a_service_that_drips_is_left(reminder: Reminder, alarm_clock: FakeClock, dripping: str, settings: Any) -> None:
-    """DEADLINE is for all that Apprise does."""
-    url = dripping.replace("http:", "json:")
-    settings.REMINDERS = {"APPRISE": {"phones": url}, "DEADLINE": timedelta(seconds=0.5)}
-    reminder.set_reminder("tea", alarm_clock.now(), channels=["apprise:phones"])
-    began = time.monotonic()
-    assert outcomes(alarm_clock) == ["failed"]
-    assert time.monotonic() - began < 5
-    assert "not done within 0.5 s" in Delivery.objects.get().error

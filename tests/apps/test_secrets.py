@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batcher.answers import read
 from batcher.models import Batch, Batcher
 from durable_objects import InvalidInput
 from durable_objects.masking import MASK, masked_url, scrub, secrets_of
@@ -259,6 +260,14 @@ def test_an_upstream_that_sends_back_what_it_got(batcher: Batcher, upstream: Ups
     kept = batch.answer + json.dumps(batch.outcomes)
     assert batch.failed_items == 1
     assert not [part for part in ("abcdefgh", "hunter", basic[:8]) if part in kept], kept
+
+
+@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-16", "application/json"])
+def test_an_answer_in_another_charset(content_type: str) -> None:
+    """It is read as what it is before secrets are looked for."""
+    body = "you sent hunter2222".encode("utf-16" if "charset" in content_type else "utf-16-le")
+    answer = read(400, {"Content-Type": content_type}, body, 1, secrets=["hunter2222"])
+    assert answer.text.removeprefix("\ufeff") == f"you sent {MASK}"
 
 
 @pytest.mark.django_db

@@ -104,9 +104,9 @@ def test_they_hold_up_nobody_else(
         for turn in range(rounds):
             site.execute(_SET.format(urls=json.dumps(urls), turn=turn), seconds=120)
             site.wait_for_rows(_DELIVERED, seconds=60, until=lambda rows: rows[0][0] >= RECEIVERS)
-        site.execute(_SET.format(urls=json.dumps(urls), turn="dripping"), seconds=120)
         count = int(SECONDS * 2)
-        stage.arm(site, [(f"unrelated {number}", 1 + number / 2, {}) for number in range(count)])
+        stage.arm(site, [(f"unrelated {number}", 5 + number / 2, {}) for number in range(count)])
+        site.execute(_SET.format(urls=json.dumps(urls), turn="dripping"), seconds=120)
         rows = site.wait_for_rows(_WAITS, seconds=SECONDS + 60, until=lambda rows: len(rows) >= count)
         waits = [row[0] for row in rows]
         on_record, tried, most = site.rows(_TRIED)[0]
