@@ -38,7 +38,11 @@ def zones_that_are_gone(now: datetime) -> Iterator[Finding]:
         number = sum(1 for _ in zones.without_zone())
         text = f"Reminders in a time zone that is not known here: {number:,}, one is {show(example.object.name)}. "
         text += example.flaws[0]
-        yield Finding("reminders.zones", text, "Update tzdata here, or give them another zone; they are delivered.")
+        yield Finding(
+            "reminders.zones",
+            text,
+            "Update tzdata here, or give them another zone (`reminders recompute --rename OLD NEW`).",
+        )
     people = [row for row in Recipient.objects.order_by("pk").iterator() if find_zone(row.time_zone) is None]
     if people:
         text = (

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from django.db.models import Q
 
+from reminders.models import Reminder
 from reminders.rows import Plan, Recipient
-from reminders.rules import find_zone
+from reminders.rules import check_zone, find_zone
 
 #: Rows that are read at once.
 PAGE = 2_000
@@ -45,3 +46,21 @@ def without_zone() -> Iterator[Plan]:
     for plan in suspects.select_related("object").order_by("pk").iterator(PAGE):
         if plan.flaws:
             yield plan
+
+
+def rename(old: str, new: str) -> tuple[int, int]:
+    """Give another zone to all reminders that are set by one, and to its recipients; how many of each.
+
+    Raises ``InvalidInput`` for a new one that is none.
+    """
+    check_zone(new)
+    reminders, last = 0, 0
+    rows = Plan.objects.filter(state=Plan.State.SET, time_zone=old).select_related("object").order_by("pk")
+    while page := list(rows.filter(pk__gt=last)[:PAGE]):
+        for plan in page:
+            handle = plan.object.handle()
+            if isinstance(handle, Reminder):
+                handle.edit_reminder(time_zone=new)
+                reminders += 1
+        last = page[-1].pk
+    return reminders, Recipient.objects.filter(time_zone=old).update(time_zone=new)

@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from durable_objects import InvalidInput, doctor, operate
@@ -287,6 +287,28 @@ def test_a_zone_that_is_gone_can_be_mended(reminder: Reminder, update: Update, a
         assert "time_zone is" in page.content.decode()
         assert reminder.edit_reminder(time_zone="Africa/Algiers") == AT_EIGHT
         assert (plan_of(reminder).flaws, plan_of(reminder).start_wall) == ([], "2030-06-03T09:00:00")
+
+
+def test_all_in_a_zone_that_is_gone_can_be_mended_at_once(update: Update) -> None:
+    """`recompute --rename` gives another zone to reminders, which keep their wall time, and to recipients."""
+    Recipient.objects.create(name="ada", time_zone=LAND)
+    names = ["once", "daily", "elsewhere"]
+    once, daily, elsewhere = map(Reminder.objects.get_by_name, names)
+    with FakeClock(JUNE):
+        at_nine(once)
+        at_nine(daily, "FREQ=DAILY", person="ada")
+        elsewhere.set_reminder("cake", AT_SEVEN, time_zone="Europe/Berlin")
+        update(None)
+        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zones"]
+        with pytest.raises(CommandError, match='time_zone is "Test/Nowhere"'):
+            command("recompute", "--rename", LAND, "Test/Nowhere")
+        with pytest.raises(CommandError, match="does not go with --dry-run"):
+            command("recompute", "--rename", LAND, "Africa/Algiers", "--dry-run")
+        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zones"]
+        answer = command("recompute", "--rename", LAND, "Africa/Algiers")
+        assert answer == {"renamed_reminders": 2, "renamed_recipients": 1, "looked_at": 3, "moved": []}
+        assert [each.storage.get_alarm() for each in (once, daily, elsewhere)] == [AT_EIGHT, AT_EIGHT, AT_SEVEN]
+        assert codes() == []
 
 
 def test_an_exdate_in_a_zone_that_is_gone(reminder: Reminder, update: Update, sent: Sent) -> None:

@@ -7,6 +7,8 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.core.management import CommandError
+
 from durable_objects import InvalidAlarmTime, now
 from durable_objects.management.speaking import PlainCommand
 from durable_objects.visible import one_line
@@ -27,6 +29,7 @@ EXAMPLES = """examples:
   manage.py reminders snooze tea tomorrow
   manage.py reminders cancel tea
   manage.py reminders recompute --dry-run
+  manage.py reminders recompute --rename Europe/Kiev Europe/Kyiv
 """
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 AHEAD, DELIVERIES = 5, 10
@@ -66,6 +69,8 @@ class Command(PlainCommand):
         text = "work out all moments anew from the wall times, after an update of tzdata; restart the workers first"
         recompute = self._verb(verbs, "recompute", text, named=False)
         recompute.add_argument("--dry-run", action="store_true", help="only say what would move")
+        renamed = "before that, give the zone NEW to all reminders and recipients in OLD, which may be gone from tzdata"
+        recompute.add_argument("--rename", nargs=2, metavar=("OLD", "NEW"), help=renamed)
 
     def handle(self, *args: Any, **options: Any) -> None:
         result = getattr(self, f"_{options['verb']}")(options)
@@ -144,6 +149,12 @@ class Command(PlainCommand):
         return {"snoozed": snoozed, **self._show(options)}
 
     def _recompute(self, options: dict[str, Any]) -> dict[str, Any]:
+        renamed: dict[str, Any] = {}
+        if options["rename"]:
+            if options["dry_run"]:
+                raise CommandError("--rename changes what is set: it does not go with --dry-run.")
+            reminders, recipients = zones.rename(*options["rename"])
+            renamed = {"renamed_reminders": reminders, "renamed_recipients": recipients}
         looked_at, moved = 0, []
         for plan in zones.astray(now()):
             looked_at += 1
@@ -151,7 +162,7 @@ class Command(PlainCommand):
             if plan is not None and isinstance(handle, Reminder):
                 until = plan.next_now(now()) if options["dry_run"] else handle.recompute()
                 moved.append({"reminder": handle.name, "from": _at(plan, plan.next_at), "to": _at(plan, until)})
-        return {"looked_at": looked_at, "moved": moved}
+        return {**renamed, "looked_at": looked_at, "moved": moved}
 
     def _print(self, result: Any) -> None:
         for each in result if isinstance(result, list) else []:
