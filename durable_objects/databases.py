@@ -37,4 +37,10 @@ def unfit(alias: str) -> str | None:
             f"The database {alias!r} is {conn.display_name}. Durable objects need PostgreSQL or SQLite: name one "
             'of DATABASES by DURABLE_OBJECTS = {"DATABASE": …}.'
         )
+    if not conn.settings_dict["AUTOCOMMIT"]:
+        return (
+            f'DATABASES[{alias!r}]["AUTOCOMMIT"] is {conn.settings_dict["AUTOCOMMIT"]!r}: every turn would be part of '
+            "a transaction that nobody ends, so nothing would ever be committed, and alarms would run for ever. Remove "
+            "it; transaction.atomic() is for what is to be committed together."
+        )
     return None

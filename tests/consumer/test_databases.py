@@ -170,8 +170,9 @@ answer([refused, Cart.objects.using("default").count(), Cart.objects.using(None)
             ["psycopg2", "psycopg 3"],
             marks=pytest.mark.slow,
         ),
+        ({"AUTOCOMMIT": False}, ["AUTOCOMMIT", "'default'", "nothing would ever be committed"]),
     ],
-    ids=["no such database", "MySQL", "psycopg2"],
+    ids=["no such database", "MySQL", "psycopg2", "no autocommit"],
 )
 def test_database_that_cannot_work(foreign: Callable[..., Foreign], settings: dict[str, Any], words: list[str]) -> None:
     """A plain ``check`` refuses it in words, and so does the first use, where no check ran: web, worker, dispatcher."""
@@ -188,6 +189,7 @@ def test_database_that_cannot_work(foreign: Callable[..., Foreign], settings: di
     databases = project.databases
     if backend := settings.pop("ENGINE", None):
         databases["default"] |= {"ENGINE": backend, "OPTIONS": {}}
+    databases["default"]["AUTOCOMMIT"] = settings.pop("AUTOCOMMIT", True)
     project.set(DATABASES=databases, **settings)
     checked = project.manage("check")
     assert checked.code
