@@ -41,7 +41,8 @@ class BatcherAdmin(DurableObjectAdmin):
         def last_batch(row: Batcher) -> str:
             return last_answer(self._standing(request, row).last, now_of(request))
 
-        return [*self.list_display, waiting, *alarm_columns(request)[:2], last_batch]
+        last = [last_batch] if self.may_see(request, Batch) else []
+        return [*self.list_display, waiting, *alarm_columns(request)[:2], *last]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Read how the page's batchers stand, together."""

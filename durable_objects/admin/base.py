@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import get_fields_from_path
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import url_params_from_lookup_dict
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -74,6 +75,8 @@ class AnswersAddresses(_ModelAdmin):
         """
         if "\0" in str(value):
             return False
+        if any((lookup, value) in each.items() for each in self._lookups_of_widgets()):
+            return True
         filters = self.get_list_filter(request) if request is not None else self.list_filter
         dates = {f"{self.date_hierarchy}__{part}" for part in ("year", "month", "day")}
         return lookup in dates or any(lookup in self._lookups_of(each) for each in filters)
@@ -96,6 +99,11 @@ class AnswersAddresses(_ModelAdmin):
         setattr(request, "POST", post)
         answer: HttpResponse | None = super().response_action(request, queryset, *where)
         return answer
+
+    def _lookups_of_widgets(self) -> Iterator[dict[str, str]]:
+        """What the pop-up of a foreign key to this model asks for: the key's ``limit_choices_to``."""
+        for limit in self.model._meta.related_fkey_lookups:
+            yield url_params_from_lookup_dict(limit() if callable(limit) else limit)
 
     def _lookups_of(self, each: Any) -> set[str]:
         """What a filter of the list writes into addresses."""

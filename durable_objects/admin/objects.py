@@ -24,7 +24,7 @@ from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
 from durable_objects.errors import DurableObjectError, InvalidName
 from durable_objects.kinds import content_types
 from durable_objects.names import check_name
-from durable_objects.rows import AlarmRun, Entry
+from durable_objects.rows import Alarm, AlarmRun, Entry
 
 
 class ObjectPage(OperableAdmin):
@@ -47,6 +47,7 @@ class ObjectPage(OperableAdmin):
             storage, runs = self.shows_storage and self.may_see(request, Entry), self.may_see(request, AlarmRun)
             after = request.GET.get("after") if storage else None
             context |= {"shows_storage": storage, "shows_runs": runs}
+            context["shows_traceback"] = runs or self.may_see(request, Alarm)
             context["page"] = page_of(self.target(row), now_of(request), after, storage=storage, runs=runs)
             context["subtitle"] = wording.short(self.whole_name(row))
         return super().render_change_form(request, context, *args, **kwargs)

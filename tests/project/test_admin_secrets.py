@@ -161,10 +161,12 @@ def test_storage_is_for_who_may_see_entries(model: type[Model], rows: dict[type[
     """Keys and values, and runs with their tracebacks, stand on an object's page for who may see those lists."""
     label = model._meta.label_lower.replace(".", ".view_")
     stored, ran = f"{CANARY}-stored", f"{CANARY}-traceback"
+    Alarm.objects.filter(pk=rows[model].pk).update(last_error=f'Traceback\n  File "a"\n    {ran}\nValueError: no')
     may = {"nothing more": [], "entries": ["durable_objects.view_entry"], "runs": ["durable_objects.view_alarmrun"]}
     for who, more in may.items():
         page = text_of(staff([label, *more], who), page_url(model, rows[model].pk))
         assert (stored in page, ran in page) == (who == "entries", who == "runs"), who
+        assert "Last error: ValueError: no" in page
         assert ("Storage" in page, "Last runs" in page) == (who == "entries", who == "runs"), who
 
 
@@ -177,8 +179,12 @@ def test_what_another_list_has_is_for_who_may_see_that_list(rows: dict[type[Mode
     for model, permission, title, said in pages:
         label = model._meta.label_lower.replace(".", ".view_")
         for number, more in enumerate([[], [permission]]):
-            page = text_of(staff([label, *more], f"{title} {number}"), page_url(model, rows[model].pk))
+            client = staff([label, *more], f"{title} {number}")
+            page = text_of(client, page_url(model, rows[model].pk))
             assert [text in page for text in (title, said)] == [bool(more)] * 2, (title, more)
+            if model is Batcher:
+                listed = text_of(client, list_url(Batcher))
+                assert ("Last batch" in listed, said in listed) == (bool(more), bool(more))
 
 
 ADDRESSES = [(Batcher, "settings-0-upstream_url"), (Recipient, "webhook_url")]
@@ -255,3 +261,11 @@ def test_the_task_that_is_chosen_is_taken(admin_client: Client, rows: dict[type[
     assert admin_client.post(url, form).status_code == 302
     row = PeriodicTask.objects.get(pk=rows[PeriodicTask].pk)
     assert (row.task, row.description, row.name) == ("durable_objects.ring", "new", "shop")
+
+
+def test_a_pop_up_asks_for_what_its_key_may_point_to(monkeypatch: pytest.MonkeyPatch, rows: Any) -> None:
+    """The rows that a foreign key is limited to can be asked for, as its widget does, and no others."""
+    monkeypatch.setattr(Recipient._meta, "related_fkey_lookups", [{"email__startswith": "a"}])
+    client = onlooker()
+    for query, status in {"email__startswith=a": 200, "email__startswith=b": 400, "email__contains=a": 400}.items():
+        assert client.get(f"{list_url(Recipient)}?{query}").status_code == status, query
