@@ -185,6 +185,38 @@ def test_the_same_answer_by_every_way(which: str, settings: Settings, monkeypatc
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [(["https"], 200), (["http"], 301), (["http", "https"], 301), (["https", "http"], 200), ([], 301)],
+)
+def test_what_a_proxy_says_of_https(
+    way: str, said: list[str], status: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several X-Forwarded-Proto the first counts, by whichever way; who came by HTTP is sent to HTTPS."""
+    settings.API_TOKENS, settings.SECURE_SSL_REDIRECT = [TOKEN], True
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+    answer = WAYS[way](post(*(("X-Forwarded-Proto", each) for each in said)))
+    assert answer.status == status
+    assert Object.objects.exists() == (status == 200)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("host", "status"), [("any.example", 200), ("any.example:8000", 200), ("[::1]:80", 200), ("a b", 400), ("a/b", 400)]
+)
+def test_a_host_that_is_none_where_all_are_allowed(
+    way: str, host: str, status: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ALLOWED_HOSTS of "*" allows every host, and not what is no host, by whichever way."""
+    settings.API_TOKENS, settings.ALLOWED_HOSTS = [TOKEN], ["*"]
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+    assert WAYS[way](post(("Host", host))).status == status
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("which", "status"), [("text", 200), ("broken JSON", 400), ("a deeper path", 404)])
 def test_a_request_counts_once(
     way: str, which: str, status: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
