@@ -62,6 +62,8 @@ class PlainCommand(BaseCommand):
             if isinstance(verbs, argparse._SubParsersAction):
                 for verb in verbs.choices.values():
                     _take_options_of(parser, verb)
+                    _tell_in_one_line(verb)
+        _tell_in_one_line(parser)
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -228,6 +230,12 @@ def told_in_words() -> Iterator[None]:
         if not is_failure(error):
             raise
         raise CommandError(one_line(named(error))) from tellable(error)
+
+
+def _tell_in_one_line(parser: argparse.ArgumentParser) -> None:
+    """What is wrong with the arguments names them."""
+    tell = parser.error
+    setattr(parser, "error", lambda message: tell(visible.one_line(message)))
 
 
 def _take_options_of(parser: CommandParser, verb: argparse.ArgumentParser) -> None:

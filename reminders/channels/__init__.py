@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from durable_objects import visible
 from durable_objects.names import show
 from reminders.conf import defaults
 from reminders.rules import refusal
@@ -36,8 +37,8 @@ class Message:
 
     @property
     def title(self) -> str:
-        """The first line, for a subject: no line breaks, not too long."""
-        line = " ".join((self.marked.strip() or self.reminder).splitlines()[0].split())
+        """The first line, for a subject: no line breaks, nothing that steers a terminal, not too long."""
+        line = visible.one_line(" ".join((self.marked.strip() or self.reminder).splitlines()[0].split()))
         return line if len(line) <= 120 else line[:119] + "…"
 
 

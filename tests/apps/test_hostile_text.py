@@ -21,6 +21,7 @@ from durable_objects.logs import INDENT, LineFormatter, OneLine, get_logger
 from durable_objects.rows import Alarm
 from durable_objects.testing import FakeClock, run_due_alarms
 from durable_objects.visible import one_line, visible
+from reminders.channels import Message
 from reminders.models import Delivery, Reminder
 from tests.every_row import every_row
 from tests.models import Script, Scripted
@@ -33,7 +34,7 @@ READS = ("list", "show", "explain", "export", "doctor", "receipt")
 MORE = ["reminders list --person a", "reminders set a a 2036-06-01T09:00+02:00 --dry-run", "objects show a a",
         "tokens revoke a", "alarms list --state dead", "batcher configure a secret=a", "cleaner start a --model a",
         "reminders snooze a a", "objects call batcher.Batcher a a", "batcher replay a a",
-        "objects import a"]  # fmt: skip
+        "objects import a", "batcher show a a a", "alarms a", "alarms explain batcher.Batcher a --a"]  # fmt: skip
 
 
 def flaws(text: str) -> list[str]:
@@ -137,6 +138,12 @@ def test_every_logger(
     for said in ("REMINDER: ", "no upstream", "now open", "is dead after", "circuit breaker", "rows removed"):
         assert said in names
     judge(written)
+
+
+def test_the_subject_of_a_mail() -> None:
+    """It is one line that steers nothing."""
+    title = Message("key", "tea", HOSTILE, timezone.now()).title
+    assert (STEERS.findall(title), "\n" in title, title[:1]) == ([], False, "a")
 
 
 def test_a_logger_of_another_library(written: list[str]) -> None:
