@@ -215,7 +215,7 @@ def _line(plan: Plan) -> dict[str, Any]:
         "local": _said(local) if is_set else None,
         "person": plan.person,
         "message": plan.message,
-        "flaws": plan.flaws,
+        **({"flaws": plan.flaws} if plan.flaws else {}),
     }
 
 
@@ -232,4 +232,5 @@ def _plain(value: Any) -> str:
 
 
 def _as_text(line: dict[str, Any]) -> str:
-    return "  ".join(f"{name}={one_line(_plain(value))}" for name, value in line.items() if value not in (None, "", []))
+    line = {name: " ".join(value) if isinstance(value, list) else value for name, value in line.items()}
+    return "  ".join(f"{name}={one_line(_plain(value))}" for name, value in line.items() if value not in (None, ""))
