@@ -198,13 +198,13 @@ class DurableObject(Object):
             self.run_exclusive(store)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Delete the object with its storage, alarm and history, in a turn. A run in progress is fenced."""
+        """Delete the object with its storage, alarm and history, in a turn. A run in progress is fenced.
+
+        What refuses it (``ProtectedError``, a receiver of ``pre_delete``) leaves object and turn as they were.
+        """
 
         def remove() -> tuple[int, dict[str, int]]:
-            open_turn = turn.current(self)
-            if open_turn is not None:
-                open_turn.discard()
-            with own_statements(clock.connection()):
+            with turn.enter(self) as open_turn, open_turn.deleting(), own_statements(clock.connection()):
                 return models.Model.delete(self, using=engine.DATABASE)
 
         never_used = turn.current(self) is None and opening.find(clock.connection(), self.kind_pk(), self.name) is None

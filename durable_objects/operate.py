@@ -67,8 +67,8 @@ def delete(obj: Object) -> bool:
         return handle.delete()[0] > 0
 
     def discard(open_turn: turn.Turn) -> bool:
-        open_turn.discard()
-        deleted, _ = Object.objects.using(engine.DATABASE).filter(pk=open_turn.object_id).delete()
+        with open_turn.deleting():
+            deleted, _ = Object.objects.using(engine.DATABASE).filter(pk=open_turn.object_id).delete()
         return deleted > 0
 
     parked = Parked(obj)

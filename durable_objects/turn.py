@@ -8,7 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, cast
 
-from django.db import models
+from django.db import models, transaction
 
 from durable_objects import ahead, alarms, bell, clock, connecting, crash, entries, history, savepoints
 from durable_objects.errors import DurableObjectError, RunSuperseded
@@ -180,9 +180,12 @@ class Turn(Hold):
         """Whether the object was deleted in this turn, and that was not undone."""
         return self.layers.deleted
 
-    def discard(self) -> None:
-        """The object is being deleted: nothing of this turn is written out."""
-        self.layers.top().deleted = True
+    @contextmanager
+    def deleting(self) -> Iterator[None]:
+        """The object is deleted in the block: nothing of this turn is written out, unless the block raises."""
+        with transaction.atomic(using=self.conn.alias):
+            self.layers.top().deleted = True
+            yield
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
         """The texts under the keys, as this turn sees them."""

@@ -19,7 +19,7 @@ from tests.chaos.witness import Hasty, Moment, Witness
 __all__ = [
     "Account", "Branch", "BriefSubject", "Busy", "Counter", "Grouped", "Hasty", "Impatient", "Kiosk", "LoudCounter",
     "Mark", "Moment", "Note", "Once", "Profile", "Profiled", "Script", "Scripted", "Shop", "Subject", "Ticker",
-    "Witness",
+    "Voucher", "Witness",
 ]  # fmt: skip
 
 
@@ -115,6 +115,12 @@ class Note(models.Model):
     """A row of the user's own, to be committed together with an object's storage."""
 
     text = models.CharField(max_length=50, unique=True)
+
+
+class Voucher(models.Model):
+    """A row beside an object, which keeps it from being deleted."""
+
+    object = models.OneToOneField(Object, on_delete=models.PROTECT, primary_key=True, related_name="+")
 
 
 class Profile(models.Model):
