@@ -8,8 +8,9 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-#: In UTF-8. Tab, line feed, form feed and carriage return are white space in HTML.
-_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
+#: In UTF-8; with the two that override the direction of writing, so that a name reads as another one. Tab, line feed,
+#: form feed and carriage return are white space in HTML.
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xad\xae]")
 
 
 class ControlCharactersShown:

@@ -21,7 +21,7 @@ REGISTERED = admin.site._registry
 NAME = '<h0stile onh0stile="\'">&amp;{{ 31337|add:1 }}{% now "Y" %}\x1b[31mred\r\nForged: line\u202e'
 TEXT = f"\"'></pre></textarea></script>{NAME}\x1b]0;title\x07\x9b"
 #: Characters that no page has: they show nothing, and command a terminal that the source is sent to.
-CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202d\u202e]")
 
 
 class Tags(HTMLParser):
