@@ -12,8 +12,14 @@ from django.http import HttpRequest, UnreadablePostError
 
 #: The largest body of a request, in bytes.
 MAX_BODY_BYTES = 1024 * 1024
+#: In an ASGI scope: nothing of the body was read, since nobody was known who might send it.
+WITHHELD = "project.body_withheld"
 #: More digits than any length that could be meant.
 _DIGITS = 20
+
+
+class BodyWithheld(Exception):
+    """Somebody who is known now wants the body, and was not known when it was passed over: it has to be sent again."""
 
 
 def declared_length(given: str) -> int | None:
@@ -42,7 +48,9 @@ def bound_body(request: HttpRequest) -> None:
     if length is not None and length > MAX_BODY_BYTES:
         raise _too_large()
     source = request.META.get("wsgi.input")
-    if source is None:
+    if getattr(request, "scope", {}).get(WITHHELD):
+        source = Withheld()
+    elif source is None:
         source = request._stream  # ASGI: what arrived, of which project.door took no more than the limit and one byte
     elif length is None and not request.META.get("wsgi.input_terminated"):
         return
@@ -66,6 +74,14 @@ def stop_reading(request: HttpRequest) -> None:
     if has_body and not was_read and type(connection) is socket.socket:  # not under TLS, which ends both directions
         with contextlib.suppress(OSError):  # the client has gone
             connection.shutdown(socket.SHUT_RD)
+
+
+class Withheld:
+    """The body that was passed over."""
+
+    def read(self, size: int) -> bytes:
+        """Raise ``BodyWithheld``: an empty body would be taken for what was sent."""
+        raise BodyWithheld
 
 
 class BoundedBody:
@@ -110,6 +126,8 @@ class BoundedBody:
     def _read(self) -> bytes:
         try:
             body: bytes = self._source.read(MAX_BODY_BYTES + 1 if self._length is None else self._length)
+        except BodyWithheld:
+            raise
         except OSError as error:
             raise UnreadablePostError(f"the body broke off: {error}") from error
         except Exception as error:  # each server has an error of its own for chunks that are none

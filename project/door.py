@@ -11,7 +11,7 @@ from django.db import DatabaseError, connections
 
 from project import access, tokens
 from project.addresses import address_of
-from project.body import MAX_BODY_BYTES, declared_length
+from project.body import MAX_BODY_BYTES, WITHHELD, declared_length
 from project.errors import PAGES_FOR_PEOPLE
 
 Scope = MutableMapping[str, Any]
@@ -41,13 +41,11 @@ class Door:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         has_body = b"content-length" in headers or b"transfer-encoding" in headers
-        if not has_body or await _is_wanted(scope, headers):
-            body = Bounded(receive, MAX_BODY_BYTES + 1)
-        else:
-            body = Bounded(receive, 0)
+        is_withheld = has_body and not await _is_wanted(scope, headers)
+        body = Bounded(receive, 0 if is_withheld else MAX_BODY_BYTES + 1)
         # Raw bytes beyond ASCII, of which WSGI makes text and Django's ASGI a bare 400.
         query = quote(scope["query_string"], safe=_SEEN).encode()
-        await self._django({**scope, "query_string": query}, body, send)
+        await self._django({**scope, "query_string": query, WITHHELD: is_withheld}, body, send)
 
 
 class Bounded:

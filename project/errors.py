@@ -19,7 +19,7 @@ from ninja.errors import HttpError, ValidationError
 
 from durable_objects import DurableObjectError, InvalidInput, ObjectBusy
 from durable_objects.logs import get_logger
-from project.body import MAX_BODY_BYTES, bound_body, problem_of, stop_reading
+from project.body import MAX_BODY_BYTES, BodyWithheld, bound_body, problem_of, stop_reading
 
 logger = get_logger("project.errors")
 
@@ -191,6 +191,7 @@ def install(api: NinjaAPI) -> None:
         ValidationError: _not_valid,
         HttpError: _http_error,
         Http404: _not_found,
+        BodyWithheld: _withheld,
         RequestDataTooBig: _bad_body,
         UnreadablePostError: _bad_body,
         OperationalError: _database_away,
@@ -227,6 +228,10 @@ def _not_valid(request: HttpRequest, exc: ValidationError) -> HttpResponse:
 def _http_error(request: HttpRequest, exc: HttpError) -> HttpResponse:
     said = {name: getattr(exc, name, None) for name in ("code", "allowed", "retry_after")}
     return refusal(exc.status_code, str(exc), **said)
+
+
+def _withheld(request: HttpRequest, exc: BodyWithheld) -> HttpResponse:
+    return refusal(503, "the token could not be looked up when the body came", allowed="the same request again")
 
 
 def _bad_body(request: HttpRequest, exc: Exception) -> HttpResponse:

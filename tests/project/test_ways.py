@@ -20,6 +20,7 @@ from batcher.models import Batcher
 from durable_objects.rows import Object
 from project.body import MAX_BODY_BYTES
 from project.demo.processes import wait_for
+from project.models import ApiToken
 from project.rate import Rate
 from tests.processes import TOKEN, Site
 from tests.project.ways import CLOSED, Answer, Sent, by_asgi, by_socket, by_the_short_way, by_wsgi
@@ -213,6 +214,36 @@ def test_a_host_that_is_none_where_all_are_allowed(
     settings.API_TOKENS, settings.ALLOWED_HOSTS = [TOKEN], ["*"]
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
     assert WAYS[way](post(("Host", host))).status == status
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("chunks_of", [0, 3])
+def test_a_token_that_this_process_has_not_met(way: str, chunks_of: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked up before its body is read, and the body is not lost."""
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+    token = ApiToken(name="the shop", scopes=["batcher:write"]).issue()
+    header = ("Authorization", f"Bearer {token}")
+    assert WAYS[way](post(header, body=b"an item", chunks_of=chunks_of)).status == 200
+    (entry,) = Batcher.objects.get_by_name("a").storage.list(prefix="item:").values()
+    assert entry["item"] == "an item"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", ["ASGI", "short way"])
+@pytest.mark.parametrize("chunks_of", [0, 3])
+def test_a_body_that_was_passed_over_is_not_empty(way: str, chunks_of: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that could not be looked up at first, and is good a moment later, is told to send its item again."""
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+
+    async def not_yet(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr("project.door._is_known", not_yet)
+    token = ApiToken(name="the shop", scopes=["batcher:write"]).issue()
+    answer = WAYS[way](post(("Authorization", f"Bearer {token}"), chunks_of=chunks_of))
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert not Object.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
