@@ -11,8 +11,9 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.signals import worker_ready, worker_shutdown
 from django.db import close_old_connections
 
-from durable_objects import bell, brokers, clock, dispatch, handler_errors, process, retry
+from durable_objects import bell, brokers, clock, connecting, dispatch, handler_errors, process, retry
 from durable_objects.conf import engine
+from durable_objects.errors import DurableObjectError
 from durable_objects.firing import fire
 from durable_objects.groups import fire_group
 from durable_objects.judging import Fired, Verdict
@@ -51,8 +52,7 @@ def fire_alarm(
     self: Task[Any, Any], object_id: int, ring: int | None = None, rescue: bool = False, waits: int = 0
 ) -> str:
     """A wake-up for one object; answers the verdict. Any number of deliveries leads to one run at a time."""
-    if not clock.connection().in_atomic_block:  # that of a test case is not ours to close
-        close_old_connections()  # a worker that keeps its connections may have one that the server has dropped
+    _begin(self)
     fired = fire(object_id, ring, rescue=rescue, waits=waits)
     if fired.verdict is Verdict.AGAIN and fired.delay is not None:
         number = ring if fired.ring is None else fired.ring
@@ -64,20 +64,35 @@ def fire_alarm(
     return fired.verdict.value
 
 
-@shared_task(name="durable_objects.fire_alarms", ignore_result=True)
-def fire_alarms(alarms: list[tuple[int, int]], seconds: float) -> int:
+@shared_task(bind=True, name="durable_objects.fire_alarms", ignore_result=True)
+def fire_alarms(self: Task[Any, Any], alarms: list[tuple[int, int]], seconds: float) -> int:
     """A wake-up for several objects, as pairs of object and ring; how many were run. Never retried.
 
     One that fails here, or cannot run with others, is woken alone. ``seconds`` is what each run may take.
     """
-    close_old_connections()
+    _begin(self)
     return fire_group(alarms, timedelta(seconds=seconds))
 
 
-@shared_task(name="durable_objects.dispatch_alarms", ignore_result=True)
-def dispatch_alarms() -> dict[str, int]:
+@shared_task(bind=True, name="durable_objects.dispatch_alarms", ignore_result=True)
+def dispatch_alarms(self: Task[Any, Any]) -> dict[str, int]:
     """One pass of the dispatcher, or more while it is behind; answers its figures."""
+    _begin(self)
     return dispatch.catch_up(engine.DISPATCH_EVERY).as_dict()
+
+
+def _begin(task: Task[Any, Any]) -> None:
+    """Work on a connection that works, outside of any transaction but a test case's. Raises ``DurableObjectError``:
+    what failed in somebody else's would be counted in it, and undone with it. The wake-up then counts as lost.
+    """
+    if not clock.connection().in_atomic_block:  # that of a test case is not ours to close
+        close_old_connections()  # a worker that keeps its connections may have one that the server has dropped
+    if connecting.joins_transaction(clock.connection()):
+        raise DurableObjectError(
+            f"{task.name} was called inside a transaction, with which every failure that it counts would be undone: "
+            "nothing was run. Open none around it: where a task class of your own (task_cls) opens one for each task, "
+            "let it leave out those named durable_objects.*"
+        )
 
 
 def settings_in_force() -> dict[str, Any]:
