@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from django.db import models
 
@@ -30,6 +30,9 @@ class Handle(Protocol):
 
     def admitted(self, object_id: int) -> None:
         """The object's row is locked: take over its key, read own fields again."""
+
+    def follow(self, other: Any, *, keep_unsaved: bool) -> None:
+        """Take over what another instance of this object has just read, or saved."""
 
     def initialize(self) -> None:
         """The object's own start of a turn."""

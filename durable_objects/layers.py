@@ -25,6 +25,8 @@ class Layer:
     writes: dict[str, str | None] = field(default_factory=dict)
     cleared: bool = False
     deleted: bool = False
+    #: Whether the object's own fields were stored, which the instances of it know.
+    saved: bool = False
     wish: Wish | None = None
 
     def clear(self) -> None:
@@ -38,6 +40,7 @@ class Layer:
             self.clear()
         self.writes.update(above.writes)
         self.deleted = self.deleted or above.deleted
+        self.saved = self.saved or above.saved
         self.wish = above.wish or self.wish
 
 
@@ -48,6 +51,7 @@ class Layers:
         self._savepoints = savepoints
         self._floor = len(savepoints.open)
         self._stack = [Layer()]
+        self._undone_save = False
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -116,8 +120,16 @@ class Layers:
             layer.wish = None
         return wish
 
+    def take_undone_save(self) -> bool:
+        """Whether own fields were stored and that was undone, since this was asked last."""
+        self._settle()
+        undone, self._undone_save = self._undone_save, False
+        return undone
+
     def _settle(self) -> None:
         while (ended := self._stack[-1].savepoint) is not None and not ended.is_open:
             layer = self._stack.pop()
             if not ended.undone:
                 self._stack[-1].absorb(layer)
+            elif layer.saved:
+                self._undone_save = True

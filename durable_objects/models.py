@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from django.db import models, transaction
+from django.db.models.base import ModelBase
 
 from durable_objects import ahead, arming, calls, clock, combining, kinds, opening, own_row, turn
 from durable_objects.conf import engine
@@ -56,6 +57,14 @@ class ObjectQuerySet(models.QuerySet[Model]):
                 total += count
                 by_model = {label: by_model.get(label, 0) + counts.get(label, 0) for label in by_model | counts}
         return total, by_model
+
+    def update(self, **values: Any) -> int:
+        """As in Django, without a turn; what own fields are then, open turns see at their next call."""
+        changed = super().update(**values)
+        turn.fall_behind()
+        return changed
+
+    update.alters_data = True  # type: ignore[attr-defined]  # likewise
 
     delete.alters_data = True  # type: ignore[attr-defined]  # as Django marks its own: templates must not call it
     delete.queryset_only = True  # type: ignore[attr-defined]  # likewise: no manager method
@@ -184,17 +193,26 @@ class DurableObject(Object):
         known, row = open_turn.row_of(model) if open_turn is not None else (False, None)
         return cast("Row | None", row) if known else ahead.ask(model, self, self.pk)
 
-    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+    def save(
+        self,
+        force_insert: bool | tuple[ModelBase, ...] = False,
+        *args: Any,
+        update_fields: Iterable[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Store this subclass's own fields, or those named, in a turn; a proxy has none, so this only makes the row.
 
-        What Django or the database fills in (``auto_now``, ``db_default``, a generated field) is read back.
+        What Django or the database fills in (``auto_now``, ``db_default``, a generated field) is read back. With
+        ``force_insert``, as ``create()`` asks, an object whose fields are stored already raises ``IntegrityError``.
         """
         given = own_row.given(self, update_fields)
 
         def store() -> None:
-            own_row.store(self, given)
+            own_row.store(self, pending, only_new=bool(force_insert))
+            if given and (open_turn := turn.current(self)) is not None:
+                open_turn.saved(self)
 
-        with own_row.pending(self, given):
+        with own_row.pending(self, given) as pending:
             self.run_exclusive(store)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
@@ -245,9 +263,15 @@ class DurableObject(Object):
         """Called by the turn under the lock: take over the primary key, read own fields again."""
         self.pk = self.id = object_id
         self._state.adding, self._state.db = False, engine.DATABASE
+        own_row.forget_related(self)
         if self._own_fields():
             with own_statements(clock.connection()):
                 own_row.read(self, object_id)
+
+    def follow(self, other: DurableObject, *, keep_unsaved: bool) -> None:
+        """Called by the turn: take over what another instance of this object has just read, or saved."""
+        self.pk = self.id = other.pk
+        own_row.follow(self, other, keep_unsaved=keep_unsaved)
 
     def __eq__(self, other: object) -> bool:
         return self.key == other.key if isinstance(other, DurableObject) else NotImplemented

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django.db import IntegrityError, models
 
 from durable_objects.conf import engine
 from durable_objects.errors import InvalidInput
@@ -16,6 +18,19 @@ if TYPE_CHECKING:
     from durable_objects.models import DurableObject
 
 _PENDING = "_durable_objects_pending"
+#: Where an instance keeps what was stored when it was read last, to tell what was set since.
+_STORED = "_durable_objects_stored"
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Pending:
+    """What ``save()`` was given, by column."""
+
+    values: dict[str, Any]
+    #: The related instances among it, which the instance keeps.
+    related: dict[str, Any] = dataclasses.field(default_factory=dict)
+    #: Whether this turn made the row with it.
+    made: bool = False
 
 
 def columns(model: type[models.Model]) -> list[models.Field[Any, Any]]:
@@ -36,31 +51,63 @@ def given(handle: DurableObject, names: Iterable[str] | None) -> dict[str, Any]:
 
 
 @contextmanager
-def pending(handle: DurableObject, given: dict[str, Any]) -> Iterator[None]:
+def pending(handle: DurableObject, given: dict[str, Any]) -> Iterator[Pending]:
     """A turn of this instance that begins in the block makes the object's row, if there is none, with these values."""
-    vars(handle)[_PENDING] = given
+    cached = handle._state.fields_cache
+    relations = [each for each in handle._own_fields() if each.is_relation and each.attname in given]
+    mine = Pending(given, {each.name: cached[each.name] for each in relations if each.name in cached})
+    around = vars(handle).get(_PENDING)
+    vars(handle)[_PENDING] = mine
     try:
-        yield
+        yield mine
     finally:
-        vars(handle).pop(_PENDING, None)
+        vars(handle)[_PENDING] = around
 
 
 def read(handle: DurableObject, object_id: int) -> None:
     """Take over what is stored; the row is made if there is none."""
     _link(handle, object_id)
-    rows = type(handle)._base_manager.using(engine.DATABASE).filter(pk=object_id)
-    names = [field.attname for field in columns(type(handle))]
-    values = rows.values(*names).first()
+    pending: Pending | None = vars(handle).get(_PENDING)
+    values = _stored(handle, object_id)
     if values is None:
-        _make(handle, object_id)
-        values = rows.values(*names).first()
-    vars(handle).update(values or {})
+        _make(handle, object_id, pending)
+        values = _stored(handle, object_id) or {}
+    elif pending is not None:
+        pending.made = False
+    _take_over(handle, values)
 
 
-def store(handle: DurableObject, given: dict[str, Any]) -> None:
-    """Write what ``save()`` was given. Needs the lock, under which the row was read or made."""
+def follow(handle: DurableObject, other: DurableObject, *, keep_unsaved: bool) -> None:
+    """Take over what another instance has just read, or saved; with ``keep_unsaved`` not where this one was changed."""
+    values, before = vars(other).get(_STORED, {}), vars(handle).get(_STORED, {})
+    if keep_unsaved:
+        mine = vars(handle)
+        values = {name: value for name, value in values.items() if mine.get(name) == before.get(name)}
+    _take_over(handle, values)
+
+
+def forget_related(handle: DurableObject) -> None:
+    """Rows of others that this instance has kept may have changed since: they are asked for anew."""
+    kept = {each.name for each in handle._meta.concrete_fields if each.is_relation}
+    cached = handle._state.fields_cache
+    for name in [name for name in cached if name not in kept]:
+        del cached[name]
+    vars(handle).pop("_prefetched_objects_cache", None)
+
+
+def store(handle: DurableObject, pending: Pending, *, only_new: bool = False) -> None:
+    """Write what ``save()`` was given. Needs the lock, under which the row was read or made.
+
+    With ``only_new`` the row must have been made with it: ``IntegrityError``, as of any other row of this key.
+    """
+    given = pending.values
     if not given:
         return
+    if only_new and not pending.made:
+        raise IntegrityError(
+            f"{handle._meta.label} {handle.name!r} has a row already: create() makes a new one. "
+            f"To change it, get it by {type(handle).__name__}.objects.get_by_name({handle.name!r}), and save()."
+        )
     vars(handle).update(given)
     values = {}
     for field in handle._own_fields():
@@ -68,7 +115,24 @@ def store(handle: DurableObject, given: dict[str, Any]) -> None:
             values[field.attname] = field.pre_save(handle, add=False)
     if values:
         type(handle)._base_manager.using(engine.DATABASE).filter(pk=handle.pk).update(**values)
-    read(handle, handle.pk)
+    _take_over(handle, _stored(handle, handle.pk) or {})
+    handle._state.fields_cache.update(pending.related)
+
+
+def _stored(handle: DurableObject, object_id: int) -> dict[str, Any] | None:
+    rows = type(handle)._base_manager.using(engine.DATABASE).filter(pk=object_id)
+    values: dict[str, Any] | None = rows.values(*[each.attname for each in columns(type(handle))]).first()
+    return values
+
+
+def _take_over(handle: DurableObject, values: dict[str, Any]) -> None:
+    """Have these values, and no related instance of another."""
+    mine = vars(handle)
+    for each in handle._own_fields():
+        if each.is_relation and each.attname in values and mine.get(each.attname) != values[each.attname]:
+            handle._state.fields_cache.pop(each.name, None)
+    mine[_STORED] = {**mine.get(_STORED, {}), **values}
+    mine.update(copy.deepcopy(values))  # one that is changed in place differs from what is stored
 
 
 def _link(handle: DurableObject, object_id: int) -> None:
@@ -78,12 +142,12 @@ def _link(handle: DurableObject, object_id: int) -> None:
             setattr(handle, field.attname, object_id)
 
 
-def _make(handle: DurableObject, object_id: int) -> None:
+def _make(handle: DurableObject, object_id: int, pending: Pending | None) -> None:
     """A row in each of the class's tables, with what is pending or the fields' defaults."""
     model = type(handle)
     fresh = model(id=object_id, name=handle.name, kind_id=handle.kind_pk())
     _link(fresh, object_id)
-    vars(fresh).update(vars(handle).get(_PENDING, {}))
+    vars(fresh).update(pending.values if pending else {})
     missing = []
     for field in handle._own_fields():
         setattr(fresh, field.attname, field.pre_save(fresh, add=True))
@@ -96,6 +160,8 @@ def _make(handle: DurableObject, object_id: int) -> None:
             f"Make it by {model.__name__}.objects.create(name={handle.name!r}, {values}), or give the field a default."
         )
     for base in reversed(model._meta.get_base_chain(Object)):
-        if not base._meta.proxy and base is not Object:
+        if not base._meta.proxy and base not in {Object, model._meta.concrete_model}:
             fresh._save_table(raw=True, cls=base, force_insert=True, using=engine.DATABASE)  # type: ignore[attr-defined]  # Django's
-    models.Model.save_base(fresh, raw=True, force_insert=True, using=engine.DATABASE)
+    models.Model.save_base(fresh, raw=True, force_insert=True, using=engine.DATABASE)  # into the last table
+    if pending is not None:
+        pending.made = True

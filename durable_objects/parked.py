@@ -39,5 +39,8 @@ class Parked:
         if object_id != self._row.pk:
             raise RunSuperseded(f"object {self._row.pk} ({self.name!r}) is gone: it was deleted meanwhile")
 
+    def follow(self, other: object, *, keep_unsaved: bool) -> None:
+        """Nothing: it has no fields."""
+
     def initialize(self) -> None:
         """Nothing: it is the class's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -46,10 +46,23 @@ def enter(handle: Handle) -> Iterator[Turn]:
             yield turn
 
 
+def fall_behind() -> None:
+    """Own fields were changed past the instances: those in open turns read theirs again at the next call."""
+    for each in held(clock.connection()).values():
+        cast("Turn", each).is_behind = True
+
+
 class Turn(Hold):
     """One turn, as a context manager: what is written is held back, and stored only if the block ends well."""
 
     initializing = False
+    #: Whether the object's own fields were changed past its instances.
+    is_behind = False
+
+    def __init__(self, handle: Handle, *, object_id: int | None = None, lock_timeout: timedelta | None = None) -> None:
+        super().__init__(handle, object_id=object_id, lock_timeout=lock_timeout)
+        #: The instances of the object that have come into this turn.
+        self._admitted: dict[int, Handle] = {}
 
     def __enter__(self) -> Self:
         if not self.is_locked:
@@ -84,8 +97,8 @@ class Turn(Hold):
         self._ended: list[dict[str, Any]] = []
         self.conn.on_commit(committed, robust=True)
         self.layers = Layers(self.savepoints)
-        self._admitted: dict[int, Handle] = {}
-        self.admit(self.handle)
+        self._admitted = {id(self.handle): self.handle, **self._admitted}
+        self._read_again()
 
     def adopt(self, slot: Slot, reading: clock.Reading) -> None:
         """Begin as one of several turns in a transaction that somebody else has opened, with the object locked."""
@@ -106,6 +119,7 @@ class Turn(Hold):
 
     def start(self) -> None:
         """Run the object's ``initialize()``."""
+        self._catch_up()
         self.initializing = True
         try:
             check_answer(self.handle.initialize(), type(self.handle), "initialize")  # type: ignore[func-returns-value]  # it may
@@ -171,9 +185,28 @@ class Turn(Hold):
 
     def admit(self, handle: Handle) -> None:
         """Another instance of the object joins: it learns its key and reads its own fields."""
+        self._catch_up()
         if id(handle) not in self._admitted:
             self._admitted[id(handle)] = handle
             handle.admitted(self.object_id)
+
+    def saved(self, handle: Handle) -> None:
+        """This instance has stored own fields: the others have them too, and again when a savepoint is undone."""
+        self.layers.top().saved = True
+        for other in self._admitted.values():
+            if other is not handle:
+                other.follow(handle, keep_unsaved=True)
+
+    def _catch_up(self) -> None:
+        if self.layers.take_undone_save() or self.is_behind:
+            self._read_again()
+
+    def _read_again(self) -> None:
+        first, *others = self._admitted.values()
+        first.admitted(self.object_id)
+        for other in others:
+            other.follow(first, keep_unsaved=False)
+        self.is_behind = False
 
     @property
     def deleted(self) -> bool:

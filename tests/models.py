@@ -17,9 +17,9 @@ from tests.chaos.storm.subject import BriefSubject, Mark, Subject
 from tests.chaos.witness import Hasty, Moment, Witness
 
 __all__ = [
-    "Account", "Branch", "BriefSubject", "Busy", "Counter", "Grouped", "Hasty", "Impatient", "Kiosk", "LoudCounter",
-    "Mark", "Moment", "Note", "Once", "Profile", "Profiled", "Script", "Scripted", "Shop", "Subject", "Ticker",
-    "Voucher", "Witness",
+    "Account", "Branch", "BriefSubject", "Busy", "Corner", "Counter", "Grouped", "Hasty", "Impatient", "Kiosk",
+    "LoudCounter", "Mark", "Moment", "Note", "Once", "Profile", "Profiled", "Script", "Scripted", "Shop", "Subject",
+    "Ticker", "Voucher", "Witness",
 ]  # fmt: skip
 
 
@@ -181,6 +181,13 @@ class Branch(Shop):
 
     city = models.CharField(max_length=20)
     opened_on = models.DateField(auto_now_add=True)
+
+
+class Corner(Shop):
+    """A proxy of one with a table: objects of their own, in the same table."""
+
+    class Meta:
+        proxy = True
 
 
 class Stamped(models.Model):
