@@ -12,8 +12,8 @@ from urllib.parse import unquote
 MASK = "••••••"
 """Stands for a secret."""
 
-#: Text shorter than this is no secret worth the name, and would be found everywhere.
-_LEAST = 6
+#: Text shorter than this is no secret worth the name, and would be found everywhere; a password is one all the same.
+_LEAST, _LEAST_PASSWORD = 6, 4
 
 _AUTHORITY = re.compile(r"[^/?#]*")
 #: What stands between "//" and the path where no user is given.
@@ -53,9 +53,11 @@ def secrets_of(url: str, headers: Mapping[str, str], secret: str) -> list[str]:
     for value in headers.values():
         token = value.rpartition(" ")[2]
         found += [value, token, *(pair.partition("=")[2].strip() for pair in value.split(";"))]
-        if value.lower().startswith("basic "):
-            found.append(_of_basic(token))
-    return sorted({text for text in found if len(text) >= _LEAST}, key=len, reverse=True)
+    passwords = {password, unquote(password), *map(_of_basic, _basics(headers))}
+    told = [text for text in found if len(text) >= _LEAST] + [
+        text for text in passwords if len(text) >= _LEAST_PASSWORD
+    ]
+    return sorted(set(told), key=len, reverse=True)
 
 
 def scrub(text: str, secrets: Iterable[str], mask: str = MASK) -> str:
@@ -91,6 +93,10 @@ def _authority(rest: str) -> str:
 
 def _basic(user_and_password: str) -> str:
     return base64.b64encode(user_and_password.encode(errors="replace")).decode().rstrip("=")
+
+
+def _basics(headers: Mapping[str, str]) -> list[str]:
+    return [value.rpartition(" ")[2] for value in headers.values() if value.lower().startswith("basic ")]
 
 
 def _of_basic(token: str) -> str:

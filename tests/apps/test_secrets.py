@@ -233,6 +233,12 @@ def test_a_header_of_the_basic_kind_hides_its_password_too() -> None:
     assert scrub("no user with the password hunter2", secrets) == f"no user with the password {MASK}"
 
 
+def test_a_short_password_is_one_too() -> None:
+    """Four letters of it, where a word of a header has six."""
+    secrets = secrets_of("https://bob:pa%40s@h/", {"Accept": "*/*"}, "")
+    assert scrub("bob, pa@s and pa%40s: */*", secrets) == f"bob, {MASK} and {MASK}: */*"
+
+
 @given(st.text(min_size=6, max_size=30))
 def test_whatever_the_secret_is(secret: str) -> None:
     """Any text of six letters and more is found, as it is and in JSON."""
