@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from durable_objects.conf import AppSettings
+from durable_objects.conf import DAY, LONGEST, AppSettings, Within
 
 defaults = AppSettings(
     "BATCHER",
@@ -25,7 +25,7 @@ defaults = AppSettings(
         # At most so many items are accepted and not finished, else QueueFull; 0: any number.
         "MAX_QUEUED": 1_000_000,
         # For so long an item that comes again under the client's own key is the same item.
-        "KEYS_FOR": timedelta(days=1),
+        "KEYS_FOR": Within(DAY, timedelta(0), LONGEST),
         # Quick retries, 2, 4, 8 s … after each failure; then a batch is set aside and retried slowly.
         "MAX_RETRIES": 3,
         # How long after it was sealed (or replayed) a batch is failed for good.
@@ -33,15 +33,15 @@ defaults = AppSettings(
         # A batch that is refused as a whole is split, until the item that the upstream does not take is alone.
         "BISECT": False,
         # How long an upstream may take over each step of a post, and over all of it.
-        "TIMEOUT": timedelta(seconds=10),
-        "DEADLINE": timedelta(seconds=30),
+        "TIMEOUT": Within(timedelta(seconds=10), timedelta(seconds=0.01), DAY),
+        "DEADLINE": Within(timedelta(seconds=30), timedelta(seconds=0.01), DAY),
         # After so many failed tries in a row, of whatever batchers, an upstream is left alone; 0: never.
-        "BREAKER_FAILURES": 5,
+        "BREAKER_FAILURES": Within(5, 0, 1_000_000),
         # For so long at first, then twice as long after each probe that failed, up to the second.
-        "BREAKER_PAUSE": timedelta(seconds=30),
-        "BREAKER_PAUSE_AT_MOST": timedelta(minutes=5),
+        "BREAKER_PAUSE": Within(timedelta(seconds=30), timedelta(0), DAY),
+        "BREAKER_PAUSE_AT_MOST": Within(timedelta(minutes=5), timedelta(0), DAY),
         # Delivered batches are kept for so long, and those of at most so many items that came last, per batcher.
-        "KEEP_DELIVERED": timedelta(days=30),
-        "KEEP_DELIVERED_ITEMS": 1_000_000,
+        "KEEP_DELIVERED": Within(30 * DAY, timedelta(0), LONGEST),
+        "KEEP_DELIVERED_ITEMS": Within(1_000_000, 0, 1_000_000_000_000),
     },
 )

@@ -2,21 +2,21 @@
 
 from datetime import timedelta
 
-from durable_objects.conf import AppSettings
+from durable_objects.conf import DAY, LONGEST, AppSettings, Within
 
 defaults = AppSettings(
     "CLEANER",
     {
         # The time between two planned cleanups.
-        "INTERVAL": timedelta(hours=1),
+        "INTERVAL": Within(timedelta(hours=1), timedelta(seconds=1), LONGEST),
         # What is older than this is deleted.
-        "MAX_AGE": timedelta(days=1),
+        "MAX_AGE": Within(DAY, timedelta(0), LONGEST),
         # So many rows are looked at in a cleanup's first turn; how many in the next ones goes by how long they take.
-        "CHUNK": 500,
+        "CHUNK": Within(500, 1, 1_000_000),
         # So long a planned cleanup works before it makes room for other alarms and goes on in one of its own.
-        "BUDGET": timedelta(seconds=60),
+        "BUDGET": Within(timedelta(seconds=60), timedelta(0), DAY),
         # Cleanups kept per cleaner.
-        "HISTORY": 100,
+        "HISTORY": Within(100, 1, 1_000_000),
         # The Django models that a cleaner may be told to clean, each with its field of time, or a list of such fields:
         # {"shop.Visit": "seen_at"}.
         "MODELS": {},

@@ -12,12 +12,11 @@ from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
-from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, models, router
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
 
 from durable_objects import beat, brokers, databases, own_row, routers, tasks
-from durable_objects.conf import engine
+from durable_objects.conf import AppSettings, engine
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
 from durable_objects.names import check_key
@@ -55,10 +54,8 @@ def check_classes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 @register()
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """The settings let turns lock and alarms ring. Asks no database, so that each command may run it."""
-    try:
-        engine.read()
-    except ImproperlyConfigured as error:
-        return [Error(str(error), id="durable_objects.E010")]
+    if flaws := [flaw for each in AppSettings.made.values() if (flaw := each.flaw())]:
+        return [Error(flaw, id="durable_objects.E010") for flaw in flaws]
     if why := databases.unfit(engine.DATABASE):
         return [Error(why, id="durable_objects.E012")]
     return [*_check_database(), *_check_routers(), *_check_dispatch(), *_check_celery()]
@@ -69,6 +66,8 @@ def check_database(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """What only the database can tell: asked where a command needs it (``migrate``), or by ``check --database``."""
+    if engine.flaw():
+        return []  # told by E010
     return [*_check_entry(databases or []), *_check_encoding(databases or [])]
 
 

@@ -3,25 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A setting with bounds: what it is when nobody says, and the least and the most that it may be."""
+
+    default: Any
+    least: Any
+    most: Any
+
+    def refused(self, value: Any) -> str | None:
+        """What is wrong with a value of the default's type."""
+        if self.least <= value <= self.most:
+            return None
+        least, most = (f"{each:,}" if isinstance(each, int) else each for each in (self.least, self.most))
+        return f"is {value}; allowed: from {least} to {most}"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A setting of which the values are known; the first one is what it is when nobody says."""
+
+    values: tuple[str, ...]
+
+    @property
+    def default(self) -> str:
+        """The first one."""
+        return self.values[0]
+
+    def refused(self, value: str) -> str | None:
+        """What is wrong with a text."""
+        return None if value in self.values else f"is {value!r}; allowed: {', '.join(map(repr, self.values))}"
+
+
 class AppSettings:
     """The dict ``settings.<NAME>`` laid over defaults, one attribute per key.
 
     A key that no default names raises ``ImproperlyConfigured`` with the known ones, and so does a value of another type
-    than its default's. ``override_settings`` works; changing the dict in place, or setting it otherwise, is not seen.
+    than its default's, or one that a ``Within`` or ``OneOf`` in the default's place does not allow.
+    ``override_settings`` works; changing the dict in place, or setting it otherwise, is not seen.
     """
+
+    #: All that there are in this process, by name: for the system check.
+    made: ClassVar[dict[str, AppSettings]] = {}
 
     def __init__(self, name: str, defaults: Mapping[str, Any]) -> None:
         self._name = name
-        self._defaults = dict(defaults)
+        self._bounds = {key: value for key, value in defaults.items() if isinstance(value, Within | OneOf)}
+        self._defaults = dict(defaults) | {key: bounds.default for key, bounds in self._bounds.items()}
         self._values: dict[str, Any] = {}
+        self.made[name] = self
         setting_changed.connect(self._forget)
 
     def __getattr__(self, key: str) -> Any:
@@ -44,9 +83,19 @@ class AppSettings:
             for key in self._defaults:
                 vars(self).pop(key, None)
 
+    def flaw(self) -> str | None:
+        """Why the dict is refused; None when it can be read."""
+        try:
+            self.read()
+        except ImproperlyConfigured as error:
+            return str(error)
+        return None
+
     def read(self) -> dict[str, Any]:
         """The dict as the project wrote it, checked. Raises ``ImproperlyConfigured``."""
         given = getattr(django_settings, self._name, {})
+        if not isinstance(given, Mapping):
+            raise ImproperlyConfigured(f"{self._name} is a {type(given).__name__}; expected a dict, empty or not there")
         known = ", ".join(sorted(self._defaults))
         for key, value in given.items():
             if key not in self._defaults:
@@ -56,28 +105,34 @@ class AppSettings:
             if self._defaults[key] is not None and not is_of_type:
                 given_type = type(value).__name__  # the value may be secret
                 raise ImproperlyConfigured(f"{self._name}[{key!r}] is a {given_type}; expected a {expected.__name__}")
+            if key in self._bounds and (why := self._bounds[key].refused(value)):
+                raise ImproperlyConfigured(f"{self._name}[{key!r}] {why}")
         return dict(given)
 
+
+DAY = timedelta(days=1)
+#: No span is longer: now, less or more than that, is still a date.
+LONGEST = 36_500 * DAY
 
 engine = AppSettings(
     "DURABLE_OBJECTS",
     {
         # How long a run that unlocked keeps its object while nobody renews it.
-        "LEASE": timedelta(seconds=60),
+        "LEASE": Within(timedelta(seconds=60), timedelta(seconds=0.1), DAY),
         # How long a call waits for an object before it raises ObjectBusy.
-        "LOCK_TIMEOUT": timedelta(seconds=5),
+        "LOCK_TIMEOUT": Within(timedelta(seconds=5), timedelta(seconds=0.01), DAY),
         # Alarms due within this time have a Celery message out; later ones wait as rows only.
-        "HORIZON": timedelta(seconds=60),
+        "HORIZON": Within(timedelta(seconds=60), timedelta(seconds=1), DAY),
         # How often the dispatcher passes.
-        "DISPATCH_EVERY": timedelta(seconds=5),
+        "DISPATCH_EVERY": Within(timedelta(seconds=5), timedelta(seconds=0.01), DAY),
         # At most this many wake-ups are out at a time.
-        "MAX_OUT": 1000,
+        "MAX_OUT": Within(1000, 1, 1_000_000),
         # Runs kept per object, and for how long; the last dead run of an object is always kept.
-        "HISTORY_PER_OBJECT": 100,
-        "HISTORY_FOR": timedelta(days=30),
+        "HISTORY_PER_OBJECT": Within(100, 0, 1_000_000_000),
+        "HISTORY_FOR": Within(timedelta(days=30), timedelta(0), LONGEST),
         # The database that the engine's tables are in.
         "DATABASE": "default",
         # Who dispatches: "beat" (django-celery-beat or CELERY_BEAT_SCHEDULE) or "command".
-        "DISPATCHED_BY": "beat",
+        "DISPATCHED_BY": OneOf(("beat", "command")),
     },
 )

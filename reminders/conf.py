@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from durable_objects.conf import AppSettings
+from durable_objects.conf import DAY, LONGEST, AppSettings, Within
 
 defaults = AppSettings(
     "REMINDERS",
@@ -12,7 +12,7 @@ defaults = AppSettings(
         # The zone on whose wall clocks a recurrence goes, where neither the reminder nor its recipient has one.
         "TIME_ZONE": "UTC",
         # From so much lateness on a message says that it is late.
-        "LATE_AFTER": timedelta(minutes=1),
+        "LATE_AFTER": Within(timedelta(minutes=1), timedelta(0), LONGEST),
         # Channel "email": to whom, where the recipient has no address of their own. From: DEFAULT_FROM_EMAIL.
         "EMAIL_TO": [],
         # Channel "webhook": where to, and the secret ("whsec_…") that signs, where the recipient has none of their own.
@@ -21,13 +21,13 @@ defaults = AppSettings(
         # Channels "apprise:NAME": an Apprise URL for each name. They hold secrets, so callers only ever say the name.
         "APPRISE": {},
         # How long each step of a delivery may take, and all of it: of a mail, a webhook, whatever Apprise does.
-        "TIMEOUT": timedelta(seconds=10),
-        "DEADLINE": timedelta(seconds=15),
+        "TIMEOUT": Within(timedelta(seconds=10), timedelta(seconds=0.01), DAY),
+        "DEADLINE": Within(timedelta(seconds=15), timedelta(seconds=0.01), DAY),
         # The site's address as recipients see it ("https://example.org"): without it messages have no links.
         "PUBLIC_URL": "",
         # For how long the links in a message can be used.
-        "LINKS_FOR": timedelta(days=7),
+        "LINKS_FOR": Within(timedelta(days=7), timedelta(0), LONGEST),
         # Deliveries that are kept on record for each reminder.
-        "DELIVERIES_PER_REMINDER": 100,
+        "DELIVERIES_PER_REMINDER": Within(100, 0, 1_000_000),
     },
 )

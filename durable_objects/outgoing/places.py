@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from durable_objects import process
-from durable_objects.conf import AppSettings
+from durable_objects.conf import AppSettings, Within
 
 defaults = AppSettings(
     "OUTGOING",
     {
         # So many threads of one process wait for one host at most.
-        "CALLS_PER_HOST": 4,
+        "CALLS_PER_HOST": Within(4, 1, 100_000),
         # So many for all hosts together of which none has answered within a second when it was last asked.
-        "CALLS_TO_SLOW_HOSTS": 4,
+        "CALLS_TO_SLOW_HOSTS": Within(4, 1, 100_000),
         # And so many for all hosts; 0: three quarters of a worker's threads, and elsewhere any number.
-        "CALLS": 0,
+        "CALLS": Within(0, 0, 100_000),
     },
 )
 

@@ -106,7 +106,7 @@ def test_what_is_no_link_of_ours(reminder: Reminder, client: Client, settings: A
     assert client.post(good[:-3] + "abc").status_code == 400
     assert client.post(f"/remind/cancel/{feed}").status_code == 400
     assert client.post(good.replace("/cancel/", "/explode/")).status_code == 404
-    settings.REMINDERS = {"PUBLIC_URL": SITE, "LINKS_FOR": timedelta(seconds=-1)}
+    settings.REMINDERS = {"PUBLIC_URL": SITE, "LINKS_FOR": timedelta(0)}
     assert client.post(good).status_code == 410
     settings.REMINDERS = {"PUBLIC_URL": SITE}
     assert reminder.get_reminder() is not None

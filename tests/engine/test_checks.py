@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, LiteralString
 
 import pytest
-from django.core.checks import CheckMessage, run_checks
+from django.core.checks import ERROR, CheckMessage, run_checks
 from django.db import models
 from django.db.utils import ConnectionHandler
 from django.test.utils import isolate_apps
@@ -229,12 +229,22 @@ def test_nobody_dispatches(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "words"), [({"LEESE": timedelta(1)}, "LEASE"), ({"LEASE": 60}, "timedelta")], ids=["name", "type"]
+    ("app", "given", "words"),
+    [
+        ("DURABLE_OBJECTS", {"LEESE": timedelta(1)}, "LEASE"),
+        ("DURABLE_OBJECTS", {"LEASE": 60}, "timedelta"),
+        ("DURABLE_OBJECTS", {"LEASE": timedelta(0)}, "allowed: from 0:00:00.1"),
+        ("DURABLE_OBJECTS", None, "expected a dict"),
+        ("BATCHER", {"DEADLINE": timedelta.max}, "allowed: from 0:00:00.01"),
+        ("CLEANER", {"CHUNK": 0}, "allowed: from 1 to 1,000,000"),
+        ("REMINDERS", {"TIMEOUT": timedelta(-1)}, "allowed: from"),
+        ("OUTGOING", {"CALLS_PER_HOST": 0}, "allowed: from 1"),
+    ],
 )
-def test_settings_that_nobody_reads(settings: Settings, given: dict[str, Any], words: str) -> None:
-    """An unknown key is refused with the known ones, a value of the wrong type with the right one."""
-    settings.DURABLE_OBJECTS = given
-    [message] = checks.check_settings(None)
+def test_settings_that_nobody_reads(settings: Settings, app: str, given: dict[str, Any] | None, words: str) -> None:
+    """An unknown key, a value of the wrong type or out of bounds is refused with what is allowed, once, in any app."""
+    setattr(settings, app, given)
+    [message] = [each for each in run_checks(include_deployment_checks=False) if each.level >= ERROR]
     assert message.id == "durable_objects.E010"
     assert words in message.msg
 
