@@ -18,7 +18,7 @@ from django.dispatch import receiver
 
 from durable_objects import clock
 from durable_objects.conf import engine
-from durable_objects.database_errors import is_lock_timeout, is_worth_another_try, own_statements
+from durable_objects.database_errors import LeftOpen, is_lock_timeout, is_worth_another_try, own_statements
 from durable_objects.errors import ObjectBusy
 from durable_objects.logs import get_logger
 from durable_objects.statement_text import BEFORE_FIRST_WORD, text_of
@@ -204,13 +204,87 @@ def on_a_good_session(conn: BaseDatabaseWrapper, attempt: Callable[[], Result]) 
     return attempt()
 
 
+def end(conn: BaseDatabaseWrapper, block: transaction.Atomic, error: BaseException | None) -> None:
+    """End an ``atomic()`` block: with an error undo it. Raises when its commit is refused.
+
+    What somebody has begun inside of it and left open is undone, and then so is the block:
+    ``LeftOpen``. Asks nothing of the error, which may raise whatever it is asked.
+    """
+    left_open = None
+    if block not in conn.atomic_blocks:
+        left_open = "one of its atomic() blocks was ended from inside of it"
+    while block in conn.atomic_blocks and conn.atomic_blocks[-1] is not block:
+        left_open = "an atomic() block, or a part of its storage, was begun inside of it and left open"
+        _end(conn.atomic_blocks[-1], left_open)
+    if left_open is None or error is not None:
+        block.__exit__(None if error is None else type(error), error, None)
+    else:
+        _end(block, left_open)
+        raise LeftOpen(f"nothing of this turn is stored: {left_open}")
+
+
+def _end(block: transaction.Atomic, why: str) -> None:
+    refused = LeftOpen(why)
+    block.__exit__(type(refused), refused, None)
+
+
+def reset(conn: BaseDatabaseWrapper) -> None:
+    """Whatever was left on the connection is undone; the next statement finds it as new."""
+    conn.in_atomic_block = conn.needs_rollback = conn.closed_in_transaction = False
+    conn.run_on_commit, conn.savepoint_ids = [], []
+    conn.atomic_blocks.clear()
+    if conn.vendor != "sqlite":
+        drop(conn)
+    elif conn.connection is not None:  # a database in memory would be gone with it
+        conn.connection.rollback()
+        conn.set_autocommit(True)
+
+
+def is_as_new(conn: BaseDatabaseWrapper) -> bool:
+    """Whether nothing is open on it: what is said now is committed at once."""
+    if not is_free(conn) or conn.needs_rollback:
+        return False
+    driver = conn.connection
+    if driver is None or getattr(driver, "closed", False):
+        return True
+    return not (driver.in_transaction if conn.vendor == "sqlite" else driver.pgconn.transaction_status)
+
+
+def check_as_before(conn: BaseDatabaseWrapper, blocks: int) -> None:
+    """Undo and refuse a transaction that was begun and left open where none is to be, or none but so many ``atomic()``
+    blocks. Raises ``LeftOpen``.
+    """
+    if depth(conn) == blocks and (blocks or is_as_new(conn)):
+        return
+    left_open = "a transaction was begun and left open where the object is not locked: it is undone"
+    while depth(conn) > blocks:
+        _end(conn.atomic_blocks[-1], left_open)
+    if not blocks:
+        reset(conn)
+    raise LeftOpen(left_open)
+
+
 @contextmanager
 def leaving_nothing(conn: BaseDatabaseWrapper) -> Iterator[None]:
     """What the block does to its session does not outlive it: such a session is ended after the block.
 
-    Seen is what goes through Django's cursors.
+    Seen is what goes through Django's cursors, and whatever is open at the end.
     """
-    if conn.vendor != "postgresql" or not is_free(conn):
+    if not is_free(conn):
+        yield
+        return
+    try:
+        with _ending_what_lasts(conn):
+            yield
+    finally:
+        if not is_as_new(conn):
+            logger.warning("something was left open on the connection to %r: it is undone", conn.alias)
+            reset(conn)
+
+
+@contextmanager
+def _ending_what_lasts(conn: BaseDatabaseWrapper) -> Iterator[None]:
+    if conn.vendor != "postgresql":
         yield
         return
     conn.ensure_connection()  # what a project sets on each new session is not the block's doing

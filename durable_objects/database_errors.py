@@ -13,8 +13,13 @@ from contextlib import contextmanager
 
 from django.db import DatabaseError, Error, InterfaceError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import TransactionManagementError
 
 from durable_objects.errors import ObjectBusy
+
+
+class LeftOpen(TransactionManagementError):
+    """Code has left a transaction, or a part of one, open that was not its own to keep, or ended one that was not."""
 
 
 class Meaning(enum.Enum):
@@ -78,7 +83,7 @@ def meaning(conn: BaseDatabaseWrapper, error: BaseException) -> Meaning:
     code = getattr(cause, "sqlite_errorcode", None)
     if code is not None:
         return Meaning.TROUBLE if code & 0xFF in _SQLITE_TROUBLE else Meaning.CODE
-    if not isinstance(error, Error):
+    if not isinstance(error, Error) or isinstance(error, LeftOpen):
         return Meaning.CODE
     state = getattr(cause, "sqlstate", "")
     if state is None and any(said in str(error) for said in _NO_ROOM):

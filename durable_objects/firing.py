@@ -243,7 +243,8 @@ class Firing:
             run.check_time()
         except AlarmTimeLimitExceeded as late:  # the server may have ended the session of a run over its time
             return self._count_afresh(run, late)
-        if is_connection_lost(clock.connection(), error):
+        conn = clock.connection()
+        if is_connection_lost(conn, error) and not conn.closed_in_transaction:  # by the code that ran
             self._give_back()
             raise error
         return self._count_afresh(run, error)

@@ -31,11 +31,12 @@ def is_failure(error: BaseException) -> bool:
     So it is of every ``Exception``, and of ``SystemExit``, ``CancelledError``, ``GeneratorExit`` and their like. Not so
     of Ctrl-C, of what says that the process is to end, and of what a signal's handler raised into the code.
     """
-    if isinstance(error, BaseExceptionGroup):
+    kind = type(error)  # isinstance() would ask the error, which may raise
+    if issubclass(kind, BaseExceptionGroup):
         return all(is_failure(each) for each in error.exceptions)
-    if isinstance(error, _ends_process):
+    if issubclass(kind, _ends_process):
         return False
-    return isinstance(error, Exception) or not _came_by_a_signal(error)
+    return issubclass(kind, Exception) or not _came_by_a_signal(error)
 
 
 def describe(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import ahead, alarms, clock, connecting, crash, heartbeat, opening, retry, savepoints
 from durable_objects.conf import engine
-from durable_objects.database_errors import as_busy, own_statements, why_broken
+from durable_objects.database_errors import LeftOpen, as_busy, own_statements, why_broken
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.handle import Handle, Key
 from durable_objects.handler_errors import in_short, is_failure
@@ -125,13 +125,8 @@ class Hold(ABC):
         """Commit what is done so far, let go of the object, and lock it again afterwards."""
         self._check_can_unlock()
         depth = len(self._atomics)
-        if self.run is not None:
-            alarms.lease(self.slot, self.now, self.run.generation)
-            self.run.fence, self.run.leased = self.slot.fence, True
-        self.write_out()
-        self.close(None)
         self._around = let_go(self.conn).get(self.handle.key)
-        let_go(self.conn)[self.handle.key] = self
+        self._let_go()
         self.was_unlocked = True
         crash.reach("turn.unlocked")
         try:
@@ -149,6 +144,24 @@ class Hold(ABC):
             if self.run is not None:
                 heartbeat.drop(self.run)
         self._lock_again(depth)
+
+    def _let_go(self) -> None:
+        """Commit with a lease. When that raises, the object is lost to this turn, also where somebody catches it."""
+        run = self.run
+        before = None if run is None else (run.fence, run.leased)
+        if run is not None:
+            alarms.lease(self.slot, self.now, run.generation)
+            run.fence, run.leased = self.slot.fence, True
+        try:
+            self.write_out()
+            self.close(None)
+        except BaseException as error:
+            if run is not None and before is not None and not self.is_committed:
+                run.fence, run.leased = before
+            self.lost = LeftOpen(f"{self.handle.key}: unlocked() was refused: {in_short(error)}")
+            raise
+        finally:
+            let_go(self.conn)[self.handle.key] = self
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -209,7 +222,7 @@ class Hold(ABC):
         failure: BaseException | None = None
         while self._atomics:
             try:
-                self._pop(failure or error)
+                self._pop(error if failure is None else failure)
             except BaseException as refused:  # noqa: BLE001  the commit failed: what is around it must roll back
                 failure = refused
         connecting.leave_line(self.conn)
@@ -244,6 +257,11 @@ class Hold(ABC):
             )
 
     def _lock_again(self, depth: int) -> None:
+        try:
+            connecting.check_as_before(self.conn, self._depth)
+        except LeftOpen as error:
+            self.lost = error
+            raise
         connecting.wake_up(self.conn)
         self._wanted = self.object_id
         waits = 0
@@ -290,5 +308,4 @@ class Hold(ABC):
         self._atomics.append(atomic)
 
     def _pop(self, error: BaseException | None) -> None:
-        atomic = self._atomics.pop()
-        atomic.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        connecting.end(self.conn, self._atomics.pop(), error)

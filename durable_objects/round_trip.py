@@ -73,9 +73,9 @@ def _exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> lis
     from psycopg.pq import ExecStatus
 
     conn.close_if_health_check_failed()  # as Django's cursor does: the server may have dropped it meanwhile
-    conn.validate_no_broken_transaction()
     with own_statements(conn):
         conn.ensure_connection()
+    conn.validate_no_broken_transaction()  # not before: of a transaction that went with its session nothing is left
     driver = conn.connection
     prepared = _prepared(driver)
     message, answering = _as_text(driver.pgconn, statements, prepared)

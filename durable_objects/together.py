@@ -45,7 +45,7 @@ class Together(AbstractContextManager["Together"]):
             if self.joins:
                 opening.check_isolation(self.conn)
         except BaseException as refused:
-            self._atomic.__exit__(type(refused), refused, refused.__traceback__)
+            connecting.end(self.conn, self._atomic, refused)
             raise
         savepoints.watch(self.conn)
         return self
@@ -58,10 +58,10 @@ class Together(AbstractContextManager["Together"]):
             finally:
                 savepoints.unwatch(self.conn)
         except BaseException as refused:
-            self._end(type(refused), refused, refused.__traceback__)
+            self._end(refused)
             raise
         else:
-            self._end(kind, error, tb)
+            self._end(error)
         finally:
             clock.drop_reading(self.conn)
 
@@ -90,9 +90,9 @@ class Together(AbstractContextManager["Together"]):
                 turns.append(turn)
         return turns
 
-    def _end(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def _end(self, error: BaseException | None) -> None:
         try:
-            self._atomic.__exit__(kind, error, tb)
+            connecting.end(self.conn, self._atomic, error)
         except Error as refused:
             busy = None if self._is_committed else as_busy(self.conn, refused)
             if busy is None:
