@@ -85,14 +85,20 @@ def now_sql(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
 def now() -> datetime:
     """The time that alarms are judged by, aware and in UTC: the database's clock, or the ``FakeClock`` that is open.
 
-    On PostgreSQL one small query, inside a turn none. It is the time of the call, not of the transaction's start.
+    On PostgreSQL one small query, inside a turn none. It is the time of the call, not of the transaction's start; in a
+    turn it is behind by as long as the answer was on its way that told the time.
     """
+    reading: Reading | None = connection().__dict__.get(_READING)
+    if reading is None or fake is not None or connection().vendor == "sqlite":
+        return read()
+    return reading.now()
+
+
+def read() -> datetime:
+    """As ``now``, asked for anew: not behind the moment of the call."""
     conn = connection()
     if fake is not None or conn.vendor == "sqlite":
         return fake() if fake is not None else datetime.now(UTC)
-    reading: Reading | None = conn.__dict__.get(_READING)
-    if reading is not None:
-        return reading.now()
     expression, params = now_sql(conn)
     with own_statements(conn), conn.cursor() as cursor:
         cursor.execute(f"SELECT {expression}", params)

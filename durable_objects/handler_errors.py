@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import traceback
 from types import FrameType
+from typing import cast
 
 from durable_objects.crash import SimulatedCrash
 
@@ -33,7 +34,7 @@ def is_failure(error: BaseException) -> bool:
     """
     kind = type(error)  # isinstance() would ask the error, which may raise
     if issubclass(kind, BaseExceptionGroup):
-        return all(is_failure(each) for each in error.exceptions)
+        return all(is_failure(each) for each in cast("BaseExceptionGroup", error).exceptions)
     if issubclass(kind, _ends_process):
         return False
     return issubclass(kind, Exception) or not _came_by_a_signal(error)

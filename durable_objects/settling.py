@@ -52,7 +52,7 @@ def failed(
     if slot.generation != run.generation:
         turn.record(run, AlarmRun.Outcome.FAILED, text)
     elif run.retry_count < handle.alarm_max_retries:
-        delay = alarms.retry_later(slot, turn.now, text)
+        delay = alarms.retry_later(slot, clock.read(), text)  # the turn's own time may be behind: no retry is early
         if not retry_is_sent:
             slot.set(rung_at=None)
         turn.record(run, AlarmRun.Outcome.FAILED, text)

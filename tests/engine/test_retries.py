@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 
+import durable_objects
 from durable_objects import AlarmInfo, AlarmTimeLimitExceeded, DurableObjectError, operate
 from durable_objects.firing import fire
+from durable_objects.judging import Verdict
 from durable_objects.rows import Alarm, AlarmRun
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
+from durable_objects.turn import current
 from tests.models import Impatient, Note, Script, Scripted
 
 pytestmark = pytest.mark.django_db
 
 NOW, SECOND, HOUR = timedelta(0), timedelta(seconds=1), timedelta(hours=1)
 LADDER = [timedelta(seconds=2**n) for n in range(1, 7)]
+
+
+def test_no_retry_is_early_though_the_turns_clock_is_behind(obj: Scripted, script: Script) -> None:
+    """Two seconds are counted from the failure, however long the database's time was on its way to the process."""
+
+    def fail(obj: Scripted, info: AlarmInfo) -> None:
+        turn = current(obj)
+        assert turn is not None
+        turn._clock = replace(turn._clock, at=turn._clock.at - SECOND)
+        vars(turn.conn)["durable_objects_clock"] = turn._clock
+        raise ValueError("boom")
+
+    script.alarm = fail
+    obj.storage.set_alarm(NOW)
+    begun = durable_objects.now()
+    assert fire(obj.pk).verdict is Verdict.FAILED
+    due = Alarm.objects.get().due_at
+    assert due is not None
+    assert due >= begun + 2 * SECOND
 
 
 @pytest.fixture
