@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from durable_objects import calls, clock, opening
+from durable_objects import attributes, calls, clock, opening
 from durable_objects.conf import engine
 from durable_objects.database_errors import is_worth_another_try
 from durable_objects.errors import ObjectBusy
@@ -23,6 +23,7 @@ def set_alarms(by_name: Callable[[str], Owner], times: Mapping[str, When]) -> No
     wanted = {name: (by_name(name), when) for name, when in sorted(times.items())}
     now = clock.now()
     for handle, when in wanted.values():
+        attributes.refuse_flaw(type(handle))
         check_has_handler(handle)
         check_alarm_time(when)
         moment(when, now)

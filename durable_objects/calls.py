@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from django.db import DatabaseError
 
+from durable_objects import attributes
 from durable_objects.database_errors import is_worth_another_try
 from durable_objects.errors import ObjectBusy
 from durable_objects.handle import Handle
@@ -26,12 +27,13 @@ PAUSE = (0.01, 0.05)
 def run(handle: Handle, call: Callable[[], Result]) -> Result:
     """Call in a turn, the open one or a new one, which is run again when the database makes it give way.
 
-    Raises ``ObjectBusy``, ``IsolationNotSupported``.
+    Raises ``ObjectBusy``, ``IsolationNotSupported``, and ``TypeError`` for a class that says of itself what it may not.
     """
     joined = current(handle)
     if joined is not None:
         joined.admit(handle)
         return call()
+    attributes.refuse_flaw(type(handle))
     for tries_left in reversed(range(TRIES)):
         own = Turn(handle)
         try:

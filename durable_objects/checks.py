@@ -15,7 +15,7 @@ from django.core.checks import Warning as Caution
 from django.db import DatabaseError, connections, models, router
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
 
-from durable_objects import beat, brokers, databases, own_row, routers, tasks
+from durable_objects import attributes, beat, brokers, databases, own_row, routers, tasks
 from durable_objects.conf import AppSettings, engine
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
@@ -139,6 +139,10 @@ def _check_alarm(model: type[DurableObject]) -> Iterator[CheckMessage]:
 
 
 def _check_ahead(model: type[DurableObject]) -> Iterator[CheckMessage]:
+    flaw = attributes.flaw_of(model)
+    if flaw is not None:  # assigned since the class was made
+        yield Error(flaw, hint="No object of this class can be used until then.", obj=model, id="durable_objects.E018")
+        return
     for each in model.read_ahead:
         if isinstance(each, str):
             with suppress(InvalidKey):

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from django.apps import apps
 
-from durable_objects import backlog, bell, claims, clock, crash, dispatchers, history
+from durable_objects import attributes, backlog, bell, claims, clock, crash, dispatchers, history
 from durable_objects.conf import engine
 from durable_objects.kinds import content_types
 from durable_objects.models import DurableObject
@@ -105,11 +105,11 @@ def forget_wake_ups() -> None:
 
 
 def known_kinds() -> dict[int, type[DurableObject]]:
-    """The classes of objects that this code and the database know, by content type."""
+    """The classes of objects that this code and the database know, and that can be run, by content type."""
     models = {m._meta.label_lower: m for m in apps.get_models() if issubclass(m, DurableObject) and not m.is_base()}
     known = content_types().filter(app_label__in={label.partition(".")[0] for label in models})
     found = {ct.pk: models.get(f"{ct.app_label}.{ct.model}") for ct in known}
-    return {pk: model for pk, model in found.items() if model is not None}
+    return {pk: model for pk, model in found.items() if model is not None and attributes.flaw_of(model) is None}
 
 
 def _make_pass(limit: int | None, share: bool, between: bool) -> Pass:

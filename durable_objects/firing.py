@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from django.db import Error
 
-from durable_objects import alarms, clock, connecting, crash, opening, retry, settling, watchdog
+from durable_objects import alarms, attributes, clock, connecting, crash, opening, retry, settling, watchdog
 from durable_objects.conf import engine
 from durable_objects.database_errors import (
     is_connection_lost,
@@ -71,6 +71,9 @@ def fire(
         return Fired(Verdict.AGAIN, retry.busy_delay(waits))
     if handle is None:
         logger.warning("object %s is of a class that this code does not know: tried again later", object_id)
+        return Fired(Verdict.AGAIN, PARKED_FOR)
+    if flaw := attributes.flaw_of(type(handle)):
+        logger.error("%s No alarm of this class can run, object %s is tried again later", flaw, object_id)
         return Fired(Verdict.AGAIN, PARKED_FOR)
     with connecting.leaving_nothing(clock.connection()):
         return Firing(handle, object_id, ring, waits, retry_is_sent).fire(rescue=rescue)

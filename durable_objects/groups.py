@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from durable_objects import bell, clock, connecting, opening, settling
+from durable_objects import attributes, bell, clock, connecting, opening, settling
 from durable_objects.database_errors import is_connection_lost, trouble, was_session_lost
 from durable_objects.firing import WAIT_FOR_LOCK, Firing
 from durable_objects.handler_errors import in_short, is_failure
@@ -152,4 +152,5 @@ class _Group:
 
 def _handle(object_id: int, kind_id: int, name: str) -> DurableObject | None:
     handle = handle_of(kind_id, name)
-    return handle if handle is not None and handle.alarm_groups else None
+    is_fit = handle is not None and attributes.flaw_of(type(handle)) is None and handle.alarm_groups
+    return handle if is_fit else None

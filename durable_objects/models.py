@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 from django.db import models, transaction
 from django.db.models.base import ModelBase
 
-from durable_objects import ahead, arming, calls, clock, combining, kinds, opening, own_row, turn
+from durable_objects import ahead, arming, attributes, calls, clock, combining, kinds, opening, own_row, turn
 from durable_objects.conf import engine
 from durable_objects.database_errors import own_statements
 from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError
@@ -134,6 +134,7 @@ class DurableObject(Object):
         flaw = flaw_of(cls)
         if flaw is not None:
             raise TypeError(flaw)
+        attributes.refuse_flaw(cls)
 
     # -- for subclasses to override
 
