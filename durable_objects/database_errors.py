@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import DatabaseError, Error, InterfaceError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -62,6 +63,10 @@ _STATES = {
     "26000": Meaning.TROUBLE,  # a statement that was kept planned, lost by a pooler
     "40002": Meaning.CODE,  # a constraint, found at the commit
 }
+#: Where a connection keeps that code in a turn has set limits for its own statements.
+_LIMITS_CHANGED = "durable_objects_limits_changed"
+#: Where an error of the driver's keeps that it is not one of the statements it came with.
+_OF_THE_CODE = "durable_objects_of_the_code"
 #: Where Django keeps, while ``needs_rollback``, why that is so.
 _WHY = "rollback_exc"
 #: SQLite's primary result codes: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL,
@@ -83,7 +88,7 @@ def meaning(conn: BaseDatabaseWrapper, error: BaseException) -> Meaning:
     code = getattr(cause, "sqlite_errorcode", None)
     if code is not None:
         return Meaning.TROUBLE if code & 0xFF in _SQLITE_TROUBLE else Meaning.CODE
-    if not isinstance(error, Error) or isinstance(error, LeftOpen):
+    if not isinstance(error, Error) or isinstance(error, LeftOpen) or hasattr(cause, _OF_THE_CODE):
         return Meaning.CODE
     state = getattr(cause, "sqlstate", "")
     if state is None and any(said in str(error) for said in _NO_ROOM):
@@ -183,11 +188,29 @@ def why_broken(conn: BaseDatabaseWrapper) -> ObjectBusy | None:
 
 def as_busy(conn: BaseDatabaseWrapper, error: BaseException) -> ObjectBusy | None:
     """The ``ObjectBusy`` that an error of the engine's own statements is to a caller; None when it is none."""
-    if meaning(conn, error) is not Meaning.TROUBLE:
+    if meaning(conn, error) is not Meaning.TROUBLE or (was_cancelled(error) and limits_are_changed(conn)):
         return None
     said = str(error).strip().partition("\n")[0]
     advice = ". It takes no writes: ask its primary." if sqlstate(error) == _READ_ONLY else ": try again later."
     return ObjectBusy(f"the database could not do it just now: {said}. Nothing was changed{advice}")
+
+
+def note_limits(conn: BaseDatabaseWrapper, *, are_changed: bool) -> None:
+    """Code in a turn has said how long a statement may take: one that took longer is its affair; or no more."""
+    conn.__dict__[_LIMITS_CHANGED] = are_changed
+
+
+def limits_are_changed(conn: BaseDatabaseWrapper) -> bool:
+    """Whether the turn's own limits have to be said again before the engine's last statements."""
+    return bool(conn.__dict__.get(_LIMITS_CHANGED))
+
+
+def note_error_at_commit(error: Any) -> None:
+    """An error of the driver's that COMMIT met. What comes from inside a trigger or a check (it has a context) is of
+    the code that wrote the rows: the engine's own constraints cannot fail there, since it has locked the object.
+    """
+    if error.diag.context:
+        setattr(error, _OF_THE_CODE, True)
 
 
 def sqlstate(error: BaseException | None) -> str:

@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from durable_objects import ahead, alarms, clock, connecting, round_trip
 from durable_objects.conf import engine
 from durable_objects.connecting import milliseconds
-from durable_objects.database_errors import is_lock_timeout, own_statements
+from durable_objects.database_errors import is_lock_timeout, limits_are_changed, note_limits, own_statements
 from durable_objects.errors import IsolationNotSupported, ObjectBusy, RunSuperseded
 from durable_objects.names import check_name
 from durable_objects.round_trip import Statement
@@ -51,6 +51,21 @@ class Limits:
             yield f"SET LOCAL lock_timeout = {milliseconds(engine.LOCK_TIMEOUT)}", ()
             if outermost:
                 yield f"SET LOCAL statement_timeout = {milliseconds(self.time_limit)}", ()
+
+    def again(self, *, outermost: bool) -> Iterator[Statement]:
+        """The same once more for the turn's last statements, after code in it has set limits for its own."""
+        yield f"SET LOCAL lock_timeout = {milliseconds(engine.LOCK_TIMEOUT)}", ()
+        limit = str(milliseconds(self.time_limit)) if self.is_run and outermost else "DEFAULT"
+        yield f"SET LOCAL statement_timeout = {limit}", ()
+
+
+def say_again(conn: BaseDatabaseWrapper, limits: Limits, *, outermost: bool) -> None:
+    """Limit what the engine is about to say as the turn did, where code in it has set others. By a message of their
+    own: the server counts reading a long one as well.
+    """
+    if conn.vendor == "postgresql" and limits_are_changed(conn):
+        round_trip.send(conn, limits.again(outermost=outermost))
+        note_limits(conn, are_changed=False)
 
 
 def check_isolation(conn: BaseDatabaseWrapper) -> None:

@@ -12,17 +12,20 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.db import NotSupportedError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
 from durable_objects.conf import engine
 from durable_objects.connecting import is_free, milliseconds, on_a_good_session
-from durable_objects.database_errors import own_statements
+from durable_objects.database_errors import note_error_at_commit, own_statements
 from durable_objects.preparing import Prepared
 
 #: SQL with a ``%s`` for each value (None, whole number, text, or a moment as ``clock.to_database`` gives it).
 Statement = tuple[str, Sequence[Any]]
 Row = tuple[Any, ...]
+
+_COMMIT: Statement = "COMMIT", ()
 
 
 def send(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> list[Row]:
@@ -60,7 +63,7 @@ def commit(conn: BaseDatabaseWrapper, statements: Iterable[Statement]) -> None:
     """Execute the statements and commit, on PostgreSQL. Raises what refused it; then nothing of it happened, unless
     the connection was lost: then nobody knows.
     """
-    results = _exchange(conn, [*statements, ("COMMIT", ())])
+    results = _exchange(conn, [*statements, _COMMIT])
     if results[-1].command_status != b"COMMIT":
         raise TransactionManagementError(
             "the database has rolled this transaction back: an error of an earlier query was swallowed"
@@ -81,11 +84,14 @@ def _exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> lis
     message, answering = _as_text(driver.pgconn, statements, prepared)
     started = time.monotonic()
     with own_statements(conn), conn.wrap_database_errors:
+        _check_encoding(driver.pgconn)
         driver.pgconn.send_query(message)
         results: list[Any] = driver.wait(generators.execute(driver.pgconn))
-        for result in results:
+        for place, result in enumerate(results):
             if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
                 error = error_from_result(result)
+                if place == answering[-1] and statements[-1] == _COMMIT:
+                    note_error_at_commit(error)
                 if prepared is not None:
                     prepared.failed(error.sqlstate)
                 raise error
@@ -95,6 +101,16 @@ def _exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> lis
         sql = _as_text(driver.pgconn, statements, None)[0].decode()
         conn.queries_log.append({"sql": sql, "time": f"{time.monotonic() - started:.3f}"})
     return [results[place] for place in answering]
+
+
+def _check_encoding(pgconn: Any) -> None:
+    """Refuse a session that would take or give texts as another encoding's. The server has told the driver of it."""
+    encoding = pgconn.parameter_status(b"client_encoding") or b"UTF8"
+    if encoding != b"UTF8":
+        raise NotSupportedError(
+            f"client_encoding of this session is {encoding.decode()}: texts would be stored as others than they are. "
+            "The engine needs UTF8: set it back before the object's storage is used, and before its turn ends."
+        )
 
 
 def _prepared(driver: Any) -> Prepared | None:

@@ -2,7 +2,8 @@
 
 Django's own ``atomic()``, ``transaction.savepoint()`` and SQL of the user's all go through Django's cursor, so one
 wrapper around it sees each ``SAVEPOINT``, ``ROLLBACK TO`` and ``RELEASE``. It is there only while a turn is open; the
-engine's own statements on PostgreSQL pass it by, and none of them touches a savepoint.
+engine's own statements on PostgreSQL pass it by, and none of them touches a savepoint. What is said to the driver past
+Django is not seen: a savepoint made so takes none of the turn's writes along.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
+from durable_objects.database_errors import note_limits
 from durable_objects.statement_text import BEFORE_FIRST_WORD, text_of
 
 _KEY = "durable_objects_savepoints"
 
 #: What matters begins so. Nearly all texts are told by this alone, and by having no semicolon.
 _MATTERS = re.compile(
-    BEFORE_FIRST_WORD + r"(?:savepoint|rollback|release|commit|end|abort|begin|start|prepare)\b",
+    BEFORE_FIRST_WORD + r"(?:savepoint|rollback|release|commit|end|abort|begin|start|prepare|set)\b",
     re.IGNORECASE | re.DOTALL,
 )
+
+#: Limits that code may set for its own statements (PostgreSQL).
+_LIMITS = re.compile(r"\b(?:statement|lock)_timeout\b|\bset_config\s*\(", re.IGNORECASE)
 
 #: Comments, texts, names in quotes, words, and whatever else, one character each.
 _TOKEN = re.compile(
@@ -63,6 +68,8 @@ class Savepoints:
         """Django's ``execute_wrapper``: refuse what would end the turn's transaction, note what was done."""
         check_not_ended(context["connection"])  # psycopg would begin another transaction
         text = text_of(sql, context["cursor"])
+        if _LIMITS.search(text):
+            note_limits(context["connection"], are_changed=True)
         if _MATTERS.match(text) is None and (";" not in text or self._vendor == "sqlite"):
             return execute(sql, params, many, context)
         steps = list(_steps(text, self._vendor))
@@ -130,6 +137,7 @@ def unwatch(conn: BaseDatabaseWrapper) -> None:
     watched: Savepoints = conn.__dict__[_KEY]
     watched._watchers -= 1
     if not watched._watchers:
+        note_limits(conn, are_changed=False)
         del conn.__dict__[_KEY]
         conn.execute_wrappers.remove(watched)
 
@@ -173,6 +181,8 @@ def _steps(text: str, vendor: str) -> Iterator[tuple[str, str]]:
             yield "ROLLBACK of the transaction", ""
         elif verb in _ENDS or (verb == "PREPARE" and is_transaction):
             yield verb, ""
+        elif verb == "SET" and (is_transaction or "TRANSACTION_READ_ONLY" in rest):
+            yield "SET TRANSACTION", ""
 
 
 def _statements(text: str) -> Iterator[list[str]]:

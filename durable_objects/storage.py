@@ -127,7 +127,8 @@ class Storage:
     def transaction(self) -> Iterator[None]:
         """A block that is undone as a whole when it raises, alarm changes too (DO-55). Blocks may be nested.
 
-        Outside a turn it is one turn. It cannot be run again after a deadlock, so that raises ``ObjectBusy``.
+        Django's ``atomic()`` and savepoints do the same inside a turn, by Django's cursor; the driver's own do not.
+        Outside a turn this is one turn. It cannot be run again after a deadlock, so that raises ``ObjectBusy``.
         """
         try:
             with turn.enter(self._owner), transaction.atomic(using=clock.connection().alias):

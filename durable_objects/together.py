@@ -34,7 +34,7 @@ class Together(AbstractContextManager["Together"]):
         #: What is written out at the end: to be filled with those turns that have started.
         self.turns: list[Turn] = []
         self._is_committed = False
-        self._limits = None if self.joins else limits
+        self._limits = self._own_limits = None if self.joins else limits
         self._atomic = transaction.atomic(using=self.conn.alias)
 
     def __enter__(self) -> Self:
@@ -113,4 +113,7 @@ class Together(AbstractContextManager["Together"]):
 
         self.conn.on_commit(committed, robust=True)
         crash.reach("turn.before_commit")
-        flush.send(self.conn, commit=not self.joins and connecting.depth(self.conn) == 1)
+        outermost = connecting.depth(self.conn) == 1
+        if self._own_limits is not None:
+            opening.say_again(self.conn, self._own_limits, outermost=outermost)
+        flush.send(self.conn, commit=not self.joins and outermost)

@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 
 from django.db import models, transaction
 
-from durable_objects import ahead, alarms, bell, clock, connecting, crash, entries, history, savepoints
+from durable_objects import ahead, alarms, bell, clock, connecting, crash, entries, history, opening, savepoints
 from durable_objects.errors import DurableObjectError, RunSuperseded
 from durable_objects.flush import Flush
 from durable_objects.handle import Handle
@@ -145,6 +145,8 @@ class Turn(Hold):
         self.hand_over(flush)
         self._wake_ups += flush.wake_ups
         before_sending()
+        if not self.joins:
+            opening.say_again(self.conn, self._limits(), outermost=self._depth == 0)
         flush.send(self.conn, commit=self.may_commit)
 
     def hand_over(self, flush: Flush) -> None:
