@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from celery import current_app
+from django.conf import settings
 from kombu import Connection
 from kombu.utils.imports import symbol_by_name
 
@@ -94,11 +95,27 @@ def is_own_app() -> bool:
     return bool(app.main != "default" or app.set_as_current)
 
 
-def queue() -> str:
-    """The queue that wake-ups are sent to."""
-    task = "durable_objects.fire_alarm"
-    routed = current_app.amqp.router.route({}, task)["queue"]
-    return str(getattr(routed, "name", routed))
+class RouteFailed(Exception):
+    """The project's own routing of tasks raised for a wake-up: so it does when one is sent, and none is."""
+
+
+def queue(object_id: int = 1, ring: int = 1) -> str | None:
+    """The queue that this wake-up is sent to; None where it is routed to an exchange. Raises ``RouteFailed``."""
+    name, args = "durable_objects.fire_alarm", (object_id, ring, False)
+    task: Any = current_app.tasks.get(name)
+    try:
+        routed = current_app.amqp.router.route({}, name, args, {}, task_type=task).get("queue")
+    except Exception as error:
+        raise RouteFailed(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+    return None if routed is None else str(getattr(routed, "name", routed))
+
+
+def scheduled_tasks() -> set[str]:
+    """The names of the tasks in beat's schedule: of the app's own, however it came there, and of Django's settings."""
+    _ = current_app.tasks  # an app that adds to it when it is finished is so now
+    schedules = (current_app.conf.beat_schedule, getattr(settings, "CELERY_BEAT_SCHEDULE", None))
+    entries = [entry for schedule in schedules for entry in (schedule or {}).values()]
+    return {str(entry.get("task") if isinstance(entry, dict) else getattr(entry, "task", "")) for entry in entries}
 
 
 def beat_scheduler() -> str:

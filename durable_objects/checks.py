@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any
 
 from django.apps import AppConfig, apps
-from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
@@ -161,10 +160,9 @@ def _check_ahead(model: type[DurableObject]) -> Iterator[CheckMessage]:
 def _check_database() -> Iterator[CheckMessage]:
     conn = connections[engine.DATABASE]
     database = conn.settings_dict
-    mode = str(database["OPTIONS"].get("transaction_mode", ""))
-    if conn.vendor == "sqlite" and mode.upper() != "IMMEDIATE":
+    if mode := databases.late_mode(conn):
         yield Error(
-            f"The SQLite database {engine.DATABASE!r} begins its transactions as {mode or 'DEFERRED'!r}: two calls on "
+            f"The SQLite database {engine.DATABASE!r} begins its transactions as {mode!r}: two calls on "
             "one object could both read before either writes.",
             hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE"}.',
             id="durable_objects.E004",
@@ -223,8 +221,7 @@ def _check_dispatch() -> Iterator[CheckMessage]:
 
 
 def _is_scheduled() -> bool:
-    schedule = getattr(settings, "CELERY_BEAT_SCHEDULE", {})
-    return engine.DISPATCHED_BY == "command" or any(entry.get("task") == beat.TASK for entry in schedule.values())
+    return engine.DISPATCHED_BY == "command" or beat.TASK in brokers.scheduled_tasks()
 
 
 def _check_entry(databases: Sequence[str]) -> Iterator[CheckMessage]:

@@ -21,6 +21,12 @@ def connect(alias: str) -> BaseDatabaseWrapper:
     return conn
 
 
+def late_mode(conn: BaseDatabaseWrapper) -> str | None:
+    """How SQLite begins its transactions, where they take their lock too late for a turn; None where they do not."""
+    mode = str(conn.settings_dict["OPTIONS"].get("transaction_mode") or "DEFERRED")
+    return mode if conn.vendor == "sqlite" and mode.upper() not in {"IMMEDIATE", "EXCLUSIVE"} else None
+
+
 def unfit(alias: str) -> str | None:
     """Why the engine cannot work on the database of this alias, and what to do; None when it can."""
     if alias not in connections.settings:

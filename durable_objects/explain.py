@@ -170,7 +170,7 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     again = f" It was sent again {slot.rerings} times." if slot.rerings else ""
     if now >= lost_at:
         said = f"Wake-up {slot.ring} counts as lost since {span(now - lost_at)}: no worker has taken it.{again}"
-        said += f" It goes to the queue {brokers.queue()!r}: does a worker listen there?" * (slot.rerings > 1)
+        said += _where_to(slot) * (slot.rerings > 1)
         return said, _sent_again(slot.rung_at, now)
     if slot.rung_at > now or due > now:
         return (
@@ -181,6 +181,14 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
         f"Wake-up {slot.ring} is out since {span(now - slot.rung_at)}: the broker has it, or a worker's queue.{again}"
     )
     return said, f"A worker takes it; if none has by {absolute(lost_at)}, a dispatcher rings again."
+
+
+def _where_to(slot: Alarm) -> str:
+    try:
+        queue = brokers.queue(slot.pk, slot.ring)
+    except brokers.RouteFailed as error:
+        return f" None can be sent: CELERY_TASK_ROUTES raised {error}."
+    return f" It goes to {'an exchange' if queue is None else f'the queue {queue!r}'}: does a worker listen there?"
 
 
 def _next_pass() -> str:

@@ -50,8 +50,17 @@ def _brokers(now: datetime) -> Iterator[Finding]:
 
 def _workers(now: datetime) -> Iterator[Finding]:
     """Asked by Celery's remote control, which a worker may have off: silence alone is no trouble."""
-    queue, listeners = brokers.queue(), brokers.listeners(SECONDS_FOR_WORKERS)
-    if not alarms_in("armed", now).exists() or any(queue in queues for queues in listeners.values()):
+    alarm = alarms_in("armed", now).first()
+    if alarm is None:
+        return
+    try:
+        queue = brokers.queue(alarm.pk, alarm.ring)
+    except brokers.RouteFailed as error:
+        text = f"No wake-up can be sent: CELERY_TASK_ROUTES raised {error}."
+        yield Finding("route", text, "Let the function take what Celery gives it: docs/production.md, on routes.")
+        return
+    listeners = brokers.listeners(SECONDS_FOR_WORKERS)
+    if queue is None or any(queue in queues for queues in listeners.values()):
         return
     if listeners:
         text = f"Wake-ups go to the queue {queue!r}, which none of the {len(listeners)} workers that answer listens on."

@@ -7,9 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.conf import settings
-
-from durable_objects import beat, clock, dispatchers, retry, tasks
+from durable_objects import beat, brokers, clock, databases, dispatchers, retry, tasks
 from durable_objects.conf import engine
 from durable_objects.doctor.finding import Finding, Question
 from durable_objects.wording import span
@@ -35,8 +33,7 @@ def _sqlite(now: datetime) -> Iterator[Finding]:
     conn = clock.connection()
     if conn.vendor != "sqlite":
         return
-    mode = str(conn.settings_dict.get("OPTIONS", {}).get("transaction_mode") or "DEFERRED")
-    if mode.upper() != "IMMEDIATE":
+    if mode := databases.late_mode(conn):
         text = (
             f"SQLite begins its transactions as {mode}: two calls on one object could both read before either writes."
         )
@@ -56,7 +53,7 @@ def _turn_on_wal() -> str:
 
 
 def _beat_entry(now: datetime) -> Iterator[Finding]:
-    scheduled = any(entry.get("task") == beat.TASK for entry in getattr(settings, "CELERY_BEAT_SCHEDULE", {}).values())
+    scheduled = beat.TASK in brokers.scheduled_tasks()
     if engine.DISPATCHED_BY != "beat" or scheduled or not beat.is_installed():
         return
     awake = dispatchers.trouble(now) is None

@@ -7,19 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import current_app
+from celery.app.routes import Router, prepare
 from django.core.checks import Error
 from django.core.checks import Warning as Caution
 
-from durable_objects import brokers, checks, tasks
+from durable_objects import brokers, checks, explain, tasks
 from durable_objects import clock as engine_clock
 from durable_objects.brokers import Broker
 from durable_objects.doctor import Finding, reaching, setup
+from durable_objects.rows import Alarm, Object
 from tests.models import Script, Scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -172,6 +174,46 @@ def test_a_queue_that_nobody_listens_on(
     if code:
         assert "'alarms'" in found[code].text
         assert found[code].is_trouble is (code == "queue")
+
+
+def by_object(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, **kw: Any) -> Any:
+    """Shards by the first argument, as Celery's page on routing has it."""
+    assert task.name == name
+    return {"queue": f"shard-{args[0] % 1}"}
+
+
+def to_exchange(name: str, *args: Any, **kw: Any) -> Any:
+    """Names an exchange and a key, and no queue."""
+    return {"exchange": "alarms", "routing_key": "a"}
+
+
+def broken(name: str, args: Any, *more: Any, **kw: Any) -> Any:
+    """Wants more than a wake-up has."""
+    return {"queue": args[7]}
+
+
+@pytest.mark.usefixtures("script")
+@pytest.mark.parametrize(
+    ("route", "code", "words"),
+    [(by_object, "queue", "'shard-0'"), (to_exchange, None, "an exchange"), (broken, "route", "IndexError")],
+)
+def test_routes_that_are_functions(
+    route: Any, code: str | None, words: str, say: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They get what a wake-up has; doctor and explanation say where it goes, or what the function raised."""
+    app: Any = current_app
+    router = Router(prepare([route]), app.amqp.queues, create_missing=True, app=app)
+    monkeypatch.setitem(vars(app.amqp), "router", router)
+    say(broker_url="redis://")
+    monkeypatch.setattr(brokers, "silent", lambda asked, seconds: {})
+    monkeypatch.setattr(brokers, "listeners", lambda seconds: {"w@a": {"celery"}})
+    monkeypatch.setattr(tasks, "_apply", lambda task, args, options: None)
+    Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(0))
+    found = {finding.code: finding for finding in reaching._workers(engine_clock.now())}
+    assert {*found} == ({code} if code else set())
+    Alarm.objects.update(rung_at=datetime(2020, 1, 1, tzinfo=UTC), due_at=datetime(2020, 1, 1, tzinfo=UTC), rerings=2)
+    explained = str(explain.explain(Object.objects.get(), engine_clock.now()))
+    assert all(words in text for text in (explained, *(each.text for each in found.values())))
 
 
 def test_the_memory_broker_is_not_asked() -> None:

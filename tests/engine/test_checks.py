@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, LiteralString
 
 import pytest
+from celery import current_app
 from django.core.checks import ERROR, CheckMessage, run_checks
 from django.db import models
 from django.db.utils import ConnectionHandler
@@ -195,7 +196,9 @@ def test_database_that_would_lose_updates_or_keep_objects(monkeypatch: pytest.Mo
 
     assert found_with(ATOMIC_REQUESTS=True) == {"durable_objects.E004", "durable_objects.W005"}
     assert found_with(OPTIONS={"transaction_mode": "DEFERRED"}) == {"durable_objects.E004"}
+    assert found_with(OPTIONS={"transaction_mode": None}) == {"durable_objects.E004"}
     assert found_with(OPTIONS={"transaction_mode": "IMMEDIATE"}) == set()
+    assert found_with(OPTIONS={"transaction_mode": "exclusive"}) == set(), "stricter than it need be"
     assert found_with(ENGINE="django.db.backends.postgresql") == set()
 
 
@@ -225,6 +228,22 @@ def test_nobody_dispatches(settings: Settings) -> None:
     assert "durable_objects.W006" not in messages()
     settings.CELERY_BEAT_SCHEDULE = {}
     settings.DURABLE_OBJECTS = {"DISPATCHED_BY": "command"}
+    assert "durable_objects.W006" not in messages()
+
+
+@pytest.mark.parametrize("how", ["beat_schedule", "add_periodic_task"])
+def test_the_apps_own_schedule_counts(settings: Settings, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """A pass that the Celery app schedules itself, as Celery's page has it, is one; no schedule (None) is none."""
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_celery_beat"]
+    settings.CELERY_BEAT_SCHEDULE = None
+    app: Any = current_app
+    monkeypatch.setitem(app.conf.changes, "beat_schedule", None)
+    assert "durable_objects.W006" in messages()
+    monkeypatch.setitem(app.conf.changes, "beat_schedule", {})
+    if how == "beat_schedule":
+        app.conf.beat_schedule["passes"] = {"task": "durable_objects.dispatch_alarms", "schedule": 5.0}
+    else:
+        app.add_periodic_task(5.0, app.tasks["durable_objects.dispatch_alarms"].s())
     assert "durable_objects.W006" not in messages()
 
 
