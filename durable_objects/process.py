@@ -1,5 +1,7 @@
 """What this process is called where others read of it, and whether another one is gone."""
 
+import functools
+import hashlib
 import os
 import socket
 from pathlib import Path
@@ -9,18 +11,22 @@ threads: int | None = None
 
 
 def name() -> str:
-    """``host:pid``, at most 100 characters. Asked each time: a worker's children are forked."""
-    return f"{socket.gethostname()[:80]}:{os.getpid()}"
+    """``host/space:pid``, at most 100 characters. Asked each time: a worker's children are forked.
+
+    ``space`` tells apart those in which the same process id may be given twice: hosts and containers that are called
+    the same. It is not there where the system does not tell.
+    """
+    return f"{socket.gethostname()[:80]}{_space()}:{os.getpid()}"
 
 
 def is_gone(other: str) -> bool:
     """Whether no process of this name can be alive, so far as one can be certain of it from here.
 
-    Of another host nobody knows. A process that has this one's own name was here before it, say in a container that was
-    started again. One whose id was given to another process since counts as alive.
+    Of another host or container nobody knows, nor of this one before it was started again. A process that has this
+    one's own name was here before it. One whose id was given to another process since counts as alive.
     """
-    host, _, pid = other.rpartition(":")
-    if host != name().rpartition(":")[0] or not pid.isdecimal():
+    place, _, pid = other.rpartition(":")
+    if place != name().rpartition(":")[0] or not pid.isdecimal():
         return other == ""
     if int(pid) == os.getpid():
         return True
@@ -34,3 +40,19 @@ def is_gone(other: str) -> bool:
         return Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
     except (OSError, IndexError):
         return False
+
+
+def _space() -> str:
+    try:
+        inode = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return ""
+    return "/" + hashlib.sha256(f"{_boot()} {inode}".encode()).hexdigest()[:8]
+
+
+@functools.cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

@@ -127,7 +127,7 @@ class Alarm(models.Model):
     generation = models.PositiveBigIntegerField(default=0)
     #: One more with every run that took a lease: tells a run whether another has taken over.
     fence = models.PositiveBigIntegerField(default=0)
-    #: Until when a run that let go of the lock keeps the object, and its process (host:pid), also of the last lease.
+    #: Until when a run that let go of the lock keeps the object; its process (``process.name``), of the last lease too.
     leased_until = MomentField(null=True)
     leased_by = models.CharField(max_length=100, default="", db_default="", blank=True)
     leased_generation = models.PositiveBigIntegerField(null=True)
@@ -203,7 +203,7 @@ class AlarmRun(models.Model):
 class Dispatcher(models.Model):
     """A process that makes the dispatcher's passes: how one knows that somebody does."""
 
-    #: host:pid
+    #: As ``process.name`` says: host, space, process id.
     process = models.CharField(max_length=100, unique=True)
     started_at = MomentField()
     last_pass_at = MomentField()
