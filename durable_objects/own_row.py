@@ -88,10 +88,7 @@ def follow(handle: DurableObject, other: DurableObject, *, keep_unsaved: bool) -
 
 def forget_related(handle: DurableObject) -> None:
     """Rows of others that this instance has kept may have changed since: they are asked for anew."""
-    kept = {each.name for each in handle._meta.concrete_fields if each.is_relation}
-    cached = handle._state.fields_cache
-    for name in [name for name in cached if name not in kept]:
-        del cached[name]
+    handle._state.fields_cache.clear()
     vars(handle).pop("_prefetched_objects_cache", None)
 
 

@@ -219,7 +219,8 @@ class Turn(Hold):
     def deleting(self) -> Iterator[None]:
         """The object is deleted in the block: nothing of this turn is written out, unless the block raises."""
         with transaction.atomic(using=self.conn.alias):
-            self.layers.top().deleted = True
+            layer = self.layers.top()
+            layer.deleted = layer.saved = True  # an instance that was deleted knows its key no more, until it is undone
             yield
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:

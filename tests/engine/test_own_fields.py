@@ -63,13 +63,28 @@ def in_a_block(account: Account) -> None:
     other.deposit(5)
 
 
+def not_deleted(account: Account) -> None:
+    """A deletion that was undone leaves the object, which goes on."""
+    other = same(account)
+    other.deposit(5)
+
+    def undone() -> None:
+        with account.storage.transaction():
+            account.delete()
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        undone()
+    account.deposit(5)
+
+
 def by_the_queryset(account: Account) -> None:
     """A queryset's update in between."""
     Account.objects.filter(name=account.name).update(balance=models.F("balance") + 5)
     account.deposit(5)
 
 
-@pytest.mark.parametrize("change", [by_calls, by_hand, in_a_block, by_the_queryset])
+@pytest.mark.parametrize("change", [by_calls, by_hand, in_a_block, not_deleted, by_the_queryset])
 def test_updates_in_one_turn_add_up(ann: Account, change: Callable[[Account], None]) -> None:
     """Every instance goes on from what any of them stored: ten in all."""
     ann.run_exclusive(lambda: change(ann))
@@ -135,6 +150,9 @@ def test_related_instance_goes_with_its_key() -> None:
     assert other.owner is bob
     shop.grow(1)
     assert (shop.owner_id, shop.owner) == (bob.pk, bob)
+    Note.objects.filter(text="bob").update(text="robert")
+    shop.grow(1)
+    assert shop.owner.text == "robert"
 
 
 def test_row_beside_the_object_is_asked_for_again(clock: FakeClock, obj: Scripted) -> None:
