@@ -42,10 +42,9 @@ _RULES = {
 
 
 def flaw_of(cls: type[Any]) -> str | None:
-    """What is wrong with what this class says, itself or by inheritance; None if nothing."""
+    """What is wrong with what this class says, itself or by inheritance; None if nothing. It need not say all."""
     for name, rule in _RULES.items():
-        value = getattr(cls, name)
-        if not rule.holds(value):
+        if hasattr(cls, name) and not rule.holds(value := getattr(cls, name)):
             return f"{cls.__name__}.{name} is {value!r}; allowed: {rule.allowed}."
     return None
 

@@ -24,10 +24,11 @@ TRIES = 5
 PAUSE = (0.01, 0.05)
 
 
-def run(handle: Handle, call: Callable[[], Result]) -> Result:
+def run(handle: Handle, call: Callable[[], Result], object_id: int | None = None) -> Result:
     """Call in a turn, the open one or a new one, which is run again when the database makes it give way.
 
-    Raises ``ObjectBusy``, ``IsolationNotSupported``, and ``TypeError`` for a class that says of itself what it may not.
+    With ``object_id`` the object is found by that, and has to be there. Raises ``ObjectBusy``,
+    ``IsolationNotSupported``, and ``TypeError`` for a class that says of itself what it may not.
     """
     joined = current(handle)
     if joined is not None:
@@ -35,7 +36,7 @@ def run(handle: Handle, call: Callable[[], Result]) -> Result:
         return call()
     attributes.refuse_flaw(type(handle))
     for tries_left in reversed(range(TRIES)):
-        own = Turn(handle)
+        own = Turn(handle, object_id=object_id)
         try:
             with own:
                 own.start()

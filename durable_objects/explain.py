@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from durable_objects import backlog, brokers, clock, dispatch, dispatchers, retry
 from durable_objects.conf import engine
+from durable_objects.names import show
 from durable_objects.rows import Alarm, AlarmRun, Object
 from durable_objects.slot import FORGOTTEN
 from durable_objects.states import OVERDUE_AFTER
@@ -79,6 +80,9 @@ def explain(row: Object, now: datetime) -> Explanation:
     elif not known:
         why = [f"No class {class_of(row)}: a worker that has it will run this alarm, uncounted until then."]
         following = ["Deploy the class again, rename its content type, or cancel the alarm."]
+    elif handle is None:
+        why = [f"No object can have the name {show(row.name)}: it was written past the engine, and no run can begin."]
+        following = ["Cancel the alarm or delete the object; or give its row another name by SQL."]
     else:
         why, following = _armed_because(slot, now, retries)
     return Explanation(status, why, following, run)

@@ -70,7 +70,8 @@ def fire(
         _tell(busy)
         return Fired(Verdict.AGAIN, retry.busy_delay(waits))
     if handle is None:
-        logger.warning("object %s is of a class that this code does not know: tried again later", object_id)
+        said = "object %s is of a class that this code does not know, or no object can have its name: tried again later"
+        logger.warning(said, object_id)
         return Fired(Verdict.AGAIN, PARKED_FOR)
     if flaw := attributes.flaw_of(type(handle)):
         logger.error("%s No alarm of this class can run, object %s is tried again later", flaw, object_id)

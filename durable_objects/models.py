@@ -59,12 +59,27 @@ class ObjectQuerySet(models.QuerySet[Model]):
         return total, by_model
 
     def update(self, **values: Any) -> int:
-        """As in Django, without a turn; what own fields are then, open turns see at their next call."""
+        """As in Django, without a turn; what own fields are then, open turns see at their next call.
+
+        Raises ``DurableObjectError`` for class and name, which are what an object is.
+        """
+        if told := sorted({"name", "kind", "kind_id", "id", "pk"} & values.keys()):
+            raise DurableObjectError(
+                f"update({', '.join(told)}=…) would leave behind whoever has this object by its class and name. Make "
+                "another one; `manage.py objects export` and `import` take its storage and alarm along."
+            )
         changed = super().update(**values)
         turn.fall_behind()
         return changed
 
     update.alters_data = True  # type: ignore[attr-defined]  # likewise
+
+    def bulk_create(self, objs: Iterable[Model], *args: Any, **kwargs: Any) -> list[Model]:
+        """Not of objects: each is made by its own turn. Raises ``DurableObjectError``."""
+        raise DurableObjectError(
+            "bulk_create() makes no durable objects: the first turn of each does, save() or create() as well; "
+            "set_alarms() makes many in one transaction"
+        )
 
     delete.alters_data = True  # type: ignore[attr-defined]  # as Django marks its own: templates must not call it
     delete.queryset_only = True  # type: ignore[attr-defined]  # likewise: no manager method

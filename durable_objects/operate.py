@@ -1,6 +1,7 @@
 """What an operator does to an alarm or an object: fire now, move, cancel, revive, delete. Each is a turn of the object.
 
-Cancel and delete need no class: they also work for objects whose class this code does not have any more.
+Cancel and delete need no class: they also work for objects whose class this code does not have any more, and for one
+whose name was written past the engine and is none.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def cancel(obj: Object) -> bool:
         return was_set
 
     handle = _handle_if_known(obj)
-    return _in_turn_of(Parked(obj), delete_alarm) if handle is None else _in_turn(handle, delete_alarm)
+    return _in_turn_of(Parked(obj), delete_alarm, obj.pk) if handle is None else _in_turn(handle, delete_alarm)
 
 
 def delete(obj: Object) -> bool:
@@ -73,7 +74,7 @@ def delete(obj: Object) -> bool:
 
     parked = Parked(obj)
     try:
-        return _in_turn_of(parked, discard)
+        return _in_turn_of(parked, discard, obj.pk)
     except IntegrityError as error:
         said = " ".join(str(error).split())
         raise DurableObjectError(
@@ -104,12 +105,12 @@ def _handle_if_known(obj: Object) -> DurableObject | None:
 
 
 def handle_of(obj: Object) -> DurableObject:
-    """The object by its class. Raises ``ClassUnknown`` where this code has none."""
+    """The object by its class. Raises ``ClassUnknown`` where this code has none, or no object can have its name."""
     handle = _handle_if_known(obj)
     if handle is None:
         raise ClassUnknown(
-            f"object {obj.pk} ({obj.name!r}) is of a class that this code does not have. Its alarm can be cancelled, "
-            "and the object deleted; anything else needs the class."
+            f"object {obj.pk} ({obj.name!r}) is of a class that this code does not have, or has a name that no object "
+            "can have. Its alarm can be cancelled, and the object deleted; anything else needs the class and a name."
         )
     return handle
 
@@ -118,9 +119,9 @@ def _in_turn(obj: Object, change: Callable[[turn.Turn], Result]) -> Result:
     return _in_turn_of(handle_of(obj), change)
 
 
-def _in_turn_of(handle: Handle, change: Callable[[turn.Turn], Result]) -> Result:
+def _in_turn_of(handle: Handle, change: Callable[[turn.Turn], Result], object_id: int | None = None) -> Result:
     def call() -> Result:
         with turn.enter(handle) as open_turn:
             return change(open_turn)
 
-    return calls.run(handle, call)
+    return calls.run(handle, call, object_id)

@@ -13,6 +13,7 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.conf import engine
+from durable_objects.errors import InvalidName
 from durable_objects.kinds import content_types
 from durable_objects.moments import MomentField
 
@@ -68,14 +69,19 @@ class Object(models.Model):
         return self.name
 
     def handle(self) -> DurableObject | None:
-        """This object as an instance of its own class; None when this code has no such class (a parked object)."""
+        """This object as an instance of its own class; None when this code has no such class (a parked object), or no
+        object can have its name, which was written past the engine.
+        """
         return handle_of(self.kind_id, self.name)
 
 
 def handle_of(kind_id: int, name: str) -> DurableObject | None:
-    """The object of this kind and name; None when this code has no such class."""
+    """The object of this kind and name; None when this code has no such class, or no object can have that name."""
     model = class_of(content_types().get_for_id(kind_id))
-    return None if model is None else model.by_name(name)
+    try:
+        return None if model is None else model.by_name(name)
+    except InvalidName:
+        return None
 
 
 def class_of(kind: ContentType) -> type[DurableObject] | None:

@@ -21,6 +21,7 @@ from django.db.models import Model, QuerySet
 
 from durable_objects import DurableObjectError, visible
 from durable_objects.conf import engine
+from durable_objects.errors import InvalidName
 from durable_objects.handler_errors import is_failure, named, tellable
 from durable_objects.kinds import content_types, label_of
 from durable_objects.management import streams
@@ -172,20 +173,20 @@ def find_row(options: dict[str, Any]) -> Object:
 
 
 def find_object(options: dict[str, Any]) -> Object:
-    """The object by its class, whether it was ever used or not; its row where this code has no such class.
+    """The object by its class, whether it was ever used or not; its row where this code has no such class, or no
+    object can have that name.
 
-    Raises ``CommandError``.
+    Raises ``CommandError``, ``InvalidName``.
     """
     try:
-        model = find_class(options["kind"])
-    except CommandError:
+        return find_class(options["kind"]).by_name(options["name"])
+    except (CommandError, InvalidName):
         app, _, name = options["kind"].lower().partition(".")
         rows = Object.objects.using(engine.DATABASE).filter(kind__app_label__iexact=app, kind__model=name)
         row = rows.filter(name=options["name"]).first()
         if row is None:
             raise
         return row
-    return model.by_name(options["name"])
 
 
 def confirm(options: dict[str, Any], question: str, refusal: str) -> None:

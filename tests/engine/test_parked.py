@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -13,9 +13,11 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from durable_objects import DurableObjectError, doctor, figures, operate, states
+from durable_objects import DurableObjectError, doctor, figures, firing, operate, states
 from durable_objects import clock as engine_clock
+from durable_objects.errors import ClassUnknown
 from durable_objects.explain import explain
+from durable_objects.judging import Verdict
 from durable_objects.rows import Alarm, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from project import health
@@ -175,3 +177,66 @@ def test_a_table_of_the_class_that_is_left_is_told(clock: FakeClock) -> None:
         with connection.schema_editor() as editor:
             editor.execute("DROP TABLE left_behind")
     assert operate.delete(row)
+
+
+def misnamed() -> Object:
+    """An object whose name was written past the engine, and is none, with an alarm that is due."""
+    obj = Scripted.objects.get_by_name("a")
+    obj.storage.set_alarm(timedelta(0))
+    Object.objects.filter(pk=Object.objects.get().pk).update(name="")
+    return Object.objects.get()
+
+
+def test_a_name_that_is_none_keeps_no_wake_up_raising(clock: FakeClock, script: Script) -> None:
+    """The wake-up is put off in words, not raised and not counted; the explanation says what to do."""
+    row = misnamed()
+    assert firing.fire(row.pk).verdict is Verdict.AGAIN
+    assert script.infos == []
+    explained = explain(row, clock.now())
+    assert "No object can have the name" in explained.why[0]
+    with pytest.raises(ClassUnknown, match="name that no object can have"):
+        operate.fire_now(row)
+
+
+@pytest.mark.parametrize(
+    "cancel",
+    [operate.cancel, lambda row: command("alarms", "cancel", "tests.scripted", "")[0]["cancelled"]],
+    ids=["operate", "command"],
+)
+def test_with_a_name_that_is_none_its_alarm_is_cancelled(
+    cancel: Callable[[Object], bool], clock: FakeClock, script: Script
+) -> None:
+    """That needs no name, from the command line as well."""
+    row = misnamed()
+    assert cancel(row)
+    assert Alarm.objects.get().state == "idle"
+    assert Object.objects.exists()
+
+
+def test_with_a_name_that_is_none_it_is_deleted(clock: FakeClock, script: Script) -> None:
+    """Storage and alarm go with it, as with any other."""
+    row = misnamed()
+    assert operate.delete(row)
+    assert not Object.objects.exists()
+    assert not Alarm.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda rows: rows.update(name="b"),
+        lambda rows: rows.update(name=""),
+        lambda rows: rows.update(kind=ContentType.objects.get_for_model(ContentType)),
+        lambda rows: rows.update(kind_id=1),
+        lambda rows: rows.bulk_update([rows.get()], ["name"]),
+        lambda rows: rows.bulk_create([Scripted(name="b")]),
+    ],
+    ids=["a name", "no name", "a kind", "a kind's key", "bulk_update", "bulk_create"],
+)
+def test_what_an_object_is_cannot_be_written_past_the_engine(write: Any, script: Script) -> None:
+    """Class and name are refused to ``update``, and rows to ``bulk_create``, before anything is written."""
+    Scripted.objects.get_by_name("a").storage.put("k", 1)
+    before = list(Object.objects.values())
+    with pytest.raises(DurableObjectError):
+        write(Scripted.objects.filter(name="a"))
+    assert list(Object.objects.values()) == before
