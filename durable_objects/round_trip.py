@@ -114,8 +114,12 @@ def _check_encoding(pgconn: Any) -> None:
 
 
 def _prepared(driver: Any) -> Prepared | None:
-    """What this connection keeps; None where it may not."""
-    if driver.prepare_threshold is None:
+    """What this connection keeps; None where it may not, or where the driver prepares what it is told itself
+    (``server_side_binding``): after a rollback it drops all that is prepared, whoever did.
+    """
+    from psycopg import ClientCursor
+
+    if driver.prepare_threshold is None or not issubclass(driver.cursor_factory, ClientCursor):
         return None
     if not hasattr(driver, "durable_objects_prepared"):
         driver.durable_objects_prepared = Prepared(driver.prepare_threshold)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -68,6 +69,34 @@ def test_without_the_switch_nothing_is_kept() -> None:
     counter = Counter.objects.get_by_name("a")
     assert [counter.add() for _ in range(OFTEN)] == list(range(1, OFTEN + 1))
     assert kept() == {}
+
+
+def test_where_the_driver_prepares_itself_nothing_is_kept() -> None:
+    """With ``server_side_binding`` the driver drops all that is prepared after a rollback, its own or not: the engine
+    keeps nothing then, and calls go on after a block that was undone.
+    """
+    connection.close()
+    connection.settings_dict["OPTIONS"]["server_side_binding"] = True
+    counter = Counter.objects.get_by_name("a")
+
+    def warm() -> None:
+        for _ in range(OFTEN):
+            Note.objects.filter(text="none").count()  # prepared by the driver
+        counter.add()
+
+    def undo() -> None:
+        with suppress(KeyError), transaction.atomic():
+            raise KeyError
+        counter.add()
+
+    try:
+        for _ in range(OFTEN):
+            counter.run_exclusive(warm)
+        assert kept() == {}
+        counter.run_exclusive(undo)
+        assert counter.storage.get("count") == OFTEN + 1
+    finally:
+        del connection.settings_dict["OPTIONS"]["server_side_binding"]
 
 
 def test_turns_are_the_same_kept_or_not() -> None:
