@@ -72,7 +72,7 @@ def load(
     """Store the objects of these lines, each in a transaction of its own, and answer what became of it.
 
     They arrive *held*: an alarm that was armed is set only with ``arm`` (its retries begin anew; a time that is past
-    means now); one that was dead is dead again. One that has storage or an alarm already is left alone unless
+    means now); one that was dead is dead again. One that has fields, storage or an alarm is left alone unless
     ``replace``. ``initialize()`` does not run. With ``dry_run`` nothing is written. Raises ``InvalidInput`` with the
     number of a line that cannot be read; what came before it is stored.
     """
@@ -142,8 +142,11 @@ def _store(
     handle: DurableObject, header: dict[str, Any], rest: Iterator[tuple[str, str]], arm: bool, replace: bool
 ) -> Imported:
     own = {name: value for name, value in own_row.given(handle, None).items() if value is not None}
-    with own_row.pending(handle, own), Turn(handle) as turn:
-        if not replace and (turn.slot.stored or entries.scan(turn.conn, turn.object_id, entries.Range(), 1)):
+    with own_row.pending(handle, own) as pending, Turn(handle) as turn:
+        has_fields = bool(handle._own_fields()) and not pending.made
+        if not replace and (
+            has_fields or turn.slot.stored or entries.scan(turn.conn, turn.object_id, entries.Range(), 1)
+        ):
             return Imported(*handle.key, "exists")
         if own:
             type(handle)._base_manager.using(engine.DATABASE).filter(pk=turn.object_id).update(**own)

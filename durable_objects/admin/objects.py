@@ -168,5 +168,12 @@ class DurableObjectAdmin(ObjectPage):
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Adding makes the object and stores nothing else: somebody may have made it meanwhile."""
+        if change:
+            super().save_model(request, obj, form, change)
+        else:
+            obj.save(update_fields=())
+
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return super().get_inlines(request, obj) if obj is not None else []

@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connections, models
+from django.test import Client
+from django.urls import reverse
 
-from durable_objects import AlarmInfo
+from durable_objects import AlarmInfo, jsonlines
+from durable_objects.admin import DurableObjectAdmin
 from durable_objects.firing import fire
 from durable_objects.models import DurableObject, ObjectQuerySet
+from durable_objects.rows import Object
 from durable_objects.testing import FakeClock
 from tests.models import Account, Corner, Note, Scripted, Shop
 
@@ -210,6 +214,30 @@ def test_one_that_comes_in_between_is_got(ask: str, monkeypatch: pytest.MonkeyPa
     got, made = getattr(Account.objects, ask)(name="ann", defaults={"owner": "ann"})
     assert (got.balance, made) == (100, False)
     assert Account.objects.values_list("owner", "balance").get() == ("ann" if ask[0] == "u" else "nobody", 100)
+
+
+@pytest.mark.urls("tests.admin_urls")
+def test_one_that_comes_in_between_is_kept_by_admin(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Added in admin, by a name that was free when it was looked for, an object keeps what it has by then."""
+    save_form = DurableObjectAdmin.save_form
+
+    def late(page: Any, request: Any, form: Any, change: bool) -> Any:
+        Account.objects.get_by_name("ann").deposit(100)
+        return save_form(page, request, form, change)
+
+    monkeypatch.setattr(DurableObjectAdmin, "save_form", late)
+    assert admin_client.post(reverse("admin:tests_account_add"), {"name": "ann"}).status_code == 302
+    assert Account.objects.get().balance == 100
+
+
+def test_import_takes_one_that_has_fields_only_for_one_that_is_there(ann: Account) -> None:
+    """Without ``replace`` nothing of it is overwritten, though its storage is empty."""
+    lines = list(jsonlines.dump(Object.objects.all()))
+    ann.deposit(100)
+    assert [each.outcome for each in jsonlines.load(lines)] == ["exists"]
+    assert Account.objects.get().balance == 100
+    assert [each.outcome for each in jsonlines.load(lines, replace=True)] == ["imported"]
+    assert Account.objects.get().balance == 0
 
 
 def test_create_where_only_the_fields_are_missing() -> None:
