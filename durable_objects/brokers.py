@@ -95,6 +95,12 @@ def is_own_app() -> bool:
     return bool(app.main != "default" or app.set_as_current)
 
 
+def threads() -> int | None:
+    """How many tasks run at once in a worker process by the app's settings; None where they do not say, or only one."""
+    pool, most = str(current_app.conf.worker_pool), current_app.conf.worker_concurrency
+    return int(most) if most and pool not in {"prefork", "processes", "solo"} else None
+
+
 class RouteFailed(Exception):
     """The project's own routing of tasks raised for a wake-up: so it does when one is sent, and none is."""
 

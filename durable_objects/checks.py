@@ -57,7 +57,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         return [Error(flaw, id="durable_objects.E010") for flaw in flaws]
     if why := databases.unfit(engine.DATABASE):
         return [Error(why, id="durable_objects.E012")]
-    return [*_check_database(), *_check_routers(), *_check_dispatch(), *_check_celery()]
+    return [*_check_database(), *_check_routers(), *_check_dispatch(), *_check_celery(), *_check_pool()]
 
 
 @register(Tags.database)
@@ -256,6 +256,12 @@ def _check_celery() -> Iterator[CheckMessage]:
             hint="In tests run them by durable_objects.testing.run_due_alarms; else turn it off and start a worker.",
             id="durable_objects.W016",
         )
+
+
+def _check_pool() -> Iterator[CheckMessage]:
+    why = databases.small_pool(engine.DATABASE, brokers.threads())
+    if why is not None:
+        yield Caution(why, hint="Set its max_size to more than worker_concurrency.", id="durable_objects.W019")
 
 
 def _check_encoding(databases: Sequence[str]) -> Iterator[CheckMessage]:

@@ -8,6 +8,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 _fit: set[str] = set()
 
+#: So many connections has a pool of psycopg's where nobody says.
+_POOLED = 4
+
 
 def connect(alias: str) -> BaseDatabaseWrapper:
     """This thread's connection to the database. Raises ``ImproperlyConfigured`` where the engine cannot work on it."""
@@ -19,6 +22,30 @@ def connect(alias: str) -> BaseDatabaseWrapper:
     if "cursor" in vars(conn):  # Django's test case has put its refusal there, which our own messages would pass by
         conn.cursor().close()
     return conn
+
+
+def leave_pool(conn: BaseDatabaseWrapper) -> None:
+    """Let this thread connect by itself, not by Django's ``pool``: whoever waits for a place there waits for handlers.
+
+    For a thread of the engine's own, which keeps leases or ends late runs while handlers hold all that the pool has.
+    """
+    options = conn.settings_dict["OPTIONS"]
+    if options.get("pool"):
+        conn.close()
+        conn.settings_dict = {**conn.settings_dict, "OPTIONS": {**options, "pool": None}}
+
+
+def small_pool(alias: str, threads: int | None) -> str | None:
+    """Why Django's ``pool`` is too small for a process with so many threads; None where it is not, or nobody knows."""
+    pool = connections[alias].settings_dict["OPTIONS"].get("pool")
+    given = pool if isinstance(pool, dict) else {}
+    most = given.get("max_size") or given.get("min_size", _POOLED)
+    if not pool or not threads or not isinstance(most, int) or most > threads:
+        return None
+    return (
+        f"The pool of the database {alias!r} has {most} connections at most (max_size), and {threads} threads run "
+        "alarms: all may hold one when another is needed, which then waits, and fails after the pool's timeout."
+    )
 
 
 def late_mode(conn: BaseDatabaseWrapper) -> str | None:

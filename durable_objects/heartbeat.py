@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from durable_objects import alarms, clock
+from durable_objects import alarms, clock, databases
 from durable_objects.conf import engine
 from durable_objects.logs import get_logger
 from durable_objects.run import Run
@@ -52,6 +52,8 @@ def _pause() -> float:
 
 def _beat() -> None:
     while (runs := _wait_for_due()) is not None:
+        with contextlib.suppress(Exception):  # told by the first renewal
+            databases.leave_pool(clock.connection())
         for run in runs:
             _renew(run)
         with contextlib.suppress(Exception):

@@ -11,12 +11,15 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.signals import worker_ready, worker_shutdown
 from django.db import close_old_connections
 
-from durable_objects import bell, brokers, clock, connecting, dispatch, handler_errors, process, retry
+from durable_objects import bell, brokers, clock, connecting, databases, dispatch, handler_errors, process, retry
 from durable_objects.conf import engine
 from durable_objects.errors import DurableObjectError
 from durable_objects.firing import fire
 from durable_objects.groups import fire_group
 from durable_objects.judging import Fired, Verdict
+from durable_objects.logs import get_logger
+
+logger = get_logger(__name__)
 
 #: Seconds that a soft time limit leaves the handler beyond its own ``alarm_time_limit``, so that the row's rule wins.
 _SOFT_LIMIT_MARGIN = 5
@@ -26,6 +29,9 @@ _SOFT_LIMIT_MARGIN = 5
 def count_threads(sender: Any, **kwargs: Any) -> None:
     """How many alarms run at once in this process. The children of a prefork pool, one each, are forked before."""
     process.threads = getattr(sender.pool, "limit", None)
+    has_threads = not type(sender.pool).__module__.endswith(("prefork", "solo"))
+    if has_threads and (why := databases.small_pool(engine.DATABASE, process.threads)):
+        logger.warning("%s Set max_size to more than the threads of a process", why)
 
 
 @worker_shutdown.connect

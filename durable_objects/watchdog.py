@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from durable_objects import clock
+from durable_objects import clock, databases
 from durable_objects.handler_errors import is_failure, tellable
 from durable_objects.logs import get_logger
 
@@ -66,6 +66,7 @@ def _watch() -> None:
 
 def _end(watch: _Watch) -> None:
     try:
+        databases.leave_pool(clock.connection())
         watch.end()
         with _lock:
             _watches.discard(watch)

@@ -10,13 +10,14 @@ from typing import Any, LiteralString
 
 import pytest
 from celery import current_app
+from celery.concurrency.thread import TaskPool
 from django.core.checks import ERROR, CheckMessage, run_checks
 from django.db import models
 from django.db.utils import ConnectionHandler
 from django.test.utils import isolate_apps
 from pytest_django import DjangoDbBlocker, Settings
 
-from durable_objects import AlarmInfo, checks, databases, exclusive
+from durable_objects import AlarmInfo, checks, databases, exclusive, tasks
 from durable_objects.models import DurableObject
 from project.environment import database
 from tests import services
@@ -200,6 +201,42 @@ def test_database_that_would_lose_updates_or_keep_objects(monkeypatch: pytest.Mo
     assert found_with(OPTIONS={"transaction_mode": "IMMEDIATE"}) == set()
     assert found_with(OPTIONS={"transaction_mode": "exclusive"}) == set(), "stricter than it need be"
     assert found_with(ENGINE="django.db.backends.postgresql") == set()
+
+
+@pytest.mark.parametrize(
+    ("pool", "worker_pool", "is_told"),
+    [
+        (True, "threads", True),
+        ({"max_size": 8}, "threads", True),
+        ({"max_size": 9}, "threads", False),
+        ({"min_size": 20}, "gevent", False),
+        (None, "threads", False),
+        (True, "prefork", False),
+    ],
+)
+def test_pool_that_is_smaller_than_the_workers_threads(
+    monkeypatch: pytest.MonkeyPatch, pool: object, worker_pool: str, is_told: bool
+) -> None:
+    """With eight threads, Django's pool has to have more than eight connections, as far as the settings tell (W019)."""
+    default = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "OPTIONS": {"pool": pool}}
+    for module in (checks, databases):
+        monkeypatch.setattr(module, "connections", ConnectionHandler({"default": default}))
+    app: Any = current_app
+    monkeypatch.setitem(app.conf.changes, "worker_concurrency", 8)
+    monkeypatch.setitem(app.conf.changes, "worker_pool", worker_pool)
+    assert ("durable_objects.W019" in messages()) is is_told
+
+
+@pytest.mark.parametrize(("threads", "is_told"), [(8, True), (3, False)])
+def test_worker_says_when_its_pool_is_small(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, threads: int, is_told: bool
+) -> None:
+    """However its number of threads was said, a worker that starts with a smaller pool says so."""
+    default = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "OPTIONS": {"pool": {"max_size": 4}}}
+    monkeypatch.setattr(databases, "connections", ConnectionHandler({"default": default}))
+    tasks.count_threads(SimpleNamespace(pool=TaskPool(threads)))
+    tasks.forget_threads()
+    assert ("max_size" in caplog.text) is is_told
 
 
 @pytest.mark.services("postgresql")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from pytest_django import Settings
 
 import durable_objects
@@ -149,6 +150,32 @@ def test_heartbeat_keeps_the_lease_of_a_run_that_is_unlocked_for_long(
     assert fire(pk).verdict is Verdict.SUCCEEDED
     assert verdicts == [Verdict.DROPPED]
     assert len(script.infos) == 1
+    await_that(lambda: heartbeat._thread is None)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no pool: TEST_DATABASE_URL=postgresql://…")
+def test_heartbeat_needs_no_place_in_a_pool(obj: Scripted, script: Script, settings: Settings) -> None:
+    """Where handlers hold all that Django's pool has, or nobody can get one from it, leases are kept all the same."""
+    settings.DURABLE_OBJECTS = {"LEASE": timedelta(seconds=1)}
+    options = connection.settings_dict["OPTIONS"]
+
+    def alarm(obj: Scripted, info: AlarmInfo) -> None:
+        with obj.unlocked():
+            first, driver = Alarm.objects.get().leased_until, connection.connection
+
+            def is_renewed() -> bool:
+                cursor = driver.execute("SELECT leased_until > %s FROM durable_objects_alarm", [first])
+                return bool(cursor.fetchone()[0])
+
+            options["pool"] = True  # which nobody gets anything from here, with or without psycopg_pool
+            try:
+                await_that(is_renewed)
+            finally:
+                del options["pool"]
+
+    script.alarm = alarm
+    obj.storage.set_alarm(NOW)
+    assert fire(Alarm.objects.get().pk).verdict is Verdict.SUCCEEDED
     await_that(lambda: heartbeat._thread is None)
 
 
