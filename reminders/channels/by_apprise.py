@@ -35,10 +35,11 @@ def channel(name: str, url: str) -> Channel:
     def notify(message: Message) -> None:
         links = "\n".join(f"{verb}: {address}" for verb, address in message.links.items())
         body = f"{message.marked}\n\n{links}".strip() or message.reminder
+        services = services_of(url)  # loads modules, which must not be cut off in the middle
 
         def work(call: Call[None]) -> None:
             with _kept_secret(url) as said:
-                if not services_of(url).notify(body, message.title, body_format=apprise.NotifyFormat.TEXT):
+                if not services.notify(body, message.title, body_format=apprise.NotifyFormat.TEXT):
                     raise AppriseFailed(f"not taken: {said[-1] if said else 'Apprise does not say why'}")
 
         outgoing.bounded(f"apprise:{name}", defaults.DEADLINE, work)

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from batcher.answers import read
 from batcher.models import Batch, Batcher
 from durable_objects import InvalidInput
+from durable_objects import checks as engine_checks
 from durable_objects.masking import MASK, masked_url, scrub, secrets_of
 from durable_objects.receiver import NotGenuine, receives, verify
 from durable_objects.testing import FakeClock
 from project.environment import database
 from reminders.checks import check_settings
+from reminders.conf import defaults
 from reminders.models import Delivery, Recipient, Reminder
 from tests.apps.passing import outcomes, pass_time
 from tests.upstream import Answer, Received, Upstream
@@ -189,8 +191,9 @@ def test_a_setting_of_the_wrong_type_is_told_without_its_value(settings: Any) ->
     """Its type says enough, and many of them hold secrets."""
     settings.REMINDERS = {"APPRISE": "tgram://123456:hunter2/x"}
     with pytest.raises(ImproperlyConfigured, match=r"REMINDERS\['APPRISE'\] is a str; expected a dict") as refused:
-        check_settings(None)
-    assert "hunter2" not in str(refused.value)
+        _ = defaults.APPRISE
+    assert "hunter2" not in f"{refused.value} {engine_checks.check_settings(None)}"
+    assert [each.id for each in engine_checks.check_settings(None)] == ["durable_objects.E010"]
 
 
 PASSWORD = 'p@ss/"wö\\rd&<1>'

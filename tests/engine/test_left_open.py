@@ -59,8 +59,6 @@ def closed(obj: Scripted) -> None:
     """The connection is closed, as ``connections.close_all()`` would."""
     Note.objects.create(text="before")
     connection.close()
-    if connection.vendor == "sqlite":  # in memory it cannot be closed
-        raise RuntimeError("closed")
 
 
 def atomic(obj: Scripted) -> None:
@@ -111,7 +109,13 @@ def untouchable(obj: Scripted) -> None:
     raise Untouchable
 
 
-LEFT: list[Code] = [closed, atomic, two_atomics, part, outside, no_autocommit, begun, untouchable]
+CLOSED = pytest.param(
+    closed,
+    marks=pytest.mark.skipif(
+        connection.vendor == "sqlite", reason="SQLite's transaction lives as long as a statement: set TEST_DATABASE_URL"
+    ),
+)
+LEFT: list[Any] = [CLOSED, atomic, two_atomics, part, outside, no_autocommit, begun, untouchable]
 each_way = pytest.mark.parametrize("leave", LEFT, ids=lambda each: str(each.__name__))
 
 
@@ -162,7 +166,7 @@ def test_initialize_may_leave_nothing_open_either(script: Script, leave: Code) -
     assert states()["b"] == ("idle", 0)
 
 
-@pytest.mark.parametrize("leave", [closed, atomic, two_atomics, part, untouchable], ids=lambda each: str(each.__name__))
+@pytest.mark.parametrize("leave", [CLOSED, atomic, two_atomics, part, untouchable], ids=lambda each: str(each.__name__))
 def test_in_a_group_it_fails_alone(script: Script, rung: list[Any], leave: Code) -> None:
     """The others of the group run, together or alone."""
     script.alarm = lambda obj, info: leave(obj) if obj.name == "a" else None
