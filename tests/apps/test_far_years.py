@@ -94,6 +94,7 @@ def test_ends_that_are_far_away(reminder: Reminder, until: str) -> None:
         assert reminder.set_reminder("tea", start, recurrence=rule) == start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("rule", [None, "FREQ=DAILY", "FREQ=HOURLY"])
 def test_the_last_moment_that_is_taken(
@@ -137,6 +138,7 @@ LEFT_AND_FAR: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
 def test_entries_of_the_first_and_the_last_year(
     admin_client: Client, alarm_clock: FakeClock, settings: Any, zone: str

@@ -62,6 +62,7 @@ def rows() -> None:
     Alarm.objects.filter(pk=dead.pk).update(state="dead", last_error=f"ValueError: {HOSTILE}", due_at=None)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_every_output_of_every_command(rows: None) -> None:
     """Text and JSON, answers and errors: what steers is escaped, and so are line breaks in names and texts."""

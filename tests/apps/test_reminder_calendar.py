@@ -208,6 +208,7 @@ def test_one_bad_event_does_not_end_the_feed(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes 50 ms: to make it smaller takes minutes
 )  # fmt: skip
+@pytest.mark.slow
 @given(
     rule=any_rules(),
     start=any_starts(),

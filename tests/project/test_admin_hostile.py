@@ -44,6 +44,7 @@ def pages_of(client: Client, model: type[Model], row: Any) -> dict[str, str]:
     return {url: answer.content.decode() for url, answer in answers.items()}
 
 
+@pytest.mark.slow
 def test_no_name_is_more_than_text(admin_client: Client) -> None:
     """Whatever people and upstreams write stays text: no tag, nothing evaluated, nothing that cannot be seen."""
     rows, wrong = every_row(NAME, TEXT), []

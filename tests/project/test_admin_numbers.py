@@ -72,6 +72,7 @@ def speak(settings: Settings, language: str) -> None:
     settings.LANGUAGE_CODE, settings.USE_THOUSAND_SEPARATOR = language, True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_number_for_machines_is_written_for_machines(
     language: str, admin_client: Client, settings: Settings, rows: dict[type[Model], Any]
@@ -88,6 +89,7 @@ def test_a_number_for_machines_is_written_for_machines(
     assert {url: said for url, said in wrong.items() if said} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_verb_reaches_its_row(
     language: str, admin_client: Client, settings: Settings, rows: dict[type[Model], Any]
@@ -115,6 +117,7 @@ OTHERS = ["9" * 19, "-1", "0", "", "x", "\0", "1\0", "\u0663", "1.234.567", "1e9
 KEYS = [*NOT_THERE, *(pytest.param(key, marks=pytest.mark.slow) for key in OTHERS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS)
 def test_a_number_that_no_row_has_is_said(key: str, admin_client: Client, rows: dict[type[Model], Any]) -> None:
     """An address with any key answers that there is none; a list asked for any number or text shows what it can."""
@@ -132,6 +135,7 @@ def test_a_number_that_no_row_has_is_said(key: str, admin_client: Client, rows: 
     assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS)
 def test_a_verb_for_no_row_does_nothing(key: str, admin_client: Client, rows: dict[type[Model], Any]) -> None:
     """Actions with keys that no row has change nothing, and say so."""

@@ -57,6 +57,7 @@ def pages_of(client: Client, model: type[Model], row: Any) -> dict[str, str]:
     return {list_url(model): listed.content.decode()} | {url: client.get(url).content.decode() for url in urls}
 
 
+@pytest.mark.slow
 def test_who_may_only_look_sees_no_secret(rows: dict[type[Model], Any]) -> None:
     """On no page of any class does a user with every view permission find a secret of any row."""
     client, secrets = onlooker(), secrets_of(rows)
@@ -65,6 +66,7 @@ def test_who_may_only_look_sees_no_secret(rows: dict[type[Model], Any]) -> None:
     assert [(url, secret) for url, page in pages.items() for secret in secrets if secret in page] == []
 
 
+@pytest.mark.slow
 def test_who_may_change_sees_none_that_is_never_shown(rows: dict[type[Model], Any], admin_client: Client) -> None:
     """Only a calendar's address is shown, to who may renew it; every other secret can be typed, and read by nobody."""
     never = [secret for secret in secrets_of(rows) if "calendar" not in secret]

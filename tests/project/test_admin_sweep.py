@@ -102,6 +102,7 @@ def swept(client: Client, urls: list[str], sent: list[Post]) -> tuple[dict[str, 
     return statuses, {post: tables for post, tables in wrote.items() if tables}
 
 
+@pytest.mark.slow
 def test_who_may_change_nothing(rows: Rows, everything: list[Post]) -> None:
     """No address fails for who may change nothing, whatever is sent there, and nothing is changed: not even the log."""
     urls = addresses(rows)
@@ -114,6 +115,7 @@ def test_who_may_change_nothing(rows: Rows, everything: list[Post]) -> None:
         assert open_to_them is None or shown <= open_to_them, who
 
 
+@pytest.mark.slow
 def test_a_superuser_fails_nowhere(admin_client: Client, rows: Rows, everything: list[Post]) -> None:
     """No address fails for a superuser either; and what the others are refused does change something."""
     statuses, wrote = swept(admin_client, addresses(rows), everything)

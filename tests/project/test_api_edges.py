@@ -175,6 +175,7 @@ def test_years_at_either_end(client: Client, fire_at: str, recurrence: str | Non
     assert (response.status_code, code_of(response)) in ((422, "invalid_alarm_time"), (422, "invalid_input"))
 
 
+@pytest.mark.slow
 def test_a_snooze_beyond_the_calendar(client: Client) -> None:
     """However often it is put off, a reminder never leaves the years that can be told."""
     new = {"message": "m", "fire_at": "2100-01-01T00:00:00Z"}
