@@ -63,6 +63,8 @@ _STATES = {
     "26000": Meaning.TROUBLE,  # a statement that was kept planned, lost by a pooler
     "40002": Meaning.CODE,  # a constraint, found at the commit
 }
+#: The server ends a session that was idle for too long in its transaction, or whose transaction took too long.
+_TOO_LONG = {"25P03", "25P04"}
 #: Where a connection keeps that code in a turn has set limits for its own statements.
 _LIMITS_CHANGED = "durable_objects_limits_changed"
 #: Where an error of the driver's keeps that it is not one of the statements it came with.
@@ -133,7 +135,12 @@ def was_session_lost(conn: BaseDatabaseWrapper, error: BaseException) -> bool:
     """The same, of an error that users' code ended with in a transaction that is still open: it may be that of another
     database, which the code asked, and only the session itself can tell.
     """
-    return is_connection_lost(conn, error) and not _answers(conn)
+    is_lost = is_connection_lost(conn, error) and not _answers(conn)
+    if is_lost and sqlstate(error) in _TOO_LONG and limits_are_changed(conn):
+        setattr(
+            error.__cause__, _OF_THE_CODE, True
+        )  # by a limit of its own: where the run is counted, it is its failure
+    return is_lost
 
 
 def _answers(conn: BaseDatabaseWrapper) -> bool:

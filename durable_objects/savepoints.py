@@ -28,7 +28,9 @@ _MATTERS = re.compile(
 )
 
 #: Limits that code may set for its own statements (PostgreSQL).
-_LIMITS = re.compile(r"\b(?:statement|lock)_timeout\b|\bset_config\s*\(", re.IGNORECASE)
+_LIMITS = re.compile(
+    r"\b(?:statement|lock|transaction|idle_in_transaction_session)_timeout\b|\bset_config\s*\(", re.IGNORECASE
+)
 
 #: Comments, texts, names in quotes, words, and whatever else, one character each.
 _TOKEN = re.compile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -157,3 +158,19 @@ def test_text_is_stored_as_it_is_or_not_at_all(obj: Scripted, script: Script) ->
     with connection.cursor() as cursor:
         cursor.execute("SELECT value::bytea FROM durable_objects_entry")
         assert "Grüße".encode() in bytes(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize("does", ["the engine's", "its own"])
+def test_session_that_the_handlers_own_limit_ended(obj: Scripted, script: Script, does: str) -> None:
+    """A handler that lets the server end its session for being idle has failed: it would do so again, for ever."""
+
+    def alarm(obj: Scripted, info: AlarmInfo) -> None:
+        sql("SET LOCAL idle_in_transaction_session_timeout = '20ms'")
+        time.sleep(0.5)
+        if does == "its own":
+            Note.objects.create(text="too late")
+        obj.storage.get("k")
+
+    script.alarm = alarm
+    assert fire(due(obj)).verdict is Verdict.FAILED
+    assert "idle-in-transaction" in Alarm.objects.get().last_error
