@@ -40,7 +40,7 @@ def send(message: Message) -> str:
         raise Refused(f"no address for {message.person or 'nobody'!r}: enter one under Recipients, or set EMAIL_TO")
     try:
         mail = _mail(message)
-        count = outgoing.bounded(_origin(mail), defaults.DEADLINE, lambda call: mail.send())
+        count = outgoing.bounded(_origin(mail), defaults.DEADLINE, lambda call: _send(mail))
     except smtplib.SMTPRecipientsRefused as error:
         code, said = next(iter(error.recipients.values()))
         raise _refused(message.to, code, said) if code >= 500 else error from error
@@ -70,6 +70,17 @@ def _mail(message: Message) -> EmailMultiAlternatives:
     )
     mail.attach_alternative(render_to_string("reminders/email.html", {"message": message}), "text/html")
     return mail
+
+
+def _send(mail: EmailMultiAlternatives) -> int:
+    """How many were sent. A server that answers the content with any 2xx has taken it; smtplib knows 250 only."""
+    try:
+        return mail.send()
+    except smtplib.SMTPDataError as error:
+        # 250 is raised only where it came before the content.
+        if 200 <= error.smtp_code < 300 and error.smtp_code != 250:
+            return 1
+        raise
 
 
 def _origin(mail: EmailMultiAlternatives) -> str:

@@ -154,6 +154,19 @@ def test_a_mail_is_tried_again_under_its_message_id(
     assert dict(Delivery.objects.values_list("channel", "attempts")) == {"email": 2, "log": 1}
 
 
+@pytest.mark.parametrize("answer", ["200 taken", "252 taken, as it seems"])
+def test_any_2xx_to_its_content_has_taken_a_mail(
+    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any, answer: str
+) -> None:
+    """A server that takes a mail with another 2xx than 250 has it, and gets no second one."""
+    settings.REMINDERS = {"EMAIL_TO": ["all@example.org"]}
+    post_office.answers = [answer]
+    reminder.set_reminder("tea", alarm_clock.now(), channels=["email"])
+    assert outcomes(alarm_clock) == ["succeeded"]
+    assert Delivery.objects.get().status == "delivered"
+    assert len(post_office.mails) == 1
+
+
 def test_an_address_that_is_not_is_refused_for_good(
     reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice
 ) -> None:
