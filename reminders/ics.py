@@ -1,14 +1,14 @@
 """A person's reminders as a calendar (RFC 5545): what is to come, at the times at which it will be delivered.
 
 A series is an event with its rule where the readers of calendars agree on that, from its next time on; what stands
-elsewhere than the rule says (snoozed, held by quiet hours) is an event of its own beside it.
+elsewhere than the rule says is an event of its own: what is snoozed, and each time of a series that quiet hours hold.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from itertools import chain, islice
 from zoneinfo import ZoneInfo
 
@@ -16,9 +16,10 @@ from icalendar import Calendar, Event, vDDDLists, vRecur
 
 from durable_objects import now
 from durable_objects.logs import get_logger
+from reminders.quiet import kinds_of_days
 from reminders.recurrence import LAST_YEAR
 from reminders.rows import Plan, Recipient
-from reminders.rules import WEEKDAYS, Rule
+from reminders.rules import WEEKDAYS, Rule, find_zone
 from reminders.series import Place, comes_twice, in_gap
 
 #: Reminders in one feed, what comes next first.
@@ -47,7 +48,7 @@ def calendar_of(recipient: Recipient) -> bytes:
     latest = datetime(min(moment.year + YEARS, LAST_YEAR), 1, 1, tzinfo=UTC)
     for plan in Plan.objects.of_person(recipient.name)[:AT_MOST]:
         try:
-            events = list(_events(plan, latest))
+            events = list(_events(plan, recipient, latest))
             for event in events:
                 event.to_ical()
         except Exception:
@@ -60,26 +61,57 @@ def calendar_of(recipient: Recipient) -> bytes:
     return ical
 
 
-def _events(plan: Plan, latest: datetime) -> Iterator[Event]:
+def _events(plan: Plan, recipient: Recipient, latest: datetime) -> Iterator[Event]:
+    delivered = _as_planned if plan.urgent else recipient.undisturbed
+    at = delivered(plan.next_at)
     if plan.recurrence is None:
-        yield _event(plan, _local(plan, plan.next_at, latest))
+        yield _event(plan, _local(plan, at, latest))
         return
     start: Place | None = plan.place
-    if plan.put_off:
-        yield _event(plan, _local(plan, plan.next_at, latest), apart=plan.place)
-        start = plan.following(plan.next_at)
+    if plan.put_off or at != plan.next_at:
+        yield _event(plan, _local(plan, at, latest), apart=plan.place)
+        start = plan.following(at)
     series, rule = plan.series, Rule.parse(plan.recurrence, on_record=True)
     while start is not None and not _is_on_the_clock(start, plan.zone):
-        yield _event(plan, _local(plan, start.at, latest), apart=start)
-        start = series.following(start, start.at)
+        at = delivered(start.at)
+        yield _event(plan, _local(plan, at, latest), apart=start)
+        start = series.following(start, at)
     if start is None:
         return
     left_out = _left_out(rule, start, plan.zone)
-    if isinstance(plan.zone, ZoneInfo) and start.at < latest and _is_clear(rule, left_out):
+    is_rule = isinstance(plan.zone, ZoneInfo) and start.at < latest and _is_clear(rule, left_out)
+    if is_rule and (plan.urgent or not _is_held(plan, recipient)):
         yield _series(plan, rule, start, left_out)
     else:
-        for place in islice(chain([start], series.places(start)), LISTED):
-            yield _event(plan, _local(plan, place.at, latest), apart=place)
+        for place, at in islice(_deliveries(chain([start], series.places(start)), delivered), LISTED):
+            yield _event(plan, _local(plan, at, latest), apart=place)
+
+
+def _as_planned(moment: datetime) -> datetime:
+    return moment
+
+
+def _deliveries(places: Iterator[Place], delivered: Callable[[datetime], datetime]) -> Iterator[tuple[Place, datetime]]:
+    """The places that are delivered, each with its moment: one that is held takes along those up to that moment."""
+    last: datetime | None = None
+    for place in places:
+        if last is None or place.at > last:
+            last = delivered(place.at)
+            yield place, last
+
+
+def _is_held(plan: Plan, recipient: Recipient) -> bool:
+    """Whether quiet hours may hold a time of the series, on any day of a year."""
+    zone = find_zone(recipient.time_zone)
+    if not recipient.quiet_hours or zone is None or not isinstance(plan.zone, ZoneInfo):
+        return False
+    days = kinds_of_days(plan.zone, zone, plan.next_at.year)
+    times = (
+        datetime.combine(day, time(minute // 60, minute % 60), tzinfo=plan.zone).astimezone(UTC)
+        for minute in plan.series.minutes_of_days()
+        for day in days
+    )
+    return any(recipient.undisturbed(at) != at for at in times)
 
 
 def _event(plan: Plan, start: datetime, apart: Place | None = None) -> Event:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Self
 from zoneinfo import ZoneInfo
 
 from durable_objects.names import show
+from reminders.recurrence import LAST_YEAR
 from reminders.rules import refusal
 
 ALLOWED = 'two different times of day, such as "22:00-07:00"'
@@ -44,3 +46,15 @@ class QuietHours:
         end = datetime.combine(day, self.end, tzinfo=zone)
         first = end.astimezone(UTC)
         return first if first > moment else end.replace(fold=1).astimezone(UTC)
+
+
+@functools.lru_cache(maxsize=256)
+def kinds_of_days(zone: ZoneInfo, other: ZoneInfo, year: int) -> list[date]:
+    """Of this year and the next one day for each way in which the clocks of the two zones go on a day and around it."""
+    first = datetime(min(year, LAST_YEAR - 3), 1, 1, tzinfo=UTC)
+    nights = [first + timedelta(days=count) for count in range(-1, 2 * 366 + 2)]
+    offsets = [(night.astimezone(zone).utcoffset(), night.astimezone(other).utcoffset()) for night in nights]
+    found: dict[object, date] = {}
+    for count in range(1, len(nights) - 2):
+        found.setdefault(tuple(offsets[count - 1 : count + 3]), nights[count].date())
+    return list(found.values())

@@ -79,7 +79,7 @@ class Recurrence:
         first = max(first, self._start)
         year, limit = date.fromordinal(first).year, first + _DAYS_AHEAD
         is_in_step = self._in_step()
-        while self._times and year <= LAST_YEAR:
+        while self.times and year <= LAST_YEAR:
             opening = date(year, 1, 1).toordinal()
             if opening > limit:
                 return
@@ -119,7 +119,8 @@ class Recurrence:
             step = gcd(parts.interval, 24)  # the only hours that are ever reached from the start's
             hours = [hour for hour in hours if (hour - start.hour) % step == 0]
         times = [hour * 60 + minute for hour in hours for minute in minutes]
-        self._times = tuple(_at(parts.positions, times) if parts.frequency == "DAILY" and parts.positions else times)
+        #: The minutes of a day at which it comes at all.
+        self.times = tuple(_at(parts.positions, times) if parts.frequency == "DAILY" and parts.positions else times)
         self._minutes, self._hours = tuple(minutes), tuple(hours)
         self._is_every_few_hours = parts.frequency == "HOURLY" and parts.interval > 1
 
@@ -157,7 +158,7 @@ class Recurrence:
         found = self._kinds_of_year.get(kind)
         if found is None:
             matching = self._matching(year, opening)
-            timed = ((index, self._times) for index in matching)
+            timed = ((index, self.times) for index in matching)
             by_position = self._parts.positions and self._parts.frequency not in {"DAILY", "HOURLY"}
             found = tuple(self._chosen(year, opening) if by_position else timed)
             self._kinds_of_year[kind] = found
@@ -209,7 +210,7 @@ class Recurrence:
             matching, period = self._matching(year, opening), lambda index: year
         positive = sorted(position for position in self._parts.positions if position > 0)
         negative = sorted(-position for position in self._parts.positions if position < 0)
-        per_day = len(self._times)
+        per_day = len(self.times)
         for _, group in groupby(matching, key=period):
             days = list(group)
             total = len(days) * per_day
@@ -217,7 +218,7 @@ class Recurrence:
             places.update(total - place for place in negative[: bisect_right(negative, total)])
             for at, chosen in groupby(sorted(places), key=lambda place: place // per_day):
                 if 0 <= days[at] < length:
-                    yield days[at], tuple(self._times[place % per_day] for place in chosen)
+                    yield days[at], tuple(self.times[place % per_day] for place in chosen)
 
     def _matching_of_weeks(self, year: int, opening: int) -> Iterator[int]:
         """The days that the parts of a weekly rule leave, to the end of the weeks that the year begins and ends in."""

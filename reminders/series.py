@@ -79,6 +79,10 @@ class Series:
             return place
         return next(self._from(place, place.at - _ANY_CHANGE), None)
 
+    def minutes_of_days(self) -> tuple[int, ...]:
+        """At which minutes of a day it may come, by its wall clock."""
+        return self._recurrence.times
+
     def first(self) -> datetime | None:
         """The first time (aware UTC); None where the rule has none at all."""
         opening = self.opening()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count, islice
+from itertools import accumulate, count, islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from durable_objects.testing import FakeClock
 from reminders import ics, links
 from reminders.models import Plan, Recipient, Reminder
 from tests.apps.calendar_readers import by_library, by_rfc
-from tests.apps.passing import outcomes
+from tests.apps.passing import follow, outcomes
 from tests.apps.rfc5545 import any_rules, any_starts
 from tests.apps.sent import Sent
 
@@ -44,11 +44,14 @@ def ada() -> Recipient:
 
 def to_come(plan: Plan) -> Iterator[datetime]:
     """What will be delivered when, if nothing happens in between."""
-    yield plan.next_at
-    place = plan.following(plan.next_at)
+    recipient = Recipient.find(plan.person)
+    at = plan.next_at if plan.urgent else recipient.undisturbed(plan.next_at)
+    yield at
+    place = plan.following(at)
     while place is not None:
-        yield place.at
-        place = plan.series.following(place, place.at)
+        at = place.at if plan.urgent else recipient.undisturbed(place.at)
+        yield at
+        place = plan.series.following(place, at)
 
 
 def judge(recipient: Recipient, reminder: Reminder) -> list[datetime]:
@@ -116,12 +119,62 @@ def test_what_is_snoozed_stands_where_it_comes(ada: Recipient, reminder: Reminde
     assert len(times) == max(20 - by // DAY, 1)
 
 
-def test_what_quiet_hours_hold_stands_at_their_end(ada: Recipient, reminder: Reminder) -> None:
-    """The coming one is where it will be delivered."""
-    Recipient.objects.update(quiet_hours="08:00-12:00")
-    with FakeClock(FRIDAY - HOUR * 2):
+@pytest.mark.parametrize(
+    ("quiet", "rule", "hours"),
+    [
+        ("08:00-12:00", "FREQ=DAILY;COUNT=2", [12, 12]),
+        ("22:00-07:00", "FREQ=DAILY;COUNT=4;BYHOUR=23;BYMINUTE=30", [7, 7, 7, 7]),
+        ("22:00-07:00", "FREQ=DAILY;COUNT=4;BYHOUR=12,23", [12, 7, 12, 7]),
+        ("22:00-07:00", "FREQ=HOURLY;INTERVAL=7;COUNT=6", [9, 16, 7, 13, 20]),
+        (
+            "22:00-07:00",
+            "FREQ=HOURLY;BYHOUR=6,7,8;COUNT=6",
+            [7, 8, 7, 8],
+        ),  # one that is held takes along what is due then
+        ("03:00-04:00", "FREQ=DAILY;BYHOUR=2;COUNT=3", [2, 4, 2]),  # held on the day of the gap only
+        ("22:00-07:00", "FREQ=DAILY;COUNT=3", [9, 9, 9]),
+    ],
+)
+def test_what_quiet_hours_hold_stands_at_their_end(
+    ada: Recipient, reminder: Reminder, quiet: str, rule: str, hours: list[int]
+) -> None:
+    """Each time of a series is where it is delivered, the later ones as well as the coming one."""
+    ada.quiet_hours = quiet
+    ada.save()
+    with FakeClock(FRIDAY - HOUR * 2) as clock:
+        reminder.set_reminder("tea", FRIDAY, recurrence=rule, person="ada", time_zone="Europe/Berlin")
+        told = judge(ada, reminder)
+        assert [at.astimezone(BERLIN).hour for at in told] == hours
+        delivered = list(
+            accumulate(follow(clock, reminder, FRIDAY + DAY * 10), initial=FRIDAY.astimezone(UTC) - HOUR * 2)
+        )
+    assert delivered[1:] == told
+
+
+def test_a_series_that_quiet_hours_let_alone_is_a_rule(ada: Recipient, reminder: Reminder) -> None:
+    """Outside of them, or urgent, it is one event; quiet hours are on the recipient's clock, the series on its own."""
+    ada.quiet_hours = "22:00-07:00"
+    ada.save()
+    with FakeClock(FRIDAY - HOUR):
+        for zone, urgent, is_rule in (
+            ("Europe/Berlin", False, True), ("Asia/Tokyo", False, False), ("Asia/Tokyo", True, True)
+        ):  # fmt: skip
+            at = FRIDAY.replace(tzinfo=ZoneInfo(zone))
+            reminder.set_reminder("tea", at, recurrence="FREQ=DAILY", person="ada", time_zone=zone, urgent=urgent)
+            judge(ada, reminder)
+            assert ("rrule" in events_of(ada)[-1]) is is_rule
+
+
+def test_quiet_hours_that_came_later_count_too(ada: Recipient, reminder: Reminder) -> None:
+    """What was set or snoozed before they were entered is held by them all the same."""
+    once = Reminder.objects.get_by_name("once")
+    with FakeClock(FRIDAY - HOUR):
         reminder.set_reminder("tea", FRIDAY, recurrence="FREQ=DAILY;COUNT=2", person="ada", time_zone="Europe/Berlin")
-        assert [at.astimezone(BERLIN).hour for at in judge(ada, reminder)] == [12, 9]
+        once.set_reminder("cake", FRIDAY, person="ada")
+        ada.quiet_hours = "08:30-12:00"
+        ada.save()
+        times = [event["dtstart"].dt.astimezone(BERLIN).strftime("%d %H") for event in events_of(ada)]
+    assert sorted(times) == ["29 12", "29 12", "30 12"]
 
 
 def test_what_was_delivered_and_snoozed_comes_again(ada: Recipient, reminder: Reminder, sent: Sent) -> None:
