@@ -110,6 +110,11 @@ def check_not_ended(conn: BaseDatabaseWrapper) -> None:
     ``executescript()``. Asks nobody but the driver. Raises ``TransactionManagementError``.
     """
     driver = conn.connection
+    if conn.closed_in_transaction:
+        raise TransactionManagementError(
+            "the connection to the engine's database was closed inside of this turn, by connection.close() or "
+            "connections.close_all() in code that it ran. Nothing of it is stored: leave the connection open."
+        )
     if driver is None or (driver.in_transaction if conn.vendor == "sqlite" else driver.pgconn.transaction_status):
         return
     raise TransactionManagementError(

@@ -146,6 +146,8 @@ def test_a_handler_that_leaves_something_open_has_failed(script: Script, leave: 
     with calm_after():
         fired = fire(one)
     assert fired.verdict is Verdict.FAILED
+    if leave is closed:
+        assert "connection.close()" in str(fired.error)
     assert is_as_new(connection)
     assert not {**held(connection), **let_go(connection)}
     assert fire(other).verdict is Verdict.SUCCEEDED

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
+from django.db import connection
 from pytest_django import Settings
 
 from project import tokens
 from project.demo import inside
 from project.demo.processes import wait_for
 from project.embedded.login import make_admin
-from project.management.commands.up import Command, address_of
+from project.management.commands.up import SECONDS_TO_BEGIN, Command, address_of, patient
 from tests.project.running import PATIENCE, SECONDS_TO_STOP, START, TOKEN, Up, up
 from tests.upstream import Upstream
 
@@ -115,6 +116,22 @@ def test_after_a_kill_overdue_alarms_run_at_once(tmp_path: Path) -> None:
 def is_over(reminder: dict[str, Any]) -> bool:
     """Whether nothing is set any more."""
     return reminder["message"] is None
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="SQLite's")
+def test_the_start_waits_for_who_writes() -> None:
+    """A locked SQLite file is waited for longer while a site starts than by a request."""
+
+    def waits() -> float:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout")
+            return float(cursor.fetchone()[0]) / 1000
+
+    usual = waits()
+    with patient():
+        assert waits() == SECONDS_TO_BEGIN > usual
+    assert waits() == usual
 
 
 def test_the_token_is_made_once_and_kept_for_its_owner(

@@ -7,6 +7,8 @@ import os
 import signal
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,6 +32,8 @@ from project.environment import kept_secret
 #: What a stop may take in all; whatever still runs then is cut off, and runs again after the next start.
 SECONDS_TO_STOP = 4.0
 SECONDS_AFTER_A_FAILURE = 0.2
+#: What the start waits for others that write to the same SQLite file.
+SECONDS_TO_BEGIN = 60.0
 
 logger = get_logger("project.up")
 
@@ -55,9 +59,10 @@ class Command(PlainCommand):
             signal.signal(number, self.ask_to_stop)
         port = options["port"] if options["port"] is not None else settings.PORT
         listener = listening_socket(options["host"], port)
-        call_command("migrate", interactive=False, verbosity=0)
-        token = self.token()
-        admin = None if options["no_admin"] else make_admin()
+        with patient():
+            call_command("migrate", interactive=False, verbosity=0)
+            token = self.token()
+            admin = None if options["no_admin"] else make_admin()
         worker = self.worker()
         dispatcher = Dispatcher()
         web = self.web(listener)
@@ -81,7 +86,8 @@ class Command(PlainCommand):
         """The worker of this process, running; None when the broker reaches other processes, which have their own."""
         if not settings.CELERY_BROKER_URL.startswith("memory:"):
             return None
-        dispatch.forget_wake_ups()  # what was rung before this start is gone with the broker that held it
+        with patient():
+            dispatch.forget_wake_ups()  # what was rung before this start is gone with the broker that held it
         worker = EmbeddedWorker()
         worker.start()
         return worker
@@ -149,6 +155,23 @@ class Command(PlainCommand):
         if self.stop_asked:
             os._exit(128 + number)
         self.stop_asked = True
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """While a site starts it has nobody to answer: it waits for a locked SQLite file longer than a request may."""
+    entry = connections["default"].settings_dict
+    if connections["default"].vendor != "sqlite":
+        yield
+        return
+    usual = entry["OPTIONS"]
+    connections.close_all()
+    entry["OPTIONS"] = usual | {"timeout": SECONDS_TO_BEGIN}
+    try:
+        yield
+    finally:
+        entry["OPTIONS"] = usual
+        connections.close_all()
 
 
 def address_of(host: str, port: int) -> str:

@@ -128,6 +128,8 @@ def overlaps(evidence: Evidence) -> Found:
                 yield Violation("overlapping", f"{run} and {other}")
             if run.limited or run.id is None or run.fence is None or (run.ending and run.last < other.start):
                 continue
+            if evidence.died(run.pid, run.start, other.start):
+                continue  # a new ``up`` does not wait for the leases of one that is gone
             for event in renewed[run.id, run.fence]:
                 if event["m"] < other.start and datetime.fromisoformat(event["until"]) > other.at:
                     yield Violation("overlapping", f"{other} while {run} has a lease until {event['until']}")
