@@ -29,13 +29,18 @@ class InvalidLink(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """What a link is about: one occurrence of one series."""
+    """What a link is about: one occurrence of one series, for this person (None: an earlier version did not say)."""
 
     object_id: int
     series_id: uuid.UUID
     occurrence: str
     number: int
     wall: str
+    person: str | None = None
+
+    def is_for(self, plan: Plan) -> bool:
+        """Whether it was made for whom the reminder is now."""
+        return plan.revision == 0 if self.person is None else plan.person == self.person
 
 
 def for_message(plan: Plan) -> dict[str, str]:
@@ -48,16 +53,16 @@ def for_message(plan: Plan) -> dict[str, str]:
 
 
 def token_for(plan: Plan) -> str:
-    """What says which occurrence a link is about, signed and with the time of its making."""
-    told = [plan.pk, str(plan.series_id), plan.occurrence.isoformat(), plan.number, plan.wall]
+    """What says which occurrence a link is about and for whom, signed and with the time of its making."""
+    told = [plan.pk, str(plan.series_id), plan.occurrence.isoformat(), plan.number, plan.wall, plan.person]
     return signing.dumps(told, salt=SALT, compress=True)
 
 
 def read(token: str, max_age: timedelta | None = None) -> Target:
     """What a token is about. Raises ``InvalidLink``."""
     told = _loads(token, SALT, max_age or defaults.LINKS_FOR)
-    object_id, series_id, occurrence, number, wall = told
-    return Target(object_id, uuid.UUID(series_id), occurrence, number, wall)
+    object_id, series_id, *rest = told
+    return Target(object_id, uuid.UUID(series_id), *rest)
 
 
 def feed_url(recipient: Recipient) -> str:

@@ -78,6 +78,10 @@ def _find(verb: str, token: str) -> tuple[links.Target, Plan, Reminder]:
     handle = plan.object.handle() if plan else None
     if plan is None or not isinstance(handle, Reminder):
         raise _NoWay("This reminder was set anew or deleted since.", 409)
+    if not target.is_for(plan):
+        if target.person is None:
+            raise _NoWay("This link is of an earlier version, and the reminder was changed since.", 410)
+        raise _NoWay("This reminder is for somebody else now.", 409)
     return target, plan, handle
 
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from dateutil.rrule import rrulestr
+from django.core import signing
 from django.test import Client
 from icalendar import Calendar
 
@@ -112,6 +113,37 @@ def test_what_is_no_link_of_ours(reminder: Reminder, client: Client, settings: A
     assert reminder.get_reminder() is not None
     reminder.set_reminder("anew", datetime(2030, 1, 1, tzinfo=UTC))
     assert client.post(good).status_code == 409
+    assert reminder.get_reminder() is not None
+
+
+def test_a_link_is_good_for_its_person_only(reminder: Reminder, client: Client) -> None:
+    """Once a reminder is for somebody else, a link of before shows nothing of it and does nothing, and says so."""
+    reminder.set_reminder("ada's tea", datetime(2030, 1, 1, tzinfo=UTC), person="ada", recurrence="FREQ=DAILY")
+    old = links.token_for(plan_of(reminder))
+    assert client.get(f"/remind/cancel/{old}").status_code == 200
+    reminder.edit_reminder(person="bob", message="bob's secret note")
+    for verb in links.VERBS:
+        for answer in (client.get(f"/remind/{verb}/{old}"), client.post(f"/remind/{verb}/{old}")):
+            assert answer.status_code == 409
+            assert "This reminder is for somebody else now." in answer.content.decode()
+            assert "secret" not in answer.content.decode()
+    assert reminder.get_reminder() is not None
+    assert client.post(f"/remind/cancel/{links.token_for(plan_of(reminder))}").status_code == 200
+
+
+def test_a_link_that_names_no_person(reminder: Reminder, client: Client) -> None:
+    """One of an earlier version is good as long as nothing was changed since the reminder was set, then not any more:
+    whose it was cannot be known.
+    """
+    reminder.set_reminder("tea", datetime(2030, 1, 1, tzinfo=UTC), person="ada")
+    plan = plan_of(reminder)
+    told = [plan.pk, str(plan.series_id), plan.occurrence.isoformat(), plan.number, plan.wall]
+    address = f"/remind/cancel/{signing.dumps(told, salt=links.SALT, compress=True)}"
+    assert client.get(address).status_code == 200
+    reminder.edit_reminder(person="bob", message="bob's secret note")
+    answer = client.post(address)
+    assert answer.status_code == 410
+    assert "This link is of an earlier version" in answer.content.decode()
     assert reminder.get_reminder() is not None
 
 
