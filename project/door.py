@@ -12,6 +12,7 @@ from django.db import DatabaseError, connections
 from project import access, tokens
 from project.addresses import address_of
 from project.body import MAX_BODY_BYTES, WITHHELD, declared_length
+from project.content_types import judged
 from project.errors import PAGES_FOR_PEOPLE
 
 Scope = MutableMapping[str, Any]
@@ -45,7 +46,7 @@ class Door:
         body = Bounded(receive, 0 if is_withheld else MAX_BODY_BYTES + 1)
         # Raw bytes beyond ASCII, of which WSGI makes text and Django's ASGI a bare 400.
         query = quote(scope["query_string"], safe=_SEEN).encode()
-        await self._django({**scope, "query_string": query, WITHHELD: is_withheld}, body, send)
+        await self._django({**judged(scope), "query_string": query, WITHHELD: is_withheld}, body, send)
 
 
 class Bounded:

@@ -41,6 +41,17 @@ class Filter(SafeExceptionReporterFilter):
 class Reporter(ExceptionReporter):
     """Django's pages and mails about an error, without the login in any address, whatever it is called."""
 
+    def get_traceback_data(self) -> dict[str, Any]:
+        """Return what the page shows; a form that cannot be read, which may be what the page is about, as empty."""
+        request: Any = self.request
+        if request is not None:
+            try:
+                request.POST  # noqa: B018  reading it parses it
+            except Exception:  # noqa: BLE001  whatever it was, it is told already
+                request._mark_post_parse_error()
+        data: dict[str, Any] = super().get_traceback_data()
+        return data
+
     def get_traceback_html(self) -> SafeString:
         """Return the page."""
         return without_secrets(super().get_traceback_html())

@@ -20,6 +20,7 @@ from ninja.errors import HttpError, ValidationError
 from durable_objects import DurableObjectError, InvalidInput, ObjectBusy
 from durable_objects.logs import get_logger
 from project.body import MAX_BODY_BYTES, BodyWithheld, bound_body, problem_of, stop_reading
+from project.content_types import REFUSED
 
 logger = get_logger("project.errors")
 
@@ -42,6 +43,7 @@ CODES = {
 PAGES_FOR_PEOPLE = ("/admin/", "/static/", "/remind/")
 PATHS = ["/health", "/metrics", "/openapi.json", "/batcher/<name>", "/batcher/<name>/items/<id>",
          "/batcher/<name>/alarm", "/reminders/<name>", "/reminders/<name>/snooze"]  # fmt: skip
+CONTENT_TYPES = "a media type with plain parameters, and a charset of text: utf-8, utf-16, iso-8859-1 …"
 SECONDS_UNTIL_NEXT_TRY = 1
 
 
@@ -82,10 +84,11 @@ def refusal(
 class ErrorsAsJson:
     """Middleware, to stand before Django's own: refuses what nobody should see, and gives errors our form.
 
-    Refused on every path are a body over 1 MiB (before it is read, where its length is known), a compressed one, a
-    path that is not UTF-8, and a body that breaks off. Pages for people say so in a line of text; else everything that
-    the URL resolver, Django's middleware, its debug pages or ninja answer in another form (404, 405, a refused host, an
-    exception) is turned into ours, and HEAD is answered as GET without the body. Sets no cookie, touches no session.
+    Refused on every path are a Content-Type that is none (``project.content_types``), a body over 1 MiB (before it is
+    read, where its length is known), a compressed one, a path that is not UTF-8, and a body that breaks off. Pages for
+    people say so in a line of text; else everything that the URL resolver, Django's middleware, its debug pages or
+    ninja answer in another form (404, 405, a refused host, an exception) is turned into ours, and HEAD is answered as
+    GET without the body. Sets no cookie, touches no session.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -121,6 +124,8 @@ def refused_unseen(request: HttpRequest) -> JsonResponse | None:
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         return refusal(415, f"the body is encoded ({encoding[:40]})", allowed="a body as it is: no Content-Encoding")
+    if problem := request.META.get(REFUSED) or getattr(request, "scope", {}).get(REFUSED):
+        return refusal(400, problem, allowed=CONTENT_TYPES)
     if not is_percent_encoded_utf8(path_as_sent(request)):
         return refusal(400, "the path is not percent-encoded UTF-8", allowed="UTF-8, with %25 for a percent sign")
     if {".", ".."} & set(request.path_info.split("/")):

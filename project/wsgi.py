@@ -6,9 +6,10 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from project.content_types import ContentTypeJudged
 from project.environment import refuse_debugging_by_default
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 refuse_debugging_by_default()
-application = get_wsgi_application()
+application = ContentTypeJudged(get_wsgi_application())

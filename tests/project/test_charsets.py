@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from encodings import aliases
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from batcher.models import Batcher
+from durable_objects.bodies import charset_of, readable
 from reminders.models import Reminder
 
 pytestmark = pytest.mark.django_db
@@ -23,6 +26,44 @@ def both(client: Client, settings: Settings, parameter: str, body: bytes) -> lis
     headers, kind = {"Authorization": "Bearer good"}, f"application/json{parameter}"
     asked = [("POST", "/batcher/a"), ("PUT", "/reminders/a")]
     return [client.generic(method, path, body, kind, headers=headers) for method, path in asked]
+
+
+ENOUGH = 10.0
+"""Seconds for what takes some hundredths, and took minutes."""
+
+
+def named(charset: str) -> bool:
+    """Whether a Content-Type may name it."""
+    try:
+        return charset_of(f"text/plain; charset={charset}") is not None
+    except ValueError:
+        return False
+
+
+def test_every_charset_is_decoded_in_time_for_the_length_of_the_text() -> None:
+    """So that no body holds up the others: slow codecs are no charsets here."""
+    charsets = sorted(filter(named, {*aliases.aliases, *aliases.aliases.values()}))
+    assert {"utf_8", "latin_1", "cp1252", "shift_jis", "gb18030"} <= {*charsets}
+    began = time.perf_counter()
+    for charset in charsets:
+        for body in (b"a" * 1_000_000, b"\xff" * 20_000, b"\x81\x00" * 10_000):
+            readable(body, f"text/plain; charset={charset}")
+    assert time.perf_counter() - began < ENOUGH
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        f'a/b; x="{";" * 120_000}', f"a/b; charset*{'9' * 4400}=x",
+        "a/b; charset*=nonsense''utf-8", "a/b; charset=a\0b",
+        "a/b; charset=\xfc", "a/b; charset=punycode", "a/b; charset*0=ut; charset*1=f-8",
+    ],
+)  # fmt: skip
+def test_an_answer_is_read_whatever_its_content_type_says(content_type: str) -> None:
+    """As UTF-8 where nothing else can be made of it, and at once."""
+    began = time.perf_counter()
+    assert readable("größer".encode(), content_type) == "größer"
+    assert time.perf_counter() - began < ENOUGH
 
 
 @pytest.mark.parametrize(
@@ -60,6 +101,9 @@ def test_both_apps_read_what_a_body_says_it_is(
         ("; charset=klingon", TEXT.encode()),
         ("; charset=hex", TEXT.encode().hex().encode()),
         ("; charset=rot13", b"text"),
+        ("; charset=punycode", b"text"),
+        ("; charset=idna", b"text"),
+        ("; charset=utf-7", b"text"),
     ],
 )
 def test_both_apps_refuse_what_it_is_not(client: Client, settings: Settings, parameter: str, body: bytes) -> None:

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+from django.core.exceptions import BadRequest
 from django.test import RequestFactory
 from django.views.debug import get_exception_reporter_class, technical_500_response
 from pytest_django import Settings
@@ -42,6 +43,15 @@ def test_a_page_about_an_error_tells_no_secret() -> None:
     assert "no answer from https://" in page
     assert "ada" in page
     assert [canary for canary in CANARIES if canary in page] == []
+
+
+def test_a_page_about_a_form_that_cannot_be_read() -> None:
+    """What was wrong with the form is told, and the page does not fail on it once more."""
+    request = RequestFactory().post("/admin/", "a=b", "application/x-www-form-urlencoded; charset=utf-16")
+    with pytest.raises(BadRequest) as refused:
+        _ = request.POST
+    page = technical_500_response(request, refused.type, refused.value, refused.tb).content.decode()
+    assert "must be UTF-8 encoded" in page
 
 
 @pytest.mark.parametrize("debug", [True, False])

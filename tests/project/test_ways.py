@@ -70,6 +70,34 @@ CASES = {
     ),
     "JSON with a mark before it": Case(post(JSON, body=b'\xef\xbb\xbf{"a": 1}'), 400, "malformed"),
     "not in its charset": Case(post(("Content-Type", "text/plain; charset=ascii"), body=b"\xff"), 400, "malformed"),
+    "a long Content-Type": Case(
+        Sent("GET", b"/health", (("Content-Type", f'a/b; x="{";" * 60_000}'),)),
+        400,
+        "malformed",
+        refused_by=frozenset({400, 431, CLOSED}),
+    ),
+    "a long Content-Type to a link's page": Case(
+        Sent("POST", b"/remind/snooze/x", (("Content-Type", "a/b" + "; x=y" * 60),), b"x"), 400
+    ),
+    "two Content-Types, long together": Case(
+        post(("Content-Type", "a/b" + "; x=y" * 40), ("Content-Type", "a/b" + "; x=y" * 40)),
+        400,
+        "malformed",
+        refused_by=frozenset({400}),
+    ),
+    "a charset in a charset": Case(
+        Sent("GET", b"/health", (("Content-Type", "a/b; charset*=nonsense''utf-8"),)), 400, "malformed"
+    ),
+    "a parameter's part without end": Case(
+        Sent("GET", b"/health", (("Content-Type", f"a/b; charset*{'9' * 200}=x"),)), 400, "malformed"
+    ),
+    "a slow charset to nobody": Case(
+        Sent("GET", b"/health?a=b", (("Content-Type", "a/b; charset=punycode"),)), 400, "malformed"
+    ),
+    "a slow charset to a link's page": Case(
+        Sent("POST", b"/remind/snooze/x", ((FIELDS[0], f"{FIELDS[1]}; charset=punycode"),), b"a=b"), 400
+    ),
+    "a slow charset": Case(post(("Content-Type", "text/plain; charset=punycode"), body=b"a" * 1000), 400, "malformed"),
     "no charset": Case(post(("Content-Type", "text/plain; charset=hex"), body=b"6161"), 400, "malformed"),
     "not UTF-8": Case(post(body=b"\xff"), 400, "malformed"),
     "1 MiB": Case(post(body=LARGE[1:]), 422, "invalid_value"),

@@ -18,6 +18,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 
+from project.content_types import ContentTypeJudged
 from project.door import Door
 from project.hot import THREADS, HotPath
 
@@ -114,8 +115,8 @@ def by_wsgi(sent: Sent) -> Answer:
         key = key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"
         environ[key] = f"{environ[key]},{value}" if key in environ else value
     started: list[Any] = []
-    application: Any = WSGIHandler()
-    response = application(environ, lambda *said, **_: started.append(said))
+    application = ContentTypeJudged(WSGIHandler())
+    response: Any = application(environ, lambda *said, **_: started.append(said))
     body = b"".join(response)
     response.close()
     status, headers = started[0]

@@ -23,6 +23,7 @@ from durable_objects import clock, dispatch, dispatchers
 from durable_objects.logs import get_logger
 from durable_objects.management.speaking import PlainCommand
 from project import tokens
+from project.content_types import ContentTypeJudged
 from project.embedded.dispatcher import Dispatcher
 from project.embedded.login import make_admin
 from project.embedded.web import WebServer, listening_socket
@@ -94,7 +95,7 @@ class Command(PlainCommand):
 
     def web(self, listener: Any) -> WebServer:
         """The web server, with an application that is made after all that it needs is there."""
-        return WebServer(get_wsgi_application(), listener)
+        return WebServer(ContentTypeJudged(get_wsgi_application()), listener)
 
     def announce(
         self, options: dict[str, Any], address: str, token: str, admin: tuple[str, str | None] | None, worker: bool
