@@ -183,6 +183,8 @@ class Firing:
             self.run = run
             if turn.lost or not turn.is_locked or was_session_lost(turn.conn, error):
                 raise
+            if turn.conn.closed_in_transaction:  # by the code that ran: it is counted on another session
+                raise
             if self._goes_again(error) or self._is_put_off(run, error):
                 raise
             if turn.trouble and self._is_put_off(run, turn.trouble):

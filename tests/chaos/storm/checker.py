@@ -128,7 +128,7 @@ def overlaps(evidence: Evidence) -> Found:
                 yield Violation("overlapping", f"{run} and {other}")
             if run.limited or run.id is None or run.fence is None or (run.ending and run.last < other.start):
                 continue
-            if evidence.died(run.pid, run.start, other.start):
+            if evidence.is_gone(run.pid, run.start, other.start):
                 continue  # a new ``up`` does not wait for the leases of one that is gone
             for event in renewed[run.id, run.fence]:
                 if event["m"] < other.start and datetime.fromisoformat(event["until"]) > other.at:

@@ -102,6 +102,14 @@ class Evidence:
             pid in fault["pids"] and fault["begin"] <= end and fault["end"] >= begin for fault in self._faults
         )
 
+    def is_gone(self, pid: int, begin: float, end: float) -> bool:
+        """Whether this process was killed or ended in this span, not only stopped."""
+        return any(event["pid"] == pid and begin <= event["m"] <= end for event in self._killed) or any(
+            pid in fault["pids"] and fault["begin"] <= end and fault["end"] >= begin
+            for fault in self._faults
+            if fault["kind"].endswith((" killed", " ended"))
+        )
+
     def database_away(self, begin: float, end: float) -> bool:
         """Whether somebody took the database or its sessions away in this span, or just before it."""
         return any(
