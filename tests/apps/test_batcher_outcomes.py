@@ -21,7 +21,7 @@ WINDOW = timedelta(seconds=10)
 
 def said(*statuses: int, code: int = 207, wrap: str = "items") -> Answer:
     """An answer that names a status for each item."""
-    outcomes = [{"status": status, "error": f"said {status}"} for status in statuses]
+    outcomes = [{"status": status, "error": f"said {status}" if status >= 300 else ""} for status in statuses]
     return Answer(code, body=json.dumps({wrap: outcomes} if wrap else outcomes).encode())
 
 

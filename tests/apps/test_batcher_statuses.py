@@ -48,7 +48,16 @@ def verdict(body: Any, *, code: int = 200, count: int = 2, headers: dict[str, st
         ([{"success": False, "code": 503}, {"code": 200, "success": False}], "503 None"),
         ([{"status": "ok"}, {"status": "error"}], "taken None"),
         ([{"status": "Success"}, {"status": "REJECTED", "code": 409}], "taken 409"),
-        ([{"status": 200, "error": "was there before"}, {"success": True, "error": "no"}], "taken None"),
+        ([{"status": 200, "error": None}, {"status": 200, "error": "no such sku"}], "taken None"),
+        ([{"success": True, "failed": 0}, {"success": True, "error": "no"}], "taken None"),
+        ([{"responseCode": 200}, {"responseCode": 422}], "taken 422"),
+        ([{"http_status_code": 503}, {"httpStatusCode": 200}], "503 taken"),
+        ([{"state": "delivered"}, {"state": "failed"}], "taken None"),
+        ([{"result": "ok"}, {"result": "failed: no such sku"}], "taken None"),
+        ([{"id": 1, "response": {"status": 422}}, {"id": 2, "response": {"status": 200}}], "422 taken"),
+        ([{"failed": False}, {"failed": True}], "taken None"),
+        ([{"status": 200, "body": '{"status": 422}'}, {"status": 204}], "422 taken"),
+        (['{"status": 422}', '{"status": 200}'], "422 taken"),
         ([{"id": 1, "error": None}, {"id": 2, "error": "no such sku"}], "taken None"),
         ([{"index": {"status": "201"}}, {"index": {"status": "409"}}], "taken 409"),
     ],
@@ -75,6 +84,31 @@ def test_each_form_is_read(code: int, entries: list[Any], expected: str) -> None
         {"results": {"1": {"status": 422}}},
         {"success": False},
         {"success": False, "items": [{"id": 1}, {"id": 2}]},
+        {"success": False, "results": [{"status": 200}, {"status": 200}]},
+        {"status": 422, "results": [{"status": 200}, {"status": 200}]},
+        {"rejected": 1, "results": [{"status": 200}, {"status": 200}]},
+        {"status": "fail", "data": {"sku": "there is none"}},
+        {"status": "partial_success"},
+        {"result": "failed"},
+        "failed",
+        False,
+        {"results": []},
+        {"results": [{"id": 1}]},
+        {"items": ["a", "b", "c"]},
+        [],
+        {"data": {"results": [{"status": 200}]}},
+        {"data": {"success": False}},
+        {"failures": [{"at": 0}]},
+        {"failed": [0]},
+        {"results": [{"status": 201}, {"status": 204}], "rejected": 1},
+        {"status": "queued", "rejected": 1},
+        {"failed_count": "1"},
+        {"hasErrors": True},
+        {"Successful": [{"Id": "0"}], "Failed": [{"Id": "1", "Code": "InvalidMessageContents"}]},
+        {"FailedRecordCount": 1, "Records": [{"SequenceNumber": "1"}, {"ErrorCode": "InternalFailure"}]},
+        json.dumps({"success": False}),
+        {"statusCode": 200, "body": json.dumps({"failed": 1})},
+        b')]}\',\n{"success": false}',
         {"ok": False, "error": "not_authed"},
         {"errors": [{"message": "the second is wrong"}]},
         {"status": "error", "message": "try again"},
@@ -97,6 +131,14 @@ def test_what_cannot_be_read_is_unknown(body: Any) -> None:
         ({"success": False, "code": 400}, "refused"),
         ({"results": [200, "422"]}, "taken 422"),
         ({"statuses": ["200", "200"]}, "taken taken"),
+        ([422, 200], "422 taken"),
+        ([False, True], "None taken"),
+        (["failed", "ok"], "None taken"),
+        ({"data": {"results": [{"status": 200}, {"status": 422}]}}, "taken 422"),
+        ({"success": False, "results": [{"status": 200}, {"status": 422}]}, "taken 422"),
+        (json.dumps([{"status": 200}, {"status": 422}]), "taken 422"),
+        ({"statusCode": 200, "body": json.dumps({"results": [200, 422]})}, "taken 422"),
+        (b')]}\',\n[{"status": 200}, {"status": 422}]', "taken 422"),
     ],
     ids=str,
 )
@@ -111,8 +153,13 @@ def test_what_stands_for_all_of_them(body: Any, expected: str) -> None:
         b"",
         b"ok",
         b'"ok"',
-        b"[OK] 2 received",
+        {},
         {"ok": True},
+        {"accepted": 2, "rejected": 0, "failures": [], "errors": [None, None], "error_code": "0"},
+        {"success": True, "data": []},
+        {"result": 0, "message": "No Content"},
+        {"FailedRecordCount": 0, "Records": [{"SequenceNumber": "1"}, {"SequenceNumber": "2"}]},
+        {"json": {"batcher": "orders"}, "data": '{"batcher": "orders", "items": [{"status": "422"}, {"error": "x"}]}'},
         {"status": "queued", "id": 7},
         {"code": 0, "message": "fine"},
         {"success": True, "error": None, "errors": []},
@@ -126,6 +173,17 @@ def test_what_stands_for_all_of_them(body: Any, expected: str) -> None:
 def test_a_200_that_says_nothing_of_the_items_is_delivered(body: Any) -> None:
     """Words of its own, names of what it made, or our own items sent back, are no complaint."""
     assert verdict(body, headers=JSON) == "delivered"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/json; charset=utf-16", "application/a+json; charset=x"]
+)
+@pytest.mark.parametrize("body", ["[OK] 2 received", "<html>503", "'failed'", "\ufffd"])
+def test_what_says_json_and_is_none_is_unknown(content_type: str, body: str) -> None:
+    """A body that is not what its Content-Type says cannot be relied on; as plain text it is a word of its own."""
+    raw = body.encode("utf-16" if "16" in content_type else "utf-8")
+    assert verdict(raw, headers={"Content-Type": content_type}) == "unknown"
+    assert verdict(raw, headers={"Content-Type": "text/plain"}) == "delivered"
 
 
 @pytest.mark.parametrize(
