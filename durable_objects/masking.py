@@ -18,6 +18,12 @@ _LEAST, _LEAST_PASSWORD = 6, 4
 _AUTHORITY = re.compile(r"[^/?#]*")
 #: What stands between "//" and the path where no user is given.
 _HOST_AND_PORT = re.compile(r"(?:[^:@\\\[\]]*|\[[^\]@]*\])(?::\d*)?")
+#: A run of backslashes is one piece: each for itself would match it in too many ways.
+_PIECES = re.compile(r"\\+|.", re.DOTALL)
+#: Backslashes before a letter, or for one of them, of JSON in JSON, five deep. None, where those of the run before it
+#: are taken already.
+_MOST_ESCAPES = 31
+_ESCAPES = rf"\\{{0,{_MOST_ESCAPES}}}+"
 _SHORT = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 _NAMED = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
@@ -70,20 +76,28 @@ def scrub(text: str, secrets: Iterable[str], mask: str = MASK) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
-    return re.compile("|".join("".join(map(_forms, secret)) for secret in secrets)) if secrets else None
+    if not secrets:
+        return None
+    return re.compile("|".join("".join(map(_forms, _PIECES.findall(secret))) for secret in secrets))
 
 
 @functools.lru_cache(maxsize=1024)
-def _forms(letter: str) -> str:
-    """A pattern for a letter, as it is or escaped."""
+def _forms(piece: str) -> str:
+    """A pattern for a letter or a run of backslashes, as it is or escaped, a few times over too.
+
+    What sends it back may be hostile: so each run is bounded, and given up as a whole (``+`` behind the bound).
+    """
+    letter, times = piece[0], len(piece)
     units = letter.encode("utf-16-be", "surrogatepass").hex()
-    in_json = "".join(rf"\\+u(?i:{units[at : at + 4]})" for at in range(0, len(units), 4))
+    in_json = "".join(rf"{_ESCAPES}u(?i:{units[at : at + 4]})" for at in range(0, len(units), 4))
     in_url = "".join(f"%(?i:{byte:02x})" for byte in letter.encode(errors="surrogatepass"))
     number = ord(letter)
     in_html = rf"&(?:#0*{number}|#[xX]0*(?i:{number:x})" + (f"|{_NAMED[letter]}" if letter in _NAMED else "") + ");"
-    plain = r"\\+" if letter == "\\" else rf"\\*{re.escape(letter)}"
-    short = rf"|\\+{_SHORT[letter]}" if letter in _SHORT else ""
-    return f"(?:{plain}{short}|{in_json}|{in_url}|{in_html}{r'|[+]' if letter == ' ' else ''})"
+    if letter == "\\":
+        plain = rf"\\{{{times},{times * _MOST_ESCAPES}}}+"
+        return f"(?:{plain}|(?:{in_json}){{{times}}}|(?:{in_url}){{{times}}}|(?:{in_html}){{{times}}})"
+    short = f"|{_ESCAPES}{_SHORT[letter]}" if letter in _SHORT else ""
+    return f"(?:{_ESCAPES}{re.escape(letter)}{short}|{in_json}|{in_url}|{in_html}{r'|[+]' if letter == ' ' else ''})"
 
 
 def _authority(rest: str) -> str:

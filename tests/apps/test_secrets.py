@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +34,8 @@ from tests.upstream import Answer, Received, Upstream
 GOOD = "whsec_" + base64.b64encode(b"a secret of 24 bytes, ok").decode()
 WEAK = ["abcd", "whsec_YWJj", "whsec_", "whsec_x", "correct horse", GOOD.removeprefix("whsec_"), "whsec_" + "A" * 400]
 WINDOW = timedelta(seconds=10)
+#: Seconds for what takes a tenth, and took minutes.
+ENOUGH = 10.0
 
 
 @pytest.mark.parametrize("secret", WEAK)
@@ -240,6 +243,27 @@ def test_a_short_password_is_one_too() -> None:
     """Four letters of it, where a word of a header has six."""
     secrets = secrets_of("https://bob:pa%40s@h/", {"Accept": "*/*"}, "")
     assert scrub("bob, pa@s and pa%40s: */*", secrets) == f"bob, {MASK} and {MASK}: */*"
+
+
+@pytest.mark.parametrize("secret", ["hunter2222", r"\hunter2222", r"hunter\\\\\\\2222", "\\" * 10, "größer", "&hunter"])
+@pytest.mark.parametrize("piece", ["\\", r"\u005c", "%5c", "hunter\\", "&#0", "&#92;"])
+def test_a_hostile_answer_is_looked_through_in_time_for_its_length(secret: str, piece: str) -> None:
+    """Whatever an upstream repeats, ten times as much of it as is looked through costs seconds at most."""
+    text = piece * (200_000 // len(piece))
+    began = time.perf_counter()
+    scrub(text, [secret])
+    assert time.perf_counter() - began < ENOUGH
+
+
+@pytest.mark.parametrize("secret", [r"hunter\\2222", r"\\hunter", "hunter22\\\\", r"a\nb\u0061c"])
+@pytest.mark.parametrize("echo", ECHOES)
+def test_a_secret_with_backslashes_is_hidden(secret: str, echo: str) -> None:
+    """As it is, and where JSON is put into JSON, and that into JSON."""
+    written = ECHOES[echo](secret)
+    for _ in range(3):
+        assert secret not in (shown := scrub(f"you sent {written}!", [secret]))
+        assert MASK in shown
+        written = json.dumps(written)[1:-1]
 
 
 @given(st.text(min_size=6, max_size=30))
