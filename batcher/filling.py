@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from batcher import planning
+from batcher import keys, planning
 from batcher.errors import QueueFull
 from batcher.items import Item, refused_item
 from batcher.policy import Policy
@@ -28,6 +28,9 @@ def add(batcher: DurableObject, items: Sequence[Item]) -> int:
     if largest := max((item.size for item in items if item.size > policy.max_bytes), default=0):
         raise refused_item(f"an item takes {largest} bytes as JSON", f"at most max_bytes, {policy.max_bytes}")
     moment, waiting, alarm = now(), Waiting(batcher.storage), batcher.storage.get_alarm()
+    if waiting.is_new:
+        keys.forget_all(batcher.pk)
+        waiting.begin(Batch.objects.of(batcher.pk).next_item())
     if policy.max_queued:
         _refuse_beyond(policy, batcher, waiting, len(items), alarm - moment if alarm else policy.window)
     waiting.append(items, moment)

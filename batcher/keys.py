@@ -45,5 +45,10 @@ def remember(batcher_pk: int | None, key: str, item: object, number: int, moment
         rows.filter(pk__in=forgotten).delete()
 
 
+def forget_all(batcher_pk: int | None) -> None:
+    """The storage that had the items of these keys is gone, and they go with it."""
+    ItemKey.objects.filter(batcher_id=batcher_pk).delete()
+
+
 def _digest(item: object) -> str:
     return hashlib.sha256(Item.of(item).text.encode()).hexdigest()

@@ -66,7 +66,8 @@ class Batcher(DurableObject):
         moment = now()
         if key is not None:
             keys.check(key)
-            if (before := keys.item_with(self.pk, key, item, moment)) is not None:
+            before = None if Waiting(self.storage).is_new else keys.item_with(self.pk, key, item, moment)
+            if before is not None:
                 return self.receipt(before)
         self.add_item(item)
         waiting = Waiting(self.storage)
@@ -78,10 +79,11 @@ class Batcher(DurableObject):
     @exclusive(combine=True)
     def submit_all(self, items: Iterable[object]) -> list[Receipt]:
         """Add several items as ``add_items`` does; a receipt for each, in order."""
-        first = Waiting(self.storage).tail
-        self.add_items(items)
+        line = checked(items)
+        if line:
+            self._append(line)
         waiting = Waiting(self.storage)
-        return [waiting_receipt(number, waiting) for number in range(first, waiting.tail)]
+        return [waiting_receipt(number, waiting) for number in range(waiting.tail - len(line), waiting.tail)]
 
     # -- questions, all of them plain reads
 

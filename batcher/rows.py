@@ -83,6 +83,11 @@ class BatchQuerySet(models.QuerySet["Batch"]):
         soonest: datetime | None = self.aggregate(at=models.Min("next_try_at"))["at"]
         return soonest
 
+    def next_item(self) -> int:
+        """The number after the last item that is in one of them; 1 where none is."""
+        last = self.filter(first_item__isnull=False).order_by("-first_item").defer("items_json").first()
+        return (last.first_item or 0) + last.item_count if last is not None else 1
+
     def item_count(self) -> int:
         """The items in them."""
         counted: int = self.aggregate(items=models.Sum("item_count", default=0))["items"]

@@ -63,6 +63,15 @@ class Waiting:
         """Whether what waits fills a batch."""
         return self.count >= policy.max_items or self.size >= policy.max_bytes
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has ever come, or the storage was emptied since."""
+        return self.tail == 1
+
+    def begin(self, number: int) -> None:
+        """A new line, whose first item has this number."""
+        self.head = self.tail = number
+
     def append(self, items: Sequence[Item], now: datetime) -> None:
         """Add to the end of the line."""
         at = _micros(now)

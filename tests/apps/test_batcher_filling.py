@@ -125,9 +125,13 @@ def test_room_costs_nothing_while_there_must_be_some(batcher: Batcher, alarm_clo
     for number in range(3):
         with CaptureQueriesContext(connection) as asked:
             batcher.add_item(number)
-        assert [query for query in asked.captured_queries if 'batcher_batch"' in query["sql"]] == []
+        assert [query for query in asked.captured_queries if 'SUM("batcher_batch"' in query["sql"]] == []
     with pytest.raises(QueueFull):
         batcher.add_item("a fourth")
+    pass_time(alarm_clock, timedelta(seconds=10))
+    with CaptureQueriesContext(connection) as asked:
+        batcher.add_item("a fourth")
+    assert [query for query in asked.captured_queries if 'SUM("batcher_batch"' in query["sql"]]
 
 
 @pytest.mark.urls("project.urls")

@@ -82,6 +82,32 @@ def test_a_key_goes_with_what_is_rolled_back(batcher: Batcher) -> None:
     assert batcher.submit("y", key="k").position == 1
 
 
+@pytest.mark.parametrize("others", [[], ["z"]], ids=["first", "second"])
+def test_keys_go_with_the_storage(batcher: Batcher, alarm_clock: FakeClock, others: list[str]) -> None:
+    """After ``delete_all()`` no key is known: what comes with it is added, and has a receipt of its own."""
+    batcher.submit("x", key="k")
+    batcher.storage.delete_all()
+    batcher.cancel_alarm()
+    batcher.add_items(others)
+    receipt = batcher.submit("x", key="k")
+    assert (receipt.position, batcher.queued()) == (len(others) + 1, len(others) + 1)
+    assert batcher.submit("x", key="k") == receipt
+
+
+def test_numbers_go_on_after_the_storage_was_emptied(
+    batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock
+) -> None:
+    """A receipt of an item that went out before is not taken for a later one's."""
+    before = batcher.submit_all(["a", "b", "c"])
+    pass_time(alarm_clock, WINDOW)
+    batcher.storage.delete_all()
+    upstream.script(500)
+    (after,) = batcher.submit_all(["d"])
+    assert after.item == before[-1].item + 1
+    pass_time(alarm_clock, WINDOW)
+    assert [batcher.receipt(each.item).state.value for each in (before[0], after)] == ["delivered", "open"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_repetitions_at_the_same_time(batcher: Batcher) -> None:
     """Of several that come at once one is added, and all are told of it."""
