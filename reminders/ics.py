@@ -24,44 +24,79 @@ from reminders.series import Place, comes_twice, in_gap
 
 #: Reminders in one feed, what comes next first.
 AT_MOST = 1_000
-#: Of a series that is no rule to readers, so many times.
+#: Of a series that is no rule to readers, so many times; fewer where there are many series.
 LISTED = 50
+#: Events in one feed, and bytes of them.
+EVENTS, SIZE = 2_000, 1_900_000
+#: Characters of a message in an event.
+TEXT = 2_000
 #: So many years from now on the clocks of a zone are in the calendar; what is later stands in UTC.
 YEARS = 30
 
 logger = get_logger("reminders")
 
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+_END = b"END:VCALENDAR\r\n"
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 def calendar_of(recipient: Recipient) -> bytes:
-    """The calendar of what is to come for this person.
+    """The calendar of what is to come for this person, within bounds; it says itself what they left out.
 
     A reminder that cannot be told (its rule is none any more) is left out and logged; the others come.
     """
+    moment = now()
+    latest = datetime(min(moment.year + YEARS, LAST_YEAR), 1, 1, tzinfo=UTC)
+    plans = list(Plan.objects.of_person(recipient.name)[:AT_MOST])
+    listed = _times_each(plans)
+    events: list[Event] = []
+    lines: list[bytes] = []
+    size = told = 0
+    for plan in plans:
+        try:
+            mine = list(islice(_events(plan, recipient, latest), listed))
+            written = [event.to_ical() for event in mine]
+        except Exception:
+            logger.exception("reminder %r is left out of the calendar of %r", plan.object.name, recipient.name)
+            written = mine = []
+        size += sum(map(len, written))
+        if size > SIZE or len(events) + len(mine) > EVENTS:
+            break
+        events, lines, told = events + mine, lines + written, told + 1
+    calendar = _frame(recipient, _bounds(recipient, told, listed))
+    for event in events:
+        calendar.add_component(event)
+    calendar.add_missing_timezones(moment.date() - timedelta(days=366), latest.date() + timedelta(days=366))
+    calendar.subcomponents = [*calendar.timezones]  # the events are written already
+    return b"".join([calendar.to_ical().removesuffix(_END), *lines, _END])
+
+
+def _times_each(plans: list[Plan]) -> int:
+    """How many events a series may have, so that there is room for all: two at least, for one that is put off."""
+    series = sum(plan.recurrence is not None for plan in plans)
+    return max(2, min(LISTED, 1 + (EVENTS - len(plans)) // max(series, 1)))
+
+
+def _bounds(recipient: Recipient, told: int, listed: int) -> str:
+    """What is not in the feed since it would be too long, in words."""
+    count = Plan.objects.of_person(recipient.name).count()
+    missing = [f"Only the next {told} of {count} reminders are here."] if told < count else []
+    fewer = [f"Series that are no rule to calendars: their next {listed} times."] if listed < LISTED else []
+    return " ".join(missing + fewer)
+
+
+def _frame(recipient: Recipient, bounds: str) -> Calendar:
     calendar = Calendar()
     calendar.add("prodid", "-//Durable Objects with alarms//Reminders//EN")
     calendar.add("version", "2.0")
     calendar.add("x-wr-calname", _plain(f"Reminders of {recipient.name}"))
-    moment = now()
-    latest = datetime(min(moment.year + YEARS, LAST_YEAR), 1, 1, tzinfo=UTC)
-    for plan in Plan.objects.of_person(recipient.name)[:AT_MOST]:
-        try:
-            events = list(_events(plan, recipient, latest))
-            for event in events:
-                event.to_ical()
-        except Exception:
-            logger.exception("reminder %r is left out of the calendar of %r", plan.object.name, recipient.name)
-        else:
-            for event in events:
-                calendar.add_component(event)
-    calendar.add_missing_timezones(moment.date() - timedelta(days=366), latest.date() + timedelta(days=366))
-    ical: bytes = calendar.to_ical()
-    return ical
+    if bounds:
+        calendar.add("x-wr-caldesc", bounds)
+    return calendar
 
 
 def _events(plan: Plan, recipient: Recipient, latest: datetime) -> Iterator[Event]:
+    """Its events in order; no end is in sight where they are told time by time."""
     delivered = _as_planned if plan.urgent else recipient.undisturbed
     at = delivered(plan.next_at)
     if plan.recurrence is None:
@@ -83,7 +118,7 @@ def _events(plan: Plan, recipient: Recipient, latest: datetime) -> Iterator[Even
     if is_rule and (plan.urgent or not _is_held(plan, recipient)):
         yield _series(plan, rule, start, left_out)
     else:
-        for place, at in islice(_deliveries(chain([start], series.places(start)), delivered), LISTED):
+        for place, at in _deliveries(chain([start], series.places(start)), delivered):
             yield _event(plan, _local(plan, at, latest), apart=place)
 
 
@@ -118,9 +153,10 @@ def _event(plan: Plan, start: datetime, apart: Place | None = None) -> Event:
     """One event; ``apart`` is the place that it is of, where the series has other events."""
     event = Event()
     event.add("uid", f"{plan.series_id}-{apart.at:%Y%m%dT%H%M%SZ}" if apart else str(plan.series_id))
-    message = _plain(plan.message).strip()
+    message = _plain(_cut(plan.message.strip()))
     event.add("summary", message.splitlines()[0][:200] if message else _plain(plan.object.name))
-    event.add("description", "\n\n".join([_plain(plan.message), *plan.flaws]))
+    flaws = _cut("\n\n".join(plan.flaws))
+    event.add("description", "\n\n".join([_plain(_cut(plan.message)), *([flaws] if flaws else [])]))
     event.add("dtstamp", now().replace(microsecond=0))
     event.add("dtstart", start.replace(microsecond=0))
     event.add("duration", timedelta(0))
@@ -181,6 +217,10 @@ def _local(plan: Plan, moment: datetime, latest: datetime) -> datetime:
     local = moment.astimezone(plan.zone)
     is_clear = isinstance(plan.zone, ZoneInfo) and moment < latest and not (local.fold and comes_twice(local))
     return local if is_clear else moment.astimezone(UTC)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT else f"{text[: TEXT - 1]}…"
 
 
 def _plain(text: str) -> str:

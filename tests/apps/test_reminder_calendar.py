@@ -13,7 +13,7 @@ import pytest
 from django.test import Client
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from icalendar import Calendar
+from icalendar import Calendar, Event
 
 from durable_objects import InvalidInput
 from durable_objects.testing import FakeClock
@@ -255,6 +255,82 @@ def test_one_bad_event_does_not_end_the_feed(
     answer = client.get(links.feed_url(ada))
     assert [str(event["summary"]) for event in Calendar.from_ical(answer.content).walk("VEVENT")] == ["good", "better"]
     assert "reminder 'bad' is left out" in caplog.text
+
+
+#: A rule that stands in the feed time by time.
+LISTED_RULE = "FREQ=WEEKLY;BYDAY=MO,WE,FR;BYSETPOS=2"
+
+
+def set_many(total: int, message: str, rule: str = LISTED_RULE) -> None:
+    for number in range(total):
+        reminder = Reminder.objects.get_by_name(f"many {number}")
+        reminder.set_reminder(message, FRIDAY + HOUR * number, recurrence=rule, person="ada", time_zone="UTC")
+
+
+def test_a_long_message_is_cut_and_written_once(ada: Recipient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event has the first 2,000 characters of its message, and is written once."""
+    written: list[Event] = []
+    write = Event.to_ical
+
+    def watched(event: Event, *args: Any) -> Any:
+        written.append(event)
+        return write(event, *args)
+
+    monkeypatch.setattr(Event, "to_ical", watched)
+    with FakeClock(FRIDAY - HOUR):
+        set_many(8, "tea " * 22_500)
+        feed = ics.calendar_of(ada)
+    events = Calendar.from_ical(feed).walk("VEVENT")
+    assert {len(str(event["description"])) for event in events} == {2_000}
+    assert str(events[0]["description"]).endswith("tea tea…")
+    assert len(written) == len(events) == 8 * 50
+    assert b"X-WR-CALDESC" not in feed
+
+
+def test_a_feed_has_its_size(ada: Recipient) -> None:
+    """What would make it larger than 2 MB is left out, the latest first, and the feed says so."""
+    with FakeClock(FRIDAY - HOUR):
+        set_many(8, "\N{TEACUP WITHOUT HANDLE}" * 20_000)
+        feed = ics.calendar_of(ada)
+    assert 1_000_000 < len(feed) <= 2_000_000
+    calendar: Any = Calendar.from_ical(feed)
+    told = {str(event["uid"]).rpartition("-")[0] for event in calendar.walk("VEVENT")}
+    assert 0 < len(told) < 8
+    assert calendar["x-wr-caldesc"] == f"Only the next {len(told)} of 8 reminders are here."
+
+
+def test_many_series_share_the_events_of_a_feed(ada: Recipient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reminder is there with its next times, as many as there is room for, and the feed says how many."""
+    monkeypatch.setattr(ics, "EVENTS", 40)
+    with FakeClock(FRIDAY - HOUR):
+        set_many(8, "tea")
+        Reminder.objects.get_by_name("once").set_reminder("cake", FRIDAY + DAY * 300, person="ada")
+        calendar: Any = Calendar.from_ical(ics.calendar_of(ada))
+    events = calendar.walk("VEVENT")
+    assert len(events) == 8 * 4 + 1
+    assert str(events[-1]["summary"]) == "cake"
+    assert calendar["x-wr-caldesc"] == "Series that are no rule to calendars: their next 4 times."
+
+
+def test_more_reminders_than_a_feed_has_events(ada: Recipient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes next is there, and the feed says of how many."""
+    monkeypatch.setattr(ics, "EVENTS", 5)
+    with FakeClock(FRIDAY - HOUR):
+        set_many(8, "tea", "FREQ=DAILY")
+        calendar: Any = Calendar.from_ical(ics.calendar_of(ada))
+    assert [event["dtstart"].dt for event in calendar.walk("VEVENT")] == [FRIDAY + HOUR * number for number in range(5)]
+    assert "Only the next 5 of 8 reminders are here." in calendar["x-wr-caldesc"]
+
+
+def test_a_series_that_is_always_in_the_gap_ends(
+    ada: Recipient, reminder: Reminder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that comes at a time that does not exist that day, each year, is told time by time, and not till 9999."""
+    monkeypatch.setattr(ics, "LISTED", 5)
+    with FakeClock(FRIDAY - HOUR):
+        rule = "FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU;BYHOUR=2;BYMINUTE=30"
+        reminder.set_reminder("tea", FRIDAY, recurrence=rule, person="ada", time_zone="Europe/Berlin")
+        assert len(events_of(ada)) == 5
 
 
 @settings(
