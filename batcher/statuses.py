@@ -13,7 +13,7 @@ from durable_objects.bodies import readable
 #: Under one of these names stands the list, or a dict by place.
 LISTS = ("results", "outcomes", "responses", "statuses", "items")
 #: Under one of these stands an answer within the answer, or a list that speaks of the items or of something else.
-WRAPPERS = ("data", "body", "result", "response", "payload", "content", "records", "entries")
+WRAPPERS = ("data", "body", "result", "response", "payload", "content", "records", "entries", "d", "meta", "summary")
 #: So deep are answers within answers looked for.
 DEPTH = 4
 #: Names of what an entry says, in small letters without "_" and "-".
@@ -46,7 +46,7 @@ _BAD_WORD = re.compile(
     r"fail|err(?:or|_|$)|reject|refus|invalid|unsuccess|partial|denied|declined|abort|exception|unprocessable|conflict|"
     r"unavailable|unauthori|forbidden|throttl|time(?:d |-)?out|dropped|bounced|(?:false|no|nok|ko|bad)$|(?:not|bad) "
 )
-_COMPLAINT = re.compile(r"fail|reject|error|exception")
+_COMPLAINT = re.compile(r"fail|reject|error|exception|refus|invalid|unprocess|dropped|declined|bounced")
 #: What some servers write before JSON, against its being read as a script.
 _GUARD = re.compile(r"\ufeff?\s*(?:\)\]\}'?,?|while\(1\);|for\(;;\);)?\s*")
 _NUMBER = re.compile(r"(?:HTTP/[\d.]+ )?([2-5]\d\d)(?!\S)")
