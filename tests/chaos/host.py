@@ -24,8 +24,9 @@ LINKS = ("database", "broker")
 #: ``out``: what the host sends is lost; ``back``: what it is sent.
 DIRECTIONS = ("out", "back")
 
-#: A queue that holds nothing and sends a bit in eight seconds: every packet is dropped.
-_DROP = ("root", "tbf", "rate", "8bit", "burst", "1", "limit", "1")
+#: A queue that takes every packet and sends none. One that refuses them would tell TCP that this host is busy, and a
+#: keepalive that was not sent for that reason does not count.
+_DROP = ("root", "blackhole")
 
 
 class Host:
