@@ -24,7 +24,8 @@ PRUNE_FOR = 1.0
 SECONDS_BETWEEN_PASSES = 0.02
 SECONDS_WITHOUT_PROGRESS = 0.3
 
-_last_pruned = float("-inf")
+NEVER = float("-inf")
+_last_pruned = NEVER
 _pruning = history.Pruning()
 
 

@@ -19,7 +19,8 @@ FORGOTTEN_AFTER = timedelta(days=1)
 #: Beat writes down every three minutes what it has sent.
 BEAT_WRITES_WITHIN = timedelta(minutes=4)
 
-_signed: tuple[float, str, bool] = (float("-inf"), "", False)
+NEVER_SIGNED: tuple[float, str, bool] = (float("-inf"), "", False)
+_signed = NEVER_SIGNED
 
 
 def sign(now: datetime, *, refused: bool) -> None:

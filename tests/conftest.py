@@ -30,6 +30,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             services.require(name)
 
 
+@pytest.fixture(autouse=True)
+def remembered_nothing() -> None:
+    """Each test begins as a new process does: what this one remembers of rows would outlive them in the rollback."""
+    from durable_objects import dispatch, dispatchers, firing
+    from project import tokens
+
+    dispatchers._signed = dispatchers.NEVER_SIGNED
+    dispatch._last_pruned = dispatch.NEVER
+    firing._told.clear()
+    tokens._trusted.clear()
+
+
 @pytest.fixture
 def postgresql_url() -> Iterator[str]:
     """The URL of an empty PostgreSQL database of this test's own."""

@@ -249,5 +249,5 @@ def test_pruning_that_was_not_done_in_its_time_goes_on_in_the_next_pass(
 
 def prune_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next pass prunes, as that of a new process does."""
-    monkeypatch.setattr(dispatch, "_last_pruned", float("-inf"))
+    monkeypatch.setattr(dispatch, "_last_pruned", dispatch.NEVER)
     monkeypatch.setattr(dispatch, "_pruning", history.Pruning())
