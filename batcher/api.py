@@ -14,8 +14,8 @@ from ninja.errors import HttpError
 
 from batcher.models import Batcher, ItemState
 from batcher.receipts import LARGEST
-from durable_objects.bodies import is_json, json_in, text_in
-from durable_objects.names import MAX_NAME_CHARACTERS
+from durable_objects.http_bodies import is_json, json_in, text_in
+from durable_objects.validation import MAX_NAME_CHARACTERS
 
 router = Router()
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from batcher import retrying
-from batcher.answers import Answer, Outcomes, Verdict, verdict_on_all
+from batcher import backoff
 from batcher.conf import defaults
+from batcher.configuration import Policy
 from batcher.errors import refusal
-from batcher.policy import Policy
-from batcher.rows import Batch
+from batcher.responses import Answer, Outcomes, Verdict, verdict_on_all
+from batcher.tables import Batch
 
 #: What a try, a replay or a person may change; never the items.
 OUTCOME = [
@@ -157,7 +157,7 @@ def _merge(batch: Batch, answer: Answer) -> Verdict:
 
 
 def _try_later(batch: Batch, answer: Answer, policy: Policy, now: datetime) -> None:
-    following = retrying.after_failure(
+    following = backoff.after_failure(
         now,
         set_aside=batch.status == Batch.Status.SET_ASIDE,
         failures=batch.failures,

@@ -8,9 +8,9 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef, QuerySet
 
 from batcher.models import Batcher
-from batcher.waiting import LINE, Waiting
+from batcher.queue import LINE, Waiting
 from durable_objects.doctor import Finding, question
-from durable_objects.rows import Alarm, Entry
+from durable_objects.tables import Alarm, Entry
 
 AT_MOST = 1_000
 

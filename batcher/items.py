@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from durable_objects import InvalidValue
-from durable_objects.names import show
+from durable_objects.validation import show
 
 ALLOWED = "any JSON value: None, bool, int, finite float, text, lists and dicts with text keys of these"
 """The form of an item, for messages."""

@@ -8,19 +8,19 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Unpack
 
-from batcher import batches, breaker, delivering, filling, keys, planning, receipts
-from batcher.answers import Answer, Verdict
+from batcher import batches, circuit_breaker, delivery, intake, item_keys, receipts, scheduling
+from batcher.configuration import Changes, Policy, check
 from batcher.errors import InvalidSetting, KeyReused, QueueFull, refusal
 from batcher.items import Item, checked
-from batcher.masking import masked
-from batcher.policy import Changes, Policy, check
+from batcher.queue import LINE, Waiting
 from batcher.receipts import ItemState, Receipt, waiting_receipt
-from batcher.rows import Batch, BatcherSettings, Upstream, policy_of
-from batcher.waiting import LINE, Waiting
-from durable_objects import AlarmInfo, crash, exclusive, now
+from batcher.responses import Answer, Verdict
+from batcher.secrets import masked
+from batcher.tables import Batch, BatcherSettings, Upstream, policy_of
+from durable_objects import AlarmInfo, exclusive, failpoints, now
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
-from durable_objects.names import show
+from durable_objects.validation import show
 
 __all__ = [
     "Batch", "Batcher", "BatcherSettings", "InvalidSetting", "ItemState", "KeyReused", "QueueFull", "Receipt",
@@ -65,15 +65,15 @@ class Batcher(DurableObject):
         """
         moment = now()
         if key is not None:
-            keys.check(key)
-            before = None if Waiting(self.storage).is_new else keys.item_with(self.pk, key, item, moment)
+            item_keys.check(key)
+            before = None if Waiting(self.storage).is_new else item_keys.item_with(self.pk, key, item, moment)
             if before is not None:
                 return self.receipt(before)
         self.add_item(item)
         waiting = Waiting(self.storage)
         receipt = waiting_receipt(waiting.tail - 1, waiting)
         if key is not None:
-            keys.remember(self.pk, key, item, receipt.item, moment)
+            item_keys.remember(self.pk, key, item, receipt.item, moment)
         return receipt
 
     @exclusive(combine=True)
@@ -105,7 +105,7 @@ class Batcher(DurableObject):
 
     def upstream(self) -> Upstream | None:
         """The circuit breaker of the upstream that it posts to; None where nothing has ever failed."""
-        return breaker.of(self._policy().upstream_url)
+        return circuit_breaker.of(self._policy().upstream_url)
 
     # -- steering
 
@@ -158,7 +158,7 @@ class Batcher(DurableObject):
         batches.fail(batch, reason, now())
         if (alarm := self.storage.get_alarm()) is not None:
             waiting = Waiting(self.storage)
-            planning.alarm_by(self, waiting, min(alarm, waiting.due or alarm))
+            scheduling.alarm_by(self, waiting, min(alarm, waiting.due or alarm))
             waiting.save()
 
     # -- batches out
@@ -175,7 +175,7 @@ class Batcher(DurableObject):
         if not policy.upstream_url:
             logger.info("Batcher %r: batch %s of %s items, no upstream", self.name, batch.id, batch.item_count)
             return None
-        return delivering.post(self.name, batch, policy)
+        return delivery.post(self.name, batch, policy)
 
     def alarm(self, info: AlarmInfo) -> None:
         """Seal what is due into a batch, post it while unlocked, write down what came of it, and set the next alarm.
@@ -183,14 +183,14 @@ class Batcher(DurableObject):
         A try that fails does not raise: its retries are the batch's own, so that items added meanwhile (their
         alarm would replace the engine's retry) cannot disturb them.
         """
-        todo = planning.next_batch(self, info)
+        todo = scheduling.next_batch(self, info)
         if todo.batch is not None:
             with self.unlocked():
-                crash.reach("batcher.sealed")
-                answer = delivering.attempt(self.process_batch, todo.batch, todo.gate, self.name)
+                failpoints.reach("batcher.sealed")
+                answer = delivery.attempt(self.process_batch, todo.batch, todo.gate, self.name)
             self._settle(todo.batch, answer)
-            crash.reach("batcher.settled")
-        planning.plan(self, not_before=todo.gate.wait_until)
+            failpoints.reach("batcher.settled")
+        scheduling.plan(self, not_before=todo.gate.wait_until)
 
     def _settle(self, tried: Batch, answer: Answer) -> None:
         """Write down what came of a try. The batch may have been deleted meanwhile; then there is nothing to write."""
@@ -213,7 +213,7 @@ class Batcher(DurableObject):
 
     @exclusive(combine=True)
     def _append(self, line: list[Item]) -> int:
-        return filling.add(self, line)
+        return intake.add(self, line)
 
     @exclusive
     def _hold(self) -> bool:
@@ -233,8 +233,8 @@ class Batcher(DurableObject):
         self._try_now(waiting, moment)
 
     def _try_now(self, waiting: Waiting, moment: datetime) -> None:
-        breaker.end_pause(self._policy().upstream_url, moment)
-        planning.alarm_by(self, waiting, moment)
+        circuit_breaker.end_pause(self._policy().upstream_url, moment)
+        scheduling.alarm_by(self, waiting, moment)
         waiting.save()
 
     def _object_id(self) -> int | None:

@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
-from batcher.rows import Batch
-from batcher.waiting import Waiting
+from batcher.queue import Waiting
+from batcher.tables import Batch
 from durable_objects.storage import Storage
 
 #: No database keeps a larger number.

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import httpx
 
-from batcher.answers import Answer, Verdict, plain, read
+from batcher.responses import Answer, Verdict, plain, read
 from durable_objects import outgoing
 from durable_objects.outgoing import ProxyUnusable, TooManyCalls, origin_of
 

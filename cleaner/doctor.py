@@ -9,7 +9,7 @@ from django.db.models import Max
 
 from cleaner.models import CleanerRun, in_seconds
 from durable_objects.doctor import Finding, question
-from durable_objects.names import show
+from durable_objects.validation import show
 
 
 @question

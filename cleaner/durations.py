@@ -9,7 +9,7 @@ from itertools import pairwise
 from django.utils.dateparse import parse_duration
 
 from durable_objects import InvalidInput
-from durable_objects.names import show
+from durable_objects.validation import show
 
 ALLOWED = "numbers with units from w, d, h, m, s (1h30m, 90s, 1.5d), or HH:MM:SS"
 

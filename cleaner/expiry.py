@@ -11,7 +11,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 #: By database: an SQL expression of the column ``value`` that finds the timestamp; one of that ``item`` that gives it
 #: in milliseconds since the epoch; and whether it is a number that will be one of seconds: those of the years 2001 to
 #: 2286, which as milliseconds are all in the first months of 1970. It is the item `timestamp` of a value that is a
-#: dict, if that is a number or a datetime (how one is stored: ``durable_objects.boxes``; without a zone it is taken as
+#: dict, if that is a number or a datetime (how one is stored: ``entries.types``; without a zone it is taken as
 #: UTC). NULL for anything else, which so never expires. The value is parsed once; on SQLite a datetime is a text, to
 #: tell it from a number.
 _EXPRESSIONS = {

@@ -8,16 +8,17 @@ from typing import Any
 
 from django.db import DatabaseError
 
-from cleaner import walking
+from cleaner.cleanup import CleanupEnded, Counted, OnChunk, clean, count, say_nothing
 from cleaner.conf import defaults
-from cleaner.policy import check, choose
-from cleaner.rows import CleanerProgress, CleanerRun, CleanerSettings
+from cleaner.configuration import check, choose
 from cleaner.schedule import following
+from cleaner.tables import CleanerProgress, CleanerRun, CleanerSettings
 from cleaner.targets import ModelRows, OwnStorage, Target
-from durable_objects import AlarmInfo, DurableObjectError, exclusive, now, turn
+from durable_objects import AlarmInfo, DurableObjectError, exclusive, now
 from durable_objects.handler_errors import named
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
+from durable_objects.turns import turn as turn_module
 
 __all__ = ["CleanerProgress", "CleanerRun", "CleanerSettings", "PeriodicCleaner"]
 
@@ -108,7 +109,7 @@ class PeriodicCleaner(DurableObject):
         self.storage.delete_alarm()
         return True
 
-    def cleanup(self, dry_run: bool = False, *, on_chunk: walking.OnChunk = walking.say_nothing) -> int:
+    def cleanup(self, dry_run: bool = False, *, on_chunk: OnChunk = say_nothing) -> int:
         """Clean now, whatever is planned; how many rows were deleted, or with ``dry_run`` would be.
 
         Works in chunks of a tenth of a second, each a turn of its own, so that other calls on the object come in
@@ -116,14 +117,14 @@ class PeriodicCleaner(DurableObject):
         object it would be one long one, so there it raises ``DurableObjectError``, unless in ``unlocked()``. The alarm
         calls it too: then it goes on with the planned cleanup, for ``BUDGET``. A subclass may override it.
         """
-        if turn.current(self) is not None and not dry_run:
+        if turn_module.current(self) is not None and not dry_run:
             raise DurableObjectError(
                 f"{self.key}: cleanup() in a turn of the same object would keep it locked for as long as it takes. "
                 "Call it outside of the turn, or in `with self.unlocked():`."
             )
         if self._planned is not None and not dry_run:
             target = self.target(self._planned.target)
-            walking.clean(self, target, self._planned, within=defaults.BUDGET, on_chunk=on_chunk)
+            clean(self, target, self._planned, within=defaults.BUDGET, on_chunk=on_chunk)
             return self._planned.removed
         if dry_run:
             return self.look(on_chunk=on_chunk).expired
@@ -132,7 +133,7 @@ class PeriodicCleaner(DurableObject):
         begin = {"target": target.name, "started_at": now(), "older_than": older_than}
         run = self.run_exclusive(lambda: CleanerRun.begin(self.pk, **begin))
         try:
-            walking.clean(self, target, run, within=None, on_chunk=on_chunk)
+            clean(self, target, run, within=None, on_chunk=on_chunk)
         except BaseException as error:
             with suppress(DatabaseError):
                 run.end(now(), error=_described(error))
@@ -140,13 +141,11 @@ class PeriodicCleaner(DurableObject):
         run.end(now(), **self._left(run))
         return run.removed
 
-    def look(
-        self, *, within: timedelta | None = None, on_chunk: walking.OnChunk = walking.say_nothing
-    ) -> walking.Counted:
+    def look(self, *, within: timedelta | None = None, on_chunk: OnChunk = say_nothing) -> Counted:
         """What ``cleanup(dry_run=True)`` counts, as far as it comes in the time given."""
         settings = self._settings()
         older_than, target = now() - settings.max_age_in_force, self.target(settings.target)
-        return walking.count(target, older_than, within=within, on_chunk=on_chunk)
+        return count(target, older_than, within=within, on_chunk=on_chunk)
 
     def target(self, name: str) -> Target:
         """What is cleaned, by the name that a cleanup has it under. Raises ``InvalidInput`` when it is not allowed."""
@@ -186,7 +185,7 @@ class PeriodicCleaner(DurableObject):
                 self.cleanup()
                 through = run.cursor is None
                 left = self._left(run) if through else {}
-        except walking.CleanupEnded:
+        except CleanupEnded:
             CleanerProgress.note(self.pk, running_since=None)
             return
         finally:
@@ -213,7 +212,7 @@ class PeriodicCleaner(DurableObject):
         logger.info("Cleaner %r: %s of %s rows removed (%s)", self.name, run.removed, run.examined, run.target)
         if run.in_seconds:
             logger.warning("Cleaner %r: %s", self.name, in_seconds(run.in_seconds))
-        left = walking.count(self.target(run.target), run.older_than, within=LOOK_FOR)
+        left = count(self.target(run.target), run.older_than, within=LOOK_FOR)
         return {"remaining": left.expired}
 
     def _plan_next(self, info: AlarmInfo) -> None:

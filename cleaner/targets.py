@@ -11,11 +11,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, Min, Q
 from django.utils import timezone
 
-from cleaner import expiry, pace, policy
-from durable_objects import clock
+from cleaner import chunking, configuration, expiry
+from durable_objects.bulk_delete import sweep
+from durable_objects.database import clock
 from durable_objects.models import DurableObject
-from durable_objects.rows import Entry
-from durable_objects.sweep import sweep
+from durable_objects.tables import Entry
 
 
 class Chunk(NamedTuple):
@@ -59,7 +59,7 @@ class OwnStorage:
     def chunk(self, after: str | None, limit: int, older_than: datetime, *, delete: bool) -> Chunk:
         """In one statement (SQLite: two), in which no value leaves the database."""
         if delete:
-            pace.commit_without_waiting(self.connection())
+            chunking.commit_without_waiting(self.connection())
         words, bound = expiry.expressions(self.connection().vendor), expiry.milliseconds(older_than)
         swept = sweep(self._cleaner, bound=bound, start_after=after, limit=limit, delete=delete, **words)
         return Chunk(swept.walked, swept.below, expiry.moment(swept.least_left), swept.last, swept.aside)
@@ -86,8 +86,8 @@ class ModelRows:
 
     def __init__(self, label: str, field: str) -> None:
         """Raises ``InvalidInput`` when the project's settings do not allow it, or it does not exist."""
-        label, field = policy.choose(label, field)
-        self._model, self._field = policy.resolve(label, field)
+        label, field = configuration.choose(label, field)
+        self._model, self._field = configuration.resolve(label, field)
         self.name = f"{label}.{field}"
 
     def chunk(self, after: str | None, limit: int, older_than: datetime, *, delete: bool) -> Chunk:

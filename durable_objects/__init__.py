@@ -1,6 +1,8 @@
 """Durable objects with alarms, for Django and Celery. What stands here is safe to import before Django is set up."""
 
-from durable_objects.clock import now
+from durable_objects.alarms.retry import ALARM_MAX_RETRIES, AlarmInfo
+from durable_objects.database.clock import now
+from durable_objects.decorators import exclusive
 from durable_objects.errors import (
     AlarmHandlerMissing,
     AlarmTimeLimitExceeded,
@@ -16,8 +18,6 @@ from durable_objects.errors import (
     ObjectBusy,
     RunSuperseded,
 )
-from durable_objects.exclusive import exclusive
-from durable_objects.retry import ALARM_MAX_RETRIES, AlarmInfo
 
 __all__ = [
     "ALARM_MAX_RETRIES",

@@ -14,13 +14,16 @@ from django.core.checks import Warning as Caution
 from django.db import DatabaseError, connections, models, router
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
 
-from durable_objects import attributes, beat, brokers, databases, own_row, routers, tasks
+from durable_objects import class_attributes, routers, tasks
 from durable_objects.conf import AppSettings, engine
+from durable_objects.database import supported
+from durable_objects.delivery import beat, brokers
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
-from durable_objects.names import check_key
 from durable_objects.plain_functions import flaw_of
-from durable_objects.rows import Object
+from durable_objects.tables import Object
+from durable_objects.turns import subclass_fields
+from durable_objects.validation import check_key
 
 #: Names that a subclass may override; every other name of ``DurableObject`` must stay the engine's.
 OVERRIDABLE = {
@@ -55,7 +58,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     """The settings let turns lock and alarms ring. Asks no database, so that each command may run it."""
     if flaws := [flaw for each in AppSettings.made.values() if (flaw := each.flaw())]:
         return [Error(flaw, id="durable_objects.E010") for flaw in flaws]
-    if why := databases.unfit(engine.DATABASE):
+    if why := supported.unfit(engine.DATABASE):
         return [Error(why, id="durable_objects.E012")]
     return [*_check_database(), *_check_routers(), *_check_dispatch(), *_check_celery(), *_check_pool()]
 
@@ -91,7 +94,7 @@ def _check_names(model: type[DurableObject]) -> Iterator[CheckMessage]:
     engine_names = {name for name in dir(DurableObject) if not _is_free(name)}
     subclasses = [base for base in model.__mro__ if issubclass(base, DurableObject) and not base.is_base()]
     taken = {name for base in subclasses for name in vars(base) if not _is_django_made(model, name)}
-    taken |= {field.name for field in own_row.columns(model)}
+    taken |= {field.name for field in subclass_fields.columns(model)}
     taken |= {str(related.get_accessor_name()) for related in model._meta.related_objects} - {"alarm_row"}
     if not model._meta.proxy:
         taken.add(str(model._meta.model_name))  # the accessor that Django puts on the base for it
@@ -114,7 +117,7 @@ def _is_free(name: str) -> bool:
 
 def _is_django_made(model: type[DurableObject], name: str) -> bool:
     """Descriptors that Django puts on each class: the primary key's, the parent link's, those of inherited fields."""
-    own = {field.name for field in own_row.columns(model)}
+    own = {field.name for field in subclass_fields.columns(model)}
     value = inspect.getattr_static(model, name, None)
     made = isinstance(value, models.Manager) or "django.db.models" in type(value).__module__
     return made and name not in own
@@ -138,7 +141,7 @@ def _check_alarm(model: type[DurableObject]) -> Iterator[CheckMessage]:
 
 
 def _check_ahead(model: type[DurableObject]) -> Iterator[CheckMessage]:
-    flaw = attributes.flaw_of(model)
+    flaw = class_attributes.flaw_of(model)
     if flaw is not None:  # assigned since the class was made
         yield Error(flaw, hint="No object of this class can be used until then.", obj=model, id="durable_objects.E018")
         return
@@ -160,7 +163,7 @@ def _check_ahead(model: type[DurableObject]) -> Iterator[CheckMessage]:
 def _check_database() -> Iterator[CheckMessage]:
     conn = connections[engine.DATABASE]
     database = conn.settings_dict
-    if mode := databases.late_mode(conn):
+    if mode := supported.late_mode(conn):
         yield Error(
             f"The SQLite database {engine.DATABASE!r} begins its transactions as {mode!r}: two calls on "
             "one object could both read before either writes.",
@@ -259,7 +262,7 @@ def _check_celery() -> Iterator[CheckMessage]:
 
 
 def _check_pool() -> Iterator[CheckMessage]:
-    why = databases.small_pool(engine.DATABASE, brokers.threads())
+    why = supported.small_pool(engine.DATABASE, brokers.threads())
     if why is not None:
         yield Caution(why, hint="Set its max_size to more than worker_concurrency.", id="durable_objects.W019")
 

@@ -9,7 +9,7 @@ import traceback
 from types import FrameType
 from typing import cast
 
-from durable_objects.crash import SimulatedCrash
+from durable_objects.failpoints import SimulatedCrash
 
 #: Characters of an error that are kept: the end of it, where the cause stands.
 ERROR_LENGTH = 8_000

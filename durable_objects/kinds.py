@@ -1,17 +1,22 @@
-"""The content types that tell classes of objects apart: those of the engine's own database, whatever a router says."""
+"""Which class of objects is which kind, both ways: by Django's content types, in the engine's database."""
 
 from __future__ import annotations
 
 import functools
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+from django.apps import apps
 from django.contrib.contenttypes.models import ContentType, ContentTypeManager
-from django.db import connections
+from django.db import connections, models
 from django.db.migrations.recorder import MigrationRecorder
 
+from durable_objects import class_attributes
 from durable_objects.conf import engine
-from durable_objects.errors import DurableObjectError
+from durable_objects.errors import DurableObjectError, InvalidName
+
+if TYPE_CHECKING:
+    from durable_objects.models import DurableObject
 
 _migrating = False
 
@@ -43,6 +48,47 @@ def pk_of(app_label: str, model_name: str) -> int:
             f"{app_label}.{model_name} is not known to the database {engine.DATABASE!r} yet: run migrate{at} (and "
             "makemigrations before, where its app has no migration for it: a proxy needs one too)"
         ) from None
+
+
+def is_kind(model: type[models.Model] | None) -> TypeGuard[type[DurableObject]]:
+    """Whether this model is a class of objects: a subclass of ``DurableObject``, not that itself."""
+    base = apps.get_model("durable_objects", "DurableObject")
+    return model is not None and issubclass(model, base) and model is not base
+
+
+def classes() -> list[type[DurableObject]]:
+    """The classes of objects that this code has."""
+    return [model for model in apps.get_models() if is_kind(model)]
+
+
+def class_of(kind: ContentType) -> type[DurableObject] | None:
+    """The class of this kind; None when this code has none of that name, or one that is no durable object any more."""
+    model = kind.model_class()
+    return model if is_kind(model) else None
+
+
+def handle_of(kind_id: int, name: str) -> DurableObject | None:
+    """The object of this kind and name; None when this code has no such class, or no object can have that name."""
+    model = class_of(content_types().get_for_id(kind_id))
+    try:
+        return None if model is None else model.by_name(name)
+    except InvalidName:
+        return None
+
+
+def runnable() -> dict[int, type[DurableObject]]:
+    """The classes of objects that this code and the database know, and that can be run, by content type."""
+    labels = {model._meta.label_lower: model for model in classes()}
+    known = content_types().filter(app_label__in={label.partition(".")[0] for label in labels})
+    found = {kind.pk: labels.get(f"{kind.app_label}.{kind.model}") for kind in known}
+    return {pk: model for pk, model in found.items() if model is not None and class_attributes.flaw_of(model) is None}
+
+
+def unknown() -> list[ContentType]:
+    """Content types of objects whose class this code does not have, or which is no durable object any more."""
+    rows = apps.get_model("durable_objects", "Object")._base_manager.using(engine.DATABASE)
+    kinds = content_types().filter(models.Exists(rows.filter(kind=models.OuterRef("pk"))))
+    return [kind for kind in kinds if class_of(kind) is None]
 
 
 def migration_begins(using: str, **kwargs: Any) -> None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from durable_objects.visible import one_line, visible
+from durable_objects.escaping import one_line, visible
 
 if TYPE_CHECKING:  # generic in the stubs only
     _Adapter = logging.LoggerAdapter[logging.Logger]

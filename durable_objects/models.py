@@ -12,15 +12,18 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 from django.db import models, transaction
 from django.db.models.base import ModelBase
 
-from durable_objects import ahead, arming, attributes, calls, clock, combining, kinds, opening, own_row, turn
+from durable_objects import class_attributes, kinds
+from durable_objects.alarms.retry import ALARM_MAX_RETRIES, AlarmInfo
 from durable_objects.conf import engine
-from durable_objects.database_errors import own_statements
+from durable_objects.database import clock
+from durable_objects.database.errors import own_statements
 from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError
-from durable_objects.names import check_name
 from durable_objects.plain_functions import flaw_of
-from durable_objects.retry import ALARM_MAX_RETRIES, AlarmInfo
-from durable_objects.rows import Alarm, AlarmRun, Entry, Object, RowManager
 from durable_objects.storage import Storage
+from durable_objects.tables import Alarm, AlarmRun, Entry, Object, RowManager
+from durable_objects.turns import bulk_alarms, calls, combining, lock, read_ahead, subclass_fields
+from durable_objects.turns import turn as turn_module
+from durable_objects.validation import check_name
 
 __all__ = ["Alarm", "AlarmRun", "DurableObject", "Entry", "Object", "ObjectManager", "ObjectQuerySet"]
 
@@ -69,7 +72,7 @@ class ObjectQuerySet(models.QuerySet[Model]):
                 "another one; `manage.py objects export` and `import` take its storage and alarm along."
             )
         changed = super().update(**values)
-        turn.fall_behind()
+        turn_module.fall_behind()
         return changed
 
     update.alters_data = True  # type: ignore[attr-defined]  # likewise
@@ -110,7 +113,7 @@ class ObjectManager(RowManager[Model]):
         In transactions of 1,000 objects each, so an error in the middle leaves some set; inside the caller's own
         ``atomic()`` all or none. Raises as ``set_alarm``, and ``InvalidName``, before anything is set.
         """
-        arming.set_alarms(self.model.by_name, times)
+        bulk_alarms.set_alarms(self.model.by_name, times)
 
     def new_unique(self) -> Model:
         """A fresh object with a random name of 32 hex digits (DO-83). No query."""
@@ -149,7 +152,7 @@ class DurableObject(Object):
         flaw = flaw_of(cls)
         if flaw is not None:
             raise TypeError(flaw)
-        attributes.refuse_flaw(cls)
+        class_attributes.refuse_flaw(cls)
 
     # -- for subclasses to override
 
@@ -184,7 +187,7 @@ class DurableObject(Object):
         Afterwards the object is locked again and ``initialize()`` runs. Raises ``RunSuperseded`` when another run has
         taken over meanwhile or the object was deleted, and ``CannotUnlock`` inside a transaction that would stay open.
         """
-        open_turn = turn.current(self)
+        open_turn = turn_module.current(self)
         if open_turn is None:
             raise CannotUnlock(f"{self.key}: unlocked() outside of a turn, where nothing is locked")
         with open_turn.unlocked():
@@ -205,9 +208,9 @@ class DurableObject(Object):
         By a query; but where calls share a turn and ``read_ahead`` names the model, one instance for all of them, as
         read with the lock: for what ``@exclusive(combine=True)`` methods look at and none of them changes.
         """
-        open_turn = turn.current(self)
+        open_turn = turn_module.current(self)
         known, row = open_turn.row_of(model) if open_turn is not None else (False, None)
-        return cast("Row | None", row) if known else ahead.ask(model, self, self.pk)
+        return cast("Row | None", row) if known else read_ahead.ask(model, self, self.pk)
 
     def save(
         self,
@@ -221,14 +224,14 @@ class DurableObject(Object):
         What Django or the database fills in (``auto_now``, ``db_default``, a generated field) is read back. With
         ``force_insert``, as ``create()`` asks, an object whose fields are stored already raises ``IntegrityError``.
         """
-        given = own_row.given(self, update_fields)
+        given = subclass_fields.given(self, update_fields)
 
         def store() -> None:
-            own_row.store(self, pending, only_new=bool(force_insert))
-            if given and (open_turn := turn.current(self)) is not None:
+            subclass_fields.store(self, pending, only_new=bool(force_insert))
+            if given and (open_turn := turn_module.current(self)) is not None:
                 open_turn.saved(self)
 
-        with own_row.pending(self, given) as pending:
+        with subclass_fields.pending(self, given) as pending:
             self.run_exclusive(store)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
@@ -238,10 +241,12 @@ class DurableObject(Object):
         """
 
         def remove() -> tuple[int, dict[str, int]]:
-            with turn.enter(self) as open_turn, open_turn.deleting(), own_statements(clock.connection()):
+            with turn_module.enter(self) as open_turn, open_turn.deleting(), own_statements(clock.connection()):
                 return models.Model.delete(self, using=engine.DATABASE)
 
-        never_used = turn.current(self) is None and opening.find(clock.connection(), self.kind_pk(), self.name) is None
+        never_used = (
+            turn_module.current(self) is None and lock.find(clock.connection(), self.kind_pk(), self.name) is None
+        )
         return (0, {}) if never_used else self.run_exclusive(remove)
 
     # -- what the engine asks
@@ -279,15 +284,15 @@ class DurableObject(Object):
         """Called by the turn under the lock: take over the primary key, read own fields again."""
         self.pk = self.id = object_id
         self._state.adding, self._state.db = False, engine.DATABASE
-        own_row.forget_related(self)
+        subclass_fields.forget_related(self)
         if self._own_fields():
             with own_statements(clock.connection()):
-                own_row.read(self, object_id)
+                subclass_fields.read(self, object_id)
 
     def follow(self, other: DurableObject, *, keep_unsaved: bool) -> None:
         """Called by the turn: take over what another instance of this object has just read, or saved."""
         self.pk = self.id = other.pk
-        own_row.follow(self, other, keep_unsaved=keep_unsaved)
+        subclass_fields.follow(self, other, keep_unsaved=keep_unsaved)
 
     def __eq__(self, other: object) -> bool:
         return self.key == other.key if isinstance(other, DurableObject) else NotImplemented
@@ -298,4 +303,4 @@ class DurableObject(Object):
     @classmethod
     @functools.cache
     def _own_fields(cls) -> list[models.Field[Any, Any]]:
-        return [field for field in own_row.columns(cls) if not field.generated]
+        return [field for field in subclass_fields.columns(cls) if not field.generated]

@@ -8,7 +8,7 @@ from django.apps import apps
 from django.db import models
 
 from durable_objects.conf import engine
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 
 
 class Router:

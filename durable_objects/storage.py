@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, transaction
 
-from durable_objects import clock, entries, opening, turn
-from durable_objects.database_errors import is_worth_another_try
-from durable_objects.errors import AlarmHandlerMissing, InvalidAlarmTime, InvalidInput, ObjectBusy
-from durable_objects.handle import Handle
-from durable_objects.names import check_key
-from durable_objects.values import decode, encode
+from durable_objects.alarms.times import check_alarm_time, moment
+from durable_objects.database import clock
+from durable_objects.database.errors import is_worth_another_try
+from durable_objects.entries import sql as entry_sql
+from durable_objects.entries.serializer import decode, encode
+from durable_objects.errors import InvalidInput, ObjectBusy
+from durable_objects.turns import lock
+from durable_objects.turns import turn as turn_module
+from durable_objects.turns.handle import Owner, check_has_handler
+from durable_objects.validation import check_key
 
 Result = TypeVar("Result")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Owner(Handle, Protocol):
-    """What storage needs to know of its object."""
-
-    def run_exclusive(self, call: Callable[[], Result]) -> Result:
-        """Call in a turn."""
-
-    def has_alarm_handler(self) -> bool:
-        """Whether the class has an ``alarm()`` of its own."""
 
 
 class Storage:
@@ -82,7 +74,7 @@ class Storage:
             raise InvalidInput(f"delete_many() wants several keys, got the text {keys!r}: put it into a list")
         wanted = sorted({check_key(key) for key in keys})
 
-        def delete(open_turn: turn.Turn) -> int:
+        def delete(open_turn: turn_module.Turn) -> int:
             there = open_turn.get(wanted)
             open_turn.layers.top().writes.update(dict.fromkeys(there))
             return len(there)
@@ -109,14 +101,14 @@ class Storage:
             raise InvalidInput(f"list() limit is {limit!r}: it must be a whole number from 1 on, or None")
         texts = self._read(
             lambda open_turn: open_turn.scan(where, limit),
-            lambda object_id: entries.scan(clock.connection(), object_id, where, limit),
+            lambda object_id: entry_sql.scan(clock.connection(), object_id, where, limit),
         )
         return {key: decode(text) for key, text in texts.items()}
 
     def delete_all(self, *, keep_alarm: bool = False) -> None:
         """Delete all entries, and the alarm too unless it is to be kept (DO-24)."""
 
-        def clear(open_turn: turn.Turn) -> None:
+        def clear(open_turn: turn_module.Turn) -> None:
             open_turn.layers.top().clear()
             if not keep_alarm:
                 open_turn.wish(None)
@@ -131,7 +123,7 @@ class Storage:
         Outside a turn this is one turn. It cannot be run again after a deadlock, so that raises ``ObjectBusy``.
         """
         try:
-            with turn.enter(self._owner), transaction.atomic(using=clock.connection().alias):
+            with turn_module.enter(self._owner), transaction.atomic(using=clock.connection().alias):
                 yield
         except DatabaseError as error:
             if not is_worth_another_try(error):
@@ -149,7 +141,7 @@ class Storage:
         check_has_handler(self._owner)
         check_alarm_time(when)
 
-        def arm(open_turn: turn.Turn) -> None:
+        def arm(open_turn: turn_module.Turn) -> None:
             now = open_turn.now
             open_turn.wish(max(now, moment(when, now)))
 
@@ -157,10 +149,10 @@ class Storage:
 
     def get_alarm(self) -> datetime | None:
         """The time that is set: also between retries; None while the handler runs, unless set again, and once dead."""
-        open_turn = turn.current(self._owner)
+        open_turn = turn_module.current(self._owner)
         if open_turn is not None:
             return open_turn.alarm()
-        seen = opening.peek(clock.connection(), self._owner.kind_pk(), self._owner.name)
+        seen = lock.peek(clock.connection(), self._owner.kind_pk(), self._owner.name)
         if seen is None:
             return None
         slot, now = seen
@@ -170,14 +162,14 @@ class Storage:
         """Take the alarm away, also one that waits for a retry, or a dead one. A run in progress goes on."""
         self._in_turn(lambda open_turn: open_turn.wish(None))
 
-    def _in_turn(self, change: Callable[[turn.Turn], Result]) -> Result:
-        joined = turn.current(self._owner)
+    def _in_turn(self, change: Callable[[turn_module.Turn], Result]) -> Result:
+        joined = turn_module.current(self._owner)
         if joined is not None:
             joined.admit(self._owner)
             return change(joined)
 
         def call() -> Result:
-            with turn.enter(self._owner) as open_turn:
+            with turn_module.enter(self._owner) as open_turn:
                 return change(open_turn)
 
         return self._owner.run_exclusive(call)
@@ -185,68 +177,20 @@ class Storage:
     def _texts(self, keys: Sequence[str]) -> dict[str, str]:
         return self._read(
             lambda open_turn: open_turn.get(keys),
-            lambda object_id: entries.get(clock.connection(), object_id, keys),
+            lambda object_id: entry_sql.get(clock.connection(), object_id, keys),
         )
 
     def _read(
-        self, inside: Callable[[turn.Turn], dict[str, str]], outside: Callable[[int], dict[str, str]]
+        self, inside: Callable[[turn_module.Turn], dict[str, str]], outside: Callable[[int], dict[str, str]]
     ) -> dict[str, str]:
-        open_turn = turn.current(self._owner)
+        open_turn = turn_module.current(self._owner)
         if open_turn is not None:
             return inside(open_turn)
-        object_id = opening.find(clock.connection(), self._owner.kind_pk(), self._owner.name)
+        object_id = lock.find(clock.connection(), self._owner.kind_pk(), self._owner.name)
         return {} if object_id is None else outside(object_id)
 
 
-def check_has_handler(owner: Owner) -> None:
-    """Refuse an alarm for what has no ``alarm()``: raises ``AlarmHandlerMissing``."""
-    if not owner.has_alarm_handler():
-        raise AlarmHandlerMissing(f"{owner.key[0]} has no alarm() of its own: define one to set an alarm")
-
-
-def check_alarm_time(when: object) -> None:
-    """Refuse what is no time for an alarm: raises ``InvalidAlarmTime``, saying what it is."""
-    allowed = "Give an aware datetime after 1970 and up to the year 9999, or a timedelta from now."
-    if isinstance(when, timedelta):
-        return
-    if not isinstance(when, datetime):
-        raise InvalidAlarmTime(f"alarm time {when!r} is a {type(when).__name__}. {allowed}")
-    try:
-        if when.utcoffset() is None:
-            raise InvalidAlarmTime(f"alarm time {when!r} is naive: it names no moment. {allowed}")
-        at = _plain(when)
-    except OverflowError:
-        at = _EPOCH
-    except InvalidAlarmTime:
-        raise
-    except (TypeError, ValueError):  # pandas' NaT
-        raise InvalidAlarmTime(f"alarm time {when!r} names no moment. {allowed}") from None
-    if at <= _EPOCH:
-        raise InvalidAlarmTime(f"alarm time {when!r} is at or before the epoch, or past the year 9999. {allowed}")
-
-
-def moment(when: datetime | timedelta, now: datetime) -> datetime:
-    """The moment that is meant, in UTC. Raises ``InvalidAlarmTime`` for a span that leads past the year 9999."""
-    if isinstance(when, datetime):
-        return _plain(when)
-    try:
-        at = _plain(now + when)
-    except OverflowError:
-        at = _EPOCH
-    if at <= _EPOCH:
-        raise InvalidAlarmTime(f"alarm time now + {when!r} is not between 1970 and the year 9999")
-    return at
-
-
-def _plain(when: datetime) -> datetime:
-    """The moment in UTC, by a ``datetime`` of no library's own."""
-    at = when.astimezone(UTC)
-    if type(at) is datetime:
-        return at
-    return datetime(at.year, at.month, at.day, at.hour, at.minute, at.second, at.microsecond, tzinfo=UTC)
-
-
-def _range(start: str | None, after: str | None, end: str | None, prefix: str | None, reverse: bool) -> entries.Range:
+def _range(start: str | None, after: str | None, end: str | None, prefix: str | None, reverse: bool) -> entry_sql.Range:
     if start is not None and after is not None:
         raise InvalidInput(f"list() takes start or start_after, not both (got {start!r} and {after!r})")
     for name, bound in (("start", start), ("start_after", after), ("end", end), ("prefix", prefix)):
@@ -254,4 +198,4 @@ def _range(start: str | None, after: str | None, end: str | None, prefix: str | 
             raise InvalidInput(f"list() {name} is {bound!r}: it must be text")
         if bound:
             check_key(bound)
-    return entries.Range(start, after, end, prefix, reverse)
+    return entry_sql.Range(start, after, end, prefix, reverse)

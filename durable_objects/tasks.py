@@ -11,12 +11,15 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.signals import worker_ready, worker_shutdown
 from django.db import close_old_connections
 
-from durable_objects import bell, brokers, clock, connecting, databases, dispatch, handler_errors, process, retry
+from durable_objects import handler_errors, process
+from durable_objects.alarms import retry
 from durable_objects.conf import engine
+from durable_objects.database import clock, connection, supported
+from durable_objects.delivery import brokers, dispatcher, publisher
 from durable_objects.errors import DurableObjectError
-from durable_objects.firing import fire
-from durable_objects.groups import fire_group
-from durable_objects.judging import Fired, Verdict
+from durable_objects.execution.admission import Fired, Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.execution.groups import fire_group
 from durable_objects.logs import get_logger
 
 logger = get_logger(__name__)
@@ -30,7 +33,7 @@ def count_threads(sender: Any, **kwargs: Any) -> None:
     """How many alarms run at once in this process. The children of a prefork pool, one each, are forked before."""
     process.threads = getattr(sender.pool, "limit", None)
     has_threads = not type(sender.pool).__module__.endswith(("prefork", "solo"))
-    if has_threads and (why := databases.small_pool(engine.DATABASE, process.threads)):
+    if has_threads and (why := supported.small_pool(engine.DATABASE, process.threads)):
         logger.warning("%s Set max_size to more than the threads of a process", why)
 
 
@@ -84,7 +87,7 @@ def fire_alarms(self: Task[Any, Any], alarms: list[tuple[int, int]], seconds: fl
 def dispatch_alarms(self: Task[Any, Any]) -> dict[str, int]:
     """One pass of the dispatcher, or more while it is behind; answers its figures."""
     _begin(self)
-    return dispatch.catch_up(engine.DISPATCH_EVERY).as_dict()
+    return dispatcher.catch_up(engine.DISPATCH_EVERY).as_dict()
 
 
 def _begin(task: Task[Any, Any]) -> None:
@@ -93,7 +96,7 @@ def _begin(task: Task[Any, Any]) -> None:
     """
     if not clock.connection().in_atomic_block:  # that of a test case is not ours to close
         close_old_connections()  # a worker that keeps its connections may have one that the server has dropped
-    if connecting.joins_transaction(clock.connection()):
+    if connection.joins_transaction(clock.connection()):
         raise DurableObjectError(
             f"{task.name} was called inside a transaction, with which every failure that it counts would be undone: "
             "nothing was run. Open none around it: where a task class of your own (task_cls) opens one for each task, "
@@ -123,13 +126,13 @@ def _retry(task: Task[Any, Any], args: tuple[int, int | None], fired: Fired) -> 
     raise task.retry(args=args, exc=failure, countdown=delay, max_retries=None)
 
 
-def _publish(wake_up: bell.WakeUp) -> None:
+def _publish(wake_up: publisher.WakeUp) -> None:
     limit = wake_up.time_limit.total_seconds() + _SOFT_LIMIT_MARGIN
     args = (wake_up.object_id, wake_up.ring, wake_up.rescue)
     _send(args, wake_up.at - datetime.now(UTC), retries=wake_up.retries, soft_time_limit=limit)
 
 
-def _publish_group(wake_ups: Sequence[bell.WakeUp]) -> None:
+def _publish_group(wake_ups: Sequence[publisher.WakeUp]) -> None:
     limit = wake_ups[0].time_limit.total_seconds()
     options = _when(min(wake_up.at for wake_up in wake_ups) - datetime.now(UTC))
     options["soft_time_limit"] = limit + _SOFT_LIMIT_MARGIN
@@ -166,4 +169,4 @@ def _broker_is_private() -> bool:
 
 
 handler_errors.never_count(WorkerShutdown, WorkerTerminate)
-bell.connect(_publish, _broker_is_private, _publish_group)
+publisher.connect(_publish, _broker_is_private, _publish_group)

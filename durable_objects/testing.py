@@ -12,12 +12,13 @@ from typing import Self
 
 from django.db.models import Exists, OuterRef
 
-from durable_objects import bell, clock, crash
+from durable_objects import failpoints, kinds
 from durable_objects.conf import engine
-from durable_objects.crash import SimulatedCrash
-from durable_objects.dispatch import known_kinds
-from durable_objects.firing import fire
-from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.database import clock
+from durable_objects.delivery import publisher
+from durable_objects.execution.executor import fire
+from durable_objects.failpoints import SimulatedCrash
+from durable_objects.tables import Alarm, AlarmRun, Object
 
 __all__ = ["FakeClock", "SimulatedCrash", "crash_at", "run_due_alarms"]
 
@@ -38,7 +39,7 @@ class FakeClock:
     def __enter__(self) -> Self:
         if clock.fake is not None:
             raise RuntimeError("a FakeClock is open already")
-        if bell.has_worker():
+        if publisher.has_worker():
             raise RuntimeError("a worker runs in this process: stop it before the clock is faked")
         self._now = (self._start or datetime.now(UTC)).astimezone(UTC)
         clock.fake = self.now
@@ -72,9 +73,9 @@ def run_due_alarms(limit: int = 1000, raise_errors: bool = False) -> list[AlarmR
     before = AlarmRun.objects.using(engine.DATABASE).order_by("-id").values_list("id", flat=True).first() or 0
     runs = AlarmRun.objects.using(engine.DATABASE).filter(id__gt=before).order_by("id")
     skipped: set[int] = set()
-    kinds = list(known_kinds())
+    runnable = list(kinds.runnable())
     for _ in range(limit):
-        due = _next_due(kinds, skipped)
+        due = _next_due(runnable, skipped)
         if due is None:
             return list(runs)
         fired = fire(due, retry_is_sent=False)
@@ -84,7 +85,7 @@ def run_due_alarms(limit: int = 1000, raise_errors: bool = False) -> list[AlarmR
             skipped.add(due)
         else:
             skipped.clear()  # the handler may have set the alarm of one of them
-    if _next_due(kinds, skipped) is None:
+    if _next_due(runnable, skipped) is None:
         return list(runs)
     raise RuntimeError(f"{limit} alarms were run and more are due: does a handler set its alarm for now each time?")
 
@@ -97,17 +98,17 @@ def crash_at(point: str) -> Iterator[None]:
     ``turn.after_commit``, ``turn.unlocked``, ``turn.locked_again``, ``firing.before_handler``,
     ``firing.after_handler``, ``bell.before_publish``, ``dispatch.marked``, and those of the apps.
     """
-    crash.raise_at = point
+    failpoints.raise_at = point
     try:
         yield
     finally:
-        crash.raise_at = ""
+        failpoints.raise_at = ""
 
 
-def _next_due(kinds: list[int], skipped: set[int]) -> int | None:
+def _next_due(of_kinds: list[int], skipped: set[int]) -> int | None:
     now = clock.now()
     due = Alarm.objects.using(engine.DATABASE).filter(state=Alarm.State.ARMED, due_at__lte=now)
     # Not by a join: SQLite would begin it with all objects of these kinds.
-    known = Exists(Object.objects.using(engine.DATABASE).filter(pk=OuterRef("pk"), kind__in=kinds))
+    known = Exists(Object.objects.using(engine.DATABASE).filter(pk=OuterRef("pk"), kind__in=of_kinds))
     due = due.filter(known).exclude(leased_until__gt=now).exclude(pk__in=skipped)
     return due.order_by("due_at", "pk").values_list("pk", flat=True).first()

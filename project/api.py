@@ -12,9 +12,9 @@ from ninja import Status
 from ninja.parser import Parser
 
 from batcher.api import router as batcher
-from durable_objects.bodies import text_in
+from durable_objects.http_bodies import text_in
 from project import errors, health, metrics
-from project.access import BearerToken
+from project.auth import BearerToken
 from project.openapi import DESCRIPTION, DescribedAPI
 from reminders.api import router as reminders
 

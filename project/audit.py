@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponseBase
 
 from durable_objects.logs import get_logger
 from project import tokens
-from project.access import READING
-from project.addresses import address_of
+from project.auth import READING
+from project.client_address import address_of
 from project.tokens import Principal
 
 logger = get_logger("project.audit")

@@ -16,7 +16,7 @@ ALARMS = "alarms"
 DISPATCH = "dispatch"
 
 #: Whoever sets an alarm waits so long for each step of telling the broker. At worst that is once on a connection that
-#: froze and, with the one retry, twice on a new one: 1.25 s. Then nobody tries for some seconds (durable_objects.bell).
+#: froze and, with the one retry, twice on a new one: 1.25 s. Then nobody tries for some seconds (``BREAK_SECONDS``).
 CALLER_SECONDS = 0.4
 #: A worker has nobody waiting, and all its queues to declare on a busy broker.
 WORKER_SECONDS = 4.0

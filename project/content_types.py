@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler
 
-from durable_objects.bodies import charset_of
+from durable_objects.http_bodies import charset_of
 
 #: In a WSGI environment or an ASGI scope: the request had a Content-Type that is refused, and why.
 REFUSED = "project.content_type_refused"

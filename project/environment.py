@@ -14,7 +14,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from durable_objects.masking import masked_url
-from project.rate import Rate
+from project.rate_limit import Rate
 
 #: Every variable that the project reads. One that is set to nothing counts as not set.
 VARIABLES = (

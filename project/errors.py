@@ -19,7 +19,7 @@ from ninja.errors import HttpError, ValidationError
 
 from durable_objects import DurableObjectError, InvalidInput, ObjectBusy
 from durable_objects.logs import get_logger
-from project.body import MAX_BODY_BYTES, BodyWithheld, bound_body, problem_of, stop_reading
+from project.body_limit import MAX_BODY_BYTES, BodyWithheld, bound_body, problem_of, stop_reading
 from project.content_types import REFUSED
 
 logger = get_logger("project.errors")
@@ -140,7 +140,7 @@ def refused_unseen(request: HttpRequest) -> JsonResponse | None:
 
 
 def body_refusal(problem: Exception | None) -> JsonResponse | None:
-    """The refusal of a body with this problem (see ``project.body``); None for none."""
+    """The refusal of a body with this problem (see ``project.body_limit``); None for none."""
     if isinstance(problem, RequestDataTooBig):
         return JsonResponse(TOO_LARGE, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     return None if problem is None else refusal(400, str(problem), allowed="a body of the length that is said of it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from durable_objects import doctor, now
-from durable_objects.figures import counts
+from durable_objects.operations.metrics import counts
 
 
 def figures() -> dict[str, Any]:

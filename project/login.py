@@ -9,8 +9,8 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core.exceptions import ValidationError
 
 from durable_objects.logs import get_logger
-from project.access import logins
-from project.addresses import address_of, network_of
+from project.auth import logins
+from project.client_address import address_of, network_of
 
 logger = get_logger("project.login")
 

@@ -22,11 +22,15 @@ from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from batcher.models import Batch, Batcher
-from batcher.waiting import LINE
-from durable_objects import clock, dispatch, figures, retry, states, values
+from batcher.queue import LINE
+from durable_objects import kinds
+from durable_objects.alarms import queries, retry
+from durable_objects.alarms.queries import COUNTED_TO
 from durable_objects.conf import engine
-from durable_objects.rows import AlarmRun, Dispatcher, Entry, class_of
-from durable_objects.states import COUNTED_TO
+from durable_objects.database import clock
+from durable_objects.entries import serializer
+from durable_objects.operations import metrics
+from durable_objects.tables import AlarmRun, Dispatcher, Entry
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 #: What a scrape looks like, for the description of the route.
@@ -92,15 +96,15 @@ def _alarms(now: datetime) -> Iterator[Metric]:
         labels=["state"],
     )
     alarms.add_metric(["armed"], _armed())
-    for state, count in figures.counts(now, ["due", "overdue", "retrying", "running", "dead", "parked"]).items():
+    for state, count in metrics.counts(now, ["due", "overdue", "retrying", "running", "dead", "parked"]).items():
         alarms.add_metric([state], count)
     yield alarms
-    oldest = figures.oldest_overdue(now)
+    oldest = metrics.oldest_overdue(now)
     seconds = (now - oldest.due_at).total_seconds() if oldest and oldest.due_at else 0.0
     yield GaugeMetricFamily(
         "durable_objects_oldest_overdue_seconds", "For how long the oldest due alarm is due.", seconds
     )
-    soon = states.alarms_in("armed", now).filter(due_at__lte=now + engine.HORIZON).order_by("due_at")[:COUNTED_TO]
+    soon = queries.alarms_in("armed", now).filter(due_at__lte=now + engine.HORIZON).order_by("due_at")[:COUNTED_TO]
     out = soon.aggregate(out=Count("pk", filter=Q(rung_at__gt=now - retry.LOST_AFTER)))["out"]
     yield GaugeMetricFamily("durable_objects_wake_ups_out", "Messages that alarms wait for.", out)
 
@@ -141,7 +145,7 @@ def _batches(now: datetime) -> Iterator[Metric]:
         labels=["status"],
     )
     for status in (Batch.Status.OPEN, Batch.Status.SET_ASIDE):
-        unfinished.add_metric([status.value], states.count(Batch.objects.unfinished().filter(status=status)))
+        unfinished.add_metric([status.value], queries.count(Batch.objects.unfinished().filter(status=status)))
     yield unfinished
     newest = Batch.objects.filter(sealed_at__gt=now - LATELY).order_by("-sealed_at")
     found = Counter(newest.values_list("status", flat=True)[:NEWEST])
@@ -156,10 +160,10 @@ def _batches(now: datetime) -> Iterator[Metric]:
 
 
 def _waiting() -> Metric:
-    first = states.alarms_in("armed", clock.now()).order_by("due_at").values("pk")[:DUE_FIRST]
-    batchers = [pk for pk, model in dispatch.known_kinds().items() if issubclass(model, Batcher)]
+    first = queries.alarms_in("armed", clock.now()).order_by("due_at").values("pk")[:DUE_FIRST]
+    batchers = [pk for pk, model in kinds.runnable().items() if issubclass(model, Batcher)]
     lines = Entry.objects.using(engine.DATABASE).filter(key=LINE, object__in=first, object__kind__in=batchers)
-    decoded = [values.decode(text) for text in lines.values_list("value", flat=True)]
+    decoded = [serializer.decode(text) for text in lines.values_list("value", flat=True)]
     waiting = sum(line.get("tail", 1) - line.get("head", 1) for line in decoded)
     text = f"Items that wait for a batch, of the batchers among the {DUE_FIRST} alarms that are due first."
     return GaugeMetricFamily("batcher_items_waiting", text, waiting)
@@ -167,7 +171,7 @@ def _waiting() -> Metric:
 
 def _armed() -> int:
     conn = clock.connection()
-    counted = states.count(states.alarms_in("armed", clock.now()))
+    counted = queries.count(queries.alarms_in("armed", clock.now()))
     if counted < COUNTED_TO or conn.vendor != "postgresql":
         return counted
     with conn.cursor() as cursor:  # the partial index holds the armed ones and nothing else
@@ -177,5 +181,5 @@ def _armed() -> int:
 
 def _class_of(kind: int) -> str:
     content_type = ContentType.objects.get_for_id(kind)
-    model = class_of(content_type)
+    model = kinds.class_of(content_type)
     return f"{content_type.app_label}.{content_type.model}" if model is None else str(model._meta.label)

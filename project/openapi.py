@@ -6,7 +6,7 @@ from typing import Any
 
 from ninja import NinjaAPI
 
-from project.body import MAX_BODY_BYTES
+from project.body_limit import MAX_BODY_BYTES
 from project.errors import error
 
 DESCRIPTION = """\

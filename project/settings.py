@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from project.body import MAX_BODY_BYTES
+from project.body_limit import MAX_BODY_BYTES
 from project.brokers import celery_settings
 from project.environment import Environment
 
@@ -90,7 +90,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if _environment.behind_proxy():
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# No body is larger than project.body allows, and none is written to disk.
+# No body is larger than project.body_limit allows, and none is written to disk.
 DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES + 1
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 

@@ -12,7 +12,7 @@ from ninja import Router, Schema
 from pydantic import BeforeValidator, ConfigDict
 
 from durable_objects import InvalidAlarmTime
-from durable_objects.names import show as shown
+from durable_objects.validation import show as shown
 from reminders.models import Plan, Reminder
 
 router = Router()

@@ -13,4 +13,4 @@ class RemindersConfig(AppConfig):
     def ready(self) -> None:
         """Import the channels and checks, which register themselves."""
         from reminders import checks  # noqa: F401  # importing them is the point
-        from reminders.channels import by_email, by_log, by_webhook  # noqa: F401  # likewise
+        from reminders.channels import email, log, webhook  # noqa: F401  # likewise

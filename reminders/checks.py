@@ -12,10 +12,10 @@ from django.urls import NoReverseMatch, reverse
 
 from durable_objects import outgoing, signing
 from durable_objects.masking import masked_url
-from durable_objects.names import show
+from durable_objects.validation import show
 from reminders.conf import defaults
-from reminders.rows import LONGEST_ADDRESS
-from reminders.rules import ZONE_ALLOWED, find_zone
+from reminders.parsing import ZONE_ALLOWED, find_zone
+from reminders.tables import LONGEST_ADDRESS
 
 
 @checks.register
@@ -65,7 +65,7 @@ def _no_services(told: dict[Any, Any]) -> str:
     """The names of those that are none; the URLs are secret."""
     if not told:
         return ""
-    from reminders.channels.by_apprise import AppriseFailed, services_of
+    from reminders.channels.apprise import AppriseFailed, services_of
 
     wrong = []
     for name, url in told.items():

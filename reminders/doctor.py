@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from durable_objects.doctor import Finding, question
-from durable_objects.names import show
-from reminders import zones
+from durable_objects.validation import show
+from reminders import zone_changes
 from reminders.models import Plan, Recipient, Reminder
-from reminders.rules import find_zone
+from reminders.parsing import find_zone
 
 
 @question
@@ -17,7 +17,7 @@ def moments_that_moved(now: datetime) -> Iterator[Finding]:
     """The wall time on record is another moment by this machine's time zones: they were updated since."""
     looked_at, found = 0, 0
     example: Plan | None = None
-    for plan in zones.astray(now):
+    for plan in zone_changes.astray(now):
         looked_at += 1
         if plan is not None:
             found, example = found + 1, example or plan
@@ -33,13 +33,13 @@ def moments_that_moved(now: datetime) -> Iterator[Finding]:
 @question
 def zones_that_are_gone(now: datetime) -> Iterator[Finding]:
     """A zone on record is not known here: what goes by it is delivered by the offset that it had at last."""
-    example = next(zones.without_zone(), None)
+    example = next(zone_changes.without_zone(), None)
     if example is not None:
-        number = sum(1 for _ in zones.without_zone())
+        number = sum(1 for _ in zone_changes.without_zone())
         text = f"Reminders in a time zone that is not known here: {number:,}, one is {show(example.object.name)}. "
         text += example.flaws[0]
         yield Finding(
-            "reminders.zones",
+            "reminders.zone_changes",
             text,
             "Update tzdata here, or give them another zone (`reminders recompute --rename OLD NEW`).",
         )
@@ -56,7 +56,7 @@ def zones_that_are_gone(now: datetime) -> Iterator[Finding]:
 def recompute(now: datetime) -> int:
     """Move all that is astray; how many were."""
     moved = 0
-    for plan in zones.astray(now):
+    for plan in zone_changes.astray(now):
         handle = plan.object.handle() if plan is not None else None
         if isinstance(handle, Reminder) and handle.recompute() is not None:
             moved += 1

@@ -14,9 +14,9 @@ from durable_objects.admin.objects import NameForm
 from reminders import channels
 from reminders.conf import defaults
 from reminders.models import ARGUMENTS, Plan, Recipient, Reminder
-from reminders.planning import checked, opening
-from reminders.rules import check_zone, find_zone, zone_names
-from reminders.series import Occurrence, Series
+from reminders.parsing import check_zone, find_zone, zone_names
+from reminders.recurrence import Occurrence, Series
+from reminders.validation import checked, opening
 
 CUSTOM = "custom"
 REPEATS = [

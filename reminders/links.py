@@ -11,7 +11,7 @@ from django.core import signing
 from django.urls import reverse
 
 from reminders.conf import defaults
-from reminders.rows import Plan, Recipient
+from reminders.tables import Plan, Recipient
 
 #: What a link in a message does; what each is called there.
 VERBS = {"snooze": "snooze", "done": "done", "cancel": "cancel"}

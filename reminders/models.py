@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar
 
-from durable_objects import AlarmInfo, DurableObjectError, InvalidInput, crash, exclusive, now
+from durable_objects import AlarmInfo, DurableObjectError, InvalidInput, exclusive, failpoints, now
 from durable_objects.models import DurableObject, ObjectManager
-from durable_objects.names import show
-from durable_objects.rows import Alarm
-from reminders import delivering
+from durable_objects.tables import Alarm
+from durable_objects.validation import show
+from reminders import delivery
 from reminders.channels import TryLater
-from reminders.planning import SPAN_ALLOWED, checked, is_span, opening
-from reminders.recurrence import LAST_YEAR
-from reminders.rows import Delivery, Plan, PlanQuerySet, Recipient
-from reminders.rules import find_zone, refusal
-from reminders.series import Place
+from reminders.parsing import find_zone, refusal
+from reminders.recurrence import Place
+from reminders.rrule import LAST_YEAR
+from reminders.tables import Delivery, Plan, PlanQuerySet, Recipient
+from reminders.validation import SPAN_ALLOWED, checked, is_span, opening
 
 __all__ = ["Delivery", "DeliveryFailed", "Plan", "Recipient", "Reminder"]
 
@@ -169,10 +169,10 @@ class Reminder(DurableObject):
         with self.unlocked():
             failures, untried = [], None
             try:
-                failures = delivering.skip(plan) if is_too_late else delivering.deliver(plan, self.name)
+                failures = delivery.skip(plan) if is_too_late else delivery.deliver(plan, self.name)
             except TryLater as later:
                 untried = later
-            crash.reach("reminders.delivered")
+            failpoints.reach("reminders.delivered")
             following = None if failures or untried else plan.following(now())
         # Set, edited, snoozed or cancelled while it was delivered: that stands, and the alarm that came with it.
         fresh = self._set()

@@ -1,245 +1,210 @@
-"""The days of a recurrence rule and the times on each, by RFC 5545 on a calendar without zones. Pure.
-
-A rule is followed by days, not by occurrences: the days of a year that its parts leave are worked out once for each of
-the few kinds of year there are, and what comes next is looked for among them from any day on. So a search is bounded
-for every rule that ``rules`` lets in, however far the start lies back.
-"""
+"""When a reminder recurs: an RRULE from its first time on, on the wall clocks of a zone. Pure."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from calendar import isleap, monthrange
-from collections.abc import Callable, Iterator
+import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
-from itertools import groupby
-from math import gcd
-from operator import itemgetter
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import islice
 
-#: After so many years the calendar repeats itself, weekdays and leap years together. What has not come by then is not
-#: waited for.
-YEARS_AHEAD = 400
-#: No start is earlier than in this year, and no occurrence later than in that: beyond it there is no time to shift to.
-FIRST_YEAR, LAST_YEAR = 1_900, 9_990
+from durable_objects import InvalidAlarmTime
+from durable_objects.validation import show
+from reminders.parsing import Rule, check_zone
+from reminders.rrule import FIRST_YEAR, LAST_YEAR, Parts, Recurrence
 
-_DAYS_AHEAD = YEARS_AHEAD * 146_097 // 400
-#: How long each month is, and the month of each day of a year, without a leap day and with one.
-_LENGTHS = {isleap(year): tuple(monthrange(year, month)[1] for month in range(1, 13)) for year in (2000, 2001)}
-_MONTH_OF = {
-    leap: tuple(month for month, length in enumerate(lengths, 1) for _ in range(length))
-    for leap, lengths in _LENGTHS.items()
-}
+_TICK = timedelta(microseconds=1)
+#: What was shifted over a gap is found from so far before: Samoa left out a whole day.
+_OVER_A_GAP = timedelta(hours=26)
+#: No change of a zone's clocks makes a wall time a moment that is further away: Samoa's was by 24 hours.
+_ANY_CHANGE = timedelta(hours=26)
 
-Day = tuple[int, tuple[int, ...]]
-"""A day (its proleptic Gregorian ordinal) and the minutes of it at which the rule comes, in order, never none."""
+Found = tuple[datetime, int, datetime]
+"""What the rule gave: the moment, which one it is, and the wall time."""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a rule, each as it was written; empty where it has none. Weekdays are from 0 (Monday), with the
-    ordinal before them (0: every one); ``week_start`` is WKST; there is one second at most.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One occurrence. ``at`` is its moment (aware UTC); ``number`` and ``wall`` (ISO 8601, without an offset) are from
+    where the rule is followed on: all that a caller has to keep so that finding the next one costs no more with time.
+    Where there is a COUNT, ``number`` is which of the rule's times that is.
     """
 
-    frequency: str
-    interval: int = 1
-    week_start: int = 0
-    months: tuple[int, ...] = ()
-    weeks: tuple[int, ...] = ()
-    year_days: tuple[int, ...] = ()
-    month_days: tuple[int, ...] = ()
-    weekdays: tuple[tuple[int, int], ...] = ()
-    hours: tuple[int, ...] = ()
-    minutes: tuple[int, ...] = ()
-    seconds: tuple[int, ...] = ()
-    positions: tuple[int, ...] = ()
+    at: datetime
+    number: int
+    wall: str
 
 
-class Recurrence:
-    """The days on which a rule comes from ``start`` on (a wall time), and the minutes of each day.
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """An occurrence for people: on the wall clock of its zone, with a ``note`` where that clock is changed then."""
 
-    What the rule leaves open is as in the start: a month, a day, a weekday, an hour, a minute. A start that the rule
-    leaves out is not part of it.
+    at: datetime
+    local: datetime
+    note: str = ""
+
+
+class Series:
+    """The times of a reminder: those of ``rule`` with ``start`` as DTSTART on local wall time, by RFC 5545.
+
+    ``rule`` is an RRULE, and below it lines of ``EXDATE`` if times are left out (on the wall clock, in a zone of their
+    own with a TZID, or in UTC with a ``Z``; they count towards COUNT). A start that the rule leaves out is not part of
+    it. In a gap a time is shifted forward, in a fold it is the first; no moment comes twice. Without a rule ``start``
+    is the only one. A start that is given in ``zone`` is a wall time there, also one that the clocks leave out.
+    Whatever is asked takes a bounded time, however far back the start lies. Raises ``InvalidInput`` for a rule or a
+    zone that is none, and for a start that is not in the years from 1900 to 9990.
     """
 
-    def __init__(self, parts: Parts, start: datetime) -> None:
-        self._parts = parts
-        self._start = start.toordinal()
-        #: The second of the minute at which it comes.
-        self.second = parts.seconds[0] if parts.seconds else start.second
-        self._minute = start.hour * 60 + start.minute + (self.second < start.second)
-        self._start_hour = self._start * 24 + start.hour
-        self._start_month = start.year * 12 + start.month - 1
-        self._start_week = self._week_of(self._start)
-        self._start_year = start.year
-        self._derive(start)
-        self._kinds_of_year: dict[tuple[bool, int, bool, bool], tuple[Day, ...]] = {}
+    def __init__(self, start: datetime, rule: str | Rule | None, zone: str | tzinfo) -> None:
+        self._zone = zone if isinstance(zone, tzinfo) else check_zone(zone)
+        check_year(start)
+        self._start = start.astimezone(UTC)
+        self._local = start.astimezone(self._zone)
+        self._rule = rule if rule is None or isinstance(rule, Rule) else Rule.parse(rule)
+        self._recurrence = Recurrence(self._rule.parts if self._rule else Parts("DAILY"), self._local)
 
-    def days(self, first: int) -> Iterator[Day]:
-        """The days of the rule from this one on (an ordinal), in order. Ends where nothing comes for 400 years."""
-        first = max(first, self._start)
-        year, limit = date.fromordinal(first).year, first + _DAYS_AHEAD
-        is_in_step = self._in_step()
-        while self.times and year <= LAST_YEAR:
-            opening = date(year, 1, 1).toordinal()
-            if opening > limit:
+    def opening(self) -> Place | None:
+        """The first place; None where the rule has no time at all."""
+        return next(self.places(), None)
+
+    def places(self, since: Place | None = None) -> Iterator[Place]:
+        """The places in order, all of them or those after ``since``."""
+        return self._places(since, self._start - _TICK if since is None else since.at)
+
+    def same(self, place: Place) -> Place | None:
+        """This place, by the zone's clocks as they are known now: the same wall time, at another moment where they were
+        changed since. None where the rule has ended before that.
+        """
+        if next(self._from(place, place.at - _TICK), None) == place:
+            return place
+        return next(self._from(place, place.at - _ANY_CHANGE), None)
+
+    def minutes_of_days(self) -> tuple[int, ...]:
+        """At which minutes of a day it may come, by its wall clock."""
+        return self._recurrence.times
+
+    def first(self) -> datetime | None:
+        """The first time (aware UTC); None where the rule has none at all."""
+        opening = self.opening()
+        return opening.at if opening else None
+
+    def following(self, since: Place | None, moment: datetime) -> Place | None:
+        """The first place after ``since`` that is also after this moment; None when the series is over."""
+        return next(self._places(since, moment if since is None else max(since.at, moment)), None)
+
+    def after(self, moment: datetime) -> datetime | None:
+        """The first time after this moment (aware UTC); None when the series is over."""
+        following = self.following(None, moment)
+        return following.at if following else None
+
+    def preview(self, count: int, moment: datetime) -> list[Occurrence]:
+        """The next occurrences after this moment, ``count`` at most."""
+        return [self._shown(place.at) for place in islice(self._places(None, moment), count)]
+
+    def _places(self, since: Place | None, last: datetime) -> Iterator[Place]:
+        """The places later than ``last``, and not before the one that ``since`` is followed on from."""
+        for place in self._from(since, last):
+            # Clocks that were changed since may have made its wall time a later moment: it comes once all the same.
+            if since is None or place.wall != since.wall or in_gap(self._wall(since)):
+                yield place
+
+    def _from(self, since: Place | None, last: datetime) -> Iterator[Place]:
+        """The places later than ``last``, from the wall time of ``since`` on."""
+        if self._rule is None:
+            if self._start > last:
+                yield Place(self._start, 1, self._local.replace(tzinfo=None).isoformat())
+            return
+        number, wall = (1, self._local) if since is None else (since.number, self._wall(since))
+        yield from self._in_order(self._rule, self._walls(self._rule, number, wall, last), last)
+
+    def _wall(self, place: Place) -> datetime:
+        return datetime.fromisoformat(place.wall).replace(tzinfo=self._zone)
+
+    def _walls(self, rule: Rule, number: int, wall: datetime, last: datetime) -> Iterator[tuple[int, datetime]]:
+        """What the rule gives on the wall clock from the ``number``-th time on, which is at ``wall``, each with its
+        number. What is well before ``last`` is passed over: by days, and only counted where there is a COUNT.
+        """
+        near = max(wall.replace(tzinfo=None), (last.astimezone(self._zone) - _OVER_A_GAP).replace(tzinfo=None))
+        begin, near_day = wall.replace(tzinfo=None), near.toordinal()
+        second, rest = self._recurrence.second, self._local.microsecond  # without the rest it would be early by that
+        for day, minutes in self._recurrence.days(near_day if rule.count is None else begin.toordinal()):
+            if rule.count is not None and number > rule.count:
                 return
-            if not self._is_year_in_step(year):
-                year += 1
+            if begin.toordinal() < day < near_day:
+                number += len(minutes)
                 continue
-            matching = self._days_of(year, opening)
-            for index, times in matching[bisect_left(matching, first - opening, key=itemgetter(0)) :]:
-                day = opening + index
-                if is_in_step is not None and not is_in_step(day, year):
+            calendar_day = date.fromordinal(day)
+            for minute in minutes:
+                found = datetime.combine(calendar_day, time(minute // 60, minute % 60, second, rest))
+                if found < begin:
                     continue
-                minutes = self._minutes_of(day) if self._is_every_few_hours else times
-                if day == self._start:
-                    minutes = tuple(minute for minute in minutes if minute >= self._minute)
-                if minutes:
-                    limit = day + _DAYS_AHEAD
-                    yield day, minutes
-            year += 1
+                if rule.count is not None and number > rule.count:
+                    return
+                yield number, found.replace(tzinfo=self._zone)
+                number += 1
 
-    # -- what the start gives to the rule
+    def _in_order(self, rule: Rule, walls: Iterator[tuple[int, datetime]], last: datetime) -> Iterator[Place]:
+        """What the rule gives, by moment, each moment once: a time that was shifted may lie behind others."""
+        shifted: list[Found] = []
+        for number, wall in walls:
+            at = self._start if wall == self._local else wall.astimezone(UTC)
+            if rule.until is None or at.replace(microsecond=0) <= rule.until:
+                heapq.heappush(shifted, (at, number, wall))
+            elif not in_gap(wall):
+                break
+            if in_gap(wall):
+                continue
+            while shifted and shifted[0][0] <= at:
+                place = heapq.heappop(shifted)
+                if place[0] > last and not rule.leaves_out(place[0], place[2]):
+                    last = place[0]
+                    yield _place(place, shifted)
+        for place in sorted(shifted):  # the rule ends in a gap
+            if place[0] > last and not rule.leaves_out(place[0], place[2]):
+                last = place[0]
+                yield _place(place, shifted)
 
-    def _derive(self, start: datetime) -> None:
-        parts = self._parts
-        month_days, months, weekdays = parts.month_days, parts.months, parts.weekdays
-        if not (parts.year_days or month_days or weekdays):
-            if parts.frequency == "WEEKLY" or parts.weeks:
-                weekdays = ((0, start.weekday()),)
-            elif parts.frequency in {"MONTHLY", "YEARLY"}:
-                month_days = (start.day,)
-                months = months or ((start.month,) if parts.frequency == "YEARLY" else ())
-        self._months, self._month_days, self._weekdays = frozenset(months), frozenset(month_days), frozenset(weekdays)
-        self._weeks, self._year_days = frozenset(parts.weeks), frozenset(parts.year_days)
-        minutes = sorted(set(parts.minutes or (start.minute,)))
-        hours = sorted(set(parts.hours or (range(24) if parts.frequency == "HOURLY" else (start.hour,))))
-        if parts.frequency == "HOURLY":
-            minutes = _at(parts.positions, minutes) if parts.positions else minutes
-            step = gcd(parts.interval, 24)  # the only hours that are ever reached from the start's
-            hours = [hour for hour in hours if (hour - start.hour) % step == 0]
-        times = [hour * 60 + minute for hour in hours for minute in minutes]
-        #: The minutes of a day at which it comes at all.
-        self.times = tuple(_at(parts.positions, times) if parts.frequency == "DAILY" and parts.positions else times)
-        self._minutes, self._hours = tuple(minutes), tuple(hours)
-        self._is_every_few_hours = parts.frequency == "HOURLY" and parts.interval > 1
-
-    # -- which days
-
-    def _is_year_in_step(self, year: int) -> bool:
-        return self._parts.frequency != "YEARLY" or (year - self._start_year) % self._parts.interval == 0
-
-    def _in_step(self) -> Callable[[int, int], bool] | None:
-        """Whether a day is one of every so many days, weeks or months; None where each is."""
-        interval, start, week, month = self._parts.interval, self._start, self._start_week, self._start_month
-        if interval == 1:
-            return None
-        if self._parts.frequency == "DAILY":
-            return lambda day, year: (day - start) % interval == 0
-        if self._parts.frequency == "WEEKLY":
-            return lambda day, year: (day - week) // 7 % interval == 0
-        if self._parts.frequency == "MONTHLY":
-            return lambda day, year: (_month_of(day, year) - month) % interval == 0
-        return None
-
-    def _minutes_of(self, day: int) -> tuple[int, ...]:
-        """Every so many hours, counted from the start's: those that fall on this day."""
-        interval = self._parts.interval
-        hours = range((self._start_hour - day * 24) % interval, 24, interval)
-        return tuple(hour * 60 + minute for hour in hours if hour in self._hours for minute in self._minutes)
-
-    def _week_of(self, day: int) -> int:
-        """The first day of the week that a day is in."""
-        return day - (day - 1 - self._parts.week_start) % 7
-
-    def _days_of(self, year: int, opening: int) -> tuple[Day, ...]:
-        """The days of a year, from 0, that the parts leave, whatever the interval, with their times."""
-        kind = (isleap(year), opening % 7, isleap(year - 1), isleap(year + 1))
-        found = self._kinds_of_year.get(kind)
-        if found is None:
-            matching = self._matching(year, opening)
-            timed = ((index, self.times) for index in matching)
-            by_position = self._parts.positions and self._parts.frequency not in {"DAILY", "HOURLY"}
-            found = tuple(self._chosen(year, opening) if by_position else timed)
-            self._kinds_of_year[kind] = found
-        return found
-
-    def _matching(self, year: int, opening: int) -> Iterator[int]:
-        leap = isleap(year)
-        length = 365 + leap
-        in_month = self._parts.frequency == "MONTHLY" or bool(self._parts.months)
-        month_begins = 0
-        for month, month_length in enumerate(_LENGTHS[leap], 1):
-            for index in range(month_begins, month_begins + month_length) if self._takes_month(month) else ():
-                of_month = index - month_begins
-                within = (of_month, month_length) if in_month else (index, length)
-                if (
-                    (not self._month_days or _is_one_of(self._month_days, of_month + 1, month_length))
-                    and (not self._year_days or _is_one_of(self._year_days, index + 1, length))
-                    and (not self._weekdays or self._takes_weekday((opening + index - 1) % 7, *within))
-                    and (not self._weeks or self._takes_week(opening + index))
-                ):
-                    yield index
-            month_begins += month_length
-
-    def _takes_month(self, month: int) -> bool:
-        return not self._months or month in self._months
-
-    def _takes_weekday(self, weekday: int, index: int, length: int) -> bool:
-        """Whether BYDAY names this weekday: each, or the one that this is in its month or year."""
-        nth, from_end = index // 7 + 1, -((length - 1 - index) // 7 + 1)
-        return not self._weekdays.isdisjoint(((0, weekday), (nth, weekday), (from_end, weekday)))
-
-    def _takes_week(self, day: int) -> bool:
-        """Whether BYWEEKNO names the week of this day, counted in the year that most of the week is in."""
-        middle = date.fromordinal(self._week_of(day) + 3)
-        number = (middle.timetuple().tm_yday - 1) // 7 + 1
-        last = date.fromordinal(self._week_of(date(middle.year, 12, 28).toordinal()) + 3)
-        return _is_one_of(self._weeks, number, (last.timetuple().tm_yday - 1) // 7 + 1)
-
-    # -- BYSETPOS
-
-    def _chosen(self, year: int, opening: int) -> Iterator[Day]:
-        """Of the times of each year, month or week those at the positions, counted from the beginning of it."""
-        length = 365 + isleap(year)
-        if self._parts.frequency == "WEEKLY":
-            matching, period = self._matching_of_weeks(year, opening), lambda index: self._week_of(opening + index)
-        elif self._parts.frequency == "MONTHLY":
-            matching, period = self._matching(year, opening), lambda index: _MONTH_OF[isleap(year)][index]
-        else:
-            matching, period = self._matching(year, opening), lambda index: year
-        positive = sorted(position for position in self._parts.positions if position > 0)
-        negative = sorted(-position for position in self._parts.positions if position < 0)
-        per_day = len(self.times)
-        for _, group in groupby(matching, key=period):
-            days = list(group)
-            total = len(days) * per_day
-            places = {place - 1 for place in positive[: bisect_right(positive, total)]}
-            places.update(total - place for place in negative[: bisect_right(negative, total)])
-            for at, chosen in groupby(sorted(places), key=lambda place: place // per_day):
-                if 0 <= days[at] < length:
-                    yield days[at], tuple(self.times[place % per_day] for place in chosen)
-
-    def _matching_of_weeks(self, year: int, opening: int) -> Iterator[int]:
-        """The days that the parts of a weekly rule leave, to the end of the weeks that the year begins and ends in."""
-        months = _MONTH_OF[isleap(year)]
-        first = self._week_of(opening) - opening
-        for index in range(first, self._week_of(opening + len(months) - 1) - opening + 7):
-            month = 12 if index < 0 else 1 if index >= len(months) else months[index]
-            if self._takes_month(month) and (0, (opening + index - 1) % 7) in self._weekdays:
-                yield index
+    def _shown(self, at: datetime) -> Occurrence:
+        local = at.astimezone(self._zone)
+        return Occurrence(at, local, _note(local, self._local))
 
 
-def _month_of(day: int, year: int) -> int:
-    """The number of the month that a day of this year is in, counted from the year 0."""
-    return year * 12 + _MONTH_OF[isleap(year)][day - date(year, 1, 1).toordinal()] - 1
+def _place(found: Found, waiting: list[Found]) -> Place:
+    """This one, to be followed on from the first that still waits: none of those is to be skipped."""
+    at, number, wall = found
+    for _, other, earlier in waiting:
+        if other < number:
+            number, wall = other, earlier
+    return Place(at, number, wall.replace(tzinfo=None).isoformat())
 
 
-def _is_one_of(wanted: frozenset[int], number: int, last: int) -> bool:
-    """Whether a number up to ``last`` is wanted, counted from the beginning or (negative) from the end."""
-    return number in wanted or number - last - 1 in wanted
+def check_year(start: datetime) -> None:
+    """Refuse a start that is too early or too late for a series: raises ``InvalidAlarmTime``."""
+    if not FIRST_YEAR <= start.year <= LAST_YEAR:
+        raise InvalidAlarmTime(f"fire_at is {show(start)}. Allowed: the years from {FIRST_YEAR} to {LAST_YEAR}.")
 
 
-def _at(positions: tuple[int, ...], times: list[int]) -> list[int]:
-    """Those at the positions, from 1 on or from -1 back."""
-    return sorted({times[at - (at > 0)] for at in positions if -len(times) <= at <= len(times)})
+def in_gap(wall: datetime) -> bool:
+    """Whether the clocks of its zone were put forward over this wall time, so that it does not exist."""
+    before, after = wall.utcoffset(), wall.replace(fold=1).utcoffset()
+    return before is not None and after is not None and before < after
+
+
+def comes_twice(wall: datetime) -> bool:
+    """Whether the clocks of its zone were put back over this wall time."""
+    before, after = wall.replace(fold=0).utcoffset(), wall.replace(fold=1).utcoffset()
+    return before is not None and after is not None and before > after
+
+
+def _note(local: datetime, start: datetime) -> str:
+    """What is to be said of a time at which the clocks of its zone are changed."""
+    other = local.replace(fold=1 - local.fold)
+    if other.utcoffset() != local.utcoffset():
+        which = "second" if local.fold else "first"
+        return f"The clocks are put back: {local:%H:%M} comes twice, this is the {which}."
+    before = (local.astimezone(UTC) - timedelta(hours=26)).astimezone(local.tzinfo)
+    moved = (local.utcoffset() or timedelta(0)) - (before.utcoffset() or timedelta(0))
+    meant = (local - moved).replace(fold=0)
+    if moved > timedelta(0) and in_gap(meant) and meant.time().minute == start.time().minute:
+        return f"The clocks are put forward: {meant:%H:%M} does not exist that day, so it is {local:%H:%M}."
+    return ""

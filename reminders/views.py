@@ -11,10 +11,10 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
 from durable_objects import DurableObjectError, now
-from reminders import ics, links
+from reminders import calendar_feed, links
 from reminders.models import Plan, Reminder
-from reminders.series import Place
-from reminders.snoozing import PRESETS
+from reminders.recurrence import Place
+from reminders.snooze import PRESETS
 
 TITLES = {"snooze": "Snooze this reminder", "done": "Done with this one", "cancel": "Cancel this reminder"}
 
@@ -59,8 +59,8 @@ def feed(request: HttpRequest, token: str) -> HttpResponse:
         recipient = links.read_feed(token)
     except links.InvalidLink:
         return _said(request, "There is no calendar here.", 404)
-    answer = HttpResponse(ics.calendar_of(recipient), content_type="text/calendar; charset=utf-8")
-    answer["Content-Disposition"] = 'inline; filename="reminders.ics"'
+    answer = HttpResponse(calendar_feed.calendar_of(recipient), content_type="text/calendar; charset=utf-8")
+    answer["Content-Disposition"] = 'inline; filename="reminders.calendar_feed"'
     return answer
 
 

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from django.conf import settings
 
-from tests import services
+from tests.support import services
 
 pytest_plugins = ["durable_objects.pytest_plugin"]
 
@@ -33,12 +33,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def remembered_nothing() -> None:
     """Each test begins as a new process does: what this one remembers of rows would outlive them in the rollback."""
-    from durable_objects import dispatch, dispatchers, firing
+    from durable_objects.delivery import dispatcher, processes
+    from durable_objects.execution import executor
     from project import tokens
 
-    dispatchers._signed = dispatchers.NEVER_SIGNED
-    dispatch._last_pruned = dispatch.NEVER
-    firing._told.clear()
+    processes._signed = processes.NEVER_SIGNED
+    dispatcher._last_pruned = dispatcher.NEVER
+    executor._told.clear()
     tokens._trusted.clear()
 
 

@@ -12,16 +12,16 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import path, reverse
 
+from batcher.admin.actions import FLUSH
+from batcher.admin.queries import Standing, breaker, last_answer, line, newest_batches, standings
 from batcher.admin.settings import BatcherSettingsInline
-from batcher.admin.standing import Standing, breaker, last_answer, line, newest_batches, standings
-from batcher.admin.verbs import FLUSH
 from batcher.items import refused_item
 from batcher.models import Batch, Batcher
-from batcher.waiting import Waiting
+from batcher.queue import Waiting
 from durable_objects import DurableObjectError
 from durable_objects.admin import CANCEL, DELETE, REVIVE, DurableObjectAdmin, SettingsInline, Verb
-from durable_objects.admin.reading import alarm_columns, alarm_of, now_of
-from durable_objects.admin.wording import to_come
+from durable_objects.admin.display import to_come
+from durable_objects.admin.queries import alarm_columns, alarm_of, now_of
 
 
 @admin.register(Batcher)

@@ -15,13 +15,13 @@ from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from batcher.admin.verbs import FAIL, REPLAY
+from batcher.admin.actions import FAIL, REPLAY
 from batcher.models import Batch, Batcher
 from durable_objects.admin import OperableAdmin, ReadOnlyAdmin, Verb
+from durable_objects.admin.display import NOTHING, Status, class_of, label, to_come, when
 from durable_objects.admin.filters import ObjectFilter
-from durable_objects.admin.reading import badge, moment, now_of
-from durable_objects.admin.wording import NOTHING, Status, class_of, label, to_come, when
-from durable_objects.rows import Object
+from durable_objects.admin.queries import badge, moment, now_of
+from durable_objects.tables import Object
 
 #: Characters of the items' JSON, and items that were not accepted, that a batch's page shows.
 ITEMS_SHOWN = 20_000

@@ -11,9 +11,9 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from batcher.conf import defaults
-from batcher.rows import BatcherSettings
+from batcher.tables import BatcherSettings
 from durable_objects.admin import ChangesForm, ReadableJSONField, SettingsInline
-from durable_objects.admin.wording import NOTHING
+from durable_objects.admin.display import NOTHING
 from durable_objects.masking import MASK
 
 

@@ -8,11 +8,11 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from batcher.admin.standing import next_probe as probe_of
-from batcher.rows import Upstream
+from batcher.admin.queries import next_probe as probe_of
+from batcher.tables import Upstream
 from durable_objects.admin import ReadOnlyAdmin
-from durable_objects.admin.reading import badge, moment, now_of
-from durable_objects.admin.wording import NOTHING
+from durable_objects.admin.display import NOTHING
+from durable_objects.admin.queries import badge, moment, now_of
 
 
 @admin.register(Upstream)

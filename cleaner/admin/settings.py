@@ -10,8 +10,8 @@ from django.core.exceptions import ValidationError
 
 from cleaner import durations
 from cleaner.conf import defaults
-from cleaner.policy import allowed_models
-from cleaner.rows import CleanerSettings
+from cleaner.configuration import allowed_models
+from cleaner.tables import CleanerSettings
 from cleaner.targets import OwnStorage
 from durable_objects import InvalidInput
 from durable_objects.admin import ChangesForm, SettingsInline

@@ -9,11 +9,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from cleaner import durations
-from cleaner.rows import CleanerRun
 from cleaner.sparkline import bars
-from cleaner.standing import Standing, runs_of
-from durable_objects.admin.reading import badge
-from durable_objects.admin.wording import NOTHING, absolute, gist, relative, span, to_come, when
+from cleaner.status import Standing, runs_of
+from cleaner.tables import CleanerRun
+from durable_objects.admin.display import NOTHING, absolute, gist, relative, span, to_come, when
+from durable_objects.admin.queries import badge
 
 #: Cleanups that a page draws, and lists.
 DRAWN, LISTED = 30, 12

@@ -9,14 +9,14 @@ For a class of your own:
 Objects of classes that are not registered are found under "Objects", with the same page.
 """
 
+from durable_objects.admin.actions import OperableAdmin
 from durable_objects.admin.base import AnswersAddresses, BaseAdmin
-from durable_objects.admin.engine import AlarmAdmin, AlarmRunAdmin, EntryAdmin, ObjectAdmin
 from durable_objects.admin.forms import ChangesForm, ReadableJSONField
+from durable_objects.admin.inlines import SettingsInline
+from durable_objects.admin.object_actions import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
 from durable_objects.admin.objects import DurableObjectAdmin
-from durable_objects.admin.operable import OperableAdmin
-from durable_objects.admin.reading import ReadOnlyAdmin
-from durable_objects.admin.settings import SettingsInline
-from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
+from durable_objects.admin.queries import ReadOnlyAdmin
+from durable_objects.admin.tables import AlarmAdmin, AlarmRunAdmin, EntryAdmin, ObjectAdmin
 
 __all__ = [
     "CANCEL",

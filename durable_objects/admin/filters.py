@@ -9,13 +9,13 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
+from durable_objects import kinds
 from durable_objects.admin.base import key_of
-from durable_objects.admin.reading import BoundedPaginator, now_of, object_classes
-from durable_objects.admin.wording import class_name, label, short
+from durable_objects.admin.display import class_name, label, short
+from durable_objects.admin.queries import BoundedPaginator, now_of
+from durable_objects.alarms.queries import STATES, condition
 from durable_objects.conf import engine
-from durable_objects.kinds import content_types
-from durable_objects.rows import Alarm, Object, class_of
-from durable_objects.states import STATES, condition, unknown_kinds
+from durable_objects.tables import Alarm, Object
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -56,9 +56,9 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "class"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        known = [kind for kind in content_types().all() if class_of(kind) in object_classes()]
-        kinds = [*known, *unknown_kinds()]
-        return sorted([(str(kind.pk), class_name(kind)) for kind in kinds], key=lambda choice: choice[1].lower())
+        known = [kind for kind in kinds.content_types().all() if kinds.class_of(kind) is not None]
+        shown = [*known, *kinds.unknown()]
+        return sorted([(str(kind.pk), class_name(kind)) for kind in shown], key=lambda choice: choice[1].lower())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         chosen = key_of(ContentType, self.value() or "")

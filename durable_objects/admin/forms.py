@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
 from durable_objects.masking import MASK, masked_url
-from durable_objects.names import text_flaw
+from durable_objects.validation import text_flaw
 
 if TYPE_CHECKING:  # generic in the stubs only
     _ModelForm = forms.ModelForm[Any]

@@ -14,17 +14,17 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from durable_objects import own_row
-from durable_objects.admin import wording
+from durable_objects.admin import display
+from durable_objects.admin.actions import OperableAdmin
 from durable_objects.admin.filters import StateFilter
 from durable_objects.admin.forms import ChangesForm
-from durable_objects.admin.operable import OperableAdmin
-from durable_objects.admin.reading import alarm_columns, now_of, page_of
-from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
+from durable_objects.admin.object_actions import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
+from durable_objects.admin.queries import alarm_columns, now_of, page_of
 from durable_objects.errors import DurableObjectError, InvalidName
 from durable_objects.kinds import content_types
-from durable_objects.names import check_name
-from durable_objects.rows import Alarm, AlarmRun, Entry
+from durable_objects.tables import Alarm, AlarmRun, Entry
+from durable_objects.turns import subclass_fields
+from durable_objects.validation import check_name
 
 
 class ObjectPage(OperableAdmin):
@@ -49,7 +49,7 @@ class ObjectPage(OperableAdmin):
             context |= {"shows_storage": storage, "shows_runs": runs}
             context["shows_traceback"] = runs or self.may_see(request, Alarm)
             context["page"] = page_of(self.target(row), now_of(request), after, storage=storage, runs=runs)
-            context["subtitle"] = wording.short(self.whole_name(row))
+            context["subtitle"] = display.short(self.whole_name(row))
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_search_results(
@@ -79,12 +79,12 @@ class ObjectPage(OperableAdmin):
     @admin.display(description="name", ordering="name")
     def named(self, row: Any) -> str:
         """The object's name for a list: what cannot be seen in it escaped, and not all of a long one."""
-        return wording.short(wording.label(self.target(row).name))
+        return display.short(display.label(self.target(row).name))
 
     @admin.display(description="name")
     def whole_name(self, row: Any) -> str:
         """The object's name, with what cannot be seen in it escaped."""
-        return wording.label(self.target(row).name)
+        return display.label(self.target(row).name)
 
     @admin.display(description="class")
     def class_of(self, row: Any) -> str:
@@ -92,9 +92,9 @@ class ObjectPage(OperableAdmin):
         target = self.target(row)
         handle = target.handle()
         if handle is None or type(handle) is self.model or not self.admin_site.is_registered(type(handle)):
-            return wording.class_of(target)
+            return display.class_of(target)
         name = f"{self.admin_site.name}:{handle._meta.app_label}_{handle._meta.model_name}_change"
-        return format_html('<a href="{}">{}</a>', reverse(name, args=[target.pk]), wording.class_of(target))
+        return format_html('<a href="{}">{}</a>', reverse(name, args=[target.pk]), display.class_of(target))
 
 
 class NameForm(ChangesForm):
@@ -114,7 +114,7 @@ class NameForm(ChangesForm):
         except InvalidName as error:
             raise ValidationError(str(error)) from error
         if self._meta.model.objects.filter(name=name).exists():
-            raise ValidationError(f"There is one of this name already: {wording.label(name)}.")
+            raise ValidationError(f"There is one of this name already: {display.label(name)}.")
         return name
 
 
@@ -143,12 +143,14 @@ class DurableObjectAdmin(ObjectPage):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return ["name"]
-        return ["whole_name", *[field.name for field in own_row.columns(self.model)], *self.readonly_fields]
+        return ["whole_name", *[field.name for field in subclass_fields.columns(self.model)], *self.readonly_fields]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return []
-        filled_in = [field.name for field in own_row.columns(self.model) if not field.editable]  # generated ones too
+        filled_in = [
+            field.name for field in subclass_fields.columns(self.model) if not field.editable
+        ]  # generated ones too
         return ["whole_name", *filled_in, *self.readonly_fields]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:

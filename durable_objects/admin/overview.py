@@ -11,11 +11,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from durable_objects import doctor, figures
+from durable_objects import doctor
 from durable_objects.admin import charts
-from durable_objects.admin.reading import now_of
-from durable_objects.admin.wording import absolute, span
-from durable_objects.rows import Alarm
+from durable_objects.admin.display import absolute, span
+from durable_objects.admin.queries import now_of
+from durable_objects.operations import metrics
+from durable_objects.tables import Alarm
 
 #: States in the order of the tiles, with what a tile is called there.
 TILES = {
@@ -52,13 +53,13 @@ def figures_of(site: AdminSite, request: HttpRequest) -> dict[str, Any]:
     """What the page says, in a bounded number of small reads."""
     now = now_of(request)
     alarms_url = reverse(f"{site.name}:durable_objects_alarm_changelist")
-    counted = figures.counts(now, list(TILES))
-    oldest = figures.oldest_overdue(now)
+    counted = metrics.counts(now, list(TILES))
+    oldest = metrics.oldest_overdue(now)
     age = now - oldest.due_at if oldest and oldest.due_at else None
     tiles = [
         {
             "title": title,
-            "figure": figures.said(counted[state]),
+            "figure": metrics.said(counted[state]),
             "note": f"oldest {span(age)}" if state == "due" and age is not None else "",
             "kind": BAD.get(state, "") if counted[state] else "",
             "url": f"{alarms_url}?state={state}",
@@ -69,33 +70,33 @@ def figures_of(site: AdminSite, request: HttpRequest) -> dict[str, Any]:
         {"finding": finding, "url": f"{alarms_url}?state={finding.state}" if finding.state else ""}
         for finding in doctor.glance(now)
     ]
-    late = figures.lateness(now)
+    late = metrics.lateness(now)
     return {
         "now": absolute(now),
         "tiles": tiles,
         "findings": findings,
-        "load": _load(figures.load_ahead(now)),
+        "load": _load(metrics.load_ahead(now)),
         "late": late,
         "percentiles": [(name, span(getattr(late, name))) for name in ("p50", "p95", "p99")] if late else [],
-        "waiting": f"{figures.said(counted['due'])}, the longest since {span(age)}" if age is not None else "0",
-        "lateness_runs": figures.said(late.runs, figures.RUNS) if late else "0",
+        "waiting": f"{metrics.said(counted['due'])}, the longest since {span(age)}" if age is not None else "0",
+        "lateness_runs": metrics.said(late.runs, metrics.RUNS) if late else "0",
     }
 
 
 def _load(counted: list[int]) -> dict[str, Any]:
     most = max(counted)
-    minutes = figures.BAR // timedelta(minutes=1)
+    minutes = metrics.BAR // timedelta(minutes=1)
     heights = [
         (
             number / most if most else 0.0,
             "armed",
-            f"in {at * minutes} to {(at + 1) * minutes} min: {figures.said(number, figures.BAR_COUNTED_TO)}",
+            f"in {at * minutes} to {(at + 1) * minutes} min: {metrics.said(number, metrics.BAR_COUNTED_TO)}",
         )
         for at, number in enumerate(counted)
     ]
     total = (
-        figures.said(sum(counted), figures.BAR_COUNTED_TO) if most >= figures.BAR_COUNTED_TO else f"{sum(counted):,}"
+        metrics.said(sum(counted), metrics.BAR_COUNTED_TO) if most >= metrics.BAR_COUNTED_TO else f"{sum(counted):,}"
     )
     label = f"Alarms due in the next hour, by {minutes} minutes: {total} in all, at most "
-    label += f"{figures.said(most, figures.BAR_COUNTED_TO)} at a time"
-    return {"chart": charts.bars(heights, label, slots=figures.BARS, width=600, height=80), "most": label}
+    label += f"{metrics.said(most, metrics.BAR_COUNTED_TO)} at a time"
+    return {"chart": charts.bars(heights, label, slots=metrics.BARS, width=600, height=80), "most": label}

@@ -15,9 +15,9 @@ from datetime import datetime
 
 from django.utils.module_loading import autodiscover_modules
 
-from durable_objects.doctor import reaching, running, setup
+from durable_objects.doctor import alarms, delivery, environment
+from durable_objects.doctor.alarms import LATE_AFTER, Late, late
 from durable_objects.doctor.finding import Finding, Question
-from durable_objects.doctor.running import LATE_AFTER, Late, late
 
 __all__ = ["LATE_AFTER", "Finding", "Late", "examine", "glance", "late", "question"]
 
@@ -33,13 +33,13 @@ def question(asked: Question) -> Question:
 
 def glance(now: datetime) -> list[Finding]:
     """What can be seen at a glance, troubles first: for pages, each question a small read of an index."""
-    return _sorted(finding for ask in running.AT_A_GLANCE for finding in ask(now))
+    return _sorted(finding for ask in alarms.AT_A_GLANCE for finding in ask(now))
 
 
 def examine(now: datetime) -> list[Finding]:
     """Everything, the questions of every installed app's ``doctor`` module among it, troubles first."""
     autodiscover_modules("doctor")
-    asked = [*running.AT_A_GLANCE, *running.INVARIANTS, *setup.QUESTIONS, *reaching.QUESTIONS, *_of_apps]
+    asked = [*alarms.AT_A_GLANCE, *alarms.INVARIANTS, *environment.QUESTIONS, *delivery.QUESTIONS, *_of_apps]
     return _sorted(finding for ask in asked for finding in ask(now))
 
 

@@ -4,8 +4,8 @@ For the apps; nothing of the engine needs it, nor httpx, which comes with the ex
 """
 
 from durable_objects.outgoing.addresses import ALLOWED, is_address, origin_of
-from durable_objects.outgoing.bounds import Call, DeadlinePassed, TooManyCalls, bounded
-from durable_objects.outgoing.http import Reply, post
+from durable_objects.outgoing.client import Reply, post
+from durable_objects.outgoing.deadline import Call, DeadlinePassed, TooManyCalls, bounded
 from durable_objects.outgoing.proxies import ProxyUnusable
 
 __all__ = [

@@ -7,7 +7,7 @@ import socket
 
 import httpx
 
-from durable_objects.names import text_flaw
+from durable_objects.validation import text_flaw
 
 ALLOWED = "an http or https address, with a host that can be one and a port from 1 to 65535"
 

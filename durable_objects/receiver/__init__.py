@@ -9,7 +9,7 @@ A Django app of its own, which needs no other room of the engine: the receiving 
         return HttpResponse(status=204)
 """
 
-from durable_objects.receiver.receiving import receives
-from durable_objects.receiver.verifying import NotGenuine, verify
+from durable_objects.receiver.signatures import NotGenuine, verify
+from durable_objects.receiver.views import receives
 
 __all__ = ["NotGenuine", "receives", "verify"]

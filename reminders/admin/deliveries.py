@@ -11,8 +11,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from durable_objects.admin import ReadOnlyAdmin
-from durable_objects.admin.reading import badge, moment, now_of
-from durable_objects.admin.wording import NOTHING, absolute, gist, label, when
+from durable_objects.admin.display import NOTHING, absolute, gist, label, when
+from durable_objects.admin.queries import badge, moment, now_of
 from reminders.models import Delivery
 
 

@@ -13,14 +13,14 @@ from django.utils.safestring import SafeString
 
 from durable_objects import now
 from durable_objects.admin import DELETE, FIRE_NOW, REVIVE, DurableObjectAdmin, Verb
-from durable_objects.admin.reading import alarm_of, badge, now_of
-from durable_objects.admin.wording import NOTHING, gist, short, to_come, when
+from durable_objects.admin.display import NOTHING, gist, short, to_come, when
+from durable_objects.admin.queries import alarm_of, badge, now_of
 from durable_objects.models import DurableObject
-from durable_objects.rows import Alarm
-from reminders import delivering
+from durable_objects.tables import Alarm
+from reminders import delivery
 from reminders.forms import REPEATS, ReminderForm
 from reminders.models import Delivery, DeliveryFailed, Plan, Recipient, Reminder
-from reminders.snoozing import PRESETS, Preset
+from reminders.snooze import PRESETS, Preset
 
 #: While something is to come; and what else a verb may be for.
 ALIVE = frozenset({"armed", "retrying", "due", "overdue", "running", "dead"})
@@ -52,7 +52,7 @@ def try_out(handle: DurableObject, row: Any) -> None:
     plan = handle.plan() if isinstance(handle, Reminder) else None
     if plan is None:
         raise DeliveryFailed("it was never set")
-    said = delivering.try_out(plan, handle.name)
+    said = delivery.try_out(plan, handle.name)
     if failures := [f"{channel} {text}" for channel, text in said.items() if text.startswith("failed: ")]:
         raise DeliveryFailed("; ".join(failures))
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from durable_objects import visible
-from durable_objects.names import show
+from durable_objects import escaping
+from durable_objects.validation import show
 from reminders.conf import defaults
-from reminders.rules import refusal
+from reminders.parsing import refusal
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Message:
     @property
     def title(self) -> str:
         """The first line, for a subject: no line breaks, nothing that steers a terminal, not too long."""
-        line = visible.one_line(" ".join((self.marked.strip() or self.reminder).splitlines()[0].split()))
+        line = escaping.one_line(" ".join((self.marked.strip() or self.reminder).splitlines()[0].split()))
         return line if len(line) <= 120 else line[:119] + "…"
 
 
@@ -90,7 +90,7 @@ def find(name: str) -> Channel:
         return _channels[name]
     family, _, member = name.partition(":")
     if family == "apprise" and member in defaults.APPRISE:
-        from reminders.channels.by_apprise import channel
+        from reminders.channels.apprise import channel
 
         return channel(member, defaults.APPRISE[member])
     raise LookupError(f"no channel {name!r} is registered here; known: {', '.join(names())}")

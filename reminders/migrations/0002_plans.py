@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from django.db import migrations, models
 
-from durable_objects.values import decode
-from reminders.series import Place, Series
+from durable_objects.entries.serializer import decode
+from reminders.recurrence import Place, Series
 
 
 def move_from_storage(apps, schema_editor):
@@ -43,7 +43,7 @@ def move_from_storage(apps, schema_editor):
 
 def move_to_storage(apps, schema_editor):
     """The way back."""
-    from durable_objects.values import encode
+    from durable_objects.entries.serializer import encode
 
     Entry, Plan = apps.get_model("durable_objects", "Entry"), apps.get_model("reminders", "Plan")
     for plan in Plan.objects.filter(state="set").iterator():

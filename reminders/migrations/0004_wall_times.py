@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timezone
 
 from django.db import migrations, models
 
-from reminders.rules import find_zone
+from reminders.parsing import find_zone
 
 
 def write_down_wall_times(apps, schema_editor):

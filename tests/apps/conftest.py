@@ -12,7 +12,7 @@ from durable_objects.testing import FakeClock
 from reminders import channels
 from reminders.models import Reminder
 from tests.apps.sent import Sent
-from tests.upstream import Upstream
+from tests.support.upstream import Upstream
 
 __all__ = ["alarm_clock", "crash_at", "upstream"]
 

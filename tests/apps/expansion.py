@@ -1,6 +1,7 @@
 """What a series should be, worked out another way: dateutil's own list on the wall clock, turned into moments, sorted.
 
-It goes through the whole rule from its start, needs the list as a whole, and shares no line with ``reminders.series``.
+It goes through the whole rule from its start, needs the list as a whole, and shares no line with
+``reminders.recurrence``.
 """
 
 from __future__ import annotations

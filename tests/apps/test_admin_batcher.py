@@ -12,9 +12,9 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from batcher.models import Batch, Batcher, BatcherSettings, Upstream
-from durable_objects.rows import Alarm, Object
+from durable_objects.tables import Alarm, Object
 from durable_objects.testing import FakeClock
-from tests.admin_pages import choose, confirm, list_url, page_url, staff, text_of
+from tests.support.admin_pages import choose, confirm, list_url, page_url, staff, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from cleaner.models import CleanerProgress, CleanerRun, CleanerSettings, PeriodicCleaner
 from durable_objects.testing import FakeClock
-from tests.admin_pages import choose, confirm, list_url, page_url, staff, text_of
+from tests.support.admin_pages import choose, confirm, list_url, page_url, staff, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 

@@ -12,12 +12,12 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
-from durable_objects import operate
+from durable_objects.operations import actions
 from durable_objects.testing import FakeClock, run_due_alarms
 from reminders.models import Delivery, Recipient, Reminder
-from tests.admin_pages import confirm, list_url, page_url, staff, text_of
 from tests.apps.passing import outcomes
 from tests.apps.sent import Sent
+from tests.support.admin_pages import confirm, list_url, page_url, staff, text_of
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1vbmx5"
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("project.urls")]
@@ -99,7 +99,7 @@ def test_the_list_tells_the_living_from_the_dead(admin_client: Client, alarm_clo
     Reminder.objects.get_by_name("c-cancelled").cancel()
     Reminder.objects.get_by_name("d-over").edit_reminder(recurrence="FREQ=YEARLY;COUNT=1")
     Reminder.objects.get_by_name("d-over").skip()
-    operate.cancel(Reminder.objects.get_by_name("e-stopped"))
+    actions.cancel(Reminder.objects.get_by_name("e-stopped"))
     text = text_of(admin_client, list_url(Reminder))
     for name, state in (("a", "set in 1 h"), ("b", "snoozed in 2 h"), ("c", "cancelled -"), ("d", "over -")):
         assert f"-{state.split()[0]} {state}" in text, name

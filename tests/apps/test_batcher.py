@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 
 from batcher.models import Batch, Batcher
-from durable_objects import InvalidValue, operate
-from durable_objects.rows import Object
+from durable_objects import InvalidValue
+from durable_objects.operations import actions
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.apps.passing import pass_time
-from tests.upstream import Upstream
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.django_db
 
@@ -130,11 +131,11 @@ def test_flush_sends_all_that_waits(batcher: Batcher, upstream: Upstream, alarm_
 def test_an_alarm_run_or_taken_away_by_hand(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
     """An operator's "fire now" sends before the window is over; after an operator's cancel the next item opens one."""
     batcher.add_item("a")
-    operate.fire_now(batcher)
+    actions.fire_now(batcher)
     pass_time(alarm_clock, timedelta(0))
     assert upstream.items == ["a"]
     batcher.add_item("b")
-    operate.cancel(batcher)
+    actions.cancel(batcher)
     pass_time(alarm_clock, WINDOW * 2)
     batcher.add_item("c")
     assert batcher.get_alarm_time() == alarm_clock.now() + WINDOW
@@ -145,7 +146,7 @@ def test_an_alarm_run_or_taken_away_by_hand(batcher: Batcher, upstream: Upstream
 def test_an_alarm_moved_by_hand_stays_moved(batcher: Batcher, alarm_clock: FakeClock) -> None:
     """An item that joins a window leaves the alarm where somebody put it."""
     batcher.add_item("a")
-    operate.move(batcher, timedelta(hours=1))
+    actions.move(batcher, timedelta(hours=1))
     batcher.add_item("b")
     assert batcher.get_alarm_time() == alarm_clock.now() + timedelta(hours=1)
 

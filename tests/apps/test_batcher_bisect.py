@@ -11,7 +11,7 @@ from batcher.models import Batch, Batcher
 from durable_objects import InvalidInput
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from tests.apps.passing import pass_time
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.django_db
 

@@ -10,16 +10,16 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from batcher import breaker
-from batcher.answers import Answer as Read
-from batcher.answers import Verdict
-from batcher.breaker import Gate
+from batcher import circuit_breaker
+from batcher.circuit_breaker import Gate
 from batcher.models import Batch, Batcher
 from batcher.models import Upstream as Row
+from batcher.responses import Answer as Read
+from batcher.responses import Verdict
 from batcher.upstream import origin_of
 from durable_objects.testing import FakeClock
 from tests.apps.passing import follow, pass_time
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.django_db
 
@@ -72,11 +72,11 @@ def test_one_probe_at_a_time(batcher: Batcher, upstream: Upstream, alarm_clock: 
     """After the pause one try goes; who comes while it is under way waits; a probe that got lost is replaced."""
     now = alarm_clock.now()
     opened(upstream, now - PAUSE)
-    assert breaker.ask(upstream.url, now).is_probe
-    assert breaker.ask(upstream.url, now).wait_until == now + breaker.LOOK_AGAIN
+    assert circuit_breaker.ask(upstream.url, now).is_probe
+    assert circuit_breaker.ask(upstream.url, now).wait_until == now + circuit_breaker.LOOK_AGAIN
     assert Row.objects.get().state == "half_open"
     alarm_clock.advance(timedelta(minutes=1))
-    assert breaker.ask(upstream.url, alarm_clock.now()).is_probe
+    assert circuit_breaker.ask(upstream.url, alarm_clock.now()).is_probe
 
 
 @pytest.mark.django_db(transaction=True)
@@ -89,7 +89,7 @@ def test_one_probe_of_many_that_ask_at_once(upstream: Upstream, alarm_clock: Fak
         try:
             for _ in range(10):
                 together.wait()
-                gates.append(breaker.ask(upstream.url, alarm_clock.now()))
+                gates.append(circuit_breaker.ask(upstream.url, alarm_clock.now()))
                 if together.wait() == 0:
                     opened(upstream, alarm_clock.now() - PAUSE)
                 together.wait()
@@ -110,13 +110,13 @@ def test_a_failed_probe_doubles_the_pause(upstream: Upstream, alarm_clock: FakeC
     opened(upstream, alarm_clock.now() - PAUSE)
     pauses = []
     for _ in range(5):
-        breaker.tell(breaker.ask(upstream.url, alarm_clock.now()), DOWN)
+        circuit_breaker.tell(circuit_breaker.ask(upstream.url, alarm_clock.now()), DOWN)
         alarm_clock.move_to(at := Row.objects.get().retry_at or alarm_clock.now())
         pauses.append(at - (Row.objects.get().opened_at or at))
     gaps = [later - earlier for earlier, later in zip([timedelta(0), *pauses], pauses, strict=False)]
     assert gaps[1:] == [timedelta(minutes=minutes) for minutes in (2, 4, 5, 5)]
     asked = Read(Verdict.RETRY, 503, retry_after=timedelta(minutes=20), is_down=True)
-    breaker.tell(breaker.ask(upstream.url, alarm_clock.now()), asked)
+    circuit_breaker.tell(circuit_breaker.ask(upstream.url, alarm_clock.now()), asked)
     assert Row.objects.get().retry_at == alarm_clock.now() + timedelta(minutes=20)
 
 
@@ -128,9 +128,9 @@ def test_success_writes_nothing_where_nothing_failed(
     pass_time(alarm_clock, WINDOW)
     assert not Row.objects.exists()
     Row.objects.create(origin=origin_of(upstream.url))
-    gate = breaker.ask(upstream.url, alarm_clock.now())
+    gate = circuit_breaker.ask(upstream.url, alarm_clock.now())
     with CaptureQueriesContext(connection) as asked:
-        breaker.tell(gate, UP)
+        circuit_breaker.tell(gate, UP)
     assert [query["sql"][:6] for query in asked.captured_queries] == ["SELECT"]
 
 
@@ -138,11 +138,11 @@ def test_what_speaks_against_an_upstream(upstream: Upstream, alarm_clock: FakeCl
     """5xx, 429 and no answer count; a refusal or a 408 proves it alive and ends the count; silence says nothing."""
     gate = Gate(origin_of(upstream.url))
     for count in (1, 2):
-        breaker.tell(gate, DOWN)
+        circuit_breaker.tell(gate, DOWN)
         assert Row.objects.get().failures == count
-    breaker.tell(gate, Read(Verdict.RETRY, text="an override of its own raised"))
+    circuit_breaker.tell(gate, Read(Verdict.RETRY, text="an override of its own raised"))
     assert Row.objects.get().failures == 2
-    breaker.tell(gate, Read(Verdict.REFUSED, 422))
+    circuit_breaker.tell(gate, Read(Verdict.REFUSED, 422))
     assert Row.objects.get().failures == 0
 
 
@@ -158,7 +158,7 @@ def test_nobody_listens(batcher: Batcher, upstream: Upstream, alarm_clock: FakeC
 def test_a_late_failure_does_not_lengthen_the_pause(upstream: Upstream, alarm_clock: FakeClock) -> None:
     """A post that began before the breaker opened says nothing new when it fails."""
     before = opened(upstream, alarm_clock.now())
-    breaker.tell(Gate(before.origin), DOWN)
+    circuit_breaker.tell(Gate(before.origin), DOWN)
     after = Row.objects.get()
     assert (after.failures, after.retry_at) == (before.failures, before.retry_at)
 

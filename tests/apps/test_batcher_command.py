@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from batcher.models import Batch, Batcher
 from durable_objects.testing import FakeClock
 from tests.apps.passing import pass_time
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.django_db
 

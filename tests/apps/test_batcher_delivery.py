@@ -8,10 +8,10 @@ import pytest
 
 from batcher.models import Batch, Batcher
 from durable_objects import InvalidInput
-from durable_objects.rows import Alarm, AlarmRun
+from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock
 from tests.apps.passing import follow, pass_time
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.django_db
 

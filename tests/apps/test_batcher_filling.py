@@ -13,11 +13,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from batcher.models import Batch, Batcher, QueueFull
-from durable_objects import DurableObjectError, InvalidValue, operate
-from durable_objects.rows import Alarm
+from durable_objects import DurableObjectError, InvalidValue
+from durable_objects.operations import actions
+from durable_objects.tables import Alarm
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.apps.passing import pass_time
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.django_db
 
@@ -75,7 +76,7 @@ def test_full_flush_and_fire_now_do_not_wait_for_quiet(
     batcher.flush()
     pass_time(alarm_clock)
     batcher.add_item("fired")
-    operate.fire_now(batcher)
+    actions.fire_now(batcher)
     pass_time(alarm_clock)
     assert [request.items for request in upstream.received] == [["full", "batch"], ["flushed"], ["fired"]]
 

@@ -12,10 +12,10 @@ import pytest
 from django.db import connection
 
 from batcher.models import Batch, Batcher
-from durable_objects import operate
+from durable_objects.operations import actions
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from tests.apps.passing import pass_time
-from tests.upstream import Answer, Received, Upstream
+from tests.support.upstream import Answer, Received, Upstream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -117,7 +117,7 @@ def test_an_alarm_moved_in_flight_stands(batcher: Batcher, upstream: Upstream, a
 
     def add_and_move() -> None:
         batcher.add_item("during")
-        operate.move(batcher, SECOND * 3)
+        actions.move(batcher, SECOND * 3)
 
     in_flight(upstream, add_and_move)
     batcher.add_item("before")

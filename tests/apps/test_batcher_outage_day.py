@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from batcher.models import Batch, Batcher
-from durable_objects.rows import Alarm, AlarmRun
+from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.apps.weather import TIMEOUT, Weather
-from tests.upstream import Upstream
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.django_db
 

@@ -13,10 +13,10 @@ from ninja.testing import TestClient
 
 from batcher.api import router
 from batcher.models import Batch, Batcher, ItemState, Receipt
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock
 from tests.apps.passing import pass_time
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.django_db
 

@@ -11,12 +11,12 @@ import pytest
 from django.core.management import call_command
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from batcher.configuration import Policy
 from batcher.models import Batch, Batcher, BatcherSettings
-from batcher.policy import Policy
 from durable_objects import InvalidInput
 from durable_objects.testing import FakeClock
 from tests.apps.passing import pass_time
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.django_db
 

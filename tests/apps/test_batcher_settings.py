@@ -11,7 +11,7 @@ from batcher.models import Batch, Batcher
 from durable_objects import InvalidInput, InvalidValue
 from durable_objects.testing import FakeClock
 from tests.apps.passing import pass_time
-from tests.upstream import Upstream
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.django_db
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.answers import Verdict, read
 from batcher.models import Batch, Batcher
+from batcher.responses import Verdict, read
 from durable_objects.testing import FakeClock
 from tests.apps.passing import pass_time
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 WINDOW = timedelta(seconds=10)
 JSON = {"Content-Type": "application/json"}

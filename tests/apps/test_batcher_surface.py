@@ -14,9 +14,9 @@ from ninja.testing import TestClient
 from batcher.api import router
 from batcher.models import Batch, Batcher
 from durable_objects import InvalidValue
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock, run_due_alarms
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.django_db
 

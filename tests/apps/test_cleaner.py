@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from cleaner.models import PeriodicCleaner
-from durable_objects import InvalidInput, operate
-from durable_objects.rows import Object
+from durable_objects import InvalidInput
+from durable_objects.operations import actions
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from tests.apps.passing import outcomes
 
@@ -80,10 +81,10 @@ def test_an_alarm_run_by_hand_does_not_shift_the_schedule(cleaner: PeriodicClean
     planned = cleaner.storage.get_alarm()
     assert planned is not None
     alarm_clock.advance(timedelta(minutes=20))
-    operate.fire_now(cleaner)
+    actions.fire_now(cleaner)
     assert outcomes(alarm_clock, timedelta(0)) == ["succeeded"]
     assert cleaner.storage.get_alarm() == planned
-    operate.move(cleaner, planned + timedelta(minutes=25))
+    actions.move(cleaner, planned + timedelta(minutes=25))
     assert outcomes(alarm_clock, HOUR * 1.1) == ["succeeded"]
     assert cleaner.storage.get_alarm() == planned + HOUR
 
@@ -181,7 +182,7 @@ def test_stop_and_start(cleaner: PeriodicCleaner, alarm_clock: FakeClock) -> Non
     cleaner.storage.put("a", 1)
     cleaner.configure(interval=HOUR * 2)
     assert cleaner.storage.get_alarm() is None
-    operate.fire_now(cleaner)
+    actions.fire_now(cleaner)
     assert outcomes(alarm_clock, timedelta(0)) == ["succeeded"]
     assert (set(cleaner.storage.list()), cleaner.storage.get_alarm()) == ({"a"}, None)
     assert cleaner.start() == cleaner.start() == cleaner.storage.get_alarm() == alarm_clock.now() + HOUR * 2

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cleaner import durations
 from cleaner.models import CleanerSettings, PeriodicCleaner
 from durable_objects import InvalidInput
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock
 
 HOUR = timedelta(hours=1)

@@ -13,9 +13,9 @@ from django.test import Client
 from cleaner.models import PeriodicCleaner
 from durable_objects import doctor
 from durable_objects.testing import FakeClock
-from tests.admin_pages import confirm, page_url, text_of
 from tests.apps.passing import outcomes
 from tests.apps.test_cleaner import DAY, HOUR, aged
+from tests.support.admin_pages import confirm, page_url, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 

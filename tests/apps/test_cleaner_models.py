@@ -13,11 +13,11 @@ from django.db import connection
 from django.db.models.signals import post_delete
 from django.test.utils import CaptureQueriesContext
 
-from cleaner import pace
+from cleaner import chunking
 from cleaner.checks import check_models
 from cleaner.models import CleanerSettings, PeriodicCleaner
 from durable_objects import InvalidInput
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock
 from tests.apps.passing import outcomes
 
@@ -30,8 +30,8 @@ ALLOWED = {"sessions.Session": "expire_date", "auth.User": ["date_joined", "last
 @pytest.fixture(autouse=True)
 def _quick_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks are as large as they may be, however busy the machine is."""
-    monkeypatch.setattr(pace, "WANTED_SECONDS", 1_000.0)
-    monkeypatch.setattr(pace, "CUT_OFF_SECONDS", 60.0)
+    monkeypatch.setattr(chunking, "WANTED_SECONDS", 1_000.0)
+    monkeypatch.setattr(chunking, "CUT_OFF_SECONDS", 60.0)
 
 
 @pytest.fixture

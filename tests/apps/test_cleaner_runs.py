@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from cleaner import pace
+from cleaner import chunking
 from cleaner.models import CleanerRun, PeriodicCleaner
 from cleaner.targets import Chunk, OwnStorage
 from durable_objects import DurableObjectError
@@ -30,8 +30,8 @@ SLOWLY = {"CHUNK": 10, "BUDGET": timedelta(0)}
 @pytest.fixture
 def _quick_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks are as large as they may be, however busy the machine is."""
-    monkeypatch.setattr(pace, "WANTED_SECONDS", 1_000.0)
-    monkeypatch.setattr(pace, "CUT_OFF_SECONDS", 60.0)
+    monkeypatch.setattr(chunking, "WANTED_SECONDS", 1_000.0)
+    monkeypatch.setattr(chunking, "CUT_OFF_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_stopped_while_it_works(
 ) -> None:
     """Nothing more is deleted or planned once ``stop()`` has returned."""
     settings.CLEANER = {"CHUNK": 10}
-    monkeypatch.setattr(pace, "rest", lambda conn, seconds: PeriodicCleaner.objects.get_by_name("cache").stop())
+    monkeypatch.setattr(chunking, "rest", lambda conn, seconds: PeriodicCleaner.objects.get_by_name("cache").stop())
     assert outcomes(alarm_clock, HOUR) == ["succeeded"]
     assert (len(cleaner.storage.list()), cleaner.storage.get_alarm()) == (25, None)
     assert CleanerRun.objects.get().error == "stopped"
@@ -140,7 +140,7 @@ def test_no_cleanup_in_a_turn(cleaner: PeriodicCleaner) -> None:
 
 def test_chunks_go_by_time() -> None:
     """The next chunk is as large as the time allows, at most twice the last, and far smaller after one given up."""
-    steps = pace.Pace(500, 5_000)
+    steps = chunking.Pace(500, 5_000)
     sizes = []
     for seconds in (0.001, 0.001, 0.02, 0.16, 0.16, 0.04):
         steps.took(seconds)
@@ -152,22 +152,22 @@ def test_chunks_go_by_time() -> None:
         steps.too_large()
     assert (steps.limit, steps.cut_off) == (1, None)
     steps.took(0.01)
-    assert (steps.limit, steps.cut_off) == (2, pace.CUT_OFF_SECONDS)
+    assert (steps.limit, steps.cut_off) == (2, chunking.CUT_OFF_SECONDS)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_chunk_that_takes_too_long_is_given_up(cleaner: PeriodicCleaner, monkeypatch: pytest.MonkeyPatch) -> None:
     """However large the values are, no transaction lasts: the chunk is undone, made smaller, and all get clean."""
-    monkeypatch.setattr(pace, "CUT_OFF_SECONDS", 0.002)
+    monkeypatch.setattr(chunking, "CUT_OFF_SECONDS", 0.002)
     cleaner.storage.put_many({f"large {number:03}": {"text": "x" * 20_000, "timestamp": 0} for number in range(400)})
     given_up: list[int] = []
-    real = pace.Pace.too_large
+    real = chunking.Pace.too_large
 
-    def too_large(steps: pace.Pace) -> None:
+    def too_large(steps: chunking.Pace) -> None:
         given_up.append(steps.limit)
         real(steps)
 
-    monkeypatch.setattr(pace.Pace, "too_large", too_large)
+    monkeypatch.setattr(chunking.Pace, "too_large", too_large)
     assert cleaner.cleanup() == 35 + 400
     assert given_up
     assert cleaner.storage.list() == {}
@@ -184,7 +184,7 @@ def test_others_come_in_between(cleaner: PeriodicCleaner, settings: Any, monkeyp
     written = threading.Event()
 
     def wait(target: OwnStorage) -> None:
-        monkeypatch.setattr(pace, "rest", lambda conn, seconds: await_that(written.is_set))
+        monkeypatch.setattr(chunking, "rest", lambda conn, seconds: await_that(written.is_set))
 
     spoil(monkeypatch, 3, wait)
     beside = Beside(cleaner.cleanup)

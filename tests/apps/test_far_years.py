@@ -21,9 +21,9 @@ from durable_objects.testing import FakeClock
 from reminders import links
 from reminders.api import router
 from reminders.models import Recipient, Reminder
-from tests.admin_pages import confirm, list_url, page_url, text_of
 from tests.apps.passing import follow
 from tests.apps.sent import Sent
+from tests.support.admin_pages import confirm, list_url, page_url, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("project.urls")]
 

@@ -17,16 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.models import Batch, Batcher
+from durable_objects.escaping import one_line, visible
 from durable_objects.logs import INDENT, LineFormatter, OneLine, get_logger
-from durable_objects.rows import Alarm
+from durable_objects.tables import Alarm
 from durable_objects.testing import FakeClock, run_due_alarms
-from durable_objects.visible import one_line, visible
 from reminders.channels import Message
 from reminders.models import Delivery, Reminder
-from tests.every_row import every_row
 from tests.models import Script, Scripted
 from tests.project.every_verb import VERBS, run
-from tests.upstream import Answer, Upstream
+from tests.support.every_row import every_row
+from tests.support.upstream import Answer, Upstream
 
 HOSTILE = "a\x1b[2J\x9b31m\r\nFORGED\u2028FORGED\u2029\x85FORGED\u202eb\x7f\x08\x0b\x0c"
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

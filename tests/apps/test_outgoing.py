@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from durable_objects import outgoing
-from durable_objects.outgoing import DeadlinePassed, Reply, TooManyCalls, bounds
-from durable_objects.outgoing.places import Places
+from durable_objects.outgoing import DeadlinePassed, Reply, TooManyCalls, deadline
+from durable_objects.outgoing.concurrency import Places
 from durable_objects.testing import FakeClock
 from reminders.models import Delivery, Reminder
 from tests.apps.passing import outcomes
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1vbmx5"
 SECOND = timedelta(seconds=1)
@@ -32,7 +32,7 @@ MEGABYTE = 1_000_000
 @pytest.fixture(autouse=True)
 def _nobody_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has places of its own."""
-    monkeypatch.setattr(bounds, "places", Places())
+    monkeypatch.setattr(deadline, "places", Places())
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ import pytest
 from batcher.models import Batch, Batcher
 from batcher.models import Upstream as Breaker
 from durable_objects import process
-from durable_objects.outgoing import DeadlinePassed, TooManyCalls, bounded, bounds
-from durable_objects.outgoing.places import Places
+from durable_objects.outgoing import DeadlinePassed, TooManyCalls, bounded, deadline
+from durable_objects.outgoing.concurrency import Places
 from durable_objects.testing import FakeClock
 from reminders.models import Delivery, Recipient, Reminder
 from tests.apps.passing import follow, outcomes, pass_time
-from tests.upstream import Upstream
+from tests.support.upstream import Upstream
 
 SHORT = timedelta(seconds=0.2)
 SECOND = timedelta(seconds=1)
@@ -33,7 +33,7 @@ PATIENCE = 10.0
 def places(monkeypatch: pytest.MonkeyPatch) -> Places:
     """Each test has places of its own, in a process of which nobody has said how many threads it has."""
     places = Places()
-    monkeypatch.setattr(bounds, "places", places)
+    monkeypatch.setattr(deadline, "places", places)
     monkeypatch.setattr(process, "threads", None)
     return places
 
@@ -210,7 +210,7 @@ def test_hosts_that_were_quick_hold_no_more_than_their_share(monkeypatch: pytest
 def test_those_who_wait_for_a_place_leave_threads_too(monkeypatch: pytest.MonkeyPatch, places: Places) -> None:
     """One waits a while for a slow host's place, but never so that those who have one and those who wait take all."""
     monkeypatch.setattr(process, "threads", 8)
-    monkeypatch.setattr("durable_objects.outgoing.places.QUICK", PATIENCE)
+    monkeypatch.setattr("durable_objects.outgoing.concurrency.QUICK", PATIENCE)
     said: list[str] = []
 
     def call(number: int) -> None:
@@ -249,10 +249,10 @@ def test_many_addresses_take_no_longer_than_a_run_may(
     """Those for which there was no time are tried soon after, before those that were."""
     people = [f"p{number}@example.org" for number in range(5)]
     settings.REMINDERS = {"EMAIL_TO": people}
-    monkeypatch.setattr("reminders.delivering.AT_ONCE_SECONDS", -1)
+    monkeypatch.setattr("reminders.delivery.AT_ONCE_SECONDS", -1)
     reminder.set_reminder("tea", alarm_clock.now(), channels=["email"])
     assert outcomes(alarm_clock) == ["succeeded"]
     assert not Delivery.objects.exists()
-    monkeypatch.setattr("reminders.delivering.AT_ONCE_SECONDS", 60)
+    monkeypatch.setattr("reminders.delivery.AT_ONCE_SECONDS", 60)
     assert outcomes(alarm_clock, 5 * SECOND) == ["succeeded"]
     assert sorted(Delivery.objects.values_list("address", flat=True)) == people

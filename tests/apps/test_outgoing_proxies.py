@@ -12,7 +12,7 @@ from durable_objects import outgoing
 from durable_objects.outgoing.proxies import is_exempt
 from durable_objects.testing import FakeClock
 from tests.apps.passing import pass_time
-from tests.upstream import Upstream
+from tests.support.upstream import Upstream
 
 SECOND = timedelta(seconds=1)
 ALL_FORMS = (

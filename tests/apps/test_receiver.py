@@ -183,7 +183,7 @@ django.setup()
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
 from durable_objects.receiver.models import Receipt
-print(Receipt.objects.count(), [name for name in ("celery", "durable_objects.rows") if name in sys.modules])
+print(Receipt.objects.count(), [name for name in ("celery", "durable_objects.tables") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == "0 []\n", done.stderr

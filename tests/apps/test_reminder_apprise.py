@@ -11,7 +11,7 @@ from durable_objects.testing import FakeClock
 from reminders.checks import check_settings
 from reminders.models import Delivery, Reminder
 from tests.apps.passing import outcomes
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = [
     pytest.mark.django_db,

@@ -17,7 +17,7 @@ from icalendar import Calendar, Event
 
 from durable_objects import InvalidInput
 from durable_objects.testing import FakeClock
-from reminders import ics, links
+from reminders import calendar_feed, links
 from reminders.models import Plan, Recipient, Reminder
 from tests.apps.calendar_readers import by_library, by_rfc
 from tests.apps.passing import follow, outcomes
@@ -61,14 +61,14 @@ def judge(recipient: Recipient, reminder: Reminder) -> list[datetime]:
     end = plan.next_at + WINDOW
     wanted = [at.replace(microsecond=0) for at in islice(to_come(plan), COMPARED) if at <= end]
     end = wanted[-1] if len(wanted) == COMPARED else end
-    feed = ics.calendar_of(recipient)
+    feed = calendar_feed.calendar_of(recipient)
     assert by_library(feed, end) == wanted
     assert by_rfc(feed, end) == wanted
     return wanted
 
 
 def events_of(recipient: Recipient) -> list[Any]:
-    return Calendar.from_ical(ics.calendar_of(recipient)).walk("VEVENT")
+    return Calendar.from_ical(calendar_feed.calendar_of(recipient)).walk("VEVENT")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_no_text_breaks_out_of_its_line(ada: Recipient, reminder: Reminder, end:
     with FakeClock(FRIDAY - HOUR):
         reminder.set_reminder(text, FRIDAY, person="ada")
         named.set_reminder(" ", FRIDAY + HOUR, person="ada")
-        assert by_rfc(ics.calendar_of(ada), FRIDAY + DAY) == [FRIDAY, FRIDAY + HOUR]
+        assert by_rfc(calendar_feed.calendar_of(ada), FRIDAY + DAY) == [FRIDAY, FRIDAY + HOUR]
     assert [str(event["summary"]) for event in events_of(ada)] == ["tea", "name\n\ufffd"]
     assert str(events_of(ada)[0]["description"]) == "tea\nBEGIN:VEVENT\ufffd \ufffd[31mred\ufffd \ufffd"
 
@@ -244,14 +244,14 @@ def test_one_bad_event_does_not_end_the_feed(
     """Whatever fails in telling of a reminder, it is left out with a word in the log; the others come."""
     for name in ("good", "bad", "better"):
         Reminder.objects.get_by_name(name).set_reminder(name, FRIDAY, recurrence="FREQ=DAILY", person="ada")
-    tell = ics._event
+    tell = calendar_feed._event
 
     def fail(plan: Plan, *args: Any, **kwargs: Any) -> Any:
         if plan.message == "bad":
             raise ZeroDivisionError
         return tell(plan, *args, **kwargs)
 
-    monkeypatch.setattr(ics, "_event", fail)
+    monkeypatch.setattr(calendar_feed, "_event", fail)
     answer = client.get(links.feed_url(ada))
     assert [str(event["summary"]) for event in Calendar.from_ical(answer.content).walk("VEVENT")] == ["good", "better"]
     assert "reminder 'bad' is left out" in caplog.text
@@ -279,7 +279,7 @@ def test_a_long_message_is_cut_and_written_once(ada: Recipient, monkeypatch: pyt
     monkeypatch.setattr(Event, "to_ical", watched)
     with FakeClock(FRIDAY - HOUR):
         set_many(8, "tea " * 22_500)
-        feed = ics.calendar_of(ada)
+        feed = calendar_feed.calendar_of(ada)
     events = Calendar.from_ical(feed).walk("VEVENT")
     assert {len(str(event["description"])) for event in events} == {2_000}
     assert str(events[0]["description"]).endswith("tea tea…")
@@ -291,7 +291,7 @@ def test_a_feed_has_its_size(ada: Recipient) -> None:
     """What would make it larger than 2 MB is left out, the latest first, and the feed says so."""
     with FakeClock(FRIDAY - HOUR):
         set_many(8, "\N{TEACUP WITHOUT HANDLE}" * 20_000)
-        feed = ics.calendar_of(ada)
+        feed = calendar_feed.calendar_of(ada)
     assert 1_000_000 < len(feed) <= 2_000_000
     calendar: Any = Calendar.from_ical(feed)
     told = {str(event["uid"]).rpartition("-")[0] for event in calendar.walk("VEVENT")}
@@ -301,11 +301,11 @@ def test_a_feed_has_its_size(ada: Recipient) -> None:
 
 def test_many_series_share_the_events_of_a_feed(ada: Recipient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each reminder is there with its next times, as many as there is room for, and the feed says how many."""
-    monkeypatch.setattr(ics, "EVENTS", 40)
+    monkeypatch.setattr(calendar_feed, "EVENTS", 40)
     with FakeClock(FRIDAY - HOUR):
         set_many(8, "tea")
         Reminder.objects.get_by_name("once").set_reminder("cake", FRIDAY + DAY * 300, person="ada")
-        calendar: Any = Calendar.from_ical(ics.calendar_of(ada))
+        calendar: Any = Calendar.from_ical(calendar_feed.calendar_of(ada))
     events = calendar.walk("VEVENT")
     assert len(events) == 8 * 4 + 1
     assert str(events[-1]["summary"]) == "cake"
@@ -314,10 +314,10 @@ def test_many_series_share_the_events_of_a_feed(ada: Recipient, monkeypatch: pyt
 
 def test_more_reminders_than_a_feed_has_events(ada: Recipient, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes next is there, and the feed says of how many."""
-    monkeypatch.setattr(ics, "EVENTS", 5)
+    monkeypatch.setattr(calendar_feed, "EVENTS", 5)
     with FakeClock(FRIDAY - HOUR):
         set_many(8, "tea", "FREQ=DAILY")
-        calendar: Any = Calendar.from_ical(ics.calendar_of(ada))
+        calendar: Any = Calendar.from_ical(calendar_feed.calendar_of(ada))
     assert [event["dtstart"].dt for event in calendar.walk("VEVENT")] == [FRIDAY + HOUR * number for number in range(5)]
     assert "Only the next 5 of 8 reminders are here." in calendar["x-wr-caldesc"]
 
@@ -326,7 +326,7 @@ def test_a_series_that_is_always_in_the_gap_ends(
     ada: Recipient, reminder: Reminder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that comes at a time that does not exist that day, each year, is told time by time, and not till 9999."""
-    monkeypatch.setattr(ics, "LISTED", 5)
+    monkeypatch.setattr(calendar_feed, "LISTED", 5)
     with FakeClock(FRIDAY - HOUR):
         rule = "FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU;BYHOUR=2;BYMINUTE=30"
         reminder.set_reminder("tea", FRIDAY, recurrence=rule, person="ada", time_zone="Europe/Berlin")
@@ -370,7 +370,7 @@ def test_the_clocks_of_each_zone_are_in_the_calendar(ada: Recipient, reminder: R
     """For readers that know no zone by its name, as far ahead as its events may be."""
     with FakeClock(FRIDAY - HOUR):
         reminder.set_reminder("tea", FRIDAY, recurrence="FREQ=DAILY", person="ada", time_zone="Europe/Berlin")
-        (zone,) = Calendar.from_ical(ics.calendar_of(ada)).walk("VTIMEZONE")
+        (zone,) = Calendar.from_ical(calendar_feed.calendar_of(ada)).walk("VTIMEZONE")
     clocks: Any = zone
     july = datetime(2055, 7, 1, 12)  # noqa: DTZ001  a wall time
     assert clocks.to_tz(lookup_tzid=False).utcoffset(july) == timedelta(hours=2)

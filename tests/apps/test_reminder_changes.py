@@ -10,11 +10,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from durable_objects import InvalidInput, turn
+from durable_objects import InvalidInput
 from durable_objects.testing import FakeClock
+from durable_objects.turns import turn as turn_module
 from reminders.models import Delivery, Plan, Recipient, Reminder
-from reminders.quiet import QuietHours
-from reminders.series import Series
+from reminders.quiet_hours import QuietHours
+from reminders.recurrence import Series
 from tests.apps.passing import follow, outcomes
 from tests.apps.sent import Sent
 
@@ -248,7 +249,7 @@ def test_the_next_time_is_worked_out_before_the_lock(
     walls = Series._walls
 
     def asking(*args: Any) -> Any:
-        asked.append(turn.current(reminder) is not None)
+        asked.append(turn_module.current(reminder) is not None)
         return walls(*args)
 
     monkeypatch.setattr(Series, "_walls", asking)

@@ -16,7 +16,7 @@ from reminders.models import Delivery, Recipient, Reminder
 from tests.apps.passing import outcomes
 from tests.apps.post_office import PostOffice
 from tests.apps.sent import Sent
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.django_db
 

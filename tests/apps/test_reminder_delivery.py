@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from durable_objects import operate
-from durable_objects.rows import Alarm
+from durable_objects.operations import actions
+from durable_objects.tables import Alarm
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from reminders import channels
 from reminders.channels import Message
@@ -156,7 +156,7 @@ def test_a_dead_single_reminder_is_kept_and_can_be_revived(
     assert Alarm.objects.get().state == "dead"
     assert reminder.get_reminder() is not None
     sent.act = None
-    operate.revive(reminder)
+    actions.revive(reminder)
     assert outcomes(alarm_clock) == ["succeeded"]
     assert len({message.key for message in sent}) == 1
     assert reminder.get_reminder() is None

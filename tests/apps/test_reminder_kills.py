@@ -11,8 +11,8 @@ import pytest
 from durable_objects import now
 from durable_objects.receiver import verify
 from tests.apps.post_office import PostOffice
-from tests.processes import Site
-from tests.upstream import Upstream
+from tests.support.processes import Site
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.chaos
 

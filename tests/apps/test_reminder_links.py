@@ -16,7 +16,7 @@ from durable_objects import now
 from durable_objects.testing import FakeClock
 from reminders import links
 from reminders.models import Recipient, Reminder
-from reminders.rows import Plan
+from reminders.tables import Plan
 from tests.apps.passing import outcomes
 from tests.apps.sent import Sent
 

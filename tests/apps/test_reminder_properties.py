@@ -17,7 +17,7 @@ from durable_objects import InvalidInput
 from durable_objects.testing import FakeClock
 from reminders.channels import Message
 from reminders.models import Reminder
-from reminders.series import Series
+from reminders.recurrence import Series
 from tests.apps.expansion import ZONES, expand, rules, starts
 from tests.apps.passing import outcomes
 from tests.apps.sent import Sent

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings, target
 from hypothesis import strategies as st
 
 from durable_objects import InvalidInput
-from reminders.series import Place, Series
+from reminders.recurrence import Place, Series
 from tests.apps.rfc5545 import any_rules, any_starts, times
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "100"))

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from reminders.series import Series
+from reminders.recurrence import Series
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from durable_objects import InvalidInput
-from reminders.series import Series
+from reminders.recurrence import Series
 from tests.apps.expansion import ZONES, expand, moment, rules, starts
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))

@@ -15,12 +15,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import connection
 
-from durable_objects.rows import Alarm, AlarmRun
+from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock, run_due_alarms
 from reminders import channels
 from reminders.channels import Message
 from reminders.models import Reminder
-from reminders.series import Series
+from reminders.recurrence import Series
 from tests.apps.expansion import ZONES, expand
 
 pytestmark = pytest.mark.bench

@@ -16,13 +16,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from durable_objects import InvalidInput, doctor, operate
+from durable_objects import InvalidInput, doctor
+from durable_objects.operations import actions
 from durable_objects.testing import FakeClock, run_due_alarms
 from reminders import links
 from reminders.models import Delivery, Plan, Recipient, Reminder
-from tests.admin_pages import list_url, page_url, text_of
 from tests.apps.passing import follow, outcomes
 from tests.apps.sent import Sent
+from tests.support.admin_pages import list_url, page_url, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("project.urls")]
 
@@ -271,7 +272,7 @@ def test_a_zone_that_is_gone_is_said_on_every_page(
         out = io.StringIO()
         call_command("reminders", "list", stdout=out)
         assert f"message=tea  flaws={gone}" in out.getvalue()
-        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zones"]
+        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zone_changes"]
 
 
 def test_a_zone_that_is_gone_can_be_mended(reminder: Reminder, update: Update, admin_client: Client) -> None:
@@ -302,12 +303,12 @@ def test_all_in_a_zone_that_is_gone_can_be_mended_at_once(update: Update) -> Non
         at_nine(daily, "FREQ=DAILY", person="ada")
         elsewhere.set_reminder("cake", AT_SEVEN, time_zone="Europe/Berlin")
         update(None)
-        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zones"]
+        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zone_changes"]
         with pytest.raises(CommandError, match='time_zone is "Test/Nowhere"'):
             command("recompute", "--rename", LAND, "Test/Nowhere")
         with pytest.raises(CommandError, match="does not go with --dry-run"):
             command("recompute", "--rename", LAND, "Africa/Algiers", "--dry-run")
-        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zones"]
+        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zone_changes"]
         answer = command("recompute", "--rename", LAND, "Africa/Algiers")
         assert answer == {"renamed_reminders": 2, "renamed_recipients": 1, "looked_at": 3, "moved": []}
         assert [each.storage.get_alarm() for each in (once, daily, elsewhere)] == [AT_EIGHT, AT_EIGHT, AT_SEVEN]
@@ -321,7 +322,7 @@ def test_an_exdate_in_a_zone_that_is_gone(reminder: Reminder, update: Update, se
         reminder.set_reminder("tea", AT_SEVEN, recurrence=rule)
         update(None)
         assert 'An EXDATE in the zone "Test/Land"' in plan_of(reminder).flaws[0]
-        assert codes() == ["reminders.zones"]
+        assert codes() == ["reminders.zone_changes"]
         follow(clock, reminder, JUNE + DAY * 9)
     assert len(sent) == 2
 
@@ -341,7 +342,7 @@ def test_what_was_moved_by_hand_is_not_put_back(reminder: Reminder, update: Upda
     """An alarm that an operator moved stays there: the doctor looks at wall times, and has nothing to say of it."""
     with FakeClock(JUNE):
         at_nine(reminder)
-        operate.move(reminder, AT_NINE)
+        actions.move(reminder, AT_NINE)
         assert (codes(), reminder.recompute(), reminder.storage.get_alarm()) == ([], None, AT_NINE)
         assert run_due_alarms() == []
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from durable_objects import InvalidAlarmTime, InvalidInput, InvalidValue
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock
 from reminders.models import Delivery, Reminder
 from tests.apps.passing import outcomes

@@ -10,7 +10,7 @@ import pytest
 from ninja.testing import TestClient
 
 from durable_objects import InvalidAlarmTime, InvalidInput
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock
 from reminders.api import router
 from reminders.channels import Message

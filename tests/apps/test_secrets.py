@@ -17,8 +17,8 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.answers import read
 from batcher.models import Batch, Batcher
+from batcher.responses import read
 from durable_objects import InvalidInput
 from durable_objects import checks as engine_checks
 from durable_objects.masking import MASK, masked_url, scrub, secrets_of
@@ -29,7 +29,7 @@ from reminders.checks import check_settings
 from reminders.conf import defaults
 from reminders.models import Delivery, Recipient, Reminder
 from tests.apps.passing import outcomes, pass_time
-from tests.upstream import Answer, Received, Upstream
+from tests.support.upstream import Answer, Received, Upstream
 
 GOOD = "whsec_" + base64.b64encode(b"a secret of 24 bytes, ok").decode()
 WEAK = ["abcd", "whsec_YWJj", "whsec_", "whsec_x", "correct horse", GOOD.removeprefix("whsec_"), "whsec_" + "A" * 400]

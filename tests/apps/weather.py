@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from tests.upstream import Answer, Received
+from tests.support.upstream import Answer, Received
 
 TIMEOUT = timedelta(milliseconds=100)
 SLOW = 0.2

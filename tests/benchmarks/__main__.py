@@ -32,7 +32,7 @@ def main() -> int:
     if options.quick:
         os.environ["BENCH_QUICK"] = "1"
     if not options.page:
-        from tests import services
+        from tests.support import services
 
         with services.fresh_postgresql() as url:
             _run([int(number) for number in options.rows.split(",") if number], url)

@@ -103,10 +103,11 @@ def admin_page() -> Callable[[Any], None]:
 
 def seal(batcher: Any) -> None:
     """One run of the alarm: a full batch is sealed and (without an upstream) logged as delivered."""
-    from durable_objects import firing, operate
+    from durable_objects.execution import executor
+    from durable_objects.operations import actions
 
-    operate.fire_now(batcher)
-    assert firing.fire(batcher.pk, retry_is_sent=False).verdict.value == "succeeded"
+    actions.fire_now(batcher)
+    assert executor.fire(batcher.pk, retry_is_sent=False).verdict.value == "succeeded"
 
 
 def milliseconds(call: Callable[[Any], object], batcher: Any) -> float:

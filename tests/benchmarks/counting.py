@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from tests.wire import Wire
+from tests.support.wire import Wire
 
 
 class CountingWire(Wire):

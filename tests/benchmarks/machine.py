@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.db import connection
 
-from tests.own_brokers import rabbitmqctl
+from tests.support.own_brokers import rabbitmqctl
 
 
 def describe() -> dict[str, str]:

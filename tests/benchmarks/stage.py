@@ -11,11 +11,11 @@ from typing import Any
 
 from django.db import connection
 
-from durable_objects import clock
+from durable_objects.database import clock
 from project.demo.processes import wait_for
 from tests.benchmarks.row import NotRun
-from tests.own_brokers import own_rabbit
-from tests.processes import Process, Site
+from tests.support.own_brokers import own_rabbit
+from tests.support.processes import Process, Site
 
 #: Processes of a pool: of ours and of every peer's.
 PROCESSES = 2

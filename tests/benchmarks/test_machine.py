@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import own_brokers
 from tests.benchmarks import machine
 from tests.benchmarks.row import NotRun
 from tests.benchmarks.stage import Stage
+from tests.support import own_brokers
 
 
 def test_rabbitmqctl_that_is_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import services
-from tests.own_brokers import OwnRabbit, OwnRedis, own_rabbit
-from tests.processes import Process, Site
+from tests.support import services
+from tests.support.own_brokers import OwnRabbit, OwnRedis, own_rabbit
+from tests.support.processes import Process, Site
 
 REMINDERS = """
 from datetime import timedelta

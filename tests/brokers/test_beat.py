@@ -15,8 +15,9 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from kombu.exceptions import OperationalError
 from pytest_django import Settings
 
-from durable_objects import beat, checks, tasks
-from durable_objects.doctor import setup
+from durable_objects import checks, tasks
+from durable_objects.delivery import beat
+from durable_objects.doctor import environment
 from durable_objects.scheduler import DatabaseScheduler
 from project.celery import app
 
@@ -116,12 +117,12 @@ def test_a_worker_whose_clock_is_ahead_makes_passes(skew: timedelta, monkeypatch
 def test_doctor_lets_passes_live(monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry from before, whose passes expire after seconds, is told, and mended by --fix."""
     PeriodicTask.objects.filter(name=beat.NAME).update(expire_seconds=5)
-    [finding] = setup._beat_entry(datetime.now(UTC))
+    [finding] = environment._beat_entry(datetime.now(UTC))
     assert finding.code == "beat_expires"
     assert finding.fix is not None
     finding.fix()
     assert PeriodicTask.objects.get(name=beat.NAME).expire_seconds == 600
-    assert list(setup._beat_entry(datetime.now(UTC))) == []
+    assert list(environment._beat_entry(datetime.now(UTC))) == []
 
 
 @pytest.mark.parametrize("error", [OperationalError("530 NOT_ALLOWED"), DatabaseError("away")], ids=repr)

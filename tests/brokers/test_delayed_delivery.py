@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.brokers.conftest import set_reminders
-from tests.own_brokers import control, own_rabbit
-from tests.processes import Site
+from tests.support.own_brokers import control, own_rabbit
+from tests.support.processes import Site
 
 pytestmark = pytest.mark.services("postgresql", "rabbitmq")
 

@@ -8,8 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from durable_objects import bell, checks, tasks
-from durable_objects.rows import Alarm
+from durable_objects import checks, tasks
+from durable_objects.delivery import publisher
+from durable_objects.tables import Alarm
 from durable_objects.testing import run_due_alarms
 from project.celery import app
 from tests.models import Script, Scripted
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(bell, "_bell", bell._Bell())
-    bell.connect(tasks._publish, tasks._broker_is_private, tasks._publish_group)
+    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
+    publisher.connect(tasks._publish, tasks._broker_is_private, tasks._publish_group)
     monkeypatch.setattr(Scripted, "script", Script(), raising=False)
     app.conf.task_always_eager = True
     yield
@@ -32,7 +33,7 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_who_sets_an_alarm_does_not_run_it(after: float, worker_here: bool) -> None:
     """Whatever its time is: the caller returns at once, and the alarm waits for who runs it."""
     if worker_here:
-        bell.worker_started()
+        publisher.worker_started()
     obj = Scripted.objects.get_by_name("eager")
     began = time.monotonic()
     obj.storage.set_alarm(timedelta(seconds=after))

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from durable_objects import bell, dispatch
-from durable_objects.rows import Alarm
+from durable_objects.delivery import dispatcher, publisher
+from durable_objects.tables import Alarm
 from tests.models import Impatient
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -23,7 +23,7 @@ class Broker:
         self.works = True
         self.taken: list[tuple[int, int]] = []
 
-    def __call__(self, wake_up: bell.WakeUp) -> None:
+    def __call__(self, wake_up: publisher.WakeUp) -> None:
         self.tried += 1
         if not self.works:
             raise ConnectionRefusedError("nobody is there")
@@ -34,7 +34,7 @@ class Broker:
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """The bell rings here, and nobody hears it."""
     broker = Broker()
-    monkeypatch.setattr(bell, "_bell", bell._Bell(publish=broker))
+    monkeypatch.setattr(publisher, "_bell", publisher._Bell(publish=broker))
     return broker
 
 
@@ -49,13 +49,13 @@ def test_a_broken_broker_is_asked_once_by_callers_and_once_by_each_pass(broker: 
     broker.works = False
     arm(5)
     assert broker.tried == 1
-    assert dispatch.run_pass() == dispatch.Pass(pruned=0)
+    assert dispatcher.run_pass() == dispatcher.Pass(pruned=0)
     assert broker.tried == 2
     assert not Alarm.objects.filter(rung_at__isnull=False).exists()
     broker.works = True
-    assert dispatch.run_pass().rung == 5
+    assert dispatcher.run_pass().rung == 5
     assert broker.tried == 7
-    assert bell.can_ring()
+    assert publisher.can_ring()
 
 
 def test_nothing_is_marked_that_nobody_was_told(broker: Broker) -> None:
@@ -67,15 +67,15 @@ def test_nothing_is_marked_that_nobody_was_told(broker: Broker) -> None:
 
 def test_five_dispatchers_ring_for_each_alarm_once(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Passes at the same time share the alarms out: none is rung twice, none is left."""
-    monkeypatch.setattr(bell, "_bell", bell._Bell())
+    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
     arm(60)
-    monkeypatch.setattr(bell, "_bell", bell._Bell(publish=broker))
+    monkeypatch.setattr(publisher, "_bell", publisher._Bell(publish=broker))
     start, failures = threading.Barrier(5), []
 
     def run() -> None:
         try:
             start.wait(10)
-            dispatch.run_pass()
+            dispatcher.run_pass()
         except Exception as error:  # noqa: BLE001  told by the test's own thread
             failures.append(error)
         finally:
@@ -86,6 +86,6 @@ def test_five_dispatchers_ring_for_each_alarm_once(broker: Broker, monkeypatch: 
         thread.start()
     for thread in threads:
         thread.join(30)
-    dispatch.run_pass()  # for those that another pass had locked when the last one looked
+    dispatcher.run_pass()  # for those that another pass had locked when the last one looked
     assert failures == []
     assert len(broker.taken) == len(set(broker.taken)) == 60

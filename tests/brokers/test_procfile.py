@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.own_brokers import OwnRedis
-from tests.processes import TOKEN, Process, Site
+from tests.support.own_brokers import OwnRedis
+from tests.support.processes import TOKEN, Process, Site
 
 WITHIN = 30.0
 

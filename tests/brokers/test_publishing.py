@@ -13,8 +13,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from project import brokers
-from tests.own_brokers import own_rabbit
-from tests.wire import Wire
+from tests.support.own_brokers import own_rabbit
+from tests.support.wire import Wire
 
 AT_MOST = 1.6
 

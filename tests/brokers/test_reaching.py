@@ -17,11 +17,13 @@ from celery.app.routes import Router, prepare
 from django.core.checks import Error
 from django.core.checks import Warning as Caution
 
-from durable_objects import brokers, checks, explain, tasks
-from durable_objects import clock as engine_clock
-from durable_objects.brokers import Broker
-from durable_objects.doctor import Finding, reaching, setup
-from durable_objects.rows import Alarm, Object
+from durable_objects import checks, tasks
+from durable_objects.database import clock as engine_clock
+from durable_objects.delivery import brokers
+from durable_objects.delivery.brokers import Broker
+from durable_objects.doctor import Finding, delivery, environment
+from durable_objects.operations import explain
+from durable_objects.tables import Alarm, Object
 from tests.models import Script, Scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,7 +60,7 @@ def frozen() -> Iterator[int]:
 
 def findings() -> dict[str, Finding]:
     """What the doctor finds about who hears a wake-up, by its code."""
-    return {finding.code: finding for ask in reaching.QUESTIONS for finding in ask(engine_clock.now())}
+    return {finding.code: finding for ask in delivery.QUESTIONS for finding in ask(engine_clock.now())}
 
 
 def closed_port() -> int:
@@ -87,7 +89,7 @@ def test_every_address_has_its_kind(given: Any, kinds: list[str], say: Any) -> N
     assert [broker.kind for broker in brokers.brokers()] == kinds
     assert tasks._broker_is_private() is (kinds == ["memory"])
     say(broker_transport_options={})
-    found = {finding.code for finding in setup.judge_broker(tasks.settings_in_force())}
+    found = {finding.code for finding in environment.judge_broker(tasks.settings_in_force())}
     assert ("broker_hangs" in found) is bool({"redis", "amqp"} & {*kinds})
     assert ("broker_confirms" in found) is ("amqp" in kinds)
 
@@ -116,7 +118,7 @@ def test_a_transport_that_is_missing_is_refused_at_setup(url: str, words: str, s
 def test_a_package_that_the_transport_needs(package: str, tmp_path: Path) -> None:
     """With redis:// and without ``redis``, or what that needs, ``check`` names the package."""
     (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError({package!r})\n")
-    code = "import sys; sys.path.insert(0, sys.argv[1])\nfrom durable_objects.brokers import Broker\n"
+    code = "import sys; sys.path.insert(0, sys.argv[1])\nfrom durable_objects.delivery.brokers import Broker\n"
     code += "print(Broker('redis://:x@127.0.0.1:1').flaw())"
     run = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2], timeout=60)
@@ -209,7 +211,7 @@ def test_routes_that_are_functions(
     monkeypatch.setattr(brokers, "listeners", lambda seconds: {"w@a": {"celery"}})
     monkeypatch.setattr(tasks, "_apply", lambda task, args, options: None)
     Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(0))
-    found = {finding.code: finding for finding in reaching._workers(engine_clock.now())}
+    found = {finding.code: finding for finding in delivery._workers(engine_clock.now())}
     assert {*found} == ({code} if code else set())
     Alarm.objects.update(rung_at=datetime(2020, 1, 1, tzinfo=UTC), due_at=datetime(2020, 1, 1, tzinfo=UTC), rerings=2)
     explained = str(explain.explain(Object.objects.get(), engine_clock.now()))
@@ -230,9 +232,9 @@ from django.conf import settings
 settings.configure(INSTALLED_APPS=["django.contrib.contenttypes", "durable_objects"], CELERY_BROKER_URL="redis://x")
 django.setup()
 from durable_objects import checks
-from durable_objects.doctor import reaching
+from durable_objects.doctor import delivery
 print([message.id for message in checks._check_celery()])
-print([finding.text for finding in reaching._celery_app(None)])
+print([finding.text for finding in delivery._celery_app(None)])
 """
     run = [sys.executable, "-c", code]
     done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2], timeout=60)
@@ -271,13 +273,13 @@ def test_an_address_is_told_without_what_is_secret(url: str) -> None:
 def test_a_real_worker_says_what_it_listens_on(tmp_path: Path) -> None:
     """Asked for the queues of its workers, a real one on another queue is found out; on the right one all is well."""
     from tests.brokers.conftest import own_broker
-    from tests.processes import Site
+    from tests.support.processes import Site
 
     with (
         own_broker("redis", tmp_path) as broker,
         Site(tmp_path, f"sqlite:///{tmp_path / 'a.sqlite3'}", broker.url) as site,
     ):
-        ask = "from durable_objects import brokers; print(brokers.queue(), brokers.listeners(5))"
+        ask = "from durable_objects.delivery import brokers; print(brokers.queue(), brokers.listeners(5))"
         other = site.worker("other", "-Q", "dispatch", pool="threads")
         told = site.execute(ask)
         assert told.startswith("alarms {'other@")

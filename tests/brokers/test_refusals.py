@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import services
 from tests.brokers.conftest import set_reminders
 from tests.brokers.refusals import REFUSALS
-from tests.own_brokers import OwnRedis
-from tests.processes import Process, Site
+from tests.support import services
+from tests.support.own_brokers import OwnRedis
+from tests.support.processes import Process, Site
 
 pytestmark = pytest.mark.services("postgresql", "redis")
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.brokers.conftest import own_broker, set_reminders
-from tests.processes import Site
-from tests.wire import Wire
+from tests.support.processes import Site
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.services("postgresql", "redis")
 

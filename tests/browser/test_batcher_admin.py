@@ -16,7 +16,7 @@ from batcher.models import Batch, Batcher
 from durable_objects import now
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.browser.conftest import PASSWORD
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from durable_objects import now
-from durable_objects.rows import Alarm, AlarmRun, Dispatcher, Object
+from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Object
 from durable_objects.testing import run_due_alarms
 from tests.browser.conftest import PASSWORD
 from tests.models import Counter, Impatient, Script, Scripted

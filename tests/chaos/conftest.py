@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests import services
 from tests.chaos.stage import Broker
-from tests.own_brokers import OwnRedis, own_rabbit
-from tests.processes import Site
-from tests.upstream import Upstream
+from tests.support import services
+from tests.support.own_brokers import OwnRedis, own_rabbit
+from tests.support.processes import Site
+from tests.support.upstream import Upstream
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])

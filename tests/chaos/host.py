@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-from tests.own_brokers import missing
+from tests.support.own_brokers import missing
 
 LINKS = ("database", "broker")
 #: ``out``: what the host sends is lost; ``back``: what it is sent.

@@ -16,8 +16,8 @@ from typing import Any, Self
 import psycopg
 
 from project.demo.processes import wait_for
-from tests.own_brokers import missing
-from tests.wire import Wire
+from tests.support.own_brokers import missing
+from tests.support.wire import Wire
 
 #: PostgreSQL refuses to run as root; this is who it runs as then.
 USER = "postgres"

@@ -13,7 +13,7 @@ from typing import Any
 
 from kombu import Producer
 
-from durable_objects import retry
+from durable_objects.alarms import retry
 from tests.site_settings import *  # noqa: F403  the project with the tests' own object classes
 from tests.site_settings import INSTALLED_APPS
 

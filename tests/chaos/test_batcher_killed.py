@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Site
-from tests.upstream import Upstream
+from tests.support.processes import Site
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.chaos
 

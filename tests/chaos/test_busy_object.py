@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 
 from tests.chaos import stage, verdicts
-from tests.own_brokers import OwnRedis
-from tests.processes import Site
+from tests.support.own_brokers import OwnRedis
+from tests.support.processes import Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

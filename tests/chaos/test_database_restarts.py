@@ -11,8 +11,8 @@ import pytest
 
 from tests.chaos import stage, verdicts
 from tests.chaos.own_postgres import OwnPostgres
-from tests.processes import Process, Site
-from tests.upstream import Answer, Upstream
+from tests.support.processes import Process, Site
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.chaos
 

@@ -12,8 +12,8 @@ from signal import SIGKILL
 import pytest
 
 from tests.chaos import stage, verdicts
-from tests.processes import Process, Site
-from tests.upstream import Answer, Upstream
+from tests.support.processes import Process, Site
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

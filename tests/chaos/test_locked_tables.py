@@ -12,8 +12,8 @@ import pytest
 
 from tests.chaos import stage, verdicts
 from tests.chaos.storm.database_faults import TABLES
-from tests.own_brokers import OwnRedis
-from tests.processes import Site
+from tests.support.own_brokers import OwnRedis
+from tests.support.processes import Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

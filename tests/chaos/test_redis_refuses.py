@@ -13,8 +13,8 @@ import pytest
 
 from tests.chaos import stage, verdicts
 from tests.chaos.refusals import REFUSALS
-from tests.own_brokers import OwnRedis
-from tests.processes import Process, Site
+from tests.support.own_brokers import OwnRedis
+from tests.support.processes import Process, Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

@@ -24,10 +24,10 @@ from tests.chaos.storm.deck import BROKERS, EMBEDDED, SERVERS, SPLIT, STANDBY
 from tests.chaos.storm.evidence import Evidence
 from tests.chaos.storm.fleet import AWAY, Fleet
 from tests.chaos.storm.scene import LEASE, Fault, Scene, ServerScene
-from tests.own_brokers import OwnRabbitServer, OwnRedis
-from tests.processes import Site
-from tests.upstream import Upstream
-from tests.wire import Wire
+from tests.support.own_brokers import OwnRabbitServer, OwnRedis
+from tests.support.processes import Site
+from tests.support.upstream import Upstream
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.chaos
 

@@ -15,8 +15,8 @@ from tests.chaos.refusals import REFUSALS
 from tests.chaos.storm import checker, record, state
 from tests.chaos.storm.evidence import Event
 from tests.chaos.storm.fleet import SECOND, Fleet
-from tests.own_brokers import OwnRedis
-from tests.processes import Site
+from tests.support.own_brokers import OwnRedis
+from tests.support.processes import Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

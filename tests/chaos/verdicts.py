@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from tests.processes import Site
-from tests.upstream import Received
+from tests.support.processes import Site
+from tests.support.upstream import Received
 
 _SPANS = """
     SELECT witness, run, max(fence), min(pid), min(scheduled_at), min(at),

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from durable_objects import bell, firing, groups, tasks, testing
-from durable_objects.judging import Fired, Verdict
-from durable_objects.rows import Alarm
+from durable_objects import tasks, testing
+from durable_objects.delivery import publisher
+from durable_objects.execution import executor, groups
+from durable_objects.execution.admission import Fired, Verdict
+from durable_objects.tables import Alarm
 from tests.engine.conftest import clock, obj, script
 from tests.models import Scripted
 
@@ -47,7 +49,7 @@ def together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
             return Fired(Verdict.SUCCEEDED)
         if calls:
             del calls.infos[known:]
-        return firing.fire(object_id, **options)
+        return executor.fire(object_id, **options)
 
     monkeypatch.setattr(testing, "fire", fire)
 
@@ -67,8 +69,8 @@ class Message:
 @pytest.fixture
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
     """The wake-ups that Celery was given in this test, where a broker takes everything."""
-    monkeypatch.setattr(bell, "_bell", bell._Bell())
-    bell.connect(tasks._publish, lambda: False)
+    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
+    publisher.connect(tasks._publish, lambda: False)
     sent: list[Message] = []
     monkeypatch.setattr(
         tasks.fire_alarm,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests import services
 from tests.consumer.foreign import Foreign
+from tests.support import services
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests import services
 from tests.consumer.foreign import Foreign
+from tests.support import services
 
 OTHER = {"DATABASE": "other", "DISPATCHED_BY": "command"}
 ROUTER = ["durable_objects.routers.Router"]
@@ -20,7 +20,8 @@ EVERYTHING = """
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import transaction
-from durable_objects import DurableObjectError, dispatch
+from durable_objects import DurableObjectError
+from durable_objects.delivery import dispatcher
 from durable_objects.models import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 with FakeClock() as clock:
@@ -33,7 +34,7 @@ with FakeClock() as clock:
         call_command(*verb)
     call_command("objects", "show", "shop.cart", "ada")
     call_command("objects", "export", "shop.cart")
-    dispatch.run_pass()
+    dispatcher.run_pass()
 kinds = {kind.pk: kind.model for kind in ContentType.objects.using(DATABASE)}
 found = {
     "run": run.outcome,
@@ -195,7 +196,7 @@ def test_database_that_cannot_work(foreign: Callable[..., Foreign], settings: di
     assert checked.code
     assert "durable_objects.E012" in checked.err
     first = project.attempt("Cart.objects.get_by_name('a').add('tea')")
-    passed = project.attempt("from durable_objects import dispatch\ndispatch.run_pass()")
+    passed = project.attempt("from durable_objects.delivery import dispatcher\ndispatcher.run_pass()")
     for err in (checked.err, first.err.splitlines()[-1], passed.err.splitlines()[-1]):
         assert all(word in err for word in words), err
     assert all("ImproperlyConfigured" in done.err.splitlines()[-1] for done in (first, passed))

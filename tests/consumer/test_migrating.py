@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests import services
 from tests.consumer.foreign import REPOSITORY, Foreign
+from tests.support import services
 
 OURS = sorted((REPOSITORY / "durable_objects" / "migrations").glob("0*.py"))
 DATA_MIGRATION = """

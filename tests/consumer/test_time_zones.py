@@ -21,7 +21,7 @@ from django.db import connection
 from django.test import Client
 from django.db.models import Max
 import durable_objects
-from durable_objects import dispatch
+from durable_objects.delivery import dispatcher
 from durable_objects.models import Alarm, AlarmRun
 from durable_objects.testing import run_due_alarms
 
@@ -69,7 +69,7 @@ ordered = list(Alarm.objects.order_by("due_at").values_list("due_at", flat=True)
 if any(a > b for a, b in pairwise(ordered)):
     wrong.append(f"not in order: {ordered}")
 expect("a span", Timer.objects.get_by_name("span").storage.get_alarm(), real() + HALF, SOON)
-passed = dispatch.run_pass()
+passed = dispatcher.run_pass()
 if passed.rung or Alarm.objects.exclude(rung_at=None).exists():
     wrong.append(f"rung for early: {passed}")
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from durable_objects import bell
+from durable_objects.delivery import publisher
 from durable_objects.testing import FakeClock
 from tests.models import Script, Scripted
 
@@ -34,9 +34,9 @@ def obj(script: Script) -> Scripted:
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[bell.WakeUp]:
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[publisher.WakeUp]:
     """The wake-ups that were published in this test, by a publisher that always succeeds."""
-    monkeypatch.setattr(bell, "_bell", bell._Bell())
-    wake_ups: list[bell.WakeUp] = []
-    bell.connect(wake_ups.append, lambda: False)
+    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
+    wake_ups: list[publisher.WakeUp] = []
+    publisher.connect(wake_ups.append, lambda: False)
     return wake_ups

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from durable_objects import combining
 from durable_objects.models import DurableObject
+from durable_objects.turns import combining
 from tests.engine.threads import Beside, await_event, await_that
 from tests.models import Scripted
 

@@ -10,12 +10,12 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from durable_objects.admin import reading
+from durable_objects.admin import queries
 from durable_objects.models import DurableObject
-from durable_objects.rows import Alarm, AlarmRun, Entry, Object
+from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
-from tests.admin_pages import fail, list_url, page_url, park, scripted, text_of
 from tests.models import Counter, Script, Scripted
+from tests.support.admin_pages import fail, list_url, page_url, park, scripted, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 
@@ -143,13 +143,13 @@ def test_storage_is_shown_with_its_types(admin_client: Client) -> None:
 def test_storage_is_shown_in_portions(admin_client: Client) -> None:
     """An object of any size has a page of bounded size: so many entries at a time, and the beginning of long values."""
     obj = Counter.objects.get_by_name("big")
-    obj.storage.put_many({f"k{n:04}": "x" * 5000 if n == 0 else n for n in range(reading.ENTRIES + 5)})
+    obj.storage.put_many({f"k{n:04}": "x" * 5000 if n == 0 else n for n in range(queries.ENTRIES + 5)})
     url = page_url(Counter, obj.pk)
     first = admin_client.get(url).content.decode()
-    last, following = f"k{reading.ENTRIES - 1:04}", f"k{reading.ENTRIES:04}"
+    last, following = f"k{queries.ENTRIES - 1:04}", f"k{queries.ENTRIES:04}"
     assert last in first
     assert following not in first
-    assert "x" * reading.VALUE_CHARACTERS not in first.replace("x" * (reading.VALUE_CHARACTERS - 1), "", 1)
+    assert "x" * queries.VALUE_CHARACTERS not in first.replace("x" * (queries.VALUE_CHARACTERS - 1), "", 1)
     assert f"?after={last}" in first
     assert following in text_of(admin_client, f"{url}?after={last}")
 
@@ -230,11 +230,11 @@ def test_a_list_asks_little(
     for number in range(50):
         scripted(f"{number}", timedelta(0)).storage.put("k", number)
     run_due_alarms()
-    with django_assert_max_num_queries(14) as queries:
+    with django_assert_max_num_queries(14) as caught:
         assert len(admin_client.get(list_url(model)).context["cl"].result_list) == 50
-    counts = [query["sql"] for query in queries.captured_queries if "COUNT(" in query["sql"]]
+    counts = [query["sql"] for query in caught.captured_queries if "COUNT(" in query["sql"]]
     assert counts
-    assert all(f"LIMIT {reading.BoundedPaginator.LIMIT}" in sql for sql in counts)
+    assert all(f"LIMIT {queries.BoundedPaginator.LIMIT}" in sql for sql in counts)
 
 
 def test_a_page_asks_little(

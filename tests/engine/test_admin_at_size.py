@@ -11,11 +11,11 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from durable_objects.rows import Alarm, AlarmRun, Entry, Object
-from durable_objects.states import STATES
+from durable_objects.alarms.queries import STATES
+from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from project import health
-from tests.admin_pages import list_url, page_url
 from tests.models import Scripted
+from tests.support.admin_pages import list_url, page_url
 
 pytestmark = [
     pytest.mark.bench,

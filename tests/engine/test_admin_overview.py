@@ -10,11 +10,11 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from durable_objects import figures
-from durable_objects.rows import Alarm, AlarmRun, Dispatcher, Entry, Object
+from durable_objects.operations import metrics
+from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object
 from durable_objects.testing import FakeClock
-from tests.admin_pages import list_url, page_url, park, scripted, staff, text_of
 from tests.models import Counter, Script, Scripted
+from tests.support.admin_pages import list_url, page_url, park, scripted, staff, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 
@@ -65,7 +65,7 @@ def test_it_counts_and_leads_there(admin_client: Client, site: FakeClock) -> Non
     text = text_of(admin_client, overview())
     assert "p50 50 ms p95 95 ms p99 99 ms runs 100 failed 1" in text
     assert "3 in all, at most 2 at a time" in text
-    assert figures.load_ahead(site.now())[:7] == [1, 0, 0, 0, 0, 2, 0]
+    assert metrics.load_ahead(site.now())[:7] == [1, 0, 0, 0, 0, 2, 0]
 
 
 def test_lateness_says_whom_it_counts(admin_client: Client, site: FakeClock) -> None:

@@ -12,11 +12,11 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from durable_objects import ObjectBusy
-from durable_objects.admin import operable
-from durable_objects.rows import Alarm, AlarmRun, Entry, Object
+from durable_objects.admin import actions
+from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
-from tests.admin_pages import choose, confirm, fail, list_url, page_url, park, scripted, staff, text_of
 from tests.models import Account, Counter, Impatient, Script, Scripted
+from tests.support.admin_pages import choose, confirm, fail, list_url, page_url, park, scripted, staff, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 
@@ -139,7 +139,7 @@ def test_a_question_is_bounded(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     """Of a whole list that was chosen, one answer covers a bounded number, and says so."""
-    monkeypatch.setattr(operable, "AT_MOST", 5)
+    monkeypatch.setattr(actions, "AT_MOST", 5)
     Object.objects.bulk_create(Object(kind_id=Scripted.kind_pk(), name=str(number)) for number in range(8))
     first = Object.objects.order_by("pk")[0]
     with django_assert_max_num_queries(20):

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
-from durable_objects.rows import Alarm, AlarmRun, Entry, Object
+from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
-from tests.admin_pages import list_url, page_url, scripted, staff, text_of
 from tests.models import Account, Counter, Script, Scripted
+from tests.support.admin_pages import list_url, page_url, scripted, staff, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 

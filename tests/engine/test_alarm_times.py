@@ -9,7 +9,7 @@ import pytest
 
 import durable_objects
 from durable_objects import AlarmHandlerMissing, AlarmInfo, InvalidAlarmTime
-from durable_objects.rows import Alarm, Object
+from durable_objects.tables import Alarm, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Counter, Script, Scripted
 

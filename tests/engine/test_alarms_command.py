@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Impatient, Script, Scripted
 

@@ -10,11 +10,11 @@ import pytest
 from django.db import Error, OperationalError
 from django.db.utils import ConnectionHandler
 
-from durable_objects import bell
-from durable_objects.firing import fire
-from durable_objects.groups import fire_group
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, Object
+from durable_objects.delivery import publisher
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.execution.groups import fire_group
+from durable_objects.tables import Alarm, Object
 from tests.models import Grouped, Script, Scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,7 +51,7 @@ def test_other_database_that_is_away_is_a_failure(obj: Scripted, script: Script,
     assert obj.storage.get("written") is None
 
 
-def test_so_it_is_in_a_group(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_so_it_is_in_a_group(script: Script, rung: list[publisher.WakeUp]) -> None:
     """The one whose other database is away is put out of the group; the others run."""
     script.alarm = lambda obj, info: refused() if obj.name == "a" else None
     Grouped.objects.set_alarms({"a": NOW, "b": NOW})

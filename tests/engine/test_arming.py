@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from durable_objects import AlarmHandlerMissing, InvalidAlarmTime, InvalidName
-from durable_objects.rows import Alarm, Object
+from durable_objects.tables import Alarm, Object
 from durable_objects.testing import FakeClock
 from tests.models import Counter, Script, Scripted
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 
-from durable_objects import bell, dispatch, tasks
-from durable_objects.rows import Alarm, AlarmRun
+from durable_objects import tasks
+from durable_objects.delivery import dispatcher, publisher
+from durable_objects.tables import Alarm, AlarmRun
 from tests.models import Counter, Grouped, Scripted
 
 NOW = timedelta(0)
@@ -70,7 +71,7 @@ def test_assigned_later_it_is_refused_by_a_check_and_by_calls(
 def test_alarm_that_is_set_already_waits(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    rung: list[bell.WakeUp],
+    rung: list[publisher.WakeUp],
     cls: Any,
     given: tuple[str, Any],
 ) -> None:
@@ -84,7 +85,7 @@ def test_alarm_that_is_set_already_waits(
     assert tasks.fire_alarm(wake_up.object_id, wake_up.ring) == "again"
     assert f"{cls.__name__}.{given[0]} is" in caplog.text
     Alarm.objects.update(rung_at=None)
-    assert dispatch.run_pass().rung == 0
+    assert dispatcher.run_pass().rung == 0
     slot = Alarm.objects.get()
     assert (slot.state, slot.retry_count, slot.starts) == ("armed", 0, 0)
     assert not AlarmRun.objects.exists()

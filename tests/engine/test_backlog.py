@@ -15,10 +15,10 @@ from hypothesis import settings as limited
 from pytest_django import Settings
 
 import durable_objects
-from durable_objects import backlog, bell, dispatch
-from durable_objects.firing import fire
-from durable_objects.rows import Alarm, AlarmRun, Object
-from durable_objects.slot import FORGOTTEN
+from durable_objects.alarms.slot import FORGOTTEN
+from durable_objects.delivery import backlog, dispatcher, publisher
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Alarm, AlarmRun, Object
 from tests.models import Script, Scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,7 +63,7 @@ def later(by: timedelta) -> None:
 
 
 def test_what_waits_for_its_time_keeps_nothing_back(
-    script: Script, rung: list[bell.WakeUp], settings: Settings
+    script: Script, rung: list[publisher.WakeUp], settings: Settings
 ) -> None:
     """With more than ``MAX_OUT`` wake-ups out ahead of their time, an overdue and a lost alarm are sent at once, and a
     far one ahead of its time.
@@ -74,43 +74,45 @@ def test_what_waits_for_its_time_keeps_nothing_back(
     [overdue] = alarms_of(1, -MINUTE, prefix="overdue")
     [lost] = alarms_of(1, -MINUTE, prefix="lost", rung_at=-MINUTE)
     [far] = alarms_of(1, 55 * SECOND, prefix="far")
-    dispatch.run_pass()
+    dispatcher.run_pass()
     assert {wake_up.object_id for wake_up in rung} == {overdue, lost, far}
 
 
-def test_what_calls_have_sent_keeps_nothing_back(script: Script, rung: list[bell.WakeUp], settings: Settings) -> None:
+def test_what_calls_have_sent_keeps_nothing_back(
+    script: Script, rung: list[publisher.WakeUp], settings: Settings
+) -> None:
     """Where calls send more than ``MAX_OUT`` that workers have not come to yet, an overdue alarm is sent even so."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 10}
     ran(-2 * SECOND, -timedelta(seconds=0.1))
     for ago in range(15):
         alarms_of(2, -ago * SECOND, prefix=f"busy{ago}-", rung_at=-ago * SECOND)
     [overdue] = alarms_of(1, -MINUTE, prefix="overdue")
-    dispatch.run_pass()
+    dispatcher.run_pass()
     assert overdue in {wake_up.object_id for wake_up in rung}
 
 
-def test_ahead_of_time_there_is_a_bound(script: Script, rung: list[bell.WakeUp], settings: Settings) -> None:
+def test_ahead_of_time_there_is_a_bound(script: Script, rung: list[publisher.WakeUp], settings: Settings) -> None:
     """Ahead of their time at most ``MAX_OUT`` are sent, and then a tenth of it in each pass: the next ones first."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
     pks = alarms_of(50, 30 * SECOND)
-    assert [dispatch.run_pass().rung for _ in range(4)] == [20, 2, 2, 2]
+    assert [dispatcher.run_pass().rung for _ in range(4)] == [20, 2, 2, 2]
     assert [wake_up.object_id for wake_up in rung] == pks[:26]
-    assert dispatch.catch_up(SECOND).rung == 2
-    assert dispatch.run_pass(share=False).rung == 0
+    assert dispatcher.catch_up(SECOND).rung == 2
+    assert dispatcher.run_pass(share=False).rung == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [7, 80])
-def test_a_night_without_workers(script: Script, rung: list[bell.WakeUp], settings: Settings, number: int) -> None:
+def test_a_night_without_workers(script: Script, rung: list[publisher.WakeUp], settings: Settings, number: int) -> None:
     """Overdue alarms of which nobody hears cost ``MAX_OUT`` messages and one of a class at a time, of a few as well."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
     alarms_of(number, -MINUTE)
     first = min(number, 20)
-    dispatch.run_pass()
+    dispatcher.run_pass()
     assert len(rung) == first
     later(15 * MINUTE)
     for _ in range(8 * 4):
-        dispatch.run_pass()
+        dispatcher.run_pass()
         later(15 * MINUTE)
     few = number * backlog.TIMES if number <= backlog.FEW else 0
     assert len(rung) <= first + few + 8 * 4
@@ -118,7 +120,7 @@ def test_a_night_without_workers(script: Script, rung: list[bell.WakeUp], settin
     assert max(retries(rung)) <= (2 if not few else 1 + backlog.TIMES + 8 * 4 // number + 1)
 
 
-def retries(rung: list[bell.WakeUp]) -> list[int]:
+def retries(rung: list[publisher.WakeUp]) -> list[int]:
     """How often each object was rung for."""
     times: dict[int, int] = {}
     for wake_up in rung:
@@ -128,12 +130,12 @@ def retries(rung: list[bell.WakeUp]) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [3, 40])
-def test_the_pauses_double(script: Script, rung: list[bell.WakeUp], number: int) -> None:
+def test_the_pauses_double(script: Script, rung: list[publisher.WakeUp], number: int) -> None:
     """What may have been lost is sent again after 10, 20, 40 … 300 s, one of many or each of a few."""
     alarms_of(number, -SECOND)
     sent = []
     for second in range(0, 400, 10):
-        if dispatch.run_pass().rung:
+        if dispatcher.run_pass().rung:
             sent.append(second)
         later(10 * SECOND)
     assert sent[0] == 0
@@ -143,44 +145,44 @@ def test_the_pauses_double(script: Script, rung: list[bell.WakeUp], number: int)
     assert max(pauses) <= 310
 
 
-def test_all_flows_as_soon_as_one_is_heard(script: Script, rung: list[bell.WakeUp], settings: Settings) -> None:
+def test_all_flows_as_soon_as_one_is_heard(script: Script, rung: list[publisher.WakeUp], settings: Settings) -> None:
     """When the broker has lost everything, the first wake-up that is heard brings the others with it."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 100}
     alarms_of(80, -MINUTE, rung_at=-MINUTE)
 
-    def hear(wake_up: bell.WakeUp) -> None:
+    def hear(wake_up: publisher.WakeUp) -> None:
         rung.append(wake_up)
         fire(wake_up.object_id, wake_up.ring, rescue=wake_up.rescue)
 
-    bell.connect(hear, lambda: False)
-    assert dispatch.catch_up(10 * SECOND).rung == 80
+    publisher.connect(hear, lambda: False)
+    assert dispatcher.catch_up(10 * SECOND).rung == 80
     assert AlarmRun.objects.count() == 80
 
 
-def test_a_rescue_that_runs_is_heard(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_a_rescue_that_runs_is_heard(script: Script, rung: list[publisher.WakeUp]) -> None:
     """A probe whose handler takes long is heard when it starts, not when it ends."""
     alarms_of(30, -MINUTE, rung_at=-MINUTE)
-    assert dispatch.run_pass().rung == 1
+    assert dispatcher.run_pass().rung == 1
     now = durable_objects.now()
     Alarm.objects.filter(pk=rung[0].object_id).update(
         starts=1, leased_until=now + MINUTE, rung_at=None, rerings=0, fence=1
     )
-    assert dispatch.run_pass().rung == 29
+    assert dispatcher.run_pass().rung == 29
 
 
-def test_a_long_queue_is_not_doubled(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_a_long_queue_is_not_doubled(script: Script, rung: list[publisher.WakeUp]) -> None:
     """While workers are busy with what was sent first, what was sent later is not sent again, however long it takes."""
     alarms_of(40, -10 * MINUTE, rung_at=-10 * MINUTE)
     ran(-11 * MINUTE, -SECOND)
     for number in range(12):
-        dispatch.run_pass()
+        dispatcher.run_pass()
         later(10 * SECOND)
         ran(-11 * MINUTE - number * 10 * SECOND, -SECOND)
     assert len(rung) <= 2
 
 
 def test_one_class_that_nobody_knows_does_not_keep_another_back(
-    script: Script, rung: list[bell.WakeUp], settings: Settings
+    script: Script, rung: list[publisher.WakeUp], settings: Settings
 ) -> None:
     """Alarms of a class that no worker has take all the room, and one of another class is sent at once all the same."""
     from tests.models import Counter
@@ -188,7 +190,7 @@ def test_one_class_that_nobody_knows_does_not_keep_another_back(
     settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
     alarms_of(20, -2 * MINUTE, prefix="unknown", rung_at=-MINUTE)
     [other] = alarms_of(1, -MINUTE, model=Counter, prefix="good")
-    dispatch.run_pass()
+    dispatcher.run_pass()
     assert other in {wake_up.object_id for wake_up in rung}
 
 
@@ -231,7 +233,7 @@ ROWS = strategies.lists(
 @limited(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @pytest.mark.usefixtures("script")
 def test_whatever_is_out_what_is_overdue_is_sent(  # noqa: PLR0917  pytest and Hypothesis name them
-    rung: list[bell.WakeUp], settings: Settings, rows: list[Row], overdue: int, was_sent: bool, most: int
+    rung: list[publisher.WakeUp], settings: Settings, rows: list[Row], overdue: int, was_sent: bool, most: int
 ) -> None:
     """Whatever other alarms there are, and whichever of them nobody can run, an overdue one is sent within a bounded
     number of passes, as long as what can be run is run.
@@ -244,7 +246,7 @@ def test_whatever_is_out_what_is_overdue_is_sent(  # noqa: PLR0917  pytest and H
     [wanted] = alarms_of(1, -overdue * SECOND, prefix="wanted", rung_at=-overdue * SECOND if was_sent else None)
     for _ in range(12 + 4 * len(rows)):
         heard = len(rung)
-        dispatch.run_pass()
+        dispatcher.run_pass()
         if any(wake_up.object_id == wanted for wake_up in rung):
             break
         for wake_up in rung[heard:]:

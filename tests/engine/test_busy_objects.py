@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from durable_objects import AlarmInfo, ObjectBusy, firing, retry
-from durable_objects.connecting import Line
-from durable_objects.firing import fire
-from durable_objects.judging import Fired, Verdict
-from durable_objects.rows import Object
+from durable_objects import AlarmInfo, ObjectBusy
+from durable_objects.alarms import retry
+from durable_objects.database.connection import Line
+from durable_objects.execution import executor
+from durable_objects.execution.admission import Fired, Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Object
 from tests.engine.threads import Beside, await_event, await_that
 from tests.models import Script, Scripted
 
@@ -31,7 +33,7 @@ LOCK_TIMEOUT = 2.0
 @pytest.fixture(autouse=True)
 def _brief(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.DURABLE_OBJECTS = {"LOCK_TIMEOUT": timedelta(seconds=LOCK_TIMEOUT)}
-    monkeypatch.setattr(firing, "WAIT_FOR_LOCK", BRIEFLY)
+    monkeypatch.setattr(executor, "WAIT_FOR_LOCK", BRIEFLY)
 
 
 @contextmanager
@@ -120,7 +122,7 @@ def kept() -> Iterator[None]:
 
 def test_few_of_a_workers_threads_stand_in_line(obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """Busy objects do not take all threads of a worker: beyond a few, a wake-up is turned away soon again."""
-    monkeypatch.setattr(firing, "MOST_IN_LINE", 0)
+    monkeypatch.setattr(executor, "MOST_IN_LINE", 0)
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
     with kept():
@@ -135,12 +137,12 @@ def test_copies_of_a_wake_up_do_not_fill_the_line(obj: Scripted, script: Script)
     pk = Object.objects.get().pk
     with kept():
         first = Beside(lambda: fire(pk, waits=1))
-        await_that(lambda: pk in firing._in_line)
+        await_that(lambda: pk in executor._in_line)
         begun = time.monotonic()
         assert fire(pk, waits=1).verdict is Verdict.AGAIN
         assert time.monotonic() - begun < LOCK_TIMEOUT, "not a patience of 4 s"
     assert first.result().verdict is Verdict.SUCCEEDED
-    assert not firing._in_line
+    assert not executor._in_line
 
 
 def test_patience_grows_to_a_limit() -> None:

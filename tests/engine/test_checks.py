@@ -17,11 +17,12 @@ from django.db.utils import ConnectionHandler
 from django.test.utils import isolate_apps
 from pytest_django import DjangoDbBlocker, Settings
 
-from durable_objects import AlarmInfo, checks, databases, exclusive, tasks
+from durable_objects import AlarmInfo, checks, exclusive, tasks
+from durable_objects.database import supported
 from durable_objects.models import DurableObject
 from project.environment import database
-from tests import services
 from tests.models import Counter, Note, Profile
+from tests.support import services
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def test_database_that_would_lose_updates_or_keep_objects(monkeypatch: pytest.Mo
 
     def found_with(**database: object) -> set[str]:
         default = {"ENGINE": "django.db.backends.sqlite3", "NAME": "x", **database}
-        for module in (checks, databases):
+        for module in (checks, supported):
             monkeypatch.setattr(module, "connections", ConnectionHandler({"default": default}))
         return messages() & {"durable_objects.E004", "durable_objects.W005"}
 
@@ -219,7 +220,7 @@ def test_pool_that_is_smaller_than_the_workers_threads(
 ) -> None:
     """With eight threads, Django's pool has to have more than eight connections, as far as the settings tell (W019)."""
     default = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "OPTIONS": {"pool": pool}}
-    for module in (checks, databases):
+    for module in (checks, supported):
         monkeypatch.setattr(module, "connections", ConnectionHandler({"default": default}))
     app: Any = current_app
     monkeypatch.setitem(app.conf.changes, "worker_concurrency", 8)
@@ -233,7 +234,7 @@ def test_worker_says_when_its_pool_is_small(
 ) -> None:
     """However its number of threads was said, a worker that starts with a smaller pool says so."""
     default = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "OPTIONS": {"pool": {"max_size": 4}}}
-    monkeypatch.setattr(databases, "connections", ConnectionHandler({"default": default}))
+    monkeypatch.setattr(supported, "connections", ConnectionHandler({"default": default}))
     tasks.count_threads(SimpleNamespace(pool=TaskPool(threads)))
     tasks.forget_threads()
     assert ("max_size" in caplog.text) is is_told

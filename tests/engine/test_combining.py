@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 
-from durable_objects import CannotUnlock, ObjectBusy, combining, crash, exclusive
+from durable_objects import CannotUnlock, ObjectBusy, exclusive, failpoints
 from durable_objects.testing import SimulatedCrash
+from durable_objects.turns import combining
 from tests.engine.lines import Call, combined, kept, lined_up, together
 from tests.engine.threads import Beside, await_that
 from tests.models import Counter, Note, Script, Scripted
-from tests.services import own_session
+from tests.support.services import own_session
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -218,7 +219,7 @@ def test_lost_commit_is_told_to_every_caller(obj: Scripted, monkeypatch: pytest.
         ran.append(1)
         add(one)
 
-    monkeypatch.setattr(crash, "reach", cut)
+    monkeypatch.setattr(failpoints, "reach", cut)
     for thread in together(obj, count, count, count):
         with pytest.raises(OperationalError, match="not known whether"):
             thread.result()

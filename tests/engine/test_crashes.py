@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError
 
-from durable_objects import AlarmInfo, operate
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.retry import MAX_CRASHED_STARTS
-from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects import AlarmInfo
+from durable_objects.alarms.retry import MAX_CRASHED_STARTS
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.operations import actions
+from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.engine.threads import Beside
 from tests.models import Counter, Note, Script, Scripted
@@ -67,7 +68,7 @@ def test_handler_that_takes_its_worker_down_again_and_again_is_dead(
     assert "took its worker down 10 times" in slot.last_error
     assert script.infos == []
     assert len(script.deaths) == 1
-    operate.revive(failing)
+    actions.revive(failing)
     assert [run.outcome for run in run_due_alarms()] == ["failed"]
 
 

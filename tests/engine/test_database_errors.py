@@ -16,7 +16,7 @@ from django.db import (
     connection,
 )
 
-from durable_objects.database_errors import Meaning, meaning, meaning_of
+from durable_objects.database.errors import Meaning, meaning, meaning_of
 
 psycopg_errors = pytest.importorskip("psycopg.errors")
 

@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from durable_objects import AlarmInfo, ObjectBusy, bell, firing, operate
-from durable_objects.firing import fire
-from durable_objects.groups import fire_group
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun, Entry, Object
-from durable_objects.sweep import sweep
+from durable_objects import AlarmInfo, ObjectBusy
+from durable_objects.bulk_delete import sweep
+from durable_objects.delivery import publisher
+from durable_objects.execution import executor
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.execution.groups import fire_group
+from durable_objects.operations import actions
+from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from tests.engine.threads import Beside
 from tests.models import Account, Counter, Grouped, Note, Script, Scripted
 
@@ -237,7 +240,7 @@ def test_initialize_and_alarm_died_are_put_off_too(obj: Scripted, script: Script
     assert obj.storage.get_alarm() is not None, "alarm_died() has set the next one"
 
 
-def test_group_counts_nothing(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_group_counts_nothing(script: Script, rung: list[publisher.WakeUp]) -> None:
     """A group that meets it is woken one by one, and those come again."""
     script.alarm = count
     Grouped.objects.set_alarms(dict.fromkeys("abc", NOW))
@@ -289,8 +292,8 @@ ALARM_CALLS: dict[str, Callable[[Counter, Scripted], object]] = {
     "get_alarm": lambda counter, obj: obj.storage.get_alarm(),
     "delete_alarm": lambda counter, obj: obj.storage.delete_alarm(),
     "set_alarms": lambda counter, obj: Scripted.objects.set_alarms({"a": HOUR, "new": HOUR}),
-    "fire now": lambda counter, obj: operate.fire_now(Object.objects.get(name="a")),
-    "cancel": lambda counter, obj: operate.cancel(Object.objects.get(name="a")),
+    "fire now": lambda counter, obj: actions.fire_now(Object.objects.get(name="a")),
+    "cancel": lambda counter, obj: actions.cancel(Object.objects.get(name="a")),
 }
 
 
@@ -365,7 +368,7 @@ def test_database_that_is_read_only(obj: Scripted, script: Script) -> None:
 
 def test_it_is_told_once(obj: Scripted, script: Script, caplog: pytest.LogCaptureFixture) -> None:
     """The log says what keeps alarms waiting, in the database's words, and not for each of them."""
-    firing._told.clear()
+    executor._told.clear()
     script.alarm = count
     pk = armed(obj)
     with refusing(Entry, "53100"):
@@ -376,7 +379,7 @@ def test_it_is_told_once(obj: Scripted, script: Script, caplog: pytest.LogCaptur
 
 def test_who_keeps_another_object_is_told(obj: Scripted, script: Script, caplog: pytest.LogCaptureFixture) -> None:
     """A handler that cannot have another object is put off as often as it takes, and the log names that object."""
-    firing._told.clear()
+    executor._told.clear()
     script.alarm = lambda obj, info: Counter.objects.get_by_name("kept").add()
     pk = armed(obj)
     with Counter.objects.get_by_name("kept").storage.transaction():

@@ -10,10 +10,11 @@ import pytest
 from django.db.models import ProtectedError
 from django.db.models.signals import pre_delete
 
-from durable_objects import AlarmInfo, DurableObjectError, operate
-from durable_objects.firing import fire
+from durable_objects import AlarmInfo, DurableObjectError
+from durable_objects.execution.executor import fire
 from durable_objects.models import DurableObject
-from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.operations import actions
+from durable_objects.tables import Alarm, AlarmRun, Object
 from tests.models import Counter, Note, Script, Scripted, Voucher
 
 pytestmark = pytest.mark.django_db
@@ -130,11 +131,11 @@ def test_object_without_its_class_is_kept_by_a_refused_deletion(obj: Scripted, m
     """The same where only the row is known."""
     obj.storage.put("k", 1)
     protect(obj)
-    monkeypatch.setattr(operate, "_handle_if_known", lambda row: None)
+    monkeypatch.setattr(actions, "_handle_if_known", lambda row: None)
 
     def close() -> None:
         with pytest.raises((ProtectedError, DurableObjectError)):
-            operate.delete(Object.objects.get(pk=obj.pk))
+            actions.delete(Object.objects.get(pk=obj.pk))
         obj.storage.put("after", 2)
 
     obj.run_exclusive(close)

@@ -12,10 +12,12 @@ from django.contrib.contenttypes.models import ContentType
 from pytest_django import Settings
 
 import durable_objects
-from durable_objects import bell, dispatch, dispatchers, history, process
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun, Dispatcher, Object
+from durable_objects import process
+from durable_objects.alarms import history
+from durable_objects.delivery import dispatcher, processes, publisher
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.engine.threads import at_once
 from tests.models import Counter, Script, Scripted
@@ -55,13 +57,13 @@ ROWS: list[tuple[str, timedelta, dict[str, object], bool, bool]] = [
 ]
 
 
-def test_one_pass_over_rows_of_every_age(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_one_pass_over_rows_of_every_age(script: Script, rung: list[publisher.WakeUp]) -> None:
     """A pass rings for exactly what is due soon with no wake-up out and no run going; a second one for nothing."""
     now = durable_objects.now()
     pks = {name: slot_of(name, due_in, now=now, **columns) for name, due_in, columns, *_ in ROWS}
     rung.clear()
     before = {slot.pk: slot for slot in Alarm.objects.all()}
-    done = dispatch.run_pass()
+    done = dispatcher.run_pass()
     heard = {wake_up.object_id: wake_up for wake_up in rung}
     assert {name for name, pk in pks.items() if pk in heard} == {name for name, *_, rings, _ in ROWS if rings}
     assert {name for name, pk in pks.items() if pk in heard and heard[pk].rescue} == {
@@ -78,41 +80,41 @@ def test_one_pass_over_rows_of_every_age(script: Script, rung: list[bell.WakeUp]
         assert slot.due_at is not None
         assert slot.rung_at >= slot.due_at
     rung.clear()
-    assert dispatch.run_pass().rung == 0
+    assert dispatcher.run_pass().rung == 0
     assert rung == []
 
 
 def test_overdue_first_and_never_more_than_there_is_room(
-    script: Script, rung: list[bell.WakeUp], settings: Settings
+    script: Script, rung: list[publisher.WakeUp], settings: Settings
 ) -> None:
     """A pass takes the longest overdue first, and never has more than ``MAX_OUT`` wake-ups out."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 3}
     now = durable_objects.now()
     pks = [slot_of(str(minutes), -minutes * MINUTE, now=now) for minutes in (1, 5, 3, 4, 2)]
     rung.clear()
-    assert dispatch.run_pass(limit=1).rung == 1
-    assert dispatch.run_pass().rung == 2
-    assert dispatch.run_pass().rung == 0
+    assert dispatcher.run_pass(limit=1).rung == 1
+    assert dispatcher.run_pass().rung == 2
+    assert dispatcher.run_pass().rung == 0
     assert [wake_up.object_id for wake_up in rung] == [pks[1], pks[3], pks[2]]
     fire(pks[1], rung[0].ring)
-    assert dispatch.run_pass().rung == 1
+    assert dispatcher.run_pass().rung == 1
 
 
-def test_many_dispatchers_at_once_ring_once_each(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_many_dispatchers_at_once_ring_once_each(script: Script, rung: list[publisher.WakeUp]) -> None:
     """Dispatchers that pass at one moment take rows that no other has."""
     now = durable_objects.now()
     pks = [slot_of(str(number), -MINUTE, now=now) for number in range(20)]
     rung.clear()
-    at_once(4, lambda number: dispatch.run_pass())
+    at_once(4, lambda number: dispatcher.run_pass())
     assert sorted(wake_up.object_id for wake_up in rung) == sorted(pks)
 
 
-def test_every_alarm_runs_though_every_message_is_lost(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_every_alarm_runs_though_every_message_is_lost(script: Script, rung: list[publisher.WakeUp]) -> None:
     """The row is the truth: a wake-up that was lost is sent again under its number, and the alarm runs once."""
     pk = slot_of("a", -12 * SECOND, now=durable_objects.now(), rung_at=-12 * SECOND)
     lost = Alarm.objects.get()
     rung.clear()
-    dispatch.run_pass()
+    dispatcher.run_pass()
     [again] = rung
     assert (again.ring, again.rescue) == (lost.ring, True)
     assert fire(pk, again.ring, rescue=True).verdict is Verdict.SUCCEEDED
@@ -120,28 +122,28 @@ def test_every_alarm_runs_though_every_message_is_lost(script: Script, rung: lis
     assert len(script.infos) == 1
 
 
-def test_death_between_mark_and_message_is_made_up_for(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_death_between_mark_and_message_is_made_up_for(script: Script, rung: list[publisher.WakeUp]) -> None:
     """A dispatcher that dies before it published leaves rows that count as lost later on."""
     slot_of("a", -MINUTE, now=durable_objects.now())
     rung.clear()
     with crash_at("dispatch.marked"), pytest.raises(SimulatedCrash):
-        dispatch.run_pass()
+        dispatcher.run_pass()
     assert rung == []
     Alarm.objects.update(rung_at=durable_objects.now() - 11 * SECOND)
-    assert dispatch.run_pass().rung == 1
+    assert dispatcher.run_pass().rung == 1
 
 
 def test_a_pass_that_would_not_be_heard_marks_nothing(
-    clock: FakeClock, script: Script, rung: list[bell.WakeUp]
+    clock: FakeClock, script: Script, rung: list[publisher.WakeUp]
 ) -> None:
     """Where nothing can be published nothing is marked as out."""
     slot_of("a", -MINUTE, now=clock.now())
-    assert dispatch.run_pass().rung == 0
+    assert dispatcher.run_pass().rung == 0
     assert Alarm.objects.get().rung_at is None
 
 
 def test_unknown_classes_are_left_alone(
-    script: Script, rung: list[bell.WakeUp], monkeypatch: pytest.MonkeyPatch
+    script: Script, rung: list[publisher.WakeUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Alarms of a class that this code lacks are not rung for, and a class not migrated yet stops nobody else's."""
     now = durable_objects.now()
@@ -149,13 +151,13 @@ def test_unknown_classes_are_left_alone(
     Object.objects.filter(pk=parked).update(kind=ContentType.objects.create(app_label="tests", model="gone"))
     monkeypatch.setattr(Counter._meta, "model_name", "unmigrated")
     rung.clear()
-    dispatch.run_pass()
+    dispatcher.run_pass()
     assert [wake_up.object_id for wake_up in rung] == [known]
     Object.objects.all().delete()
     ContentType.objects.filter(model="gone").delete()
 
 
-def test_forgotten_wake_ups_are_rung_anew(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_forgotten_wake_ups_are_rung_anew(script: Script, rung: list[publisher.WakeUp]) -> None:
     """When the only worker starts with an empty broker, what was out and what ran before is rung for at once."""
     now = durable_objects.now()
     wanted = {
@@ -165,13 +167,13 @@ def test_forgotten_wake_ups_are_rung_anew(script: Script, rung: list[bell.WakeUp
         slot_of("often lost", -MINUTE, now=now, rung_at=-SECOND, rerings=9),
     }
     rung.clear()
-    assert dispatch.run_pass().rung == 0
-    dispatch.forget_wake_ups()
-    dispatch.run_pass()
+    assert dispatcher.run_pass().rung == 0
+    dispatcher.forget_wake_ups()
+    dispatcher.run_pass()
     assert {wake_up.object_id for wake_up in rung} == wanted
 
 
-def test_runs_of_living_processes_are_left_alone(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_runs_of_living_processes_are_left_alone(script: Script, rung: list[publisher.WakeUp]) -> None:
     """A start ends the leases of processes that are certainly gone, at once, and of no others: these run out."""
     now = durable_objects.now()
     host = process.name().rpartition(":")[0]
@@ -184,22 +186,22 @@ def test_runs_of_living_processes_are_left_alone(script: Script, rung: list[bell
     leased = {"rung_at": None, "leased_until": MINUTE, "leased_generation": 1}
     pks = {name: slot_of(name, -MINUTE, now=now, **leased, leased_by=by) for name, by in names.items()}
     rung.clear()
-    dispatch.forget_wake_ups()
-    dispatch.run_pass()
+    dispatcher.forget_wake_ups()
+    dispatcher.run_pass()
     assert {wake_up.object_id for wake_up in rung} == {pks["before"], pks["ended"]}
 
 
-def test_a_living_dispatchers_wake_ups_keep_their_number(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_a_living_dispatchers_wake_ups_keep_their_number(script: Script, rung: list[publisher.WakeUp]) -> None:
     """Beside another one that passes, what is out is sent by both, under one number, so that it runs wherever first."""
     now = durable_objects.now()
     row = Dispatcher.objects.create(process="another-host:1", started_at=now, last_pass_at=now)
     slot_of("waits", 5 * SECOND, now=now, rung_at=5 * SECOND, ring=7)
     slot_of("due", -SECOND, now=now, rung_at=-SECOND, ring=7)
     rung.clear()
-    dispatch.forget_wake_ups()
-    dispatch.run_pass()
+    dispatcher.forget_wake_ups()
+    dispatcher.run_pass()
     assert [wake_up.ring for wake_up in rung] == [7, 7]
-    assert dispatchers.others(now) == ["another-host:1"]
+    assert processes.others(now) == ["another-host:1"]
     row.delete()
 
 
@@ -218,8 +220,8 @@ def test_history_is_bounded_but_the_last_dead_run_is_kept(
     AlarmRun.objects.filter(object_id=old.pk).update(ended_at=clock.now() - timedelta(days=3))
     newest = list(AlarmRun.objects.filter(object_id=busy.pk).order_by("-pk").values_list("pk", flat=True)[:3])
     prune_anew(monkeypatch)
-    assert dispatch.run_pass().pruned == 6
-    assert dispatch.run_pass().pruned == 0
+    assert dispatcher.run_pass().pruned == 6
+    assert dispatcher.run_pass().pruned == 0
     assert list(AlarmRun.objects.filter(object_id=old.pk).values_list("pk", flat=True)) == dead[1:]
     assert list(AlarmRun.objects.filter(object_id=busy.pk).order_by("-pk").values_list("pk", flat=True)) == newest
 
@@ -235,19 +237,19 @@ def test_pruning_that_was_not_done_in_its_time_goes_on_in_the_next_pass(
         obj.storage.set_alarm(clock.now())
         run_due_alarms()
     prune_anew(monkeypatch)
-    monkeypatch.setattr(dispatch, "PRUNE_FOR", 0)
+    monkeypatch.setattr(dispatcher, "PRUNE_FOR", 0)
     monkeypatch.setattr(history, "AT_ONCE", at_once)
-    pruned = [dispatch.run_pass().pruned for _ in range(20)]
+    pruned = [dispatcher.run_pass().pruned for _ in range(20)]
     assert sum(pruned) == 12
     assert max(pruned) < 12
     for obj in objects:
         assert AlarmRun.objects.filter(object_id=obj.pk).count() == 2
     obj.storage.set_alarm(clock.now())
     run_due_alarms()
-    assert dispatch.run_pass().pruned == 0
+    assert dispatcher.run_pass().pruned == 0
 
 
 def prune_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next pass prunes, as that of a new process does."""
-    monkeypatch.setattr(dispatch, "_last_pruned", dispatch.NEVER)
-    monkeypatch.setattr(dispatch, "_pruning", history.Pruning())
+    monkeypatch.setattr(dispatcher, "_last_pruned", dispatcher.NEVER)
+    monkeypatch.setattr(dispatcher, "_pruning", history.Pruning())

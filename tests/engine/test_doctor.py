@@ -13,10 +13,10 @@ from django.core.management import CommandError, call_command
 from django_celery_beat.models import PeriodicTask
 
 from batcher.models import Batcher
-from durable_objects import clock as engine_clock
 from durable_objects import doctor
-from durable_objects.doctor import setup
-from durable_objects.rows import Alarm, AlarmRun, Dispatcher, Entry
+from durable_objects.database import clock as engine_clock
+from durable_objects.doctor import environment
+from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry
 from durable_objects.testing import FakeClock, run_due_alarms
 from project import health
 from tests.models import Impatient, Script, Scripted
@@ -178,15 +178,15 @@ RABBIT = {
 )
 def test_broker_settings(changed: dict[str, Any], found: set[str]) -> None:
     """Settings of Celery that lose wake-ups or hold callers up are found; the project's kind are not."""
-    assert {finding.code for finding in setup.judge_broker({**SOUND, **changed})} == found
+    assert {finding.code for finding in environment.judge_broker({**SOUND, **changed})} == found
 
 
 def test_clocks_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database whose clock is 5 s off this machine's is trouble, with the direction; one that agrees is not."""
-    assert [finding.code for finding in setup._clock_skew(engine_clock.now())] == []
+    assert [finding.code for finding in environment._clock_skew(engine_clock.now())] == []
     honest = engine_clock.now
     monkeypatch.setattr(engine_clock, "now", lambda: honest() + timedelta(seconds=5))
-    (finding,) = setup._clock_skew(honest())
+    (finding,) = environment._clock_skew(honest())
     assert "5 s behind the database's" in finding.text
 
 

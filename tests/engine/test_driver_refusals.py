@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, Object
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Alarm, Object
 from tests.models import Note, Script, Scripted
 
 pytestmark = [

@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 from durable_objects import errors
-from durable_objects.names import MAX_KEY_BYTES, MAX_NAME_CHARACTERS
-from durable_objects.values import MAX_LEVELS, MAX_VALUE_BYTES
+from durable_objects.entries.serializer import MAX_LEVELS, MAX_VALUE_BYTES
+from durable_objects.validation import MAX_KEY_BYTES, MAX_NAME_CHARACTERS
 
 BASES: dict[type[Exception], tuple[type[Exception], ...]] = {
     errors.DurableObjectError: (Exception,),

@@ -10,14 +10,14 @@ from django.core.management import CommandError
 from django.db import connection
 from django.test import override_settings
 
-from durable_objects import dispatchers
-from durable_objects.explain import explain, steps_of, why_late
-from durable_objects.retry import lost_after
-from durable_objects.rows import Alarm, AlarmRun, Dispatcher, Object
+from durable_objects.alarms.retry import lost_after
+from durable_objects.delivery import processes
+from durable_objects.operations.explain import explain, steps_of, why_late
+from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Object
 from durable_objects.testing import FakeClock, run_due_alarms
-from tests.admin_pages import fail, park
 from tests.engine.test_alarms_command import KIND, alarms
 from tests.models import Script, Scripted
+from tests.support.admin_pages import fail, park
 
 pytestmark = pytest.mark.django_db
 
@@ -187,20 +187,20 @@ def test_a_run_under_the_lock_is_seen(clock: FakeClock, obj: Scripted) -> None:
 def test_a_pass_is_on_record(clock: FakeClock) -> None:
     """A process that passes signs, keeps since when it is refused, and is forgotten a day after its last pass."""
     Dispatcher.objects.create(process="gone:1", started_at=clock.now(), last_pass_at=clock.now() - timedelta(days=2))
-    dispatchers.sign(clock.now(), refused=False)
+    processes.sign(clock.now(), refused=False)
     mine = Dispatcher.objects.get()
     assert (mine.last_pass_at, mine.refused_since) == (clock.now(), None)
     began = clock.now()
-    dispatchers.sign(began, refused=True)
+    processes.sign(began, refused=True)
     clock.advance(MINUTE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatchers, "SIGN_EVERY", 0.0)
-        dispatchers.sign(clock.now(), refused=True)
+        patch.setattr(processes, "SIGN_EVERY", 0.0)
+        processes.sign(clock.now(), refused=True)
     mine.refresh_from_db()
     assert (mine.last_pass_at, mine.refused_since) == (clock.now(), began)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatchers, "SIGN_EVERY", 0.0)
-        dispatchers.sign(clock.now(), refused=False)
+        patch.setattr(processes, "SIGN_EVERY", 0.0)
+        processes.sign(clock.now(), refused=False)
     mine.refresh_from_db()
     assert mine.refused_since is None
 

@@ -9,11 +9,12 @@ from django.db import connection
 from pytest_django import Settings
 
 import durable_objects
-from durable_objects import AlarmInfo, RunSuperseded, heartbeat
+from durable_objects import AlarmInfo, RunSuperseded
+from durable_objects.alarms import leases
 from durable_objects.conf import engine
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun, Entry, Object
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.engine.threads import Beside, await_that
 from tests.models import Note, Script, Scripted
@@ -150,7 +151,7 @@ def test_heartbeat_keeps_the_lease_of_a_run_that_is_unlocked_for_long(
     assert fire(pk).verdict is Verdict.SUCCEEDED
     assert verdicts == [Verdict.DROPPED]
     assert len(script.infos) == 1
-    await_that(lambda: heartbeat._thread is None)
+    await_that(lambda: leases._thread is None)
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no pool: TEST_DATABASE_URL=postgresql://…")
@@ -176,7 +177,7 @@ def test_heartbeat_needs_no_place_in_a_pool(obj: Scripted, script: Script, setti
     script.alarm = alarm
     obj.storage.set_alarm(NOW)
     assert fire(Alarm.objects.get().pk).verdict is Verdict.SUCCEEDED
-    await_that(lambda: heartbeat._thread is None)
+    await_that(lambda: leases._thread is None)
 
 
 def test_heartbeat_ends_with_a_run_that_was_torn_out(obj: Scripted, script: Script, settings: Settings) -> None:
@@ -194,4 +195,4 @@ def test_heartbeat_ends_with_a_run_that_was_torn_out(obj: Scripted, script: Scri
     with pytest.raises(KeyboardInterrupt):
         fire(pk)
     await_that(lambda: fire(pk, rescue=True).verdict is Verdict.SUCCEEDED)
-    await_that(lambda: heartbeat._thread is None)
+    await_that(lambda: leases._thread is None)

@@ -9,11 +9,14 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 
 import durable_objects
-from durable_objects import AlarmInfo, bell, firing, retry
+from durable_objects import AlarmInfo
+from durable_objects.alarms import retry
 from durable_objects.conf import engine
-from durable_objects.firing import fire
-from durable_objects.judging import Fired, Verdict
-from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.delivery import publisher
+from durable_objects.execution import executor
+from durable_objects.execution.admission import Fired, Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.engine.threads import Beside, at_once, await_event, await_that
 from tests.models import Script, Scripted
@@ -23,7 +26,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NOW, SECOND, HOUR = timedelta(0), timedelta(seconds=1), timedelta(hours=1)
 
 
-def test_only_the_number_that_is_out_runs_and_only_once(obj: Scripted, script: Script, rung: list[bell.WakeUp]) -> None:
+def test_only_the_number_that_is_out_runs_and_only_once(
+    obj: Scripted, script: Script, rung: list[publisher.WakeUp]
+) -> None:
     """A wake-up with another number than the row's is dropped, and so is each one after the run."""
     obj.storage.set_alarm(NOW)
     [wake_up] = rung
@@ -64,7 +69,7 @@ def test_a_little_early_waits_and_never_runs_early(obj: Scripted, script: Script
 
 
 def test_early_is_rung_again_for_the_rest_under_a_new_number(
-    obj: Scripted, script: Script, rung: list[bell.WakeUp]
+    obj: Scripted, script: Script, rung: list[publisher.WakeUp]
 ) -> None:
     """Of several wake-ups that come early, one goes on for the rest of the time, and none runs."""
     obj.storage.set_alarm(30 * SECOND)
@@ -78,7 +83,9 @@ def test_early_is_rung_again_for_the_rest_under_a_new_number(
     assert Alarm.objects.get().rung_at == obj.storage.get_alarm()
 
 
-def test_early_for_an_alarm_moved_far_away_is_left_to_the_dispatcher(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+def test_early_for_an_alarm_moved_far_away_is_left_to_the_dispatcher(
+    obj: Scripted, rung: list[publisher.WakeUp]
+) -> None:
     """An alarm that was moved past the horizon has no message out once the early one has come."""
     obj.storage.set_alarm(30 * SECOND)
     obj.storage.set_alarm(5 * HOUR)
@@ -87,7 +94,7 @@ def test_early_for_an_alarm_moved_far_away_is_left_to_the_dispatcher(obj: Script
     assert Alarm.objects.get().rung_at is None
 
 
-def test_three_deliveries_of_one_failing_alarm(obj: Scripted, script: Script, rung: list[bell.WakeUp]) -> None:
+def test_three_deliveries_of_one_failing_alarm(obj: Scripted, script: Script, rung: list[publisher.WakeUp]) -> None:
     """However often a wake-up is delivered at once, it is one run, counted once, with its back-off kept."""
 
     def fail(obj: Scripted, info: AlarmInfo) -> None:
@@ -110,7 +117,7 @@ def test_three_deliveries_of_one_failing_alarm(obj: Scripted, script: Script, ru
 
 
 def test_retry_comes_with_the_number_of_the_run_that_failed(
-    obj: Scripted, script: Script, rung: list[bell.WakeUp]
+    obj: Scripted, script: Script, rung: list[publisher.WakeUp]
 ) -> None:
     """A failed run keeps its number and says that its retry is out, so that nobody else rings for it."""
     script.alarm = lambda obj, info: 1 / 0
@@ -127,7 +134,7 @@ def test_busy_object_is_rung_for_again_uncounted(
     obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wake-up that cannot have its object soon is put off by 2, 4, 8 … s, and nothing counts."""
-    monkeypatch.setattr(firing, "WAIT_FOR_LOCK", timedelta(milliseconds=50))
+    monkeypatch.setattr(executor, "WAIT_FOR_LOCK", timedelta(milliseconds=50))
     monkeypatch.setattr(retry, "patience", lambda waits, lock_timeout: timedelta(milliseconds=50))
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
@@ -227,7 +234,7 @@ def test_object_of_an_unknown_class_is_parked(clock: FakeClock, obj: Scripted, s
     gone = ContentType.objects.create(app_label="tests", model="notdeployedyet")
     Object.objects.update(kind=gone)
     parked = fire(obj.pk)
-    assert (parked.verdict, parked.delay) == (Verdict.AGAIN, firing.PARKED_FOR)
+    assert (parked.verdict, parked.delay) == (Verdict.AGAIN, executor.PARKED_FOR)
     assert run_due_alarms() == []
     slot = Alarm.objects.get()
     assert (slot.state, slot.retry_count, slot.starts) == ("armed", 0, 0)

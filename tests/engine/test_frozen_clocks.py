@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from durable_objects import AlarmInfo, InvalidAlarmTime, InvalidValue, clock
-from durable_objects.rows import AlarmRun
+from durable_objects import AlarmInfo, InvalidAlarmTime, InvalidValue
+from durable_objects.database import clock
+from durable_objects.tables import AlarmRun
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
 

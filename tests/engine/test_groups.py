@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection
 
-from durable_objects import AlarmInfo, CannotUnlock, bell, groups
-from durable_objects.dispatch import run_pass
-from durable_objects.firing import fire
-from durable_objects.groups import fire_group
-from durable_objects.rows import Alarm, AlarmRun
+from durable_objects import AlarmInfo, CannotUnlock
+from durable_objects.delivery import publisher
+from durable_objects.delivery.dispatcher import run_pass
+from durable_objects.execution import groups
+from durable_objects.execution.executor import fire
+from durable_objects.execution.groups import fire_group
+from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at
 from tests.engine.threads import Beside, await_event
 from tests.models import Counter, Grouped, Note, Script
@@ -25,7 +27,7 @@ LIMIT = timedelta(minutes=1)
 NAMES = ["a", "b", "c", "d"]
 
 
-class Rung(list[list[bell.WakeUp]]):
+class Rung(list[list[publisher.WakeUp]]):
     """The messages that were published."""
 
     def alone(self) -> list[int]:
@@ -36,9 +38,9 @@ class Rung(list[list[bell.WakeUp]]):
 @pytest.fixture
 def rung(monkeypatch: pytest.MonkeyPatch) -> Rung:
     """What is published in this test, by a publisher that always succeeds and knows groups."""
-    monkeypatch.setattr(bell, "_bell", bell._Bell())
+    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
     messages = Rung()
-    bell.connect(lambda one: messages.append([one]), lambda: False, lambda several: messages.append(list(several)))
+    publisher.connect(lambda one: messages.append([one]), lambda: False, lambda several: messages.append(list(several)))
     return messages
 
 

@@ -17,11 +17,13 @@ import pytest
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 from django.db import connection
 
-from durable_objects import AlarmInfo, RunSuperseded, explain, groups, tasks
+from durable_objects import AlarmInfo, RunSuperseded, tasks
 from durable_objects.conf import engine
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.execution import groups
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.operations import explain
+from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from tests.engine.lines import together
 from tests.engine.threads import Beside

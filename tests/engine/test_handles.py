@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from durable_objects import DurableObjectError, InvalidName
 from durable_objects.models import DurableObject
-from durable_objects.rows import Alarm, Entry, Object
+from durable_objects.tables import Alarm, Entry, Object
 from tests.models import Account, Counter, LoudCounter, Script, Scripted
 
 pytestmark = pytest.mark.django_db

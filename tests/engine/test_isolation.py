@@ -9,11 +9,11 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 
 from durable_objects import IsolationNotSupported
-from durable_objects.rows import Alarm, Object
+from durable_objects.tables import Alarm, Object
 from tests.engine.sessions import waiting
 from tests.engine.threads import Beside, await_that
 from tests.models import Counter, Script, Scripted
-from tests.services import own_session
+from tests.support.services import own_session
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

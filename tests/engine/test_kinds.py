@@ -18,7 +18,7 @@ from django.db.models import ProtectedError
 from pytest_django import Settings
 
 from durable_objects import DurableObjectError
-from durable_objects.rows import Alarm, Entry, Object
+from durable_objects.tables import Alarm, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
 

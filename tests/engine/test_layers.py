@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from durable_objects import AlarmInfo, DurableObjectError, RunSuperseded
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Counter, Note, Script, Scripted
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from durable_objects.connecting import is_as_new
-from durable_objects.firing import fire
-from durable_objects.groups import fire_group
-from durable_objects.hold import held, let_go
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, Object
+from durable_objects.database.connection import is_as_new
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.execution.groups import fire_group
+from durable_objects.tables import Alarm, Object
+from durable_objects.turns.transaction import held, let_go
 from tests.engine.threads import Beside
 from tests.models import Counter, Grouped, Note, Script, Scripted
-from tests.services import own_session
+from tests.support.services import own_session
 
 pytestmark = [own_session, pytest.mark.django_db(transaction=True)]
 

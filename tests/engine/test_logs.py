@@ -16,7 +16,9 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError
 
-from durable_objects import bell, dispatch, heartbeat, watchdog
+from durable_objects.alarms import leases
+from durable_objects.delivery import dispatcher, publisher
+from durable_objects.execution import watchdog
 from durable_objects.logs import get_logger
 from tests.models import Script, Scripted
 
@@ -64,11 +66,11 @@ def test_who_sets_an_alarm_never_hears_of_the_log(
 ) -> None:
     """With a broker that refuses and a log that raises, setting an alarm is well all the same."""
 
-    def refuse(wake_up: bell.WakeUp) -> None:
+    def refuse(wake_up: publisher.WakeUp) -> None:
         raise OSError("away")
 
-    monkeypatch.setattr(bell, "_bell", bell._Bell())
-    bell.connect(refuse, lambda: False)
+    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
+    publisher.connect(refuse, lambda: False)
     obj = Scripted.objects.get_by_name("a")
     obj.storage.set_alarm(timedelta(0))
     assert obj.storage.get_alarm() is not None
@@ -87,15 +89,15 @@ def test_a_pass_that_raises_is_told_and_the_next_one_comes(
     frame: FrameType | None = None
     passes: list[float] = []
 
-    def catch_up(limit: timedelta) -> dispatch.Pass:
+    def catch_up(limit: timedelta) -> dispatcher.Pass:
         passes.append(time.monotonic())
         if len(passes) == 4:
             handlers[signal.SIGTERM](signal.SIGTERM, frame)
         if len(passes) < 3:
             raise error
-        return dispatch.Pass(rung=1)
+        return dispatcher.Pass(rung=1)
 
-    monkeypatch.setattr(dispatch, "catch_up", catch_up)
+    monkeypatch.setattr(dispatcher, "catch_up", catch_up)
     monkeypatch.setattr("durable_objects.conf.engine.DISPATCH_EVERY", timedelta(seconds=0.01))
     monkeypatch.setattr("durable_objects.management.streams.outlive", lambda: None)
     out, err = StringIO(), StringIO()
@@ -127,6 +129,6 @@ def test_the_threads_that_keep_promises_outlive_any_error(raising: Raising, monk
     def renew(*args: Any) -> bool:
         raise KeyError("k")
 
-    monkeypatch.setattr("durable_objects.alarms.renew", renew)
-    heartbeat._renew(Run())  # type: ignore[arg-type]  # all that it looks at
+    monkeypatch.setattr("durable_objects.alarms.sql.renew", renew)
+    leases._renew(Run())  # type: ignore[arg-type]  # all that it looks at
     assert len(raising.seen) >= 2

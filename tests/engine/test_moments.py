@@ -9,8 +9,8 @@ from django.db import connection, models
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from durable_objects.moments import MomentField
-from durable_objects.rows import Alarm
+from durable_objects.database.fields import MomentField
+from durable_objects.tables import Alarm
 from durable_objects.testing import FakeClock
 from tests.models import Script, Scripted
 

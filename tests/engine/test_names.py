@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from durable_objects.entries.serializer import check_key, check_name
 from durable_objects.errors import InvalidInput, InvalidKey, InvalidName
-from durable_objects.values import check_key, check_name
 
 
 class Word(str):

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from durable_objects.rows import Alarm, Object
+from durable_objects.tables import Alarm, Object
 from durable_objects.testing import FakeClock
-from tests.admin_pages import park
 from tests.engine.test_alarms_command import alarms
 from tests.models import Account, Counter, Script, Scripted
+from tests.support.admin_pages import park
 
 pytestmark = pytest.mark.django_db
 
@@ -187,7 +187,7 @@ def test_a_file_that_cannot_be_meant(lines: str, tmp_path: Path) -> None:
 
 def test_verbs_work_on_all_that_match(clock: FakeClock, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """``--all`` changes every alarm that the filters match, over several pages, asks first, and tells what failed."""
-    from durable_objects.management import speaking as command
+    from durable_objects.management import base as command
 
     monkeypatch.setattr(command, "PAGE", 2)
     for name in ("a1", "a2", "a3", "a4", "b"):

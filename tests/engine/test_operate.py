@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 import pytest
 
 import durable_objects
-from durable_objects import bell, dispatch, operate
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun
+from durable_objects.delivery import dispatcher, publisher
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.operations import actions
+from durable_objects.tables import Alarm, AlarmRun
 from tests.models import Script, Scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,10 +30,10 @@ def overdue(name: str, by: timedelta = MINUTE, **columns: object) -> tuple[Scrip
     return obj, due
 
 
-def test_fire_now_keeps_the_time_of_one_that_is_due(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_fire_now_keeps_the_time_of_one_that_is_due(script: Script, rung: list[publisher.WakeUp]) -> None:
     """An overdue alarm that is told to run now keeps its due time, so its run is told and recorded as late as it is."""
     obj, due = overdue("a")
-    operate.fire_now(obj)
+    actions.fire_now(obj)
     assert Alarm.objects.get().due_at == due
     [wake_up] = rung
     assert fire(obj.pk, wake_up.ring).verdict is Verdict.SUCCEEDED
@@ -40,34 +41,34 @@ def test_fire_now_keeps_the_time_of_one_that_is_due(script: Script, rung: list[b
     assert AlarmRun.objects.get().due_at == due
 
 
-def test_fire_now_does_not_put_it_behind_the_others(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_fire_now_does_not_put_it_behind_the_others(script: Script, rung: list[publisher.WakeUp]) -> None:
     """The message that waits in a long queue stays valid: another one is sent under the same number."""
     obj, _ = overdue("a")
-    operate.fire_now(obj)
-    operate.fire_now(obj)
+    actions.fire_now(obj)
+    actions.fire_now(obj)
     assert [wake_up.ring for wake_up in rung] == [7, 7]
     assert fire(obj.pk, 7).verdict is Verdict.SUCCEEDED
 
 
-def test_fire_now_where_nobody_can_publish_is_the_dispatchers(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_fire_now_where_nobody_can_publish_is_the_dispatchers(script: Script, rung: list[publisher.WakeUp]) -> None:
     """From a process that cannot publish, the next pass sends it, under its number, the longest overdue first."""
     later, _ = overdue("later", MINUTE, rung_at=None)
     obj, _ = overdue("a", 2 * MINUTE, rung_at=durable_objects.now())
-    bell.connect(rung.append, lambda: True)
-    operate.fire_now(obj)
-    bell.connect(rung.append, lambda: False)
-    dispatch.run_pass()
+    publisher.connect(rung.append, lambda: True)
+    actions.fire_now(obj)
+    publisher.connect(rung.append, lambda: False)
+    dispatcher.run_pass()
     assert [(wake_up.object_id, wake_up.ring) for wake_up in rung] == [(obj.pk, 7), (later.pk, 8)]
 
 
 @pytest.mark.parametrize("due_in", [5 * SECOND, timedelta(hours=2)])
 def test_fire_now_brings_one_forward_that_is_not_due(
-    script: Script, rung: list[bell.WakeUp], due_in: timedelta
+    script: Script, rung: list[publisher.WakeUp], due_in: timedelta
 ) -> None:
     """An alarm, or a retry, that waits for its time runs now, by a wake-up of its own; the later one is turned away."""
     at = durable_objects.now() + due_in
     obj, _ = overdue("a", due_at=at, rung_at=at, retry_count=2)
-    operate.fire_now(obj)
+    actions.fire_now(obj)
     slot = Alarm.objects.get()
     assert slot.due_at is not None
     assert slot.due_at <= durable_objects.now()
@@ -77,7 +78,7 @@ def test_fire_now_brings_one_forward_that_is_not_due(
 
 
 @pytest.mark.parametrize("late", [0 * SECOND, 11 * SECOND, MINUTE, 10 * MINUTE])
-def test_calls_do_not_send_again_what_is_out(script: Script, rung: list[bell.WakeUp], late: timedelta) -> None:
+def test_calls_do_not_send_again_what_is_out(script: Script, rung: list[publisher.WakeUp], late: timedelta) -> None:
     """A call on an overdue object neither renumbers its wake-up, which may wait in a long queue, nor adds another one:
     what got lost is the dispatcher's, so that many calls cannot fill the broker.
     """
@@ -88,8 +89,8 @@ def test_calls_do_not_send_again_what_is_out(script: Script, rung: list[bell.Wak
     assert (rung, slot.ring, slot.rerings) == ([], 7, 1)
 
 
-def test_fire_now_keeps_the_place_of_one_that_was_never_sent(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_fire_now_keeps_the_place_of_one_that_was_never_sent(script: Script, rung: list[publisher.WakeUp]) -> None:
     """An overdue alarm with no wake-up out gets one at once, and is as late as it is."""
     obj, due = overdue("a", rung_at=None)
-    operate.fire_now(obj)
+    actions.fire_now(obj)
     assert (Alarm.objects.get().due_at, [wake_up.ring for wake_up in rung]) == (due, [8])

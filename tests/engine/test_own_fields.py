@@ -12,11 +12,12 @@ from django.db import IntegrityError, connections, models
 from django.test import Client
 from django.urls import reverse
 
-from durable_objects import AlarmInfo, jsonlines
+from durable_objects import AlarmInfo
 from durable_objects.admin import DurableObjectAdmin
-from durable_objects.firing import fire
+from durable_objects.execution.executor import fire
 from durable_objects.models import DurableObject, ObjectQuerySet
-from durable_objects.rows import Object
+from durable_objects.operations import dump
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock
 from tests.models import Account, Corner, Note, Scripted, Shop
 
@@ -232,11 +233,11 @@ def test_one_that_comes_in_between_is_kept_by_admin(admin_client: Client, monkey
 
 def test_import_takes_one_that_has_fields_only_for_one_that_is_there(ann: Account) -> None:
     """Without ``replace`` nothing of it is overwritten, though its storage is empty."""
-    lines = list(jsonlines.dump(Object.objects.all()))
+    lines = list(dump.dump(Object.objects.all()))
     ann.deposit(100)
-    assert [each.outcome for each in jsonlines.load(lines)] == ["exists"]
+    assert [each.outcome for each in dump.load(lines)] == ["exists"]
     assert Account.objects.get().balance == 100
-    assert [each.outcome for each in jsonlines.load(lines, replace=True)] == ["imported"]
+    assert [each.outcome for each in dump.load(lines, replace=True)] == ["imported"]
     assert Account.objects.get().balance == 0
 
 

@@ -11,12 +11,13 @@ from django.db import IntegrityError, connection, models
 from django.test import Client
 from django.test.utils import isolate_apps
 
-from durable_objects import InvalidInput, checks, jsonlines
+from durable_objects import InvalidInput, checks
 from durable_objects.checks import check_classes
 from durable_objects.models import DurableObject
-from durable_objects.rows import Object
-from tests.admin_pages import page_url
+from durable_objects.operations import dump
+from durable_objects.tables import Object
 from tests.models import Account, Branch, Kiosk, Note, Shop
+from tests.support.admin_pages import page_url
 
 pytestmark = pytest.mark.django_db
 
@@ -140,9 +141,9 @@ def test_alarms_of_many_make_their_rows(ann: Note, monkeypatch: pytest.MonkeyPat
 def test_exported_and_imported(ann: Note) -> None:
     """An object with required fields comes back with all of them."""
     shop = Shop.objects.create(name="x", owner=ann, size=3, rank=9)
-    lines = list(jsonlines.dump(Object.objects.all()))
+    lines = list(dump.dump(Object.objects.all()))
     shop.delete()
-    list(jsonlines.load(lines))
+    list(dump.load(lines))
     again = Shop.objects.get()
     assert (again.name, again.owner, again.size, again.double, again.rank) == ("x", ann, 3, 6, 9)
     assert (again.code, again.opened_at) == (shop.code, shop.opened_at)

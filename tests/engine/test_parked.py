@@ -13,12 +13,15 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from durable_objects import DurableObjectError, doctor, figures, firing, operate, states
-from durable_objects import clock as engine_clock
+from durable_objects import DurableObjectError, doctor
+from durable_objects.alarms import queries
+from durable_objects.database import clock as engine_clock
 from durable_objects.errors import ClassUnknown
-from durable_objects.explain import explain
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, Entry, Object
+from durable_objects.execution import executor
+from durable_objects.execution.admission import Verdict
+from durable_objects.operations import actions, metrics
+from durable_objects.operations.explain import explain
+from durable_objects.tables import Alarm, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from project import health
 from tests.models import Script, Scripted
@@ -62,8 +65,8 @@ def test_a_parked_alarm_is_not_late(kind: tuple[str, str], clock: FakeClock, scr
     row = parked(kind)
     said = health.figures()
     assert (said["status"], said["cause"], said["overdue"], said["parked"]) == ("ok", None, 0, 1)
-    assert figures.oldest_overdue(clock.now()) is None
-    assert {state: states.count(states.alarms_in(state, clock.now())) for state in ("due", "overdue", "parked")} == {
+    assert metrics.oldest_overdue(clock.now()) is None
+    assert {state: queries.count(queries.alarms_in(state, clock.now())) for state in ("due", "overdue", "parked")} == {
         "due": 0,
         "overdue": 0,
         "parked": 1,
@@ -138,7 +141,7 @@ def test_delete_takes_all_that_match_and_known_ones_by_their_own_delete(clock: F
             command("objects", "delete", *wrong, "--yes")
 
 
-@pytest.mark.parametrize("verb", [operate.cancel, operate.delete])
+@pytest.mark.parametrize("verb", [actions.cancel, actions.delete])
 def test_a_run_in_progress_elsewhere_is_told(verb: Any, clock: FakeClock, script: Script) -> None:
     """A worker that has the class is in the middle of a run, unlocked: its alarm stays cancelled, its object gone."""
     obj = Scripted.objects.get_by_name("a")
@@ -156,7 +159,7 @@ def test_a_run_in_progress_elsewhere_is_told(verb: Any, clock: FakeClock, script
     script.alarm = handler
     runs = [run.outcome for run in run_due_alarms()]  # of one that is deleted nothing is kept
     slots = list(Alarm.objects.values_list("state", flat=True))
-    assert (runs, slots) == (([], []) if verb is operate.delete else (["succeeded"], ["idle"]))
+    assert (runs, slots) == (([], []) if verb is actions.delete else (["succeeded"], ["idle"]))
 
 
 def test_a_table_of_the_class_that_is_left_is_told(clock: FakeClock) -> None:
@@ -171,12 +174,12 @@ def test_a_table_of_the_class_that_is_left_is_told(clock: FakeClock) -> None:
         with connection.cursor() as cursor:
             cursor.execute("INSERT INTO left_behind VALUES (%s)", [row.pk])
         with pytest.raises(DurableObjectError, match="deploy that class once more to delete it, or drop the table"):
-            operate.delete(row)
+            actions.delete(row)
         assert Alarm.objects.filter(pk=row.pk).exists()
     finally:
         with connection.schema_editor() as editor:
             editor.execute("DROP TABLE left_behind")
-    assert operate.delete(row)
+    assert actions.delete(row)
 
 
 def misnamed() -> Object:
@@ -190,17 +193,17 @@ def misnamed() -> Object:
 def test_a_name_that_is_none_keeps_no_wake_up_raising(clock: FakeClock, script: Script) -> None:
     """The wake-up is put off in words, not raised and not counted; the explanation says what to do."""
     row = misnamed()
-    assert firing.fire(row.pk).verdict is Verdict.AGAIN
+    assert executor.fire(row.pk).verdict is Verdict.AGAIN
     assert script.infos == []
     explained = explain(row, clock.now())
     assert "No object can have the name" in explained.why[0]
     with pytest.raises(ClassUnknown, match="name that no object can have"):
-        operate.fire_now(row)
+        actions.fire_now(row)
 
 
 @pytest.mark.parametrize(
     "cancel",
-    [operate.cancel, lambda row: command("alarms", "cancel", "tests.scripted", "")[0]["cancelled"]],
+    [actions.cancel, lambda row: command("alarms", "cancel", "tests.scripted", "")[0]["cancelled"]],
     ids=["operate", "command"],
 )
 def test_with_a_name_that_is_none_its_alarm_is_cancelled(
@@ -216,7 +219,7 @@ def test_with_a_name_that_is_none_its_alarm_is_cancelled(
 def test_with_a_name_that_is_none_it_is_deleted(clock: FakeClock, script: Script) -> None:
     """Storage and alarm go with it, as with any other."""
     row = misnamed()
-    assert operate.delete(row)
+    assert actions.delete(row)
     assert not Object.objects.exists()
     assert not Alarm.objects.exists()
 

@@ -11,9 +11,10 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from durable_objects import ObjectBusy, preparing, round_trip
+from durable_objects import ObjectBusy
+from durable_objects.database import prepared, round_trip
 from tests.models import Counter, Note, Profile, Profiled
-from tests.services import own_session
+from tests.support.services import own_session
 
 pytestmark = [
     own_session,
@@ -117,7 +118,7 @@ def test_turns_are_the_same_kept_or_not() -> None:
 
 def test_no_two_connections_name_alike() -> None:
     """A name is one connection's own: behind a pooler that was not declared, nothing else is run by it."""
-    one, other = preparing.Prepared(0), preparing.Prepared(0)
+    one, other = prepared.Prepared(0), prepared.Prepared(0)
     assert one.parts("SELECT %s", [b"1"])[-1] != other.parts("SELECT %s", [b"1"])[-1]
 
 
@@ -193,13 +194,13 @@ def test_all_are_planned_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_at_most_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither more statements than allowed are kept, nor those with very many values."""
-    monkeypatch.setattr(preparing, "MOST_STATEMENTS", 3)
+    monkeypatch.setattr(prepared, "MOST_STATEMENTS", 3)
     for number in range(6):
         for _ in range(OFTEN):
             assert round_trip.send(connection, [(f"SELECT {number} + %s", [1])]) == [(str(number + 1),)]
     assert len(kept()) == 3
     connection.close()
-    values: list[Any] = [1] * (preparing.MOST_VALUES + 1)
+    values: list[Any] = [1] * (prepared.MOST_VALUES + 1)
     for _ in range(OFTEN):
         round_trip.send(connection, [(f"SELECT {' + '.join(['%s'] * len(values))}", values)])
     assert kept() == {}

@@ -9,12 +9,13 @@ from itertools import pairwise
 import pytest
 
 import durable_objects
-from durable_objects import AlarmInfo, AlarmTimeLimitExceeded, DurableObjectError, operate
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun
+from durable_objects import AlarmInfo, AlarmTimeLimitExceeded, DurableObjectError
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.operations import actions
+from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
-from durable_objects.turn import current
+from durable_objects.turns.turn import current
 from tests.models import Impatient, Note, Script, Scripted
 
 pytestmark = pytest.mark.django_db
@@ -150,12 +151,12 @@ def test_dead_alarm_is_replaced_or_revived(clock: FakeClock, failing: Scripted, 
     """A dead alarm can be revived with all its retries, unless a newer one is set; its error stays in the history."""
     asked_for = failing.storage.get_alarm()
     exhaust(clock)
-    operate.revive(failing)
+    actions.revive(failing)
     assert failing.storage.get_alarm() == asked_for
     assert len(exhaust(clock)) == 7
     failing.storage.set_alarm(HOUR)
     with pytest.raises(DurableObjectError, match="no dead alarm"):
-        operate.revive(failing)
+        actions.revive(failing)
     assert Alarm.objects.get().last_error == ""
     assert AlarmRun.objects.filter(outcome="dead").count() == 2
 

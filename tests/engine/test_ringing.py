@@ -10,8 +10,8 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from durable_objects import bell, dispatch
-from durable_objects.rows import Alarm
+from durable_objects.delivery import dispatcher, publisher
+from durable_objects.tables import Alarm
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at
 from tests.models import Counter, Script, Scripted
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
-def test_rings_after_the_commit_and_not_before(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+def test_rings_after_the_commit_and_not_before(obj: Scripted, rung: list[publisher.WakeUp]) -> None:
     """A wake-up is published when the caller's transaction has committed, with what the row says."""
     with transaction.atomic():
         obj.storage.set_alarm(10 * SECOND)
@@ -32,7 +32,7 @@ def test_rings_after_the_commit_and_not_before(obj: Scripted, rung: list[bell.Wa
     assert slot.rung_at == slot.due_at
 
 
-def test_does_not_ring_for_what_was_rolled_back(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+def test_does_not_ring_for_what_was_rolled_back(obj: Scripted, rung: list[publisher.WakeUp]) -> None:
     """A transaction, or a block of it, that is undone rings for nothing."""
 
     @transaction.atomic
@@ -61,7 +61,7 @@ def test_does_not_ring_for_what_was_rolled_back(obj: Scripted, rung: list[bell.W
     ],
 )
 def test_rings_only_where_no_wake_up_out_would_do(
-    obj: Scripted, rung: list[bell.WakeUp], times: list[int], rings: int
+    obj: Scripted, rung: list[publisher.WakeUp], times: list[int], rings: int
 ) -> None:
     """Far alarms wait as rows; a wake-up that is out at or before the due time is not sent again."""
     for seconds in times:
@@ -71,7 +71,7 @@ def test_rings_only_where_no_wake_up_out_would_do(
     assert numbers == sorted(set(numbers))
 
 
-def test_turns_that_leave_the_alarm_alone_do_not_ring(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+def test_turns_that_leave_the_alarm_alone_do_not_ring(obj: Scripted, rung: list[publisher.WakeUp]) -> None:
     """Many calls on an object with an alarm send no more messages."""
     obj.storage.set_alarm(10 * SECOND)
     for number in range(5):
@@ -79,7 +79,7 @@ def test_turns_that_leave_the_alarm_alone_do_not_ring(obj: Scripted, rung: list[
     assert len(rung) == 1
 
 
-def test_one_turn_rings_once(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+def test_one_turn_rings_once(obj: Scripted, rung: list[publisher.WakeUp]) -> None:
     """Only what stands at the end of a turn is rung for."""
     with obj.storage.transaction():
         obj.storage.set_alarm(5 * SECOND)
@@ -89,16 +89,16 @@ def test_one_turn_rings_once(obj: Scripted, rung: list[bell.WakeUp]) -> None:
 
 
 def test_broker_trouble_never_reaches_the_caller(
-    obj: Scripted, rung: list[bell.WakeUp], caplog: pytest.LogCaptureFixture
+    obj: Scripted, rung: list[publisher.WakeUp], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A wake-up that cannot be sent is logged and marked as not sent; while the break lasts nobody tries again."""
     tried = []
 
-    def refuse(wake_up: bell.WakeUp) -> NoReturn:
+    def refuse(wake_up: publisher.WakeUp) -> NoReturn:
         tried.append(wake_up)
         raise ConnectionRefusedError("no broker")
 
-    bell.connect(refuse, lambda: False)
+    publisher.connect(refuse, lambda: False)
     obj.storage.set_alarm(10 * SECOND)
     assert obj.storage.get_alarm() is not None
     assert Alarm.objects.get().rung_at is None
@@ -108,13 +108,13 @@ def test_broker_trouble_never_reaches_the_caller(
     assert not Alarm.objects.exclude(rung_at=None).exists()
 
 
-def test_broker_trouble_does_not_keep_other_hooks_from_running(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+def test_broker_trouble_does_not_keep_other_hooks_from_running(obj: Scripted, rung: list[publisher.WakeUp]) -> None:
     """The caller's own ``on_commit`` hooks run whatever becomes of the wake-up."""
 
-    def refuse(wake_up: bell.WakeUp) -> NoReturn:
+    def refuse(wake_up: publisher.WakeUp) -> NoReturn:
         raise ConnectionRefusedError
 
-    bell.connect(refuse, lambda: False)
+    publisher.connect(refuse, lambda: False)
     called = []
     with transaction.atomic():
         obj.storage.set_alarm(10 * SECOND)
@@ -122,36 +122,40 @@ def test_broker_trouble_does_not_keep_other_hooks_from_running(obj: Scripted, ru
     assert called == ["own"]
 
 
-def test_private_broker_without_a_worker_is_not_rung(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+def test_private_broker_without_a_worker_is_not_rung(obj: Scripted, rung: list[publisher.WakeUp]) -> None:
     """A message that nobody else could hear is not sent and not marked; with a worker in the process it is."""
-    bell.connect(rung.append, lambda: True)
+    publisher.connect(rung.append, lambda: True)
     obj.storage.set_alarm(10 * SECOND)
     assert (rung, Alarm.objects.get().rung_at) == ([], None)
-    bell.worker_started()
+    publisher.worker_started()
     obj.storage.put("any", "turn")
     assert len(rung) == 1
-    bell.worker_stopped()
+    publisher.worker_stopped()
     obj.storage.set_alarm(5 * SECOND)
     assert len(rung) == 1
 
 
-def test_moved_earlier_by_a_process_that_cannot_ring(obj: Scripted, rung: list[bell.WakeUp]) -> None:
+def test_moved_earlier_by_a_process_that_cannot_ring(obj: Scripted, rung: list[publisher.WakeUp]) -> None:
     """A wake-up that is out for later does not hide the alarm from the dispatcher until then."""
     obj.storage.set_alarm(50 * SECOND)
-    bell.connect(rung.append, lambda: True)
+    publisher.connect(rung.append, lambda: True)
     obj.storage.set_alarm(timedelta(0))
-    bell.connect(rung.append, lambda: False)
-    dispatch.run_pass()
+    publisher.connect(rung.append, lambda: False)
+    dispatcher.run_pass()
     assert [wake_up.ring for wake_up in rung] == [1, 2]
 
 
-def test_nothing_is_published_while_the_clock_is_fake(clock: FakeClock, obj: Scripted, rung: list[bell.WakeUp]) -> None:
+def test_nothing_is_published_while_the_clock_is_fake(
+    clock: FakeClock, obj: Scripted, rung: list[publisher.WakeUp]
+) -> None:
     """Under a ``FakeClock`` no message leaves, and none is marked."""
     obj.storage.set_alarm(SECOND)
     assert (rung, Alarm.objects.get().rung_at) == ([], None)
 
 
-def test_death_before_the_message_leaves_a_marked_row(obj: Scripted, script: Script, rung: list[bell.WakeUp]) -> None:
+def test_death_before_the_message_leaves_a_marked_row(
+    obj: Scripted, script: Script, rung: list[publisher.WakeUp]
+) -> None:
     """A process that dies between commit and message leaves the alarm armed, for the dispatcher to find."""
     with crash_at("bell.before_publish"), pytest.raises(SimulatedCrash):
         obj.storage.set_alarm(SECOND)
@@ -161,17 +165,17 @@ def test_death_before_the_message_leaves_a_marked_row(obj: Scripted, script: Scr
 
 
 def test_what_a_transaction_spends_on_messages_is_bounded(
-    script: Script, rung: list[bell.WakeUp], monkeypatch: pytest.MonkeyPatch
+    script: Script, rung: list[publisher.WakeUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many alarms one transaction sets and however slow the broker is, its caller waits for a bounded time."""
-    monkeypatch.setattr(bell, "SECONDS_AFTER_COMMIT", 0.3)
-    sent: list[bell.WakeUp] = []
+    monkeypatch.setattr(publisher, "SECONDS_AFTER_COMMIT", 0.3)
+    sent: list[publisher.WakeUp] = []
 
-    def slow(wake_up: bell.WakeUp) -> None:
+    def slow(wake_up: publisher.WakeUp) -> None:
         time.sleep(0.05)
         sent.append(wake_up)
 
-    bell.connect(slow, lambda: False)
+    publisher.connect(slow, lambda: False)
     with transaction.atomic():
         for number in range(60):
             Scripted.objects.get_by_name(f"o{number}").storage.set_alarm(10 * SECOND)
@@ -181,16 +185,16 @@ def test_what_a_transaction_spends_on_messages_is_bounded(
     assert 1 <= len(sent) <= 7
     assert took < 10, f"{took:.1f} s for {len(sent)} messages"
     assert Alarm.objects.exclude(rung_at=None).count() == len(sent)
-    bell.connect(rung.append, lambda: False)
-    assert dispatch.run_pass().rung == 60 - len(sent)
+    publisher.connect(rung.append, lambda: False)
+    assert dispatcher.run_pass().rung == 60 - len(sent)
     assert len({wake_up.object_id for wake_up in sent + rung}) == 60
 
 
 def test_a_transaction_after_another_has_its_own_time(
-    script: Script, rung: list[bell.WakeUp], monkeypatch: pytest.MonkeyPatch
+    script: Script, rung: list[publisher.WakeUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What one transaction has spent is not taken from the next one, nor what one that was undone would have."""
-    monkeypatch.setattr(bell, "SECONDS_AFTER_COMMIT", 0.0)
+    monkeypatch.setattr(publisher, "SECONDS_AFTER_COMMIT", 0.0)
     for name in "abc":
         Scripted.objects.get_by_name(name).storage.set_alarm(10 * SECOND)
 
@@ -207,12 +211,12 @@ def test_a_transaction_after_another_has_its_own_time(
 
 @pytest.mark.parametrize("refused", [True, False], ids=["refusing broker", "well"])
 def test_many_alarms_in_one_transaction_leave_most_to_the_dispatcher(
-    script: Script, rung: list[bell.WakeUp], monkeypatch: pytest.MonkeyPatch, *, refused: bool
+    script: Script, rung: list[publisher.WakeUp], monkeypatch: pytest.MonkeyPatch, *, refused: bool
 ) -> None:
     """Beyond a number of alarms nothing is marked or taken back one by one: after the commit few statements follow."""
-    monkeypatch.setattr(bell, "MOST_AFTER_COMMIT", 20)
+    monkeypatch.setattr(publisher, "MOST_AFTER_COMMIT", 20)
     if refused:
-        bell.connect(refuse, lambda: False)
+        publisher.connect(refuse, lambda: False)
     with CaptureQueriesContext(connection) as captured:
         with transaction.atomic():
             for number in range(60):
@@ -222,21 +226,21 @@ def test_many_alarms_in_one_transaction_leave_most_to_the_dispatcher(
     assert after <= 20 * 5
     assert len(rung) <= 20
     assert Alarm.objects.exclude(rung_at=None).count() == len(rung)
-    monkeypatch.setattr(bell, "_bell", bell._Bell())
-    bell.connect(rung.append, lambda: False)
-    dispatch.run_pass()
+    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
+    publisher.connect(rung.append, lambda: False)
+    dispatcher.run_pass()
     assert len({wake_up.object_id for wake_up in rung}) == 60
 
 
-def test_alarms_set_at_once_are_taken_back_at_once(script: Script, rung: list[bell.WakeUp]) -> None:
+def test_alarms_set_at_once_are_taken_back_at_once(script: Script, rung: list[publisher.WakeUp]) -> None:
     """``set_alarms`` with a broker that refuses takes all marks back by a few statements."""
-    bell.connect(refuse, lambda: False)
+    publisher.connect(refuse, lambda: False)
     with CaptureQueriesContext(connection) as captured:
         Scripted.objects.set_alarms({f"o{number}": 10 * SECOND for number in range(300)})
     assert len(captured) < 50
     assert Alarm.objects.filter(state="armed", rung_at=None).count() == 300
 
 
-def refuse(wake_up: bell.WakeUp) -> NoReturn:
+def refuse(wake_up: publisher.WakeUp) -> NoReturn:
     """A broker that is not there."""
     raise ConnectionRefusedError("no broker")

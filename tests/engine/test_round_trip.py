@@ -10,9 +10,9 @@ import pytest
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from durable_objects import clock, round_trip
-from durable_objects.rows import Object
-from durable_objects.turn import Turn
+from durable_objects.database import clock, round_trip
+from durable_objects.tables import Object
+from durable_objects.turns.turn import Turn
 from tests.engine.threads import Beside
 from tests.models import Counter, Note
 

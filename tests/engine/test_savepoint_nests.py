@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 from tests.engine.own_rows import agree, sql
 from tests.models import Note, Script, Scripted
 

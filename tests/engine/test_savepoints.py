@@ -12,7 +12,7 @@ from django.db.transaction import TransactionManagementError
 
 from durable_objects import AlarmInfo, CannotUnlock
 from durable_objects.models import DurableObject
-from durable_objects.rows import AlarmRun
+from durable_objects.tables import AlarmRun
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.engine.lines import together
 from tests.engine.own_rows import agree, sql, write
@@ -223,8 +223,8 @@ def test_combined_calls_keep_their_savepoints_apart(obj: Scripted) -> None:
 
 def test_group_agrees(script: Script) -> None:
     """Handlers that share a transaction, each with savepoints of its own, one left open."""
-    from durable_objects.groups import fire_group
-    from durable_objects.rows import Alarm
+    from durable_objects.execution.groups import fire_group
+    from durable_objects.tables import Alarm
 
     def alarm(obj: Grouped, info: AlarmInfo) -> None:
         sid = transaction.savepoint()

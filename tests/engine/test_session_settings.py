@@ -11,13 +11,13 @@ import pytest
 from django.db import connection
 from psycopg import sql
 
-from durable_objects.firing import fire
-from durable_objects.groups import fire_group
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, Object
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.execution.groups import fire_group
+from durable_objects.tables import Alarm, Object
 from tests.engine.sessions import one_value
 from tests.models import Counter, Grouped, Script, Scripted
-from tests.services import own_session
+from tests.support.services import own_session
 
 pytestmark = [
     own_session,

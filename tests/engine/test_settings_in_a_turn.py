@@ -13,14 +13,14 @@ from django.db import DatabaseError, NotSupportedError, connection
 from django.db.transaction import TransactionManagementError
 
 from durable_objects import AlarmInfo, ObjectBusy
-from durable_objects.firing import fire
-from durable_objects.groups import fire_group
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, Entry
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.execution.groups import fire_group
+from durable_objects.tables import Alarm, Entry
 from tests.engine.own_rows import sql
 from tests.engine.test_database_trouble import locked
 from tests.models import Grouped, Note, Script, Scripted
-from tests.services import own_session
+from tests.support.services import own_session
 
 pytestmark = [
     own_session,

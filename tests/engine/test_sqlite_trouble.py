@@ -10,9 +10,9 @@ import pytest
 from django.db import connection
 
 from durable_objects import ObjectBusy
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Alarm, AlarmRun, Object
 from tests.engine.sessions import one_value
 from tests.engine.threads import Beside
 from tests.models import Counter, Script, Scripted

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from durable_objects import InvalidInput, InvalidKey, InvalidValue
-from durable_objects.rows import Alarm, Entry, Object
 from durable_objects.storage import Storage
+from durable_objects.tables import Alarm, Entry, Object
 from tests.models import Counter, Script, Scripted
 
 pytestmark = pytest.mark.django_db

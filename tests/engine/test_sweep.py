@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from durable_objects import DurableObjectError, InvalidInput
-from durable_objects.rows import Object
-from durable_objects.sweep import Swept, sweep
+from durable_objects.bulk_delete import Swept, sweep
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
 

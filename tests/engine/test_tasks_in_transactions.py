@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
-from durable_objects import DurableObjectError, bell
-from durable_objects.rows import Alarm
+from durable_objects import DurableObjectError
+from durable_objects.delivery import publisher
+from durable_objects.tables import Alarm
 from durable_objects.tasks import dispatch_alarms, fire_alarm, fire_alarms
 from tests.models import Grouped, Script, Scripted
 
@@ -18,7 +19,9 @@ NOW = timedelta(0)
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ["fire_alarm", "fire_alarms", "dispatch_alarms"])
-def test_task_inside_a_callers_transaction_runs_nothing(script: Script, rung: list[bell.WakeUp], name: str) -> None:
+def test_task_inside_a_callers_transaction_runs_nothing(
+    script: Script, rung: list[publisher.WakeUp], name: str
+) -> None:
     """Whichever task it is, it fails before anything ran or was counted, and says what to do; outside it works."""
     Grouped.objects.get_by_name("a").storage.set_alarm(NOW)
     [wake_up] = rung

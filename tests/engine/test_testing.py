@@ -10,9 +10,10 @@ import pytest
 from django.test import TestCase
 
 import durable_objects
-from durable_objects import AlarmInfo, bell
+from durable_objects import AlarmInfo
 from durable_objects.conf import engine
-from durable_objects.rows import Alarm, AlarmRun
+from durable_objects.delivery import publisher
+from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.tasks import dispatch_alarms, fire_alarm
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from durable_objects.testing import crash_at as simulated_crash
@@ -94,11 +95,11 @@ def test_clock_refuses_what_would_mislead(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(RuntimeError, match="open already"), FakeClock():
             pass
         assert durable_objects.now() == clock.now()
-    monkeypatch.setattr(bell, "_bell", bell._Bell())
-    bell.worker_started()
+    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
+    publisher.worker_started()
     with pytest.raises(RuntimeError, match="worker"), FakeClock():
         pass
-    bell.worker_stopped()
+    publisher.worker_stopped()
     with FakeClock():
         pass
 

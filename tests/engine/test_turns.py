@@ -10,7 +10,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from durable_objects import DurableObjectError
-from durable_objects.rows import Alarm, Entry, Object
+from durable_objects.tables import Alarm, Entry, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at
 from tests.engine.threads import at_once
 from tests.models import Counter, Note, Script, Scripted

@@ -10,9 +10,9 @@ import pytest
 from django.db import DatabaseError, connection
 
 from durable_objects import AlarmInfo, ObjectBusy
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Alarm, AlarmRun
 from tests.engine.sessions import one_value, waiting
 from tests.engine.threads import Beside, await_event, await_that
 from tests.models import Counter, Script, Scripted

@@ -11,9 +11,9 @@ from django.db import transaction
 from pytest_django import Settings
 
 from durable_objects import CannotUnlock, ObjectBusy, RunSuperseded
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun, Object
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.engine.threads import Beside, await_event
 from tests.models import Counter, Script, Scripted

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from durable_objects.values import decode, encode
+from durable_objects.entries.serializer import decode, encode
 
 BERLIN = ZoneInfo("Europe/Berlin")
 FIRST, LAST = datetime.fromisoformat("0001-01-01"), datetime.fromisoformat("9999-12-31T23:59:59.999999")

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from durable_objects.entries.serializer import MAX_LEVELS, MAX_VALUE_BYTES, decode, encode
 from durable_objects.errors import InvalidValue
-from durable_objects.values import MAX_LEVELS, MAX_VALUE_BYTES, decode, encode
 
 
 class Colour(Enum):

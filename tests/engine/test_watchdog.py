@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from durable_objects import AlarmInfo, AlarmTimeLimitExceeded, watchdog
-from durable_objects.firing import fire
-from durable_objects.judging import Verdict
-from durable_objects.rows import Alarm, AlarmRun
+from durable_objects import AlarmInfo, AlarmTimeLimitExceeded
+from durable_objects.execution import watchdog
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock
 from tests.engine.threads import await_that
 from tests.models import Script, Scripted

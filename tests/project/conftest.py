@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from project import access, tokens
+from project import auth, tokens
 
 
 @pytest.fixture(autouse=True)
 def _nobody_is_known() -> None:
     """This process has seen no token, and counted no request."""
     tokens.forget()
-    access.requests.clear()
-    access.failures.clear()
-    access.logins.clear()
+    auth.requests.clear()
+    auth.failures.clear()
+    auth.logins.clear()

@@ -14,9 +14,9 @@ from django_celery_beat.models import PeriodicTask
 from batcher.models import Batcher, BatcherSettings
 from cleaner.models import CleanerSettings, PeriodicCleaner
 from reminders.models import Plan, Recipient, Reminder
-from tests.admin_pages import form_of, page_url
-from tests.every_row import every_row
 from tests.models import Account
+from tests.support.admin_pages import form_of, page_url
+from tests.support.every_row import every_row
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 

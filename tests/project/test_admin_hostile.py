@@ -12,8 +12,8 @@ from django.contrib.admin.utils import quote
 from django.db.models import Model
 from django.test import Client
 
-from tests.admin_pages import choose, list_url, page_url
-from tests.every_row import every_row
+from tests.support.admin_pages import choose, list_url, page_url
+from tests.support.every_row import every_row
 
 pytestmark = pytest.mark.django_db
 

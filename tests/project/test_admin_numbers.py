@@ -16,9 +16,9 @@ from pytest_django import Settings
 
 from batcher.models import Batch, Batcher
 from durable_objects.admin import OperableAdmin
-from durable_objects.rows import Entry, Object
-from tests.admin_pages import choose, confirm, form_of, list_url, page_url, text_of
-from tests.every_row import FIRST_KEY, every_row
+from durable_objects.tables import Entry, Object
+from tests.support.admin_pages import choose, confirm, form_of, list_url, page_url, text_of
+from tests.support.every_row import FIRST_KEY, every_row
 
 pytestmark = pytest.mark.django_db
 

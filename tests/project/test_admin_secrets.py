@@ -17,11 +17,11 @@ from django_celery_beat.models import PeriodicTask
 
 from batcher.models import Batch, Batcher, BatcherSettings
 from durable_objects.admin import BaseAdmin, SettingsInline
-from durable_objects.rows import Alarm, AlarmRun, Entry, Object
+from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from project.models import ApiToken
 from reminders.models import Delivery, Recipient, Reminder
-from tests.admin_pages import choose, form_of, list_url, page_url, staff, text_of
-from tests.every_row import CANARY, every_row, secrets_of
+from tests.support.admin_pages import choose, form_of, list_url, page_url, staff, text_of
+from tests.support.every_row import CANARY, every_row, secrets_of
 
 pytestmark = pytest.mark.django_db
 

@@ -14,9 +14,9 @@ from django.db.models import Model
 from django.test import Client
 
 from durable_objects.models import DurableObject
-from tests.admin_addresses import Post, Rows, addresses, changed, posts, stored
-from tests.admin_pages import staff
-from tests.every_row import every_row
+from tests.support.admin_addresses import Post, Rows, addresses, changed, posts, stored
+from tests.support.admin_pages import staff
+from tests.support.every_row import every_row
 
 pytestmark = pytest.mark.django_db
 

@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from batcher.models import Batcher
 from durable_objects import DurableObjectError, ObjectBusy
-from durable_objects.rows import Object
-from project.body import MAX_BODY_BYTES
+from durable_objects.tables import Object
+from project.body_limit import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.django_db
 

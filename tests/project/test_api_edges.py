@@ -10,7 +10,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from batcher.models import Batcher
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 
 pytestmark = pytest.mark.django_db
 

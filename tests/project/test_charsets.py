@@ -12,7 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from batcher.models import Batcher
-from durable_objects.bodies import charset_of, readable
+from durable_objects.http_bodies import charset_of, readable
 from reminders.models import Reminder
 
 pytestmark = pytest.mark.django_db

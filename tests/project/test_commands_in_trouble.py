@@ -15,9 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from project.demo.processes import clean_environment
-from tests import services
-from tests.processes import REPOSITORY
 from tests.project.every_verb import VERBS
+from tests.support import services
+from tests.support.processes import REPOSITORY
 
 PASSWORD = "pass-in-no-words"
 SECONDS = 300.0

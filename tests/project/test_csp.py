@@ -10,7 +10,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from project.csp import POLICY, WHILE_DEBUGGING
-from tests.house.sources import ROOT, tracked_files
+from tests.architecture.sources import ROOT, tracked_files
 
 pytestmark = pytest.mark.django_db
 INLINE = re.compile(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=|javascript:", re.IGNORECASE)

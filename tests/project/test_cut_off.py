@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.host import Host
 from tests.chaos.own_postgres import OwnPostgres
-from tests.processes import Site
+from tests.support.processes import Site
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ import pytest
 from django.db import OperationalError, connection
 from pytest_django import Settings
 
-from durable_objects import dispatch
-from project.embedded import dispatcher as room
+from durable_objects.delivery import dispatcher as engine_dispatcher
+from project.embedded import dispatcher as module
 from project.embedded.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,7 +47,7 @@ class Passes:
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
     passes = Passes()
-    monkeypatch.setattr(dispatch, "run_pass", passes)
+    monkeypatch.setattr(engine_dispatcher, "run_pass", passes)
     return passes
 
 
@@ -95,7 +95,7 @@ def test_trouble_never_ends_it(
     dispatcher: Dispatcher, passes: Passes, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pass that fails is tried again, later each time, until one works; then the usual interval holds again."""
-    monkeypatch.setattr(room, "SECONDS_PER_LOOK", 0.02)
+    monkeypatch.setattr(module, "SECONDS_PER_LOOK", 0.02)
     settings.DURABLE_OBJECTS = {"DISPATCH_EVERY": timedelta(seconds=0.01)}
     passes.failing = 4
     began = time.monotonic()
@@ -108,7 +108,7 @@ def test_trouble_never_ends_it(
 @pytest.mark.slow
 def test_the_back_off_is_bounded(monkeypatch: pytest.MonkeyPatch, passes: Passes, dispatcher: Dispatcher) -> None:
     """However long the trouble lasts, the next try is at most the longest back-off away."""
-    monkeypatch.setattr(room, "LONGEST_BACKOFF_SECONDS", 0.0001)
+    monkeypatch.setattr(module, "LONGEST_BACKOFF_SECONDS", 0.0001)
     passes.failing = 1100  # 2 to that power is more than a float can hold
     dispatcher.start()
     passes.wait_for(1101)

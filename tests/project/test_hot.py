@@ -17,9 +17,9 @@ from django.db.backends.signals import connection_created
 from pytest_django import Settings
 
 from batcher.models import Batcher
-from durable_objects import combining
-from project.hot import HotPath
-from tests.house.sources import ROOT
+from durable_objects.turns import combining
+from project.fast_path import HotPath
+from tests.architecture.sources import ROOT
 from tests.project.ways import hang_up
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -13,7 +13,7 @@ import pytest
 
 from project.demo.processes import wait_for
 from tests.project.running import PATIENCE, START, Up, up
-from tests.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.chaos
 

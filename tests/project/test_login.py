@@ -11,7 +11,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from project import settings as project_settings
-from project.rate import Rate
+from project.rate_limit import Rate
 
 pytestmark = pytest.mark.django_db
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"

@@ -11,12 +11,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from batcher.models import Batcher
-from durable_objects import AlarmInfo, clock, dispatchers, states
-from durable_objects.rows import Alarm
+from durable_objects import AlarmInfo
+from durable_objects.alarms import queries
+from durable_objects.database import clock
+from durable_objects.delivery import processes
+from durable_objects.tables import Alarm
 from durable_objects.testing import FakeClock, run_due_alarms
 from project import metrics
-from tests.admin_pages import park
 from tests.models import Script, Scripted
+from tests.support.admin_pages import park
 
 pytestmark = pytest.mark.django_db
 
@@ -95,11 +98,11 @@ def test_running_parked_and_out() -> None:
 
 def test_dispatchers_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long ago a dispatcher passed is told, once one has."""
-    monkeypatch.setattr(dispatchers, "SIGN_EVERY", 0.0)
+    monkeypatch.setattr(processes, "SIGN_EVERY", 0.0)
     name = ("durable_objects_dispatcher_last_pass_seconds", ())
     with FakeClock() as now:
         assert name not in read()
-        dispatchers.sign(clock.now(), refused=False)
+        processes.sign(clock.now(), refused=False)
         now.advance(timedelta(seconds=7))
         assert read()[name] == 7
 
@@ -126,7 +129,7 @@ def test_nothing_is_counted_further_than_a_bound(
     for number in range(5):
         park(f"p{number}", state="armed", due_at=now, scheduled_at=now)
         Batcher.objects.get_by_name(f"b{number}").storage.set_alarm(timedelta(0))
-    monkeypatch.setattr(states.count, "__defaults__", (3,))
+    monkeypatch.setattr(queries.count, "__defaults__", (3,))
     with django_assert_max_num_queries(22):
         figures = alarms(read())
     assert (figures["due"], figures["parked"]) == (3, 3)

@@ -9,11 +9,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from project import rate
+from project import rate_limit
 from project import settings as project_settings
 from project.environment import Environment
 from project.models import ApiToken
-from project.rate import Limiter, Rate
+from project.rate_limit import Limiter, Rate
 
 pytestmark = pytest.mark.django_db
 
@@ -88,7 +88,7 @@ def test_one_network_has_one_bucket(settings: Settings, addresses: list[str]) ->
 def test_turns_come_back_as_time_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bucket of 6 per minute gives 6 at once and then one every 10 s, never more than 6."""
     now = 1000.0
-    monkeypatch.setattr("project.rate.time.monotonic", lambda: now)
+    monkeypatch.setattr("project.rate_limit.time.monotonic", lambda: now)
     limiter, six = Limiter(), Rate(6, 60)
     assert [limiter.take("a", six) for _ in range(7)] == [0] * 6 + [10]
     now += 9
@@ -101,7 +101,7 @@ def test_turns_come_back_as_time_goes_by(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_strangers_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many addresses ask, a bounded number of buckets is kept: those that matter."""
-    monkeypatch.setattr(rate, "MOST_BUCKETS", 10)
+    monkeypatch.setattr(rate_limit, "MOST_BUCKETS", 10)
     limiter, rule = Limiter(), Rate(2, 1e9)
     limiter.take("busy", rule)
     limiter.take("busy", rule)

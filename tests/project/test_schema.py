@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import services
-from tests.processes import TOKEN, Site
+from tests.support import services
+from tests.support.processes import TOKEN, Site
 
 pytestmark = pytest.mark.services
 

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from durable_objects.rows import Object
+from durable_objects.tables import Object
 from project import tokens
 from project.models import SCOPES, ApiToken
 

@@ -12,7 +12,7 @@ from django.test import Client
 
 from project import tokens
 from project.models import ApiToken
-from tests.admin_pages import choose, confirm, list_url, page_url, staff, text_of
+from tests.support.admin_pages import choose, confirm, list_url, page_url, staff, text_of
 
 pytestmark = pytest.mark.django_db
 

@@ -23,7 +23,7 @@ from project.demo.processes import wait_for
 from project.embedded.login import make_admin
 from project.management.commands.up import SECONDS_TO_BEGIN, Command, address_of, patient
 from tests.project.running import PATIENCE, SECONDS_TO_STOP, START, TOKEN, Up, up
-from tests.upstream import Upstream
+from tests.support.upstream import Upstream
 
 
 def pending_post(running: Up, upstream: Upstream) -> None:

@@ -17,13 +17,13 @@ from django.db import connections
 from pytest_django import Settings
 
 from batcher.models import Batcher
-from durable_objects.rows import Object
-from project.body import MAX_BODY_BYTES
+from durable_objects.tables import Object
+from project.body_limit import MAX_BODY_BYTES
 from project.demo.processes import wait_for
 from project.models import ApiToken
-from project.rate import Rate
-from tests.processes import TOKEN, Site
+from project.rate_limit import Rate
 from tests.project.ways import CLOSED, Answer, Sent, by_asgi, by_socket, by_the_short_way, by_wsgi
+from tests.support.processes import TOKEN, Site
 
 GOOD = ("Authorization", f"Bearer {TOKEN}")
 BAD = ("Authorization", "Bearer bad")
@@ -267,7 +267,7 @@ def test_a_body_that_was_passed_over_is_not_empty(way: str, chunks_of: int, monk
     async def not_yet(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr("project.door._is_known", not_yet)
+    monkeypatch.setattr("project.asgi_body_limit._is_known", not_yet)
     token = ApiToken(name="the shop", scopes=["batcher:write"]).issue()
     answer = WAYS[way](post(("Authorization", f"Bearer {token}"), chunks_of=chunks_of))
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")

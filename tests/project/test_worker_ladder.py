@@ -12,8 +12,9 @@ from datetime import timedelta
 import pytest
 from celery.worker import state as worker_state
 
-from durable_objects import AlarmInfo, operate
-from durable_objects.rows import AlarmRun
+from durable_objects import AlarmInfo
+from durable_objects.operations import actions
+from durable_objects.tables import AlarmRun
 from project.embedded.worker import EmbeddedWorker
 from tests.models import Script, Scripted
 
@@ -74,4 +75,4 @@ def test_retries_come_after_2_4_and_8_seconds_by_the_clock(
     assert list(runs.values_list("retry_count", "outcome")) == [(count, "failed") for count in range(len(waits) + 1)]
     in_time = AlarmRun.objects.get(object=quick.pk)
     assert timedelta(0) <= in_time.started_at - in_time.scheduled_at < timedelta(seconds=0.4)
-    operate.cancel(failing)
+    actions.cancel(failing)

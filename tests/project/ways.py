@@ -18,9 +18,9 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 
+from project.asgi_body_limit import Door
 from project.content_types import ContentTypeJudged
-from project.door import Door
-from project.hot import THREADS, HotPath
+from project.fast_path import THREADS, HotPath
 
 PATIENCE = 10.0
 #: The status of no answer.

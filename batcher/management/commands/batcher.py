@@ -11,9 +11,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from batcher.management import lines, reading, setting
+from batcher.management import lines, output, setting
 from batcher.models import Batch, Batcher
-from durable_objects.management.speaking import PlainCommand
+from durable_objects.management.base import PlainCommand
 from durable_objects.management.streams import lines_of
 
 SHOWN = 20
@@ -71,7 +71,7 @@ class Command(PlainCommand):
         if options["json"]:
             self.stdout.write(json.dumps(result, default=str))
         else:
-            self.stdout.write(reading.as_text(result))
+            self.stdout.write(output.as_text(result))
 
     def _verb(self, verbs: Any, name: str, text: str, *, named: bool = True) -> ArgumentParser:
         parser: ArgumentParser = verbs.add_parser(
@@ -85,7 +85,7 @@ class Command(PlainCommand):
 
     def _list(self, options: dict[str, Any]) -> dict[str, Any]:
         named = Batcher.objects.filter(name__startswith=options["prefix"]).order_by("name")
-        return {"batchers": [reading.state(batcher) for batcher in named[: max(options["limit"], 1)]]}
+        return {"batchers": [output.state(batcher) for batcher in named[: max(options["limit"], 1)]]}
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher, given = _of(options), options["items"]
@@ -94,31 +94,31 @@ class Command(PlainCommand):
             added = lines.add(batcher, lines_of(sys.stdin), read, show_progress=not options["json"])
         else:
             added = lines.add(batcher, given, read, show_progress=False)
-        return {"added": added, **reading.state(batcher)}
+        return {"added": added, **output.state(batcher)}
 
     def _show(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)
-        last = reading.batches(batcher).order_by("-sealed_at").defer("items_json", "outcomes")[:SHOWN]
+        last = output.batches(batcher).order_by("-sealed_at").defer("items_json", "outcomes")[:SHOWN]
         upstream = batcher.upstream()
         return {
-            **reading.state(batcher),
+            **output.state(batcher),
             "settings": batcher.settings(),
-            "upstream": reading.breaker(upstream) if upstream else None,
-            "batches": [reading.line(batch) for batch in last],
+            "upstream": output.breaker(upstream) if upstream else None,
+            "batches": [output.line(batch) for batch in last],
         }
 
     def _flush(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)
         batcher.flush()
-        return reading.state(batcher)
+        return output.state(batcher)
 
     def _cancel(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)
-        return {"cancelled": batcher.cancel_alarm(), **reading.state(batcher)}
+        return {"cancelled": batcher.cancel_alarm(), **output.state(batcher)}
 
     def _replay(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)
-        failed = reading.batches(batcher).filter(status=Batch.Status.FAILED, was_split=False)
+        failed = output.batches(batcher).filter(status=Batch.Status.FAILED, was_split=False)
         wanted = options["batches"]
         if not wanted:
             proven = failed if options["unknown"] else failed.filter(outcome_unknown=False)
@@ -126,13 +126,13 @@ class Command(PlainCommand):
         for batch_id in wanted:
             batcher.replay(batch_id)
         left = failed.filter(outcome_unknown=True).count()
-        return {"replayed": wanted, "left_unknown": left, **reading.state(batcher)}
+        return {"replayed": wanted, "left_unknown": left, **output.state(batcher)}
 
     def _fail(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)
         for batch_id in options["batches"]:
             batcher.fail(batch_id, options["reason"])
-        return {"failed": options["batches"], **reading.state(batcher)}
+        return {"failed": options["batches"], **output.state(batcher)}
 
     def _receipt(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)

@@ -15,11 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cleaner import durations
 from cleaner.models import PeriodicCleaner, in_seconds
-from cleaner.rows import CleanerRun
-from cleaner.standing import Standing, runs_of, standings
+from cleaner.status import Standing, runs_of, standings
+from cleaner.tables import CleanerRun
 from durable_objects import InvalidInput, now
-from durable_objects.management.speaking import PlainCommand
-from durable_objects.visible import one_line
+from durable_objects.escaping import one_line
+from durable_objects.management.base import PlainCommand
 
 EXAMPLES = """examples:
   manage.py cleaner start sessions --interval 1h --max-age 1d

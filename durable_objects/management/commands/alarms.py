@@ -14,12 +14,15 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error
 from django.db.models import QuerySet
 
-from durable_objects import bell, clock, dispatch, doctor, figures, operate
+from durable_objects import doctor
+from durable_objects.alarms.queries import STATES, alarms_in, count
 from durable_objects.conf import engine
-from durable_objects.explain import Explanation, explain
+from durable_objects.database import clock
+from durable_objects.delivery import dispatcher, publisher
+from durable_objects.escaping import one_line
+from durable_objects.formatting import absolute, gist, label, span
 from durable_objects.handler_errors import is_failure, named
-from durable_objects.management.database_words import in_words
-from durable_objects.management.speaking import (
+from durable_objects.management.base import (
     ManyLines,
     SpeakingCommand,
     add_object,
@@ -32,10 +35,10 @@ from durable_objects.management.speaking import (
     paged,
     told_in_words,
 )
-from durable_objects.rows import Alarm, Object
-from durable_objects.states import STATES, alarms_in, count
-from durable_objects.visible import one_line
-from durable_objects.wording import absolute, gist, label, span
+from durable_objects.management.database_messages import in_words
+from durable_objects.operations import actions, metrics
+from durable_objects.operations.explain import Explanation, explain
+from durable_objects.tables import Alarm, Object
 
 #: Verbs that change alarms: what they say, and which alarms ``--all`` means unless ``--state`` says otherwise.
 VERBS = {
@@ -94,26 +97,26 @@ class Command(SpeakingCommand):
         self.say(options, figures, "\n".join(lines(f"{kind_of(row)} {label(row.name)}", told)))
 
     def _run(self, options: dict[str, Any]) -> None:
-        self._operate(options, operate.fire_now, lambda obj, done: ({"run": True}, "due now"))
+        self._operate(options, actions.fire_now, lambda obj, done: ({"run": True}, "due now"))
 
     def _move(self, options: dict[str, Any]) -> None:
         when = moment(options["when"])
 
         def moved(obj: Object, done: object) -> tuple[dict[str, Any], str]:
-            at = operate.handle_of(obj).storage.get_alarm()
+            at = actions.handle_of(obj).storage.get_alarm()
             return {"alarm": at and at.isoformat()}, f"set to {at}"
 
-        self._operate(options, lambda obj: operate.move(obj, when), moved)
+        self._operate(options, lambda obj: actions.move(obj, when), moved)
 
     def _cancel(self, options: dict[str, Any]) -> None:
         self._operate(
             options,
-            operate.cancel,
+            actions.cancel,
             lambda obj, done: ({"cancelled": done}, "cancelled" if done else "nothing was set"),
         )
 
     def _revive(self, options: dict[str, Any]) -> None:
-        self._operate(options, operate.revive, lambda obj, done: ({"revived": True}, "revived, due now"))
+        self._operate(options, actions.revive, lambda obj, done: ({"revived": True}, "revived, due now"))
 
     def _operate(
         self,
@@ -135,7 +138,7 @@ class Command(SpeakingCommand):
         """Each alarm in a turn of its own, page by page; what fails is told and does not stop the others."""
         found = count(_matching(options))
         if found:
-            asked = f"{figures.said(found)} alarms"
+            asked = f"{metrics.said(found)} alarms"
             confirm(options, f"{options['verb']} {asked}?", f"{asked} match; --yes does it to all of them")
         done, failed = 0, []
         with self.progress(found, options["verb"]) as bar:
@@ -154,9 +157,9 @@ class Command(SpeakingCommand):
 
     def _dispatch(self, options: dict[str, Any]) -> None:
         if not options["loop"]:
-            made = dispatch.run_pass().as_dict()
+            made = dispatcher.run_pass().as_dict()
             self.say(options, made, ", ".join(f"{name} {figure}" for name, figure in made.items()))
-            if bell.is_broken():
+            if publisher.is_broken():
                 raise CommandError("the broker takes no wake-ups: look after it, `manage.py alarms doctor` asks it")
             return
         stopped = threading.Event()
@@ -174,7 +177,7 @@ class Command(SpeakingCommand):
     def _pass_again(self, options: dict[str, Any]) -> None:
         """One round of the loop. Whatever it meets is told, and ends nothing: the next may go well."""
         try:
-            made = dispatch.catch_up(engine.DISPATCH_EVERY).as_dict()
+            made = dispatcher.catch_up(engine.DISPATCH_EVERY).as_dict()
             if any(made.values()):
                 self.say(options, made, ", ".join(f"{name} {figure}" for name, figure in made.items()))
         except Exception as error:  # noqa: BLE001  whatever it was, alarms wait for the next pass

@@ -13,15 +13,17 @@ from typing import IO, Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import QuerySet
 
-from durable_objects import InvalidValue, clock, jsonlines, operate, values
+from durable_objects import InvalidValue
+from durable_objects.alarms.queries import STATES, condition, count
 from durable_objects.conf import engine
-from durable_objects.entries import Range, scan
-from durable_objects.explain import explain, status_of
-from durable_objects.figures import said
+from durable_objects.database import clock
+from durable_objects.entries import serializer
+from durable_objects.entries.sql import Range, scan
+from durable_objects.escaping import one_line
+from durable_objects.formatting import HIDDEN, absolute, is_known, label, masked, short, span, value
 from durable_objects.handler_errors import is_failure, named
 from durable_objects.kinds import content_types
-from durable_objects.management.commands.alarms import FAILURES_TOLD, lines
-from durable_objects.management.speaking import (
+from durable_objects.management.base import (
     ManyLines,
     SpeakingCommand,
     add_object,
@@ -34,12 +36,13 @@ from durable_objects.management.speaking import (
     paged,
     told_in_words,
 )
+from durable_objects.management.commands.alarms import FAILURES_TOLD, lines
 from durable_objects.management.streams import lines_of
 from durable_objects.models import DurableObject
-from durable_objects.rows import Alarm, AlarmRun, Object
-from durable_objects.states import STATES, condition, count
-from durable_objects.visible import one_line
-from durable_objects.wording import HIDDEN, absolute, is_known, label, masked, short, span, value
+from durable_objects.operations import actions, dump
+from durable_objects.operations.explain import explain, status_of
+from durable_objects.operations.metrics import said
+from durable_objects.tables import Alarm, AlarmRun, Object
 
 #: Methods that the engine calls, and nobody else.
 HOOKS = {"initialize", "alarm", "alarm_died"}
@@ -156,7 +159,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
         with told_in_words():
             result = method(*args, **kwargs)
         try:
-            self.stdout.write(values.encode(result))
+            self.stdout.write(serializer.encode(result))
         except InvalidValue:
             self.stdout.write(json.dumps({"repr": repr(result)}, ensure_ascii=False))
 
@@ -175,7 +178,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
         with self.progress(count(rows), "delete") as bar:
             for row in paged(rows):
                 try:
-                    done += operate.delete(row)
+                    done += actions.delete(row)
                 except BaseException as error:  # the object's own initialize() may raise anything
                     if not is_failure(error):
                         raise
@@ -188,7 +191,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
     def _export(self, options: dict[str, Any]) -> None:
         rows = _objects(options)
         with self.progress(count(rows), "export") as bar:
-            for line in jsonlines.dump(rows):
+            for line in dump.dump(rows):
                 self.stdout.write(line)
                 bar.update(line.startswith('{"kind":'))
 
@@ -196,7 +199,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
         totals = {"imported": 0, "exists": 0, "refused": 0, "entries": 0, "armed": 0, "held": 0, "dead": 0}
         chosen = {name: options[name] for name in ("arm", "replace", "dry_run")}
         with _opened(options["file"]) as file:
-            for done in jsonlines.load(lines_of(file), **chosen):
+            for done in dump.load(lines_of(file), **chosen):
                 totals[done.outcome] += 1
                 totals["entries"] += done.entries
                 totals.update({done.alarm: totals[done.alarm] + 1} if done.alarm != "none" else {})
@@ -254,7 +257,7 @@ def _arguments(texts: list[str]) -> tuple[list[Any], dict[str, Any]]:
 
 def _json(text: str) -> Any:
     try:
-        return values.decode(text)
+        return serializer.decode(text)
     except InvalidValue as error:
         raise CommandError(f"{text!r} is no JSON; a text is written {json.dumps(text)!r}") from error
 

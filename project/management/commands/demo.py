@@ -14,7 +14,7 @@ import httpx
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from durable_objects.management.speaking import ManyLines, PlainCommand
+from durable_objects.management.base import ManyLines, PlainCommand
 from project.demo.input import input_lines
 from project.demo.processes import Failure
 from project.demo.story import Story

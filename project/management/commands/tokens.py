@@ -11,9 +11,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from durable_objects.management.speaking import PlainCommand
-from durable_objects.visible import one_line
-from durable_objects.wording import label
+from durable_objects.escaping import one_line
+from durable_objects.formatting import label
+from durable_objects.management.base import PlainCommand
 from project import tokens
 from project.models import SCOPES, ApiToken
 

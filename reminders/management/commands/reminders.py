@@ -10,14 +10,14 @@ from typing import Any
 from django.core.management import CommandError
 
 from durable_objects import InvalidAlarmTime, now
-from durable_objects.management.speaking import PlainCommand
-from durable_objects.visible import one_line
-from reminders import zones
+from durable_objects.escaping import one_line
+from durable_objects.management.base import PlainCommand
+from reminders import zone_changes
 from reminders.models import Delivery, Plan, Reminder
-from reminders.planning import checked, opening
-from reminders.rules import check_zone, refusal
-from reminders.series import Series
-from reminders.snoozing import PRESETS
+from reminders.parsing import check_zone, refusal
+from reminders.recurrence import Series
+from reminders.snooze import PRESETS
+from reminders.validation import checked, opening
 
 EXAMPLES = """examples:
   manage.py reminders set tea "Drink tea" 2030-06-01T16:00 --zone Europe/Berlin --every FREQ=DAILY --person ada
@@ -153,10 +153,10 @@ class Command(PlainCommand):
         if options["rename"]:
             if options["dry_run"]:
                 raise CommandError("--rename changes what is set: it does not go with --dry-run.")
-            reminders, recipients = zones.rename(*options["rename"])
+            reminders, recipients = zone_changes.rename(*options["rename"])
             renamed = {"renamed_reminders": reminders, "renamed_recipients": recipients}
         looked_at, moved = 0, []
-        for plan in zones.astray(now()):
+        for plan in zone_changes.astray(now()):
             looked_at += 1
             handle = plan.object.handle() if plan is not None else None
             if plan is not None and isinstance(handle, Reminder):

@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.db import connection, connections
 
 from batcher.models import Batcher
-from durable_objects.firing import fire
+from durable_objects.execution.executor import fire
 from tests.benchmarks.counting import CountingWire
 from tests.benchmarks.measuring import REPEATS, Figure, Result, many, per_second, side_by_side
 from tests.benchmarks.peers.floor import Floor

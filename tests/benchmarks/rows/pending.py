@@ -10,13 +10,13 @@ from pathlib import Path
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 
-from durable_objects import dispatch
+from durable_objects.delivery import dispatcher
 from tests.benchmarks.measuring import Figure, Result, many, percentile
 from tests.benchmarks.row import Target, row
 from tests.benchmarks.rows.firing import DUE_TOGETHER, lateness
 from tests.benchmarks.stage import Stage, unique
 from tests.models import Ticker
-from tests.processes import Site
+from tests.support.processes import Site
 
 MANY = many(1_000_000)
 SETTLE_SECONDS = 8
@@ -56,7 +56,7 @@ def _measure(site: Site) -> dict[str, float]:
     passes = []
     for _ in range(20):
         start = time.perf_counter()
-        dispatch._claim(None)  # with the memory broker of this process a pass would not look
+        dispatcher._claim(None)  # with the memory broker of this process a pass would not look
         passes.append((time.perf_counter() - start) * 1e3)
     return {"memory": _memory(site), "pass": statistics.median(passes), "p99": statistics.median(late)}
 

@@ -16,7 +16,7 @@ from tests.benchmarks.measuring import QUICK, Result, side_by_side
 from tests.benchmarks.peers import original
 from tests.benchmarks.row import NotRun, Target, row
 from tests.benchmarks.stage import PRODUCTION, Stage, unique
-from tests.processes import TOKEN, Site
+from tests.support.processes import TOKEN, Site
 
 CONNECTIONS, SECONDS = 64, 1 if QUICK else 4
 _SCRIPT = """wrk.method = "POST"; wrk.body = string.rep("x", 100)

@@ -11,7 +11,7 @@ from kombu import Connection, Queue
 
 from tests.brokers.refusals import REFUSALS
 from tests.chaos.storm.scene import Pids, ServerScene
-from tests.own_brokers import OwnRabbitServer, OwnRedis
+from tests.support.own_brokers import OwnRabbitServer, OwnRedis
 
 
 def restart(scene: ServerScene) -> Pids:

@@ -10,28 +10,17 @@ from celery import current_app, current_task
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
-from durable_objects import (
-    ahead,
-    alarms,
-    backlog,
-    bell,
-    claims,
-    connecting,
-    dispatch,
-    firing,
-    heartbeat,
-    hold,
-    judging,
-    layers,
-    opening,
-    process,
-    round_trip,
-    tasks,
-)  # fmt: skip
+from durable_objects import process, tasks  # fmt: skip
+from durable_objects.alarms import leases
+from durable_objects.alarms import sql as alarm_sql
+from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
+from durable_objects.database import connection, round_trip
+from durable_objects.delivery import backlog, claims, dispatcher, publisher
 from durable_objects.errors import ObjectBusy
-from durable_objects.rows import Alarm
-from durable_objects.slot import Slot
+from durable_objects.execution import admission, executor
+from durable_objects.tables import Alarm
+from durable_objects.turns import lock, read_ahead, transaction, write_buffer
 from tests.chaos.storm import record
 
 
@@ -50,7 +39,7 @@ def _replace(owner: Any, name: str, value: Any) -> None:
 
 def fence() -> None:
     """A runner is never asked whether another one has taken over."""
-    _replace(hold.Hold, "_check_fence", lambda self: None)
+    _replace(transaction.Hold, "_check_fence", lambda self: None)
 
 
 def rescue() -> None:
@@ -65,17 +54,17 @@ def rescue() -> None:
 
 def never_early() -> None:
     """Whoever is woken runs, whatever the database's clock says."""
-    whole = judging.judge
+    whole = admission.judge
 
     def judge(slot: Slot, now: Any, *args: Any) -> Any:
         return whole(slot, max(now, slot.due_at or now), *args)
 
-    _replace(firing, "judge", judge)
+    _replace(executor, "judge", judge)
 
 
 def heartbeats() -> None:
     """Nobody renews a lease."""
-    _replace(heartbeat, "keep", lambda run: None)
+    _replace(leases, "keep", lambda run: None)
 
 
 def skip_locked() -> None:
@@ -101,13 +90,13 @@ def robust() -> None:
         return len(wake_ups)
 
     _replace(BaseDatabaseWrapper, "on_commit", on_commit)
-    _replace(bell, "ring", ring)
+    _replace(publisher, "ring", ring)
 
 
 def row_count() -> None:
     """How often an alarm has failed is taken from the message, which a rescue does not know."""
-    new_run, wake_up = firing.Firing.new_run, bell.wake_up
-    mark = dispatch._wake_up
+    new_run, wake_up = executor.Firing.new_run, publisher.wake_up
+    mark = dispatcher._wake_up
 
     def counted(self: Any, turn: Any) -> Any:
         run = new_run(self, turn)
@@ -115,32 +104,32 @@ def row_count() -> None:
         turn.slot.retry_count = run.retry_count
         return run
 
-    def no_count(make: Callable[..., bell.WakeUp]) -> Callable[..., bell.WakeUp]:
-        def made(*args: Any, **options: Any) -> bell.WakeUp:
+    def no_count(make: Callable[..., publisher.WakeUp]) -> Callable[..., publisher.WakeUp]:
+        def made(*args: Any, **options: Any) -> publisher.WakeUp:
             whole = make(*args, **options)
-            return bell.WakeUp(whole.object_id, whole.ring, whole.at, 0, whole.time_limit, whole.rescue)
+            return publisher.WakeUp(whole.object_id, whole.ring, whole.at, 0, whole.time_limit, whole.rescue)
 
         return made
 
-    _replace(firing.Firing, "new_run", counted)
-    _replace(bell, "wake_up", no_count(wake_up))
-    _replace(dispatch, "_wake_up", no_count(mark))
+    _replace(executor.Firing, "new_run", counted)
+    _replace(publisher, "wake_up", no_count(wake_up))
+    _replace(dispatcher, "_wake_up", no_count(mark))
 
 
 def second_statement() -> None:
     """The slot is read by the statement that locks, joined to the object: as it was before the wait."""
-    whole = opening.take
+    whole = lock.take
 
-    def take(conn: Any, whose: opening.Whose, limits: Any, wanted: Any) -> Any:
-        sql, values = alarms.look(conn, *whose.condition())
-        outermost = connecting.depth(conn) == 1
+    def take(conn: Any, whose: lock.Whose, limits: Any, wanted: Any) -> Any:
+        sql, values = alarm_sql.look(conn, *whose.condition())
+        outermost = connection.depth(conn) == 1
         before = [*limits.before_lock(outermost=outermost), *limits.after_lock(outermost=outermost)] if limits else []
-        rows = round_trip.send(conn, [*before, (f"{sql} FOR NO KEY UPDATE OF {opening._TABLE}", values)])
+        rows = round_trip.send(conn, [*before, (f"{sql} FOR NO KEY UPDATE OF {lock._TABLE}", values)])
         if not rows:
             return whole(conn, whose, None, wanted)
-        return (*alarms.slot_of(rows[0]), ahead.Read())
+        return (*alarm_sql.slot_of(rows[0]), read_ahead.Read())
 
-    _replace(opening, "take", take)
+    _replace(lock, "take", take)
 
 
 def conditional() -> None:
@@ -149,19 +138,19 @@ def conditional() -> None:
     def take_over(conn: Any, slot: Slot, now: Any) -> bool:
         with conn.cursor() as cursor:
             cursor.execute(
-                f"UPDATE {alarms._TABLE} SET fence = fence + 1, leased_until = NULL, leased_generation = NULL "
+                f"UPDATE {alarm_sql._TABLE} SET fence = fence + 1, leased_until = NULL, leased_generation = NULL "
                 "WHERE object_id = %s RETURNING fence",
                 [slot.object_id],
             )
             slot.fence, slot.leased_until, slot.leased_generation = cursor.fetchone()[0], None, None
         return True
 
-    _replace(alarms, "take_over", take_over)
+    _replace(alarm_sql, "take_over", take_over)
 
 
 def savepoint() -> None:
     """A failure is counted in a transaction of its own, after the run's has been rolled back."""
-    failed, run = firing.Firing._failed, firing.Firing._run
+    failed, run = executor.Firing._failed, executor.Firing._run
 
     def _run(self: Any, turn: Any) -> Any:
         self.in_turn = True
@@ -172,23 +161,23 @@ def savepoint() -> None:
             raise error
         return failed(self, turn, run, error)
 
-    _replace(firing.Firing, "_run", _run)
-    _replace(firing.Firing, "_failed", _failed)
+    _replace(executor.Firing, "_run", _run)
+    _replace(executor.Firing, "_failed", _failed)
 
 
 def ring_number() -> None:
     """A wake-up counts, whatever its number."""
-    whole = judging.judge
+    whole = admission.judge
 
     def judge(slot: Slot, now: Any, ring: int | None, fence: int | None) -> Any:
         return whole(slot, now, None, fence)
 
-    _replace(firing, "judge", judge)
+    _replace(executor, "judge", judge)
 
 
 def any_failure() -> None:
     """Only what is an ``Exception`` counts as a failure of the handler that raises it."""
-    _replace(firing, "is_failure", lambda error: isinstance(error, Exception))
+    _replace(executor, "is_failure", lambda error: isinstance(error, Exception))
 
 
 def steady_consumer() -> None:
@@ -204,7 +193,7 @@ def room_for_what_is_due() -> None:
 
     _replace(backlog.Backlog, "room", property(room))
     _replace(backlog.Backlog, "share", 0)
-    _replace(dispatch, "_probe", lambda *args: [])
+    _replace(dispatcher, "_probe", lambda *args: [])
 
 
 def silence() -> None:
@@ -214,7 +203,7 @@ def silence() -> None:
 
 def put_off() -> None:
     """What the engine's own statements meet in the database, once a run has begun, is a failure of its handler."""
-    _replace(firing.Firing, "_is_put_off", lambda self, run, error: run is None and isinstance(error, ObjectBusy))
+    _replace(executor.Firing, "_is_put_off", lambda self, run, error: run is None and isinstance(error, ObjectBusy))
 
 
 def who_lives() -> None:
@@ -224,7 +213,7 @@ def who_lives() -> None:
 
 def in_line() -> None:
     """A wake-up that was turned away by a busy object never stands in line for it."""
-    _replace(firing, "MOST_IN_LINE", 0)
+    _replace(executor, "MOST_IN_LINE", 0)
 
 
 def savepoints() -> None:
@@ -235,7 +224,7 @@ def savepoints() -> None:
             layer = self._stack.pop()
             self._stack[-1].absorb(layer)
 
-    _replace(layers.Layers, "_settle", settle)
+    _replace(write_buffer.Layers, "_settle", settle)
 
 
 def no_retries() -> None:
@@ -247,14 +236,14 @@ def no_retries() -> None:
 
 def slow_take_over() -> None:
     """Not a guard: widens the gap between seeing that a lease is over and taking it over."""
-    whole = alarms.take_over
+    whole = alarm_sql.take_over
 
     def take_over(*args: Any) -> bool:
         record.note("slow")
         time.sleep(3)
         return whole(*args)
 
-    _replace(alarms, "take_over", take_over)
+    _replace(alarm_sql, "take_over", take_over)
 
 
 GUARDS: dict[str, Callable[[], None]] = {

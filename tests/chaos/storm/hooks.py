@@ -15,12 +15,15 @@ from typing import Any
 
 from kombu import Producer
 
-from durable_objects import alarms, bell, clock, crash
+from durable_objects import failpoints
+from durable_objects.alarms import sql as alarm_sql
 from durable_objects.conf import engine
+from durable_objects.database import clock
+from durable_objects.delivery import publisher
 from tests.chaos.storm import guards, record
 
 _publish = Producer.publish
-_renew = alarms.renew
+_renew = alarm_sql.renew
 #: Seconds that a slow post office takes.
 SLOW_SECONDS = 3.0
 
@@ -28,11 +31,11 @@ SLOW_SECONDS = 3.0
 def install() -> None:
     """Patch what there is to patch; called once, when all is loaded."""
     if record.FOLDER:
-        setattr(crash, "reach", reach)
-        setattr(alarms, "renew", renew)
+        setattr(failpoints, "reach", reach)
+        setattr(alarm_sql, "renew", renew)
         setattr(Producer, "publish", publish)
     if os.environ.get("CHAOS_TOGETHER"):
-        setattr(bell, "TOGETHER_WITHIN", timedelta(milliseconds=500))  # so that there are groups
+        setattr(publisher, "TOGETHER_WITHIN", timedelta(milliseconds=500))  # so that there are groups
     guards.take_out(os.environ.get("CHAOS_TAKEN_OUT", ""))
 
 

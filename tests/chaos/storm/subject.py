@@ -18,9 +18,10 @@ from typing import Any
 
 from django.db import connection, models, transaction
 
-from durable_objects import AlarmInfo, RunSuperseded, clock, exclusive, now
-from durable_objects.hold import held, let_go
+from durable_objects import AlarmInfo, RunSuperseded, exclusive, now
+from durable_objects.database import clock
 from durable_objects.models import DurableObject
+from durable_objects.turns.transaction import held, let_go
 from tests.chaos.storm import record
 
 #: Whether alarms that are due together share a transaction, and calls that are made at the same time.

@@ -1,0 +1,98 @@
+"""How batchers stand, read for a whole list at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import OuterRef, Subquery
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from batcher.queue import counts
+from batcher.tables import Batch, Upstream
+from durable_objects.admin.display import NOTHING, absolute, gist, relative, short, span, to_come, when
+from durable_objects.admin.queries import badge
+from durable_objects.tables import Object
+
+#: Batches that a batcher's page lists.
+BATCHES = 10
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How many items wait, and the batch that was sealed last (None: none is on record)."""
+
+    queued: int
+    last: Batch | None
+
+
+def standings(rows: Iterable[Object]) -> dict[int, Standing]:
+    """How each of these batchers stands, by primary key: three queries for however many."""
+    ids = [row.pk for row in rows]
+    newest = Batch.objects.filter(batcher_id=OuterRef("pk")).order_by("-sealed_at").values("pk")[:1]
+    keys = dict(Object.objects.filter(pk__in=ids).values_list("pk", Subquery(newest)))
+    batches = Batch.objects.defer("items_json").in_bulk([key for key in keys.values() if key is not None])
+    waiting = counts(ids)
+    return {pk: Standing(waiting.get(pk, 0), batches.get(keys.get(pk))) for pk in ids}
+
+
+def newest_batches(object_id: int) -> list[Batch]:
+    """The batches of one batcher that its page lists, the newest first, without their items."""
+    return list(Batch.objects.of(object_id).defer("items_json").order_by("-sealed_at")[:BATCHES])
+
+
+def last_answer(batch: Batch | None, now: datetime) -> SafeString | str:
+    """What became of a batch, in a line: status, answer, when it ended or, if it has not, was sealed."""
+    if batch is None:
+        return NOTHING
+    return format_html(
+        "{} {} {}", badge(batch.status), answer_of(batch), relative(batch.finished_at or batch.sealed_at, now)
+    )
+
+
+def breaker(upstream: Upstream | None, now: datetime, acts_at: datetime | None) -> dict[str, Any] | None:
+    """What is told of an upstream that is left alone; None where posts go. ``acts_at``: see ``next_probe``."""
+    if upstream is None or upstream.state == Upstream.State.CLOSED:
+        return None
+    sentence = (
+        f"The circuit breaker of {upstream.origin} is {upstream.state.replace('_', ' ')}: {upstream.failures} failures "
+        f"in a row, the last: {upstream.last_error}. Batches wait, no try is counted. "
+        f"The next probe: {next_probe(upstream, now, acts_at)}."
+    )
+    return {"badge": badge(upstream.state), "sentence": sentence}
+
+
+def next_probe(upstream: Upstream, now: datetime, acts_at: datetime | None = None) -> str:
+    """When a post goes to an upstream again that is left alone: with a batch's next try, from the end of the pause on.
+
+    ``acts_at`` is the time of that try where one batcher is asked about.
+    """
+    may_go = upstream.retry_at or now
+    if upstream.state == Upstream.State.HALF_OPEN and may_go > now:
+        return f"under way; it counts as lost {relative(may_go, now)}"
+    if acts_at is not None:
+        at = max(may_go, acts_at, now)
+        return f"{relative(at, now)}, with this batcher's next try ({absolute(at)})"
+    if may_go > now:
+        return f"{relative(may_go, now)} at the earliest ({absolute(may_go)}), with the next batch that is tried then"
+    return "with the next batch that is tried"
+
+
+def answer_of(batch: Batch) -> str:
+    """What the upstream said last, in short: its status, or why there was no answer."""
+    return str(batch.status_code) if batch.status_code is not None else short(gist(batch.answer))
+
+
+def line(batch: Batch, now: datetime) -> dict[str, Any]:
+    """A batch as a line of a table."""
+    return {
+        "batch": batch,
+        "badge": badge(batch.status),
+        "answer": answer_of(batch) or NOTHING,
+        "sealed": when(batch.sealed_at, now),
+        "next_try": to_come(batch.next_try_at, now),
+        "took": span(batch.finished_at - batch.sealed_at) if batch.finished_at else NOTHING,
+    }

@@ -1,0 +1,120 @@
+"""Whether posts go to an upstream at all: one circuit breaker for all its batchers, in all processes, in one row.
+
+The only room that writes upstreams. While a breaker is closed and nothing has failed, asking and telling are reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import DatabaseError, transaction
+
+from batcher.conf import defaults
+from batcher.responses import Answer
+from batcher.tables import Upstream
+from batcher.upstream import origin_of
+from durable_objects import now as database_now
+from durable_objects.logs import get_logger
+
+logger = get_logger("batcher")
+
+#: How soon those look again who find a probe under way: it may be over in no time.
+LOOK_AGAIN = timedelta(seconds=5)
+#: A probe that is not heard of so long after the post's own deadline was lost with its process.
+LOST_AFTER_DEADLINE = timedelta(seconds=10)
+LONGEST_PAUSE = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What an upstream's breaker says: to wait until then, or (None) to post, perhaps as the one probe."""
+
+    origin: str = ""
+    wait_until: datetime | None = None
+    is_probe: bool = False
+
+
+def of(url: str) -> Upstream | None:
+    """The breaker of the upstream at this address; None while nothing has ever failed there."""
+    return Upstream.objects.filter(pk=origin_of(url)).first() if url else None
+
+
+def ask(url: str, now: datetime) -> Gate:
+    """May a try begin? In the batcher's turn: a probe is taken only if that commits."""
+    if not url or not defaults.BREAKER_FAILURES:
+        return Gate()
+    origin = origin_of(url)
+    row = Upstream.objects.filter(pk=origin).first()
+    if row is None or row.state == Upstream.State.CLOSED or row.retry_at is None:
+        return Gate(origin)
+    if row.retry_at <= now:
+        taken = Upstream.objects.filter(pk=origin, retry_at__lte=now).exclude(state=Upstream.State.CLOSED)
+        lost_at = now + defaults.DEADLINE + LOST_AFTER_DEADLINE
+        if taken.update(state=Upstream.State.HALF_OPEN, retry_at=lost_at):
+            return Gate(origin, is_probe=True)
+        return Gate(origin, wait_until=now + LOOK_AGAIN)
+    if row.state == Upstream.State.HALF_OPEN:
+        return Gate(origin, wait_until=min(row.retry_at, now + LOOK_AGAIN))
+    return Gate(origin, wait_until=row.retry_at)
+
+
+def end_pause(url: str, now: datetime) -> None:
+    """A person wants a try now: the next one is let through, as the probe. One that is under way is waited for."""
+    if url and defaults.BREAKER_FAILURES:
+        Upstream.objects.filter(pk=origin_of(url), state=Upstream.State.OPEN).update(retry_at=now)
+
+
+def tell(gate: Gate, answer: Answer) -> None:
+    """What came of a try that was let through. Outside of any turn, in a transaction of its own.
+
+    A database that refuses it is logged and no more: what became of the batch is still to be written down.
+    """
+    is_alive = answer.status_code is not None and not answer.is_down
+    if not gate.origin or not (answer.is_down or is_alive):
+        return
+    try:
+        if is_alive:
+            _succeeded(gate)
+        else:
+            _failed(gate, answer)
+    except DatabaseError:
+        logger.warning("the circuit breaker of %s could not be told of a try", gate.origin, exc_info=True)
+
+
+def _succeeded(gate: Gate) -> None:
+    row = Upstream.objects.filter(pk=gate.origin).first()
+    if row is None or (row.state == Upstream.State.CLOSED and not row.failures):
+        return
+    closed = Upstream.objects.filter(pk=gate.origin)
+    closed.update(state=Upstream.State.CLOSED, failures=0, opened_at=None, retry_at=None)
+    if row.state != Upstream.State.CLOSED:
+        logger.info("upstream %s answers again: its circuit breaker is closed", gate.origin)
+
+
+def _failed(gate: Gate, answer: Answer) -> None:
+    now = database_now()
+    with transaction.atomic():
+        Upstream.objects.get_or_create(pk=gate.origin)
+        row = Upstream.objects.select_for_update().get(pk=gate.origin)
+        was_closed = row.state == Upstream.State.CLOSED
+        if not was_closed and not gate.is_probe:
+            return  # a post that began before the breaker opened: it says nothing new
+        row.failures += 1
+        row.last_error = (str(answer.status_code) if answer.status_code else answer.text)[:200]
+        if row.failures >= defaults.BREAKER_FAILURES:
+            row.state, row.opened_at = Upstream.State.OPEN, row.opened_at or now
+            row.retry_at = now + _pause(row.failures, answer)
+        row.save()
+    if was_closed and row.state == Upstream.State.OPEN:
+        logger.warning(
+            "upstream %s failed %s times in a row (%s): its circuit breaker is open until %s",
+            gate.origin, row.failures, row.last_error, row.retry_at,
+        )  # fmt: skip
+
+
+def _pause(failures: int, answer: Answer) -> timedelta:
+    """Twice as long with each probe that failed; as long as the upstream asked for, within reason."""
+    doubled = defaults.BREAKER_PAUSE * (1 << min(failures - defaults.BREAKER_FAILURES, 20))
+    pause: timedelta = min(doubled, defaults.BREAKER_PAUSE_AT_MOST)
+    return max(pause, min(answer.retry_after or pause, LONGEST_PAUSE))

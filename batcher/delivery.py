@@ -1,0 +1,69 @@
+"""One try: the request that a batch is, made while the batcher is unlocked."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+
+import httpx
+
+from batcher import circuit_breaker, upstream
+from batcher.circuit_breaker import Gate
+from batcher.conf import defaults
+from batcher.configuration import Policy
+from batcher.responses import Answer, Verdict
+from batcher.tables import Batch
+from durable_objects import RunSuperseded, failpoints, now, signing
+from durable_objects.handler_errors import is_failure, tellable
+from durable_objects.logs import get_logger
+
+logger = get_logger("batcher")
+
+
+def post(name: str, batch: Batch, policy: Policy) -> Answer:
+    """Post the batch as its batcher's settings say. What is secret in them does not come back in the answer."""
+    text = f'{{"batcher":{json.dumps(name, ensure_ascii=False)},"batch":"{batch.id}","items":{batch.items_json}}}'
+    headers = _headers(text, batch, policy)
+    # Without a time in it the same text compressed is the same bytes, on every try.
+    body = gzip.compress(text.encode(), mtime=0) if policy.gzip else text.encode()
+    return upstream.post(
+        policy.upstream_url,
+        body,
+        headers=headers,
+        timeout=defaults.TIMEOUT,
+        deadline=defaults.DEADLINE,
+        item_count=batch.item_count,
+        secrets=policy.secrets,
+    )
+
+
+def attempt(process_batch: Callable[[Batch], Answer | None], batch: Batch, gate: Gate, name: str) -> Answer:
+    """One try, of which nothing escapes but that this run was superseded. The upstream's breaker is told of it."""
+    try:
+        answer = process_batch(batch)
+    except RunSuperseded:
+        raise
+    except BaseException as error:  # whatever an override raises is a failed try of this batch
+        if not is_failure(error):
+            raise
+        logger.warning("Batcher %r: batch %s could not be processed", name, batch.id, exc_info=tellable(error))
+        answer = Answer.failed(error)
+    answer = answer if isinstance(answer, Answer) else Answer(Verdict.DELIVERED)
+    failpoints.reach("batcher.posted")
+    circuit_breaker.tell(gate, answer)
+    return answer
+
+
+def _headers(text: str, batch: Batch, policy: Policy) -> httpx.Headers:
+    """The batcher's own headers, and ours over them. The signature is over the JSON text, before it is compressed."""
+    headers = httpx.Headers(dict(policy.headers))
+    headers.update({"Content-Type": "application/json", "Idempotency-Key": str(batch.id)})
+    if policy.gzip:
+        headers["Content-Encoding"] = "gzip"
+    if policy.secret:
+        moment = now()
+        headers["webhook-id"] = str(batch.id)
+        headers["webhook-timestamp"] = str(int(moment.timestamp()))
+        headers["webhook-signature"] = signing.sign(policy.secret, str(batch.id), moment, text)
+    return headers

@@ -1,0 +1,72 @@
+"""What the command prints of batchers and batches: as figures, and as lines for people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+
+from batcher.models import Batch, Batcher, Upstream
+from durable_objects.escaping import one_line
+from durable_objects.formatting import gist
+
+
+def state(batcher: Batcher) -> dict[str, Any]:
+    """How much waits, and when it acts next."""
+    return {"batcher": batcher.name, "queued": batcher.queued(), "alarm": _iso(batcher.get_alarm_time())}
+
+
+def batches(batcher: Batcher) -> QuerySet[Batch]:
+    """All batches of one batcher."""
+    return Batch.objects.filter(batcher__in=Batcher.objects.filter(name=batcher.name))
+
+
+def line(batch: Batch) -> dict[str, Any]:
+    """One batch, without its items."""
+    return {
+        "id": str(batch.id),
+        "status": batch.status,
+        "items": batch.item_count,
+        "failed_items": batch.failed_items,
+        "attempts": batch.attempts,
+        "status_code": batch.status_code,
+        "answer": gist(batch.answer)[:80],
+        "outcome_unknown": batch.outcome_unknown,
+        "was_split": batch.was_split,
+        "next_try_at": _iso(batch.next_try_at),
+    }
+
+
+def breaker(upstream: Upstream) -> dict[str, Any]:
+    """The circuit breaker of an upstream."""
+    return {
+        "origin": upstream.origin,
+        "state": upstream.state,
+        "failures": upstream.failures,
+        "retry_at": _iso(upstream.retry_at),
+        "last_error": upstream.last_error,
+    }
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """A result for people: one line for each name, and for each entry of a list."""
+    told = []
+    for name, value in result.items():
+        if isinstance(value, list):
+            told.append(f"{name}: {len(value)}")
+            told += ["  " + (one_line(each) if isinstance(each, str) else _pairs(each)) for each in value]
+        elif isinstance(value, dict):
+            told.append(f"{name}: {_pairs(value)}")
+        else:
+            told.append(f"{name}: {'-' if value is None or value == '' else one_line(str(value))}")
+    return "\n".join(told)
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    shown = {name: value for name, value in values.items() if value not in (None, "", False, {})}
+    return "  ".join(f"{name}={one_line(str(value))}" for name, value in shown.items())
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

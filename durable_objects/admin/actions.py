@@ -1,0 +1,229 @@
+"""Doing verbs in admin: offered to who may, done after a question, told in words, and logged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from django.contrib import messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.options import IS_POPUP_VAR
+from django.contrib.admin.utils import unquote
+from django.contrib.auth import get_permission_codename
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from durable_objects import kinds
+from durable_objects.admin import display
+from durable_objects.admin.object_actions import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
+from durable_objects.admin.queries import EngineAdmin, alarm_of, badge, now_of
+from durable_objects.errors import DurableObjectError
+from durable_objects.handler_errors import is_failure, named, tellable
+from durable_objects.logs import get_logger
+from durable_objects.models import DurableObject
+from durable_objects.tables import Alarm, Object
+
+logger = get_logger(__name__)
+
+#: Rows that one confirmation covers; and failures that are told one by one.
+AT_MOST = 500
+TOLD = 20
+
+
+class OperableAdmin(EngineAdmin):
+    """Offers verbs as actions of the list and as buttons on the page, and asks before it does anything.
+
+    Each object is judged and changed by itself: a failure is told in words and leaves the others alone.
+    """
+
+    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE)
+    change_form_template = "admin/durable_objects/operable.html"
+
+    def target(self, row: Any) -> Object:
+        """The object that a row of this list stands for."""
+        return row  # type: ignore[no-any-return]  # the rows of the base's lists are objects
+
+    def status(self, request: HttpRequest, row: Any) -> display.Status:
+        """How the row stands, for the question and for which verbs its page offers."""
+        target = self.target(row)
+        return display.status_of(alarm_of(target), now_of(request), known=display.is_known(target))
+
+    def may_use(self, request: HttpRequest, verb: Verb) -> bool:
+        """Whether the user may do this to some of the objects: then the action is offered."""
+        return any(self.may(request, verb, model) for model in kinds.classes())
+
+    def may(
+        self, request: HttpRequest, verb: Verb, model: type[DurableObject], handle: DurableObject | None = None
+    ) -> bool:
+        """Whether the user may do this to objects of the class, or to this one: as the class's own admin sees it."""
+        if self.admin_site.is_registered(model):
+            asked = getattr(self.admin_site.get_model_admin(model), f"has_{verb.permission}_permission")
+            return bool(asked(request, handle))
+        code = get_permission_codename(verb.permission, model._meta)
+        return bool(request.user.has_perm(f"{model._meta.app_label}.{code}"))
+
+    def may_change(self, request: HttpRequest, verb: Verb, target: Object) -> bool:
+        """Whether the user may do this to the object: where its class is gone, by the permissions that are left of it.
+
+        False for what needs the class.
+        """
+        handle = target.handle()
+        if handle is not None:
+            return self.may(request, verb, type(handle), handle)
+        kind = kinds.content_types().get_for_id(target.kind_id)
+        code = f"{kind.app_label}.{verb.permission}_{kind.model}"
+        return verb.without_class is not None and bool(request.user.has_perm(code))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Put the verbs that fit on the page."""
+        row = context.get("original")
+        if row is not None:
+            context |= {"verbs": self.offered(request, row), "list_url": self._list_url()}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions: dict[str, Any] = super().get_actions(request)
+        actions.pop("delete_selected", None)  # it collects and shows every row below, and is no turn
+        if self.actions is None or IS_POPUP_VAR in request.GET:
+            return actions
+        for verb in self.verbs:
+            if self.may_use(request, verb):
+                actions[verb.name] = (self._action(verb), verb.name, verb.label)
+        return actions
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Ask the verb's question: Django's own page would read every row that goes along."""
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404(f"There is no {self.opts.verbose_name} {object_id}.")
+        if not self.has_delete_permission(request, row):
+            raise PermissionDenied
+        return self.operate(request, DELETE, self.get_queryset(request).filter(pk=row.pk))
+
+    def operate(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse:
+        """Ask, or once that was answered do it; then back to where the user came from."""
+        rows = list(queryset.order_by("pk")[: AT_MOST + 1])
+        if len(rows) > AT_MOST:
+            rows = rows[:AT_MOST]
+            self.message_user(request, f"Only the first {AT_MOST} of the chosen ones.", messages.WARNING)
+        if not rows:
+            self.message_user(request, "None of the chosen ones is there any more.", messages.WARNING)
+        elif request.POST.get("confirmed") == "yes":
+            self._do(request, verb, rows)
+        else:
+            return self._ask(request, verb, rows)
+        return HttpResponseRedirect(self._way_back(request, verb, rows))
+
+    def offered(self, request: HttpRequest, row: Any) -> list[Verb]:
+        """The verbs for the page of this object."""
+        target, word = self.target(row), self.status(request, row).word
+        handle = target.handle()
+        verbs = [verb for verb in self.verbs if verb is not DELETE and (verb.fits is None or word in verb.fits)]
+        if handle is not None and not handle.has_alarm_handler():
+            verbs = [verb for verb in verbs if verb is not FIRE_NOW]
+        return [verb for verb in verbs if self.may_change(request, verb, target)]
+
+    def _action(self, verb: Verb) -> Callable[..., HttpResponse]:
+        return lambda modeladmin, request, queryset: modeladmin.operate(request, verb, queryset)
+
+    def _ask(self, request: HttpRequest, verb: Verb, rows: list[Any]) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": verb.label,
+            "opts": self.opts,
+            "media": self.media,
+            "verb": verb,
+            "chosen": [self._described(request, verb, row) for row in rows],
+            "checkbox": ACTION_CHECKBOX_NAME,
+            "from_page": request.POST.get("from_page") == "yes" or request.method == "GET",
+            "filters": request.META.get("QUERY_STRING", "") if request.method == "POST" else "",
+            "list_url": self._list_url(),
+            "back_url": self._way_back(request, verb, rows, refused=True),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/durable_objects/confirm.html", context)
+
+    def _described(self, request: HttpRequest, verb: Verb, row: Any) -> dict[str, Any]:
+        target, status = self.target(row), self.status(request, row)
+        handle = target.handle() if verb.effect is not None else None
+        return {
+            "pk": row.pk,
+            "label": display.label(target.name),
+            "row": None if isinstance(row, Object | Alarm) else str(row),
+            "class": display.class_of(target),
+            "badge": badge(status.word),
+            "sentence": status.sentence,
+            "effect": verb.effect(handle) if verb.effect is not None and handle is not None else "",
+        }
+
+    def _do(self, request: HttpRequest, verb: Verb, rows: list[Any]) -> None:
+        done, failed = [], []
+        for row in rows:
+            target = self.target(row)
+            try:
+                said = self._do_one(request, verb, row, target)
+            except DurableObjectError as error:
+                failed.append(f"Not done for {display.label(target.name)}: {error}")
+            except BaseException as error:  # the object's own initialize() may raise anything
+                if not is_failure(error):
+                    raise
+                logger.error("admin: %s failed for object %s", verb.name, target.pk, exc_info=tellable(error))
+                failed.append(f"Not done for {display.label(target.name)}: {named(error)}")
+            else:
+                done.append(f"{display.label(target.name)} ({said})" if said else display.label(target.name))
+        if done:
+            self.message_user(request, f"{verb.done}: {_some(done)}.", messages.SUCCESS)
+        for failure in failed[:TOLD]:
+            self.message_user(request, failure, messages.ERROR)
+        if len(failed) > TOLD:
+            self.message_user(request, f"And {len(failed) - TOLD} more failed.", messages.ERROR)
+
+    def _do_one(self, request: HttpRequest, verb: Verb, row: Any, target: Object) -> str:
+        """Do it, and write it into the log; what it says of what it did."""
+        handle = target.handle()
+        done: object = False
+        if handle is None and verb.without_class is None:
+            raise DurableObjectError(f"its class is {display.class_of(target)}")
+        if not self.may_change(request, verb, target):
+            raise DurableObjectError(f"you may not {verb.permission} objects of {display.class_of(target)}")
+        if handle is not None:
+            done = verb.call(handle, row)
+        elif verb.without_class is not None:
+            done = verb.without_class(target)
+        if done is False:
+            raise DurableObjectError("there was nothing to do")
+        said = done if isinstance(done, str) else ""
+        what = f"{verb.done}: {said}." if said else f"{verb.done}."
+        user: Any = request.user
+        LogEntry.objects.create(
+            user_id=user.pk,
+            content_type_id=target.kind_id,
+            object_id=str(target.pk),
+            object_repr=target.name[:200],
+            action_flag=DELETION if verb is DELETE else CHANGE,
+            change_message=what if isinstance(row, Object | Alarm) else f"{verb.done} ({row}).",
+        )
+        return said
+
+    def _list_url(self) -> str:
+        return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist")
+
+    def _way_back(self, request: HttpRequest, verb: Verb, rows: list[Any], *, refused: bool = False) -> str:
+        from_page = request.POST.get("from_page") == "yes" or request.method == "GET"
+        if from_page and len(rows) == 1 and (refused or verb is not DELETE):
+            name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"
+            return reverse(name, args=[rows[0].pk])
+        filters = request.POST.get("filters") or request.META.get("QUERY_STRING", "")
+        return f"{self._list_url()}?{filters}" if filters else self._list_url()
+
+
+def _some(names: Iterable[str]) -> str:
+    every = list(names)
+    more = f" and {len(every) - 10} more" if len(every) > 10 else ""
+    return ", ".join(every[:10]) + more

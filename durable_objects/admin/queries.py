@@ -1,0 +1,245 @@
+"""What every page here reads, bounded: no count, join or value is larger than a page can bear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db import models
+from django.db.models.functions import Substr
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from durable_objects.admin import charts, display
+from durable_objects.admin.base import BaseAdmin
+from durable_objects.conf import engine
+from durable_objects.database import clock
+from durable_objects.operations.explain import Step, explain
+from durable_objects.tables import Alarm, AlarmRun, Entry, Object
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _Paginator = Paginator[Any]
+else:
+    _Paginator = Paginator
+
+#: Entries and runs on an object's page, and characters of one value there.
+ENTRIES = 200
+RUNS = 20
+VALUE_CHARACTERS = 2_000
+
+
+class BoundedPaginator(_Paginator):
+    """Counts, and so lists, the first 2,000 rows at most: search and filters lead to the others."""
+
+    LIMIT = 2_000
+
+    @cached_property
+    def count(self) -> int:
+        """Rows there are, or ``LIMIT``."""
+        rows = self.object_list
+        assert isinstance(rows, models.QuerySet)
+        return rows.order_by().values("pk")[: self.LIMIT].count()
+
+
+class EngineAdmin(BaseAdmin):
+    """Reads from the engine's database, and never counts a big table."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    change_list_template = "admin/durable_objects/list.html"
+
+    class Media:
+        css = {"all": ["durable_objects/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        return super().get_queryset(request).using(engine.DATABASE)
+
+
+class ReadOnlyAdmin(EngineAdmin):
+    """Rows that only the code behind them writes: no adding, changing or deleting by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+
+class Bytes(models.Func):
+    """The size of a text in UTF-8, without reading it where the database can tell."""
+
+    function = "OCTET_LENGTH"
+    output_field = models.BigIntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """SQLite has OCTET_LENGTH only since 3.43."""
+        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
+
+
+def moment(name: str) -> Callable[[Any], str]:
+    """A field of a page that says a moment of the row to the millisecond."""
+
+    @admin.display(description=name.replace("_", " "))
+    def said(row: Any) -> str:
+        value = getattr(row, name)
+        return display.NOTHING if value is None else display.absolute(value, "milliseconds")
+
+    said.__name__ = name
+    return said
+
+
+def now_of(request: HttpRequest) -> datetime:
+    """The time that this page is about: the database's clock, asked once per request."""
+    now: datetime | None = getattr(request, "_durable_objects_now", None)
+    if now is None:
+        now = clock.now()
+        setattr(request, "_durable_objects_now", now)
+    return now
+
+
+def alarm_of(row: Object | Alarm) -> Alarm | None:
+    """The alarm slot; None while the object never had one. No query for rows that were selected with it."""
+    return row if isinstance(row, Alarm) else getattr(row, "alarm_row", None)
+
+
+def object_of(row: Object | Alarm) -> Object:
+    """The object that a row of a list is about."""
+    return row.object if isinstance(row, Alarm) else row
+
+
+def alarm_columns(request: HttpRequest) -> list[Callable[[Any], Any]]:
+    """The columns of a list that tell how an alarm stands at the time of the request."""
+
+    @admin.display(description="alarm")
+    def alarm(row: Object | Alarm) -> SafeString:
+        status = display.status_of(alarm_of(row), now_of(request), known=display.is_known(object_of(row)))
+        return badge(status.word)
+
+    @admin.display(description="due")
+    def due(row: Object | Alarm) -> str:
+        slot = alarm_of(row)
+        return display.when(slot.due_at if slot else None, now_of(request))
+
+    @admin.display(description="retry")
+    def retry(row: Object | Alarm) -> str:
+        slot = alarm_of(row)
+        return str(slot.retry_count) if slot and slot.state != Alarm.State.IDLE else display.NOTHING
+
+    @admin.display(description="last error")
+    def last_error(row: Object | Alarm) -> str:
+        slot = alarm_of(row)
+        return display.short(display.gist(slot.last_error)) if slot and slot.last_error else display.NOTHING
+
+    return [alarm, due, retry, last_error]
+
+
+def badge(word: str) -> SafeString:
+    """A word with the colour of its meaning."""
+    return format_html('<span class="do-badge do-{}">{}</span>', word, word.replace("_", " "))
+
+
+def page_of(row: Object, now: datetime, after: str | None, *, storage: bool, runs: bool) -> dict[str, Any]:
+    """What an object's page shows besides its fields: alarm, and to who may see it storage and last runs.
+
+    Entries come in portions, from after a key on. No key has a NUL: what follows one in ``after`` makes no difference.
+    """
+    slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
+    after = after if after is None else after.partition("\0")[0]
+    entries, more = read_entries(row, after) if storage else ([], False)
+    handle = row.handle()
+    told, last = explain(row, now), _last_runs(row.pk) if runs else []
+    return {
+        "object_id": row.pk,
+        "label": display.short(display.label(row.name), 30),
+        "told": told,
+        "steps": [_read_step(step) for step in told.steps] if runs else [],
+        "slot": slot,
+        "retries": handle.alarm_max_retries if handle else None,
+        "times": alarm_times(slot, now) if slot else [],
+        "last_error": display.gist(slot.last_error) if slot else "",
+        "entries": entries,
+        "more_after": entries[-1]["key"] if more else None,
+        "after": after,
+        "runs": [read_run(run, now) for run in last],
+        "no_runs": _without_runs(slot, told.status.word),
+        "chart": lateness_chart(last) if len(last) > 1 else None,
+    }
+
+
+def alarm_times(slot: Alarm, now: datetime) -> list[tuple[str, str]]:
+    """The moments of an alarm slot that are there, by what they mean."""
+    moments = [
+        ("Planned for", slot.scheduled_at),
+        ("Due", slot.due_at),
+        ("Wake-up sent for", slot.rung_at),
+        ("Leased until", slot.leased_until),
+    ]
+    return [(title, display.when(moment, now)) for title, moment in moments if moment is not None]
+
+
+def lateness_chart(runs: list[AlarmRun]) -> charts.Chart:
+    """How late the last runs began, oldest first, on a scale of tens."""
+    late = [max(run.started_at - run.due_at, timedelta(0)) for run in runs]
+    heights = [
+        (
+            charts.magnitude(by.total_seconds()),
+            run.outcome,
+            f"{display.absolute(run.started_at)}: late by {display.span(by)}",
+        )
+        for run, by in zip(runs, late, strict=True)
+    ]
+    label = f"Lateness of the last {len(runs)} runs: {display.span(min(late))} to {display.span(max(late))}"
+    return charts.bars(heights[::-1], label, slots=RUNS, width=10 * RUNS, height=40)
+
+
+def read_entries(row: Object, after: str | None) -> tuple[list[dict[str, Any]], bool]:
+    """The next entries in key order, the beginnings of their values only; and whether there are more."""
+    hidden = display.masked(row)
+    rows = Entry.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("key")
+    if after is not None:
+        rows = rows.filter(key__gt=after)
+    read = rows.values_list("pk", "key", Bytes("value"), Substr("value", 1, VALUE_CHARACTERS + 1))[: ENTRIES + 1]
+    found = [
+        {"pk": pk, "key": key, "size": size, "hidden": hidden(key), "value": display.value(start, VALUE_CHARACTERS)}
+        for pk, key, size, start in read
+    ]
+    return found[:ENTRIES], len(found) > ENTRIES
+
+
+def read_run(run: AlarmRun, now: datetime) -> dict[str, Any]:
+    """A run as a line of a table."""
+    return {
+        "run": run,
+        "badge": badge(run.outcome),
+        "started": display.when(run.started_at, now),
+        "late": display.span(run.started_at - run.due_at),
+        "took": display.span(run.ended_at - run.started_at),
+        "gist": display.gist(run.error),
+    }
+
+
+def _read_step(step: Step) -> dict[str, str]:
+    took = display.NOTHING if step.took is None else display.span(step.took)
+    return {"what": step.what, "at": display.absolute(step.at, "milliseconds"), "took": took, "share": step.share}
+
+
+def _without_runs(slot: Alarm | None, state: str) -> str:
+    """What stands in place of the last runs where none is on record: a run is, once it has ended."""
+    if state == "running":
+        return "A run is under way, the first on record: it stands here when it ends."
+    if slot is not None and slot.fence:  # whoever starts a run takes the next one
+        return "No run that ended is on record."
+    return "No run has ended yet." if state in {"due", "overdue"} else "It has not run yet."
+
+
+def _last_runs(object_id: int) -> list[AlarmRun]:
+    return list(AlarmRun.objects.using(engine.DATABASE).filter(object_id=object_id).order_by("-id")[:RUNS])

@@ -1,0 +1,101 @@
+"""The history of runs: one row per call of ``alarm()``. The only room that writes and prunes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+
+from durable_objects.alarms.run import Run
+from durable_objects.conf import engine
+from durable_objects.database import clock
+from durable_objects.database.round_trip import Statement
+from durable_objects.handler_errors import ERROR_LENGTH
+from durable_objects.tables import AlarmRun, Object
+
+#: Rows that one statement of the pruning reads or deletes at most, so that its transaction stays short.
+AT_ONCE = 1_000
+
+
+def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[str, Any]:
+    """The run as a row of the history: to be stored in the transaction that settles it."""
+    return {
+        "object_id": run.object_id,
+        "scheduled_at": run.scheduled_at,
+        "due_at": run.due_at,
+        "rung_at": run.rung_at,
+        "picked_up_at": run.picked_up_at,
+        "started_at": run.started_at,
+        "ended_at": max(ended_at, run.started_at),
+        "retry_count": run.retry_count,
+        "fence": run.fence,
+        "outcome": outcome,
+        "error": error[-ERROR_LENGTH:],
+    }
+
+
+def storing(conn: BaseDatabaseWrapper, rows: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
+    """The statement that stores the rows, if there are any."""
+    if rows:
+        columns = list(rows[0])
+        marks = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(rows))
+        values = [row[name] for row in rows for name in columns]
+        params = [clock.to_database(conn, value) if isinstance(value, datetime) else value for value in values]
+        yield f"INSERT INTO {AlarmRun._meta.db_table} ({', '.join(columns)}) VALUES {marks}", params
+
+
+class Pruning:
+    """Deletes runs past ``HISTORY_PER_OBJECT`` and ``HISTORY_FOR``, in short transactions, never the last dead one.
+
+    Only an object that ran can have got too many: so it goes through the runs once, the new ones as they come, and
+    looks at the objects that these are of.
+    """
+
+    def __init__(self) -> None:
+        #: The last run that was gone through; a new process begins anew.
+        self._seen = 0
+
+    def go_on(self, now: datetime, budget: float) -> tuple[int, bool]:
+        """Work until ``budget`` seconds are over: how many runs were deleted, and whether that was all there was."""
+        end, pruned, old, new = time.monotonic() + budget, 0, True, True
+        while old or new:
+            if old:
+                deleted = _delete(_runs().filter(ended_at__lt=now - engine.HISTORY_FOR).order_by("ended_at"))
+                pruned, old = pruned + deleted, deleted == AT_ONCE
+            if new:
+                deleted, new = self._prune_new(end)
+                pruned += deleted
+            if time.monotonic() >= end:
+                break
+        return pruned, not old and not new
+
+    def _prune_new(self, end: float) -> tuple[int, bool]:
+        """The surplus of the objects of the next runs, one of them at least; and whether there may be more."""
+        runs = list(_runs().filter(id__gt=self._seen).order_by("id").values_list("id", "object_id")[:AT_ONCE])
+        if not runs:
+            return 0, False
+        kept, pruned = engine.HISTORY_PER_OBJECT, 0
+        beyond = _runs().filter(object=OuterRef("pk")).order_by("-id").values("id")[kept : kept + 1]
+        objects = Object.objects.using(engine.DATABASE).filter(pk__in={object_id for _, object_id in runs})
+        for pk, last in objects.annotate(beyond=Subquery(beyond)).exclude(beyond=None).values_list("pk", "beyond"):
+            while some := _delete(_runs().filter(object=pk, id__lte=last)):
+                pruned += some
+                if time.monotonic() >= end:
+                    return pruned, True
+        self._seen = runs[-1][0]
+        return pruned, len(runs) == AT_ONCE
+
+
+def _runs() -> QuerySet[AlarmRun]:
+    return AlarmRun.objects.using(engine.DATABASE)
+
+
+def _delete(surplus: QuerySet[AlarmRun]) -> int:
+    """Delete some of these, but the last dead run of each object."""
+    later = _runs().filter(object=OuterRef("object"), outcome=AlarmRun.Outcome.DEAD, id__gt=OuterRef("id"))
+    doomed = surplus.filter(~Q(outcome=AlarmRun.Outcome.DEAD) | Exists(later)).values_list("id", flat=True)[:AT_ONCE]
+    return _runs().filter(id__in=list(doomed)).delete()[0]

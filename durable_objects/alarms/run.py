@@ -1,0 +1,56 @@
+"""One call of ``alarm()`` while it lasts: what it runs, and what the handler asked of its own alarm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from durable_objects.alarms.retry import AlarmInfo
+from durable_objects.database import clock
+from durable_objects.errors import AlarmTimeLimitExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked of the alarm: ``at``, or None for deleted.
+
+    A handler's own wish counts only if its run ends well. ``generation`` is the slot's when it was asked, so that
+    what somebody else set later stands.
+    """
+
+    at: datetime | None
+    generation: int
+
+
+@dataclass(slots=True)
+class Run:
+    """A run of the alarm of this ``generation``. Moments are aware UTC, by the database's clock."""
+
+    object_id: int
+    generation: int
+    fence: int
+    scheduled_at: datetime
+    due_at: datetime
+    rung_at: datetime | None
+    picked_up_at: datetime
+    started_at: datetime
+    retry_count: int
+    time_limit: timedelta
+    leased: bool = False
+    wish: Wish | None = None
+    #: ``clock.monotonic()`` when the handler was entered, for the time limit.
+    entered: float = field(default_factory=clock.monotonic)
+
+    @property
+    def info(self) -> AlarmInfo:
+        """What the handler is told."""
+        return AlarmInfo(self.retry_count, self.scheduled_at, self.started_at - self.due_at)
+
+    def check_time(self) -> None:
+        """Raise ``AlarmTimeLimitExceeded`` when the run lasts longer than its class allows (DO-51)."""
+        spent = clock.monotonic() - self.entered
+        if spent > self.time_limit.total_seconds():
+            raise AlarmTimeLimitExceeded(
+                f"alarm() has run for {spent:.1f} s, alarm_time_limit is {self.time_limit}: it counts as failed. "
+                "Do less per run and set the alarm again, or raise alarm_time_limit on the class."
+            )

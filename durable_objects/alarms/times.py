@@ -1,0 +1,51 @@
+"""Which times an alarm can be set for, and the moment that is meant. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from durable_objects.errors import InvalidAlarmTime
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def check_alarm_time(when: object) -> None:
+    """Refuse what is no time for an alarm: raises ``InvalidAlarmTime``, saying what it is."""
+    allowed = "Give an aware datetime after 1970 and up to the year 9999, or a timedelta from now."
+    if isinstance(when, timedelta):
+        return
+    if not isinstance(when, datetime):
+        raise InvalidAlarmTime(f"alarm time {when!r} is a {type(when).__name__}. {allowed}")
+    try:
+        if when.utcoffset() is None:
+            raise InvalidAlarmTime(f"alarm time {when!r} is naive: it names no moment. {allowed}")
+        at = _plain(when)
+    except OverflowError:
+        at = _EPOCH
+    except InvalidAlarmTime:
+        raise
+    except (TypeError, ValueError):  # pandas' NaT
+        raise InvalidAlarmTime(f"alarm time {when!r} names no moment. {allowed}") from None
+    if at <= _EPOCH:
+        raise InvalidAlarmTime(f"alarm time {when!r} is at or before the epoch, or past the year 9999. {allowed}")
+
+
+def moment(when: datetime | timedelta, now: datetime) -> datetime:
+    """The moment that is meant, in UTC. Raises ``InvalidAlarmTime`` for a span that leads past the year 9999."""
+    if isinstance(when, datetime):
+        return _plain(when)
+    try:
+        at = _plain(now + when)
+    except OverflowError:
+        at = _EPOCH
+    if at <= _EPOCH:
+        raise InvalidAlarmTime(f"alarm time now + {when!r} is not between 1970 and the year 9999")
+    return at
+
+
+def _plain(when: datetime) -> datetime:
+    """The moment in UTC, by a ``datetime`` of no library's own."""
+    at = when.astimezone(UTC)
+    if type(at) is datetime:
+        return at
+    return datetime(at.year, at.month, at.day, at.hour, at.minute, at.second, at.microsecond, tzinfo=UTC)

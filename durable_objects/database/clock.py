@@ -1,0 +1,129 @@
+"""The one clock: the database's. What is due is judged by it and by nothing else."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.timezone import make_aware
+
+from durable_objects.conf import engine
+from durable_objects.database import supported
+from durable_objects.database.errors import own_statements
+
+_READING = "durable_objects_clock"
+
+_thread = threading.local()
+
+#: Seconds for spans of time within this process. Test libraries freeze Python's own clocks, ``time.monotonic`` too,
+#: wherever a module has them; the system's own they leave alone.
+monotonic: Callable[[], float] = (
+    functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC) if hasattr(time, "clock_gettime") else time.monotonic
+)
+
+#: Set by ``testing.FakeClock`` for the whole process, threads too.
+fake: Callable[[], datetime] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the database's clock said at a moment, carried on with the process's monotonic clock."""
+
+    at: datetime
+    anchor: float
+
+    def now(self) -> datetime:
+        """The database's time, without asking it again."""
+        return fake() if fake is not None else self.at + timedelta(seconds=self.passed())
+
+    def passed(self) -> float:
+        """Seconds since the clock was read."""
+        return monotonic() - self.anchor
+
+
+def keep_reading(conn: BaseDatabaseWrapper, at: datetime) -> Reading:
+    """The database has just said ``at``: ``now()`` goes by that until ``drop_reading``."""
+    reading = conn.__dict__[_READING] = Reading(at, monotonic())
+    _thread.conn = conn
+    return reading
+
+
+def drop_reading(conn: BaseDatabaseWrapper) -> None:
+    """The last turn on this connection is over: ``now()`` asks the database again."""
+    conn.__dict__.pop(_READING, None)
+    _thread.conn = None
+
+
+def connection() -> BaseDatabaseWrapper:
+    """This thread's connection to the database that holds the engine's tables.
+
+    Raises ``ImproperlyConfigured`` where the engine cannot work on it.
+
+    While a turn is open it is known: every read and write asks, and Django's own answer takes a microsecond each time.
+    """
+    conn: BaseDatabaseWrapper | None = getattr(_thread, "conn", None)
+    return supported.connect(engine.DATABASE) if conn is None else conn
+
+
+def now_sql(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    """The SQL that selects now, with its parameters. Everything that asks the database for the time uses it.
+
+    SQLite runs in the process that asks, so the process's clock is its clock (its own function counts milliseconds).
+    """
+    if conn.vendor == "postgresql" and fake is None:
+        return selected(conn, "clock_timestamp()"), []
+    moment = to_database(conn, fake() if fake is not None else datetime.now(UTC))
+    return selected(conn, "%s::timestamptz" if conn.vendor == "postgresql" else "%s"), [moment]
+
+
+def now() -> datetime:
+    """The time that alarms are judged by, aware and in UTC: the database's clock, or the ``FakeClock`` that is open.
+
+    On PostgreSQL one small query, inside a turn none. It is the time of the call, not of the transaction's start; in a
+    turn it is behind by as long as the answer was on its way that told the time.
+    """
+    reading: Reading | None = connection().__dict__.get(_READING)
+    if reading is None or fake is not None or connection().vendor == "sqlite":
+        return read()
+    return reading.now()
+
+
+def read() -> datetime:
+    """As ``now``, asked for anew: not behind the moment of the call."""
+    conn = connection()
+    if fake is not None or conn.vendor == "sqlite":
+        return fake() if fake is not None else datetime.now(UTC)
+    expression, params = now_sql(conn)
+    with own_statements(conn), conn.cursor() as cursor:
+        cursor.execute(f"SELECT {expression}", params)
+        return from_database(cursor.fetchone()[0])
+
+
+def to_database(conn: BaseDatabaseWrapper, value: datetime | None) -> Any:
+    """A moment as the database's driver wants it as a parameter (SQLite: text in UTC). A naive one is local time."""
+    if value is None:
+        return None
+    moment = (make_aware(value) if value.tzinfo is None else value).astimezone(UTC)
+    return moment if conn.vendor == "postgresql" else str(moment.replace(tzinfo=None))
+
+
+def selected(conn: BaseDatabaseWrapper, expression: str) -> str:
+    """The SQL that selects a moment so that ``from_database`` reads it: text in UTC.
+
+    What PostgreSQL itself makes of a moment goes by the session's TimeZone and DateStyle, and may name a year 10000.
+    """
+    if conn.vendor != "postgresql":
+        return expression
+    return f"to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
+
+
+def from_database(value: Any) -> datetime:
+    """A moment as the driver gave it (text: in UTC), aware and in UTC."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

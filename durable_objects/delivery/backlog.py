@@ -1,0 +1,144 @@
+"""What is out and was not heard, and how much more may be sent: so that neither a broker nor an alarm is forgotten.
+
+A queue is first in, first out: when a wake-up is heard, all that were sent before it and are not heard are lost. What
+was sent after the last that was heard may still be in the broker, however long that takes, and is not sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, F, Max, Min, Q, QuerySet
+
+from durable_objects.alarms import retry
+from durable_objects.alarms.slot import ARMED, FORGOTTEN
+from durable_objects.conf import engine
+from durable_objects.delivery.claims import free
+from durable_objects.tables import Alarm, AlarmRun
+
+#: What was heard last is looked for among so many of the runs that ended last.
+RUNS = 100
+
+#: A pass sends at least this part of MAX_OUT ahead of its time, however many are out.
+SHARE = 10
+
+#: So many of a class that are not heard are sent again each by itself, so often; of more, and after that, only one asks
+#: whether anybody hears.
+FEW, TIMES = 10, 5
+
+#: Nobody looks at more alarms than this at a time, the first due.
+MOST = 100_000
+
+#: What was sent so long after it was due was sent by a dispatcher that is behind.
+LATE = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Wake-ups of one class, sent since anything was heard: how many, the first and last of them, and the fewest times
+    that one was sent again.
+    """
+
+    number: int
+    first: datetime
+    last: datetime
+    rerings: int
+
+    @property
+    def is_small(self) -> bool:
+        """Whether they are so few, and so new, that each is sent again when it counts as lost."""
+        return self.number <= FEW and self.rerings < TIMES
+
+    @property
+    def next_probe(self) -> datetime:
+        """When one of many is sent again: the pauses double, from 10 s to five minutes."""
+        pause = min(max(self.last - self.first, retry.lost_after(self.rerings)), retry.LOST_AFTER_AT_MOST)
+        return self.last + pause
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How the alarms of some classes stand that are due.
+
+    ``heard_to``: what was sent before then was heard or is lost; None: nothing is known to have been heard.
+    ``is_heard``: whether somebody hears, as far as one knows. ``out``: due alarms whose wake-up may be in the broker;
+    ``late``: those of them for which it was sent when they were overdue. ``waiting``: wake-ups that wait for their
+    time, counted to MAX_OUT. ``silent``: by class, what may have been lost.
+    """
+
+    heard_to: datetime | None
+    is_heard: bool
+    out: int
+    late: int
+    waiting: int
+    silent: dict[int, Silence]
+
+    @property
+    def room(self) -> int:
+        """How many more may be sent for alarms that are due.
+
+        What only waits for its time takes no room, and what was sent in time neither, which calls do: one message for
+        each alarm, without a limit. All of it does while nobody hears.
+        """
+        return int(max(engine.MAX_OUT - (self.late if self.is_heard else self.out), 0))
+
+    @property
+    def room_ahead(self) -> int:
+        """How many more may be sent ahead of their time."""
+        return int(max(engine.MAX_OUT - self.waiting - self.out, 0))
+
+    @property
+    def share(self) -> int:
+        """How many a pass may send ahead of their time though there is no room: none while nobody hears."""
+        return int(max(engine.MAX_OUT // SHARE, 1)) if self.is_heard else 0
+
+
+def look(now: datetime, kinds: Collection[int]) -> Backlog:
+    """How the alarms of these classes stand. Reads indexes: what is due, what waits, the last runs."""
+    heard_to, last_end = _heard(now)
+    due = Q(state=ARMED, due_at__lte=now, rung_at__lte=now, rung_at__gt=FORGOTTEN, object__kind__in=kinds)
+    since = Q(rung_at__gte=heard_to or FORGOTTEN)
+    counted = _alarms().filter(due & free(now) & (since | Q(rung_at__gt=now - retry.LOST_AFTER))).order_by("due_at")
+    found = (
+        _alarms()
+        .filter(pk__in=counted.values("pk")[:MOST])
+        .values("object__kind_id")
+        .annotate(
+            out=Count("pk"),
+            late=Count("pk", filter=Q(rung_at__gt=F("due_at") + LATE)),
+            number=Count("pk", filter=since),
+            first=Min("rung_at", filter=since),
+            last=Max("rung_at", filter=since),
+            fewest=Min("rerings", filter=since),
+        )
+    )
+    out, late, silent = 0, 0, {}
+    for row in found:
+        out, late = out + row["out"], late + row["late"]
+        if row["number"]:
+            silent[row["object__kind_id"]] = Silence(row["number"], row["first"], row["last"], row["fewest"])
+    is_silent = any(silence.first <= now - retry.LOST_AFTER for silence in silent.values())
+    is_heard = not is_silent or (last_end is not None and last_end > now - retry.LOST_AFTER)
+    ahead = _alarms().filter(state=ARMED, due_at__gt=now, due_at__lte=now + engine.HORIZON, rung_at__gt=now)
+    return Backlog(heard_to, is_heard, out, late, ahead.values("pk")[: engine.MAX_OUT].count(), silent)
+
+
+def _heard(now: datetime) -> tuple[datetime | None, datetime | None]:
+    """What was sent before the first of these was heard or is lost; and when the last run ended.
+
+    A run tells when its wake-up was sent; that of a rescue, which was sent at some time before it was picked up, does
+    not. A rescue has a lease while it runs, which tells the same before it ends.
+    """
+    last = AlarmRun.objects.using(engine.DATABASE).order_by("-ended_at")
+    runs = list(last.values_list("rung_at", "picked_up_at", "ended_at")[:RUNS])
+    heard = [rung_at or picked_up_at for rung_at, picked_up_at, _ in runs]
+    leased = _alarms().filter(leased_until__gt=now, starts__gt=0).aggregate(until=Max("leased_until"))["until"]
+    if leased is not None:
+        heard.append(leased - engine.LEASE)
+    return min(max(heard), now) if heard else None, runs[0][2] if runs else None
+
+
+def _alarms() -> QuerySet[Alarm]:
+    return Alarm.objects.using(engine.DATABASE).order_by()

@@ -1,0 +1,196 @@
+"""One bounded pass: ring for what is due soon, ring again for what got lost, prune the history.
+
+Any number of dispatchers may run at once: each takes rows that no other has, and what is rung twice runs once.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from durable_objects import failpoints, kinds
+from durable_objects.alarms import history
+from durable_objects.conf import engine
+from durable_objects.database import clock
+from durable_objects.delivery import backlog, claims, processes, publisher
+
+if TYPE_CHECKING:
+    from durable_objects.models import DurableObject
+
+#: Seconds between two prunings of the history, and how many of a pass one may take; what is left is next pass's.
+PRUNE_EVERY = 60.0
+PRUNE_FOR = 1.0
+
+#: How often a dispatcher looks that is behind, and when it stops to, if none of its wake-ups is heard.
+SECONDS_BETWEEN_PASSES = 0.02
+SECONDS_WITHOUT_PROGRESS = 0.3
+
+NEVER = float("-inf")
+_last_pruned = NEVER
+_pruning = history.Pruning()
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass did: wake-ups sent, how many of them were rescues of lost ones, runs pruned from the history.
+
+    ``behind``: more is to be rung for as soon as some of these have been heard. ``probes``: how many of them only ask
+    whether anybody hears.
+    """
+
+    rung: int = 0
+    rescued: int = 0
+    pruned: int = 0
+    behind: bool = False
+    probes: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """The figures by name."""
+        return {"rung": self.rung, "rescued": self.rescued, "pruned": self.pruned}
+
+    def __add__(self, later: Pass) -> Pass:
+        """Both together; how it stands is said by the later one."""
+        return Pass(
+            self.rung + later.rung,
+            self.rescued + later.rescued,
+            self.pruned + later.pruned,
+            later.behind,
+            self.probes + later.probes,
+        )
+
+
+def run_pass(limit: int | None = None, *, share: bool = True, between: bool = False) -> Pass:
+    """Ring for at most ``limit`` alarms (default: what ``MAX_OUT`` leaves room for). Raises what the database raises.
+
+    At most ``MAX_OUT`` wake-ups of due alarms are out, and as many wait ahead of their time; those that calls send are
+    counted, but not limited. So that they cannot take all the room, each pass sends at least a tenth of ``MAX_OUT`` of
+    either kind, however many are out (``share``: a pass that is made before its time does not). While nobody hears,
+    only ``MAX_OUT`` in all, and then one of each class after 10, 20 … 300 s, until one is heard. Of what is due, that
+    comes first which has waited longest, never sent or lost; ``between`` two passes of one that is behind, looking for
+    what is lost takes too long to do each time: what was never sent comes first then.
+
+    Does nothing while no wake-up would be heard, the broker being private to a process without a worker. Where a
+    message could not be sent a moment ago, it begins with a single one, and goes on only when that gets through.
+    """
+    if not clock.connection().in_atomic_block:  # that of a test case is not ours to close
+        clock.connection().close_if_unusable_or_obsolete()
+    made = _make_pass(limit, share, between)
+    if publisher.is_heard():
+        processes.sign(clock.now(), refused=publisher.is_broken())
+    return made
+
+
+def catch_up(limit: timedelta, *, share: bool = True) -> Pass:
+    """Pass again and again while there is more to ring for than may be out at a time, for at most ``limit``.
+
+    Ends early when nobody seems to hear: this process may be the one that should.
+    """
+    whole, end = Pass(), time.monotonic() + limit.total_seconds()
+    heard = time.monotonic()
+    while True:
+        done = run_pass(share=share and not whole.rung, between=bool(whole.rung) and not whole.probes)
+        whole += done
+        now = time.monotonic()
+        heard = now if done.rung else heard
+        if not (done.behind or whole.probes) or now > min(end, heard + SECONDS_WITHOUT_PROGRESS):
+            return whole
+        time.sleep(SECONDS_BETWEEN_PASSES)
+
+
+def forget_wake_ups() -> None:
+    """Call when a worker starts with an empty broker of its own: what was rung for before is rung for anew.
+
+    Runs of processes that are gone are taken over; those of others that live, on this database too, go on.
+    """
+    now = clock.now()
+    claims.forget_all_rung(now, alone=not processes.others(now))
+
+
+def _make_pass(limit: int | None, share: bool, between: bool) -> Pass:
+    pruned = Pass(pruned=_prune())
+    if not publisher.is_heard():
+        return pruned
+    probed = Pass()
+    if publisher.is_broken():
+        probed = _ring(1, share=False, probe=True)
+        if not probed.rung:
+            return pruned
+    return pruned + probed + _ring(limit, share=share, between=between)
+
+
+def _ring(limit: int | None, *, share: bool, probe: bool = False, between: bool = False) -> Pass:
+    choice = _claim(limit, share, between)
+    failpoints.reach("dispatch.marked")
+    sent = publisher.ring(choice.wake_ups, publisher.Budget(engine.DISPATCH_EVERY.total_seconds()), probe=probe)
+    rescued = sum(wake_up.rescue for wake_up in choice.wake_ups)
+    return Pass(sent, rescued, behind=choice.behind and sent == len(choice.wake_ups), probes=choice.probes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The alarms to ring for, marked; whether there are more; how many of them are sent only to ask who hears."""
+
+    wake_ups: list[publisher.WakeUp]
+    behind: bool
+    probes: int
+
+
+def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Choice:
+    """First what is due, never sent or lost, the longest first; then, within a room of its own, what is due soon."""
+    now, known = clock.now(), kinds.runnable()
+    found = backlog.look(now, known)
+    soon = [claims.fresh(now, known), claims.lost(now, known, found.heard_to)]
+    overdue = [rows.filter(due_at__lte=now) for rows in soon]
+    left = 2 * engine.MAX_OUT + backlog.FEW * len(known) if limit is None else limit
+
+    most = min(found.room, left)
+    due = claims.claim(now, most, *overdue[:1] if between else overdue)
+    if between:
+        due += claims.claim(now, most - len(due), *overdue[1:])
+    behind = len(due) == most and (most > 0 or (found.is_heard and any(rows.exists() for rows in overdue)))
+    probes = _probe(now, known, found, left - len(due))
+    left -= len(due) + len(probes)
+    most = min(max(found.room_ahead - len(due), found.share if share else 0), left)
+    ahead = claims.claim(now, most, *[rows.filter(due_at__gt=now) for rows in soon])
+    wake_ups = [_wake_up(each, known[each.kind_id]) for each in [*due, *probes, *ahead]]
+    return _Choice(wake_ups, behind, len(probes))
+
+
+def _probe(
+    now: datetime, known: dict[int, type[DurableObject]], found: backlog.Backlog, limit: int
+) -> list[claims.Claim]:
+    """Of each class that nothing is heard of: one alarm, or each of a few. So no class, and no alarm that nobody can
+    run, keeps the others from being heard.
+    """
+    claimed: list[claims.Claim] = []
+    for kind in known:
+        silence = found.silent.get(kind)
+        most = backlog.FEW if silence and silence.is_small else 1
+        if silence and not silence.is_small and now < silence.next_probe:
+            continue
+        some: list[claims.Claim] = []
+        if not found.is_heard and not found.room:
+            some = claims.claim(now, min(1, limit - len(claimed)), claims.fresh(now, [kind]).filter(due_at__lte=now))
+        if silence and not some:
+            some = claims.claim(now, min(most, limit - len(claimed)), claims.silent(now, kind))
+        claimed += some
+    return claimed
+
+
+def _wake_up(claim: claims.Claim, model: type[DurableObject]) -> publisher.WakeUp:
+    grouped = model.alarm_groups and not claim.rescue and not claim.retries
+    return publisher.WakeUp(
+        claim.object_id, claim.ring, claim.due_at, claim.retries, model.alarm_time_limit, claim.rescue, grouped
+    )
+
+
+def _prune() -> int:
+    global _last_pruned
+    if time.monotonic() - _last_pruned < PRUNE_EVERY:
+        return 0
+    pruned, done = _pruning.go_on(clock.now(), PRUNE_FOR)
+    if done:
+        _last_pruned = time.monotonic()
+    return pruned

@@ -1,0 +1,211 @@
+"""The bell: tells Celery to wake an object, after the commit and never at the caller's cost.
+
+A wake-up is a hint. What fails here is made up for by the dispatcher, so nothing is ever raised from this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects import failpoints
+from durable_objects.alarms.slot import Slot
+from durable_objects.database import clock
+from durable_objects.delivery import claims
+from durable_objects.logs import get_logger
+
+logger = get_logger(__name__)
+
+#: After a message could not be sent, nobody tries for this many seconds: the dispatcher covers the time.
+BREAK_SECONDS = 5.0
+
+#: After its commit a transaction begins no further message once it has spent so many seconds on them, and one that has
+#: more than so many hooks to run then marks none: the dispatcher sends the rest.
+SECONDS_AFTER_COMMIT = 1.0
+MOST_AFTER_COMMIT = 100
+
+#: One message carries at most so many alarms, whose times differ by at most so much.
+MOST_TOGETHER = 100
+TOGETHER_WITHIN = timedelta(milliseconds=50)
+
+
+@dataclass(frozen=True, slots=True)
+class WakeUp:
+    """One alarm to be rung for. ``rescue``: an earlier message got lost, perhaps with its worker.
+
+    ``grouped``: it may go in one message with others.
+    """
+
+    object_id: int
+    ring: int
+    at: datetime
+    retries: int
+    time_limit: timedelta
+    rescue: bool = False
+    grouped: bool = False
+
+
+class Budget:
+    """The time that may be spent on messages, from the first one on: for all hooks of one transaction together."""
+
+    __slots__ = ("_ends", "_seconds")
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._seconds, self._ends = seconds, float("inf")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun."""
+        return self._ends < float("inf")
+
+    def is_left(self) -> bool:
+        """Whether another message may be begun; always so for the first."""
+        now = clock.monotonic()
+        if not self.is_running:
+            self._ends = now + (SECONDS_AFTER_COMMIT if self._seconds is None else self._seconds)
+            return True
+        return now < self._ends
+
+
+@dataclass(slots=True)
+class _Bell:
+    publish: Callable[[WakeUp], None] | None = None
+    publish_group: Callable[[Sequence[WakeUp]], None] | None = None
+    is_private: Callable[[], bool] = lambda: False
+    worker_here: bool = False
+    broken_until: float = 0.0
+
+
+_bell = _Bell()
+
+
+def connect(
+    publish: Callable[[WakeUp], None],
+    is_private: Callable[[], bool],
+    publish_group: Callable[[Sequence[WakeUp]], None] | None = None,
+) -> None:
+    """Say how a wake-up is sent, or several in one message, and whether the broker reaches no further than this
+    process (``tasks`` does).
+    """
+    _bell.publish, _bell.is_private, _bell.publish_group = publish, is_private, publish_group
+
+
+def worker_started() -> None:
+    """This process runs a worker of its own, so a message on its private memory broker will be heard."""
+    _bell.worker_here = True
+
+
+def worker_stopped() -> None:
+    """The opposite of ``worker_started``."""
+    _bell.worker_here = False
+
+
+def has_worker() -> bool:
+    """Whether a worker lives in this process."""
+    return _bell.worker_here
+
+
+def is_heard() -> bool:
+    """Whether a message would reach a worker if the broker took it."""
+    if _bell.publish is None or clock.fake is not None:
+        return False
+    return _bell.worker_here or not _bell.is_private()
+
+
+def is_broken() -> bool:
+    """Whether a message could not be sent just now, so that nobody but a probe tries for some seconds."""
+    return clock.monotonic() < _bell.broken_until
+
+
+def can_ring() -> bool:
+    """Whether a wake-up sent now would count: if not, the slot must not say that one is out."""
+    return is_heard() and not is_broken()
+
+
+def has_room(conn: BaseDatabaseWrapper) -> bool:
+    """Whether the transaction may mark another wake-up to send after its commit: it has not very many already."""
+    return len(conn.run_on_commit) <= MOST_AFTER_COMMIT
+
+
+def budget_of(conn: BaseDatabaseWrapper) -> Budget:
+    """The budget of the transaction that is open: the last one, unless that has committed and begun to spend it."""
+    budget: Budget | None = conn.__dict__.get("durable_objects_budget")
+    if budget is None or budget.is_running:
+        budget = conn.__dict__["durable_objects_budget"] = Budget()
+    return budget
+
+
+def wake_up(slot: Slot, time_limit: timedelta, *, grouped: bool = False) -> WakeUp:
+    """The message for the alarm that stands in the slot."""
+    if slot.due_at is None:
+        raise ValueError(f"object {slot.object_id} has no alarm to ring for")
+    return WakeUp(slot.object_id, slot.ring, slot.due_at, slot.retry_count, time_limit, grouped=grouped)
+
+
+def ring(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) -> int:
+    """Send the wake-ups; how many were sent. The first message that fails stops the rest and opens the breaker.
+
+    What the budget leaves no time for is not tried. ``probe``: try although the breaker is open, for those who can
+    wait; what gets through closes it.
+    """
+    sent, failed = 0, []
+    for message in _messages(wake_ups):
+        try:
+            if not is_heard() or (is_broken() and not probe) or not budget.is_left():
+                failed += message
+                continue
+            failpoints.reach("bell.before_publish")
+            _publish(message)
+            sent, _bell.broken_until = sent + len(message), 0.0
+        except Exception as error:  # noqa: BLE001  whatever a broker's client raises, it must not reach the caller
+            probe, _bell.broken_until = False, clock.monotonic() + BREAK_SECONDS
+            logger.warning(
+                "wake-up for object %s (%s in all) not sent (%r): the dispatcher will",
+                message[0].object_id, len(message), error,
+            )  # fmt: skip
+            failed += message
+    _forget(failed)
+    return sent
+
+
+def _messages(wake_ups: Iterable[WakeUp]) -> Iterator[list[WakeUp]]:
+    """Those that may go together, due at about the same time; all others one by one."""
+    together: list[WakeUp] = []
+    for wake_up in wake_ups:
+        if wake_up.grouped and _bell.publish_group is not None:
+            together.append(wake_up)
+        else:
+            yield [wake_up]
+    now = datetime.now(UTC)
+    message: list[WakeUp] = []
+    for wake_up in sorted(together, key=lambda each: (each.time_limit, each.at)):
+        first = message[0] if message else wake_up
+        apart = max(wake_up.at, now) - max(first.at, now) > TOGETHER_WITHIN or wake_up.time_limit != first.time_limit
+        if apart or len(message) == MOST_TOGETHER:
+            yield message
+            message = []
+        message.append(wake_up)
+    if message:
+        yield message
+
+
+def _publish(message: Sequence[WakeUp]) -> None:
+    if _bell.publish_group is not None and len(message) > 1:
+        _bell.publish_group(message)
+    elif _bell.publish is not None:
+        _bell.publish(message[0])
+
+
+def _forget(failed: Sequence[WakeUp]) -> None:
+    if not failed:
+        return
+    try:
+        claims.forget_rings({wake_up.object_id: (wake_up.ring, wake_up.rescue) for wake_up in failed})
+    except Exception:  # noqa: BLE001  best effort, after the commit: the caller's work is done
+        logger.warning(
+            "object %s (%s in all) keeps a wake-up that was never sent until it counts as lost",
+            failed[0].object_id, len(failed),
+        )  # fmt: skip

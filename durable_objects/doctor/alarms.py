@@ -1,0 +1,149 @@
+"""Questions about the alarms themselves: late, left behind, impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import inf
+from typing import Any
+
+from django.db.models import Count
+
+from durable_objects import kinds, tasks
+from durable_objects.alarms import history
+from durable_objects.alarms import sql as alarm_sql
+from durable_objects.alarms.queries import alarms_in, count
+from durable_objects.alarms.slot import Slot
+from durable_objects.conf import engine
+from durable_objects.database import clock
+from durable_objects.delivery import processes
+from durable_objects.doctor.finding import Finding, Question
+from durable_objects.formatting import class_name, gist, span
+from durable_objects.operations import actions, metrics
+from durable_objects.operations.explain import why_late
+from durable_objects.tables import Alarm, AlarmRun
+
+#: An alarm that is overdue by more than this is late: a lost wake-up is rung again within 10 s, a busy object waited
+#: for a few seconds; what takes longer has nobody to run it.
+LATE_AFTER = timedelta(seconds=30)
+
+#: Rows that one repair or question looks at.
+AT_MOST = 1_000
+#: The newest runs, among which an object with too many is looked for.
+NEWEST_RUNS = 20_000
+
+
+@dataclass(frozen=True)
+class Late:
+    """By how much the oldest overdue alarm is late (0: none is due), and if that is too much, why."""
+
+    by: timedelta
+    cause: str | None
+
+
+def late(now: datetime) -> Late:
+    """Whether alarms run in time. A few reads of indexes, whatever there is; the cause names no object and no host."""
+    oldest = metrics.oldest_overdue(now)
+    if oldest is None or oldest.due_at is None:
+        return Late(timedelta(), None)
+    by = now - oldest.due_at
+    if by <= LATE_AFTER:
+        return Late(by, None)
+    number = count(alarms_in("due", now).filter(due_at__lt=now - LATE_AFTER))
+    are = "alarm is" if number == 1 else "alarms are"
+    return Late(by, f"{metrics.said(number)} {are} late, the oldest by {span(by)}. {why_late(oldest, now)}")
+
+
+def _late(now: datetime) -> Iterator[Finding]:
+    cause = late(now).cause
+    if cause is not None:
+        advice = "Do what the sentence says; `manage.py alarms explain` tells it of each alarm."
+        yield Finding("late", cause, advice, state="overdue")
+
+
+def _nobody_dispatches(now: datetime) -> Iterator[Finding]:
+    trouble = processes.trouble(now)
+    if trouble is not None and alarms_in("armed", now).exists():
+        advice = "Without a dispatcher, alarms that are far away or whose message gets lost never run."
+        if tasks.settings_in_force()["broker"] == "memory":
+            advice += " The broker is memory://: only the process that has the worker inside can be the one."
+        yield Finding("dispatcher", trouble, advice)
+
+
+def _dead(now: datetime) -> Iterator[Finding]:
+    number = count(alarms_in("dead", now))
+    if number:
+        last = alarms_in("dead", now).order_by("-pk").first()
+        error = gist(last.last_error) if last else ""
+        text = f"Dead alarms: {metrics.said(number)}. One says: {error}"
+        advice = "Mend the cause, then `manage.py alarms revive --all`."
+        yield Finding("dead", text, advice, is_trouble=False, state="dead")
+
+
+def _parked(now: datetime) -> Iterator[Finding]:
+    for kind in kinds.unknown():
+        number = count(alarms_in("armed", now).filter(object__kind=kind))
+        if number:
+            text = f"Alarms of a class unknown here: {metrics.said(number)} of {class_name(kind)}."
+            advice = "Deploy the class, or cancel them."
+            yield Finding("parked", text, advice, is_trouble=False, state="parked")
+
+
+def _left_behind(now: datetime) -> Iterator[Finding]:
+    """Leases that ended long ago: a dispatcher would have had them taken over at once."""
+    over = Alarm.objects.using(engine.DATABASE).filter(leased_until__lt=now - engine.LEASE)
+    number = count(over)
+    if number:
+        text = f"Leases of runs that are gone: {metrics.said(number)}, over for more than {span(engine.LEASE)}."
+        advice = "--fix ends them, so that the next wake-up runs at once."
+        yield Finding("lease", text, advice, fix=lambda: f"ended {_repair(over, _end_lease)} leases")
+
+
+def _without_due_time(now: datetime) -> Iterator[Finding]:
+    rows = alarms_in("armed", now).filter(due_at=None)
+    number = count(rows)
+    if number:
+        text = f"Armed alarms without a due time, which never run: {metrics.said(number)}."
+        advice = "Somebody changed the table by hand. --fix makes them due now."
+        yield Finding("no_due_time", text, advice, fix=lambda: f"made {_repair(rows, _make_due)} alarms due now")
+
+
+def _too_much_history(now: datetime) -> Iterator[Finding]:
+    """What the dispatcher prunes once a minute; a day and a tenth of grace."""
+    runs = AlarmRun.objects.using(engine.DATABASE)
+    old = runs.filter(ended_at__lt=now - engine.HISTORY_FOR - timedelta(days=1)).exclude(outcome="dead").exists()
+    newest = runs.order_by("-id").values("id")[:NEWEST_RUNS]
+    per_object = runs.filter(id__in=newest).values("object").annotate(runs=Count("id"))
+    many = per_object.filter(runs__gt=engine.HISTORY_PER_OBJECT * 1.1).order_by("-runs").first()
+    if old or many:
+        most = f"an object has {many['runs']:,} runs" if many else f"runs are older than {span(engine.HISTORY_FOR)}"
+        text = f"The history is above its bounds: {most}, and nobody prunes it fast enough."
+        yield Finding(
+            "history", text, "--fix prunes it.", fix=lambda: f"pruned {history.Pruning().go_on(now, inf)[0]} runs"
+        )
+
+
+def _repair(rows: Any, mend: Callable[[Alarm], object]) -> int:
+    """Mend all of the rows, some at a time; those that were mended are no longer among them."""
+    mended, seen = 0, 0
+    while found := list(rows.filter(pk__gt=seen).select_related("object").order_by("pk")[:AT_MOST]):
+        mended += sum(bool(mend(row)) for row in found)
+        seen = found[-1].pk
+    return mended
+
+
+def _end_lease(row: Alarm) -> bool:
+    slot = Slot(row.pk, stored=True, fence=row.fence, leased_until=row.leased_until)
+    return alarm_sql.take_over(clock.connection(), slot, clock.now())
+
+
+def _make_due(row: Alarm) -> bool:
+    if row.object.handle() is None:
+        return False
+    actions.fire_now(row.object)
+    return True
+
+
+AT_A_GLANCE: list[Question] = [_late, _nobody_dispatches, _dead, _parked, _left_behind]
+INVARIANTS: list[Question] = [_without_due_time, _too_much_history]

@@ -1,0 +1,120 @@
+"""The entries of an object, as text. The room that writes them (``sweep`` deletes); encoded and decoded above."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects.database import round_trip
+from durable_objects.database.round_trip import Statement
+from durable_objects.tables import Entry
+
+_TABLE = Entry._meta.db_table
+
+#: Rows per statement: three parameters each stay below every database's limit.
+_CHUNK = 5_000
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A part of the key order. ``start`` inclusive, ``after`` exclusive, ``end`` exclusive (DO-66)."""
+
+    start: str | None = None
+    after: str | None = None
+    end: str | None = None
+    prefix: str | None = None
+    reverse: bool = False
+
+    def __contains__(self, key: str) -> bool:
+        return (
+            (self.start is None or key >= self.start)
+            and (self.after is None or key > self.after)
+            and (self.end is None or key < self.end)
+            and (self.prefix is None or key.startswith(self.prefix))
+        )
+
+    def sql(self) -> tuple[str, list[str]]:
+        """The conditions on ``key`` that an index can use, with their parameters."""
+        end_of_prefix = _next_prefix(self.prefix) if self.prefix else None
+        bounds = [
+            ("key >= %s", self.start),
+            ("key > %s", self.after),
+            ("key < %s", self.end),
+            ("key >= %s", self.prefix or None),
+            ("key < %s", end_of_prefix),
+        ]
+        kept = [(condition, value) for condition, value in bounds if value is not None]
+        return "".join(f" AND {condition}" for condition, _ in kept), [value for _, value in kept]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a turn wrote into its object's storage (None: deleted); ``cleared`` deletes everything else first."""
+
+    object_id: int
+    writes: Mapping[str, str | None]
+    cleared: bool = False
+
+
+def _next_prefix(prefix: str) -> str | None:
+    """The first text after everything that begins with ``prefix``; None when there is nothing after it."""
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return None
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
+
+
+def get(conn: BaseDatabaseWrapper, object_id: int, keys: Sequence[str]) -> dict[str, str]:
+    """The entries among ``keys`` that are there."""
+    found: dict[str, str] = {}
+    for chunk in _chunks(keys):
+        found.update(round_trip.send(conn, [reading("%s", [object_id], chunk)]))
+    return found
+
+
+def reading(object_sql: str, params: Sequence[Any], keys: Sequence[str]) -> Statement:
+    """The statement that reads keys and values of those that are there; ``object_sql`` says whose."""
+    marks = ", ".join(["%s"] * len(keys))
+    return f"SELECT key, value FROM {_TABLE} WHERE object_id = {object_sql} AND key IN ({marks})", [*params, *keys]
+
+
+def scan(conn: BaseDatabaseWrapper, object_id: int, where: Range, limit: int | None) -> dict[str, str]:
+    """The entries in the range, in key order."""
+    conditions, params = where.sql()
+    order = "DESC" if where.reverse else "ASC"
+    sql = f"SELECT key, value FROM {_TABLE} WHERE object_id = %s{conditions} ORDER BY key {order}"
+    if limit is not None:
+        sql += f" LIMIT {int(limit)}"
+    return dict(round_trip.send(conn, [(sql, [object_id, *params])]))
+
+
+def storing(turns: Iterable[Change]) -> Iterator[Statement]:
+    """The statements that store what turns wrote: deletes, then one insert. Needs the objects' locks."""
+    puts: list[Any] = []
+    for change in turns:
+        if change.cleared:
+            yield f"DELETE FROM {_TABLE} WHERE object_id = %s", [change.object_id]
+        else:
+            for gone in _chunks(key for key, text in change.writes.items() if text is None):
+                marks = ", ".join(["%s"] * len(gone))
+                yield f"DELETE FROM {_TABLE} WHERE object_id = %s AND key IN ({marks})", [change.object_id, *gone]
+        for key, text in change.writes.items():
+            if text is not None:
+                puts += (change.object_id, key, text)
+    for values in _chunks(puts, 3 * _CHUNK):
+        marks = ", ".join(["(%s, %s, %s)"] * (len(values) // 3))
+        upsert = "ON CONFLICT (object_id, key) DO UPDATE SET value = excluded.value"
+        yield f"INSERT INTO {_TABLE} (object_id, key, value) VALUES {marks} {upsert}", values
+
+
+def _chunks(items: Iterable[Item], size: int = _CHUNK) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,354 @@
+"""A wake-up arrives: is it still wanted, is the object free, run ``alarm()``, settle."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from django.db import Error
+
+from durable_objects import class_attributes, failpoints
+from durable_objects.alarms import retry
+from durable_objects.alarms import sql as alarm_sql
+from durable_objects.alarms.run import Run
+from durable_objects.alarms.slot import FORGOTTEN
+from durable_objects.conf import engine
+from durable_objects.database import clock, connection
+from durable_objects.database.errors import (
+    is_connection_lost,
+    is_worth_another_try,
+    sqlstate,
+    trouble,
+    was_cancelled,
+    was_session_lost,
+)
+from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, ObjectBusy, RunSuperseded
+from durable_objects.execution import outcomes, watchdog
+from durable_objects.execution.admission import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict, judge
+from durable_objects.handler_errors import is_failure
+from durable_objects.kinds import handle_of
+from durable_objects.logs import get_logger
+from durable_objects.models import DurableObject
+from durable_objects.plain_functions import check_answer
+from durable_objects.turns import lock
+from durable_objects.turns.turn import Turn
+
+logger = get_logger(__name__)
+
+#: How long a wake-up waits for the object's lock before it is rung again: a worker has other things to do.
+WAIT_FOR_LOCK = timedelta(seconds=1)
+
+#: When a wake-up is tried again whose class this code does not know: another worker may (a deploy).
+PARKED_FOR = timedelta(seconds=10)
+
+#: So many wake-ups of one process stand in line for their objects at once, after they were turned away; others have
+#: its threads, too.
+MOST_IN_LINE = 4
+
+#: The same trouble of the database is told so often, however many alarms are put off by it.
+TELL_EVERY = timedelta(minutes=1)
+
+#: A run that the database made give way is tried so often without counting as failed.
+UNCOUNTED_TRIES = 5
+
+
+def fire(
+    object_id: int, ring: int | None = None, *, rescue: bool = False, waits: int = 0, retry_is_sent: bool = True
+) -> Fired:
+    """Run the alarm of this object if it is armed, due, not running, and ``ring`` is its number (None: any).
+
+    ``rescue`` says that an earlier wake-up got lost, perhaps with its worker, so this start is counted beforehand.
+    ``waits`` is how often this wake-up was put off already. What the handler raises is not raised but answered,
+    whatever it is, except for what ends the process (``handler_errors.is_failure``).
+    Raises the database's error when the connection broke: nothing is counted then.
+    """
+    try:
+        found = lock.find_by_key(clock.connection(), object_id)
+        if found is None:
+            return Fired(Verdict.DROPPED)
+        handle = handle_of(*found)
+    except ObjectBusy as busy:
+        _tell(busy)
+        return Fired(Verdict.AGAIN, retry.busy_delay(waits))
+    if handle is None:
+        said = "object %s is of a class that this code does not know, or no object can have its name: tried again later"
+        logger.warning(said, object_id)
+        return Fired(Verdict.AGAIN, PARKED_FOR)
+    if flaw := class_attributes.flaw_of(type(handle)):
+        logger.error("%s No alarm of this class can run, object %s is tried again later", flaw, object_id)
+        return Fired(Verdict.AGAIN, PARKED_FOR)
+    with connection.leaving_nothing(clock.connection()):
+        return Firing(handle, object_id, ring, waits, retry_is_sent).fire(rescue=rescue)
+
+
+class Firing:
+    """One wake-up of one object."""
+
+    def __init__(
+        self, handle: DurableObject, object_id: int, ring: int | None, waits: int, retry_is_sent: bool
+    ) -> None:
+        self.handle, self.object_id, self.ring = handle, object_id, ring
+        self.waits, self.retry_is_sent = waits, retry_is_sent
+        self.arrived = clock.monotonic()
+        self.run: Run | None = None
+        self.fence: int | None = None
+
+    def fire(self, *, rescue: bool) -> Fired:
+        """Wait out what is a little early, take over what is left behind, run, settle."""
+        try:
+            while True:
+                fired = self._take_lease() if rescue and self.fence is None else None
+                if fired is None:
+                    with self._turn() as turn:
+                        fired = self._judge(turn) or self._run(turn)
+                if fired.verdict is not Verdict.AGAIN or fired.delay is None or fired.delay > WAIT_UNTIL_DUE:
+                    return fired
+                rescue = rescue or fired is RESCUE
+                time.sleep(fired.delay.total_seconds())
+        except RunSuperseded as error:
+            if self.run is None:
+                return Fired(Verdict.DROPPED)
+            outcomes.superseded(self.run, error)
+            return Fired(Verdict.SUPERSEDED, error=error)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            return self._after_lost_transaction(error)
+
+    @contextmanager
+    def _turn(self) -> Iterator[Turn]:
+        """The first time a wake-up is turned away soon; after that it stands in line as callers do."""
+        with _place_in_line(self.object_id, self.waits) as in_line:
+            patience = retry.patience(self.waits, engine.LOCK_TIMEOUT) if in_line else WAIT_FOR_LOCK
+            turn = Turn(self.handle, object_id=self.object_id, lock_timeout=patience)
+            turn.open()
+        with turn:
+            yield turn
+
+    def _judge(self, turn: Turn) -> Fired | None:
+        return judge(turn.slot, turn.now, self.ring, self.fence)
+
+    def _take_lease(self) -> Fired | None:
+        """Commit that this object is started once more, before its handler can take the worker down again."""
+        with self._turn() as turn:
+            slot = turn.slot
+            fired = self._judge(turn)
+            if fired is not None and fired is not RESCUE:
+                return fired
+            if slot.leased_until is not None and not alarm_sql.take_over(turn.conn, slot, turn.now):
+                return Fired(Verdict.DROPPED)
+            if slot.starts >= retry.MAX_CRASHED_STARTS:
+                return self._crashed_too_often(turn)
+            slot.set(starts=slot.starts + 1)
+            alarm_sql.lease(slot, turn.now, slot.generation)
+            self.fence = slot.fence
+        return None
+
+    def _crashed_too_often(self, turn: Turn) -> Fired:
+        error = DurableObjectError(
+            f"{self.handle.key}: alarm() took its worker down {turn.slot.starts} times. "
+            "Look for what kills it (memory, a hard time limit), then revive the alarm."
+        )
+        alarm_sql.release(turn.slot)
+        outcomes.died(turn, self.handle, self.new_run(turn), error, str(error))
+        return Fired(Verdict.DEAD, error=error)
+
+    def new_run(self, turn: Turn) -> Run:
+        """The run that this wake-up makes of the alarm in the turn's slot."""
+        slot, now = turn.slot, turn.now
+        due_at = slot.due_at or now
+        picked_up_at = now - timedelta(seconds=clock.monotonic() - self.arrived)
+        return Run(
+            self.object_id,
+            slot.generation,
+            slot.fence,
+            slot.scheduled_at or due_at,
+            due_at,
+            None if slot.rung_at == FORGOTTEN else slot.rung_at,
+            picked_up_at,
+            now,
+            slot.retry_count,
+            self.handle.alarm_time_limit,
+            leased=self.fence is not None,
+        )
+
+    def _run(self, turn: Turn) -> Fired:
+        run = turn.run = self.new_run(turn)
+        try:
+            with turn.savepoint():
+                if not self.attempt(turn, run):
+                    return Fired(Verdict.DROPPED)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            self.run = run
+            if turn.lost or not turn.is_locked or was_session_lost(turn.conn, error):
+                raise
+            if turn.conn.closed_in_transaction:  # by the code that ran: it is counted on another session
+                raise
+            if self._goes_again(error) or self._is_put_off(run, error):
+                raise
+            if turn.trouble and self._is_put_off(run, turn.trouble):
+                raise turn.trouble from turn.trouble.__cause__
+            return self._failed(turn, run, _as_late(run, error))
+        outcomes.succeeded(turn, run)
+        return Fired(Verdict.SUCCEEDED)
+
+    def attempt(self, turn: Turn, run: Run) -> bool:
+        """``initialize()`` and ``alarm()``; whether the latter was called. Raises what they raise."""
+        turn.start()
+        if self._moved_by_initialize(turn):
+            return False
+        self.run = run
+        failpoints.reach("firing.before_handler")
+        with watchdog.watching(run.time_limit, self._end):
+            check_answer(self.handle.alarm(run.info), type(self.handle), "alarm")  # type: ignore[func-returns-value]  # it may
+        run.check_time()
+        failpoints.reach("firing.after_handler")
+        return True
+
+    def _moved_by_initialize(self, turn: Turn) -> bool:
+        """Whether ``initialize()`` put the alarm off or took it away (DO-35): then it does not run now."""
+        wish = turn.layers.wish
+        if wish is None:
+            return False
+        if wish.at is not None and wish.at <= turn.now:
+            turn.layers.take_wish()
+            return False
+        turn.run = None
+        alarm_sql.release(turn.slot)
+        return True
+
+    def _goes_again(self, error: BaseException) -> bool:
+        return is_worth_another_try(error) and self.waits < UNCOUNTED_TRIES
+
+    def _is_put_off(self, run: Run | None, error: BaseException) -> bool:
+        """Whether the database could not do what the engine asked of it: no fault of the handler's, nothing counts.
+
+        But a run over its time is late, whatever ended its statement; and who waits in a handler, by another thread,
+        for the object that the handler itself keeps waits for ever.
+        """
+        busy = trouble(error)
+        if busy is None or (run is not None and busy.key == self.handle.key):
+            return False
+        return run is None or not was_cancelled(busy) or not _is_late(run)
+
+    def _failed(self, turn: Turn, run: Run, error: BaseException) -> Fired:
+        was_armed = turn.slot.generation == run.generation
+        delay = outcomes.failed(turn, self.handle, run, error, retry_is_sent=self.retry_is_sent)
+        verdict = Verdict.DEAD if was_armed and delay is None else Verdict.FAILED
+        return Fired(verdict, delay, error, failures=run.retry_count + 1)
+
+    def _after_lost_transaction(self, error: BaseException) -> Fired:
+        """The turn ended without settling: not had, not had again, refused at its commit, or the connection broke."""
+        run = self.run
+        if self._goes_again(error) or self._is_put_off(run, error):
+            return self._put_off(error)
+        if run is None:
+            raise error
+        try:
+            run.check_time()
+        except AlarmTimeLimitExceeded as late:  # the server may have ended the session of a run over its time
+            return self._count_afresh(run, late)
+        conn = clock.connection()
+        if is_connection_lost(conn, error) and not conn.closed_in_transaction:  # by the code that ran
+            self._give_back()
+            raise error
+        return self._count_afresh(run, error)
+
+    def _put_off(self, error: BaseException) -> Fired:
+        """Nothing is counted; the wake-up is sent again, later each time."""
+        busy = trouble(error)
+        if busy is not None and busy.key != self.handle.key:
+            _tell(busy)
+        self._give_back()
+        return Fired(Verdict.AGAIN, retry.busy_delay(self.waits))
+
+    def _give_back(self) -> None:
+        """A lease of this wake-up's ends now, and its start does not count; if that cannot be said, the lease does."""
+        fence = self.run.fence if self.run is not None and self.run.leased else self.fence
+        if fence is None:
+            return
+        try:
+            alarm_sql.give_back(clock.connection(), self.object_id, fence)
+        except (Error, ObjectBusy) as error:
+            logger.warning(
+                "object %s: its lease could not be given back (%r): it ends by itself", self.object_id, error
+            )
+
+    def _count_afresh(self, run: Run, error: BaseException) -> Fired:
+        try:
+            with Turn(self.handle, object_id=self.object_id) as turn:
+                if turn.slot.fence == run.fence:
+                    if outcomes.is_settled(turn.slot, run):
+                        return Fired(Verdict.DROPPED, error=error)
+                    turn.slot.set(fence=run.fence + 1)
+                    return self._failed(turn, run, error)
+        except RunSuperseded:
+            pass  # deleted meanwhile
+        except ObjectBusy as busy:
+            return self._put_off(busy)
+        outcomes.superseded(run, error)
+        return Fired(Verdict.SUPERSEDED, error=error)
+
+    def _end(self) -> None:
+        """Called by the watchdog: the handler is over its time. Count that, and refuse what it does from now on."""
+        run = self.run
+        if run is None:
+            return
+        limit = AlarmTimeLimitExceeded(f"alarm() of {self.handle.key} did not end within {run.time_limit}")
+        self.retry_is_sent = False
+        with Turn(self.handle, object_id=self.object_id, lock_timeout=WAIT_FOR_LOCK) as turn:
+            if turn.slot.fence == run.fence and not outcomes.is_settled(turn.slot, run):
+                turn.slot.set(fence=run.fence + 1)
+                self._failed(turn, replace(run, wish=None), limit)
+
+
+_told: dict[str, float] = {}
+_in_line: set[int] = set()
+_in_line_lock = threading.Lock()
+
+
+@contextmanager
+def _place_in_line(object_id: int, waits: int) -> Iterator[bool]:
+    """Whether this wake-up stands in line: not at its first try, not beside a copy of itself, and few at once do."""
+    with _in_line_lock:
+        has_place = waits > 0 and object_id not in _in_line and len(_in_line) < MOST_IN_LINE
+        if has_place:
+            _in_line.add(object_id)
+    try:
+        yield has_place
+    finally:
+        if has_place:
+            _in_line.discard(object_id)
+
+
+def _tell(busy: ObjectBusy) -> None:
+    """Log what keeps alarms waiting, but not for each of them."""
+    kind = sqlstate(busy.__cause__)
+    if clock.monotonic() - _told.get(kind, float("-inf")) >= TELL_EVERY.total_seconds():
+        _told[kind] = clock.monotonic()
+        logger.warning("alarms are put off, uncounted, and tried again after 2, 4, 8 … 64 s: %s", busy)
+
+
+def _is_late(run: Run) -> bool:
+    try:
+        run.check_time()
+    except AlarmTimeLimitExceeded:
+        return True
+    return False
+
+
+def _as_late(run: Run, error: BaseException) -> BaseException:
+    """What ends a run from outside at its time limit (Celery's soft one) says neither the limit nor what to do."""
+    try:
+        run.check_time()
+    except AlarmTimeLimitExceeded as late:
+        if not isinstance(error, AlarmTimeLimitExceeded):
+            late.__cause__ = error
+            return late
+    return error

@@ -1,0 +1,160 @@
+"""Many wake-ups in one message: the alarms of classes with ``alarm_groups`` run in one transaction.
+
+When one of them raises, or cannot run with others, the transaction is undone, that one is woken alone, and the others
+run again without it. So a group counts no failure and no start: whatever is not plain is left to ``firing``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from durable_objects import class_attributes
+from durable_objects.alarms.slot import ARMED
+from durable_objects.database import clock, connection
+from durable_objects.database.errors import is_connection_lost, trouble, was_session_lost
+from durable_objects.delivery import publisher
+from durable_objects.execution import outcomes
+from durable_objects.execution.admission import WAIT_UNTIL_DUE
+from durable_objects.execution.executor import WAIT_FOR_LOCK, Firing
+from durable_objects.handler_errors import in_short, is_failure
+from durable_objects.kinds import handle_of
+from durable_objects.logs import get_logger
+from durable_objects.models import DurableObject
+from durable_objects.turns import lock
+from durable_objects.turns.bulk import Together
+from durable_objects.turns.turn import Turn
+
+logger = get_logger(__name__)
+
+#: A transaction that has lasted so long is committed, and what is left of its group goes on in another one: nobody
+#: waits much longer than for the slowest of its runs.
+SECONDS_TOGETHER = 0.25
+
+#: After so many runs that made their group be undone, the rest are woken alone.
+MOST_UNDONE = 3
+
+
+class _Undone(Exception):
+    """The group is undone because of this object."""
+
+    def __init__(self, object_id: int) -> None:
+        super().__init__(object_id)
+        self.object_id = object_id
+
+
+def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
+    """Run the alarms (pairs of object and ring) that are armed, due, free and rung for under that number; how many ran.
+
+    The rest of those that are wanted is woken alone: what is locked, leased, retried, fails, or is not to be grouped.
+    Raises the database's error when the connection broke: then nothing is counted, as in ``firing.fire``.
+    """
+    group = _Group(time_limit, {int(object_id): int(ring) for object_id, ring in alarms})
+    undone = 0
+    while group.waiting and group.is_in_time():
+        try:
+            with connection.leaving_nothing(clock.connection()):
+                group.run_some()
+        except _Undone as error:
+            why = in_short(error.__cause__)
+            logger.info("object %s is woken alone, its group runs without it (%s)", error.object_id, why)
+            group.leave_alone(error.object_id)
+            undone += 1
+            if undone == MOST_UNDONE:
+                break
+        except BaseException as error:
+            if not is_failure(error) or is_connection_lost(clock.connection(), error):
+                raise
+            said = "a group of %s alarms could not be committed (%s): each is woken alone"
+            logger.warning(said, group.size, in_short(error))
+            break
+    group.leave_alone(*group.waiting)
+    publisher.ring(group.alone, publisher.Budget())
+    return group.ran
+
+
+class _Group:
+    """The alarms of one message: those that wait for their run, by ring, and those to be woken alone."""
+
+    def __init__(self, time_limit: timedelta, waiting: dict[int, int]) -> None:
+        self.time_limit, self.waiting, self.size = time_limit, waiting, len(waiting)
+        self.alone: list[publisher.WakeUp] = []
+        self.ran = 0
+        self.arrived = clock.monotonic()
+
+    def is_in_time(self) -> bool:
+        """Whether the message may still be worked on: the task has a limit of its own."""
+        return clock.monotonic() - self.arrived < self.time_limit.total_seconds()
+
+    def leave_alone(self, *object_ids: int) -> None:
+        """These are woken by a message of their own."""
+        now = clock.now()
+        for object_id in list(object_ids):
+            ring = self.waiting.pop(object_id)
+            self.alone.append(publisher.WakeUp(object_id, ring, now, 0, self.time_limit))
+
+    def run_some(self) -> None:
+        """One transaction: run what can be run now, forget what is not wanted any more, wait for what is early."""
+        decided: set[int] = set()
+        odd: set[int] = set()
+        ran, pause = 0, WAIT_UNTIL_DUE.total_seconds()
+        with Together(lock.Limits(WAIT_FOR_LOCK, self.time_limit, is_run=True)) as together:
+            begun = clock.monotonic()
+            keys = list(self.waiting)
+            where = f"id IN ({', '.join(['%s'] * len(keys))})"
+            turns = together.lock(where, keys, _handle, skip_locked=True)
+            odd.update(set(keys) - {turn.object_id for turn in turns})
+            for turn in sorted(turns, key=lambda each: (each.slot.due_at or each.now, each.object_id)):
+                wait = self._judge(turn)
+                if wait is None:
+                    odd.add(turn.object_id)
+                elif wait > 0:
+                    pause = min(pause, wait)
+                elif wait < 0:
+                    decided.add(turn.object_id)
+                elif not together.turns or clock.monotonic() - begun < SECONDS_TOGETHER:
+                    together.turns.append(turn)
+                    ran += self._run(turn)
+                    decided.add(turn.object_id)
+        self.ran += ran
+        for object_id in decided:
+            del self.waiting[object_id]
+        self.leave_alone(*odd)
+        if self.waiting and not decided:
+            time.sleep(pause)
+
+    def _judge(self, turn: Turn) -> float | None:
+        """0: runs now; more: in so many seconds; less: is not wanted; None: not in a group."""
+        slot, now = turn.slot, turn.now
+        if slot.state != ARMED or slot.ring != self.waiting[turn.object_id] or slot.due_at is None:
+            return -1.0
+        if slot.leased_until is not None or slot.starts or slot.retry_count or slot.due_at - now > WAIT_UNTIL_DUE:
+            return None
+        return max((slot.due_at - now).total_seconds(), 0.0)
+
+    def _run(self, turn: Turn) -> bool:
+        handle = turn.handle
+        assert isinstance(handle, DurableObject)
+        firing = Firing(handle, turn.object_id, self.waiting[turn.object_id], 0, retry_is_sent=False)
+        firing.arrived = self.arrived
+        run = turn.run = firing.new_run(turn)
+        try:
+            with turn.running():
+                called = firing.attempt(turn, run)
+            turn.refuse_if_broken()
+        except BaseException as error:
+            if not is_failure(error) or was_session_lost(turn.conn, error) or trouble(error):
+                raise
+            raise _Undone(turn.object_id) from error
+        if turn.must_run_alone or turn.deleted:
+            raise _Undone(turn.object_id)
+        if called:
+            outcomes.succeeded(turn, run)
+        return called
+
+
+def _handle(object_id: int, kind_id: int, name: str) -> DurableObject | None:
+    handle = handle_of(kind_id, name)
+    is_fit = handle is not None and class_attributes.flaw_of(type(handle)) is None and handle.alarm_groups
+    return handle if is_fit else None

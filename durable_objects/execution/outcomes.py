@@ -1,0 +1,104 @@
+"""How a run ends: slot, history and the handler's writes in one transaction."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import Error, transaction
+
+from durable_objects.alarms import history
+from durable_objects.alarms import sql as alarm_sql
+from durable_objects.alarms.run import Run
+from durable_objects.alarms.slot import Slot
+from durable_objects.conf import engine
+from durable_objects.database import clock
+from durable_objects.database.errors import is_worth_another_try, trouble, was_session_lost
+from durable_objects.errors import RunSuperseded
+from durable_objects.handler_errors import describe, is_failure, tellable
+from durable_objects.logs import get_logger
+from durable_objects.models import DurableObject
+from durable_objects.plain_functions import check_answer
+from durable_objects.tables import AlarmRun, Object
+from durable_objects.turns.turn import Turn
+
+logger = get_logger(__name__)
+
+
+def succeeded(turn: Turn, run: Run) -> None:
+    """The handler returned: its own wish counts, unless somebody set or deleted the alarm after it."""
+    wish, slot = turn.take_wish(), turn.slot
+    turn.run = None
+    if turn.deleted:
+        return
+    alarm_sql.release(slot)
+    if slot.generation == run.generation or (wish and wish.generation == slot.generation):
+        alarm_sql.disarm(slot)
+        if wish is not None:
+            alarm_sql.grant(slot, wish)
+    turn.record(run, AlarmRun.Outcome.SUCCEEDED)
+
+
+def failed(
+    turn: Turn, handle: DurableObject, run: Run, error: BaseException, *, retry_is_sent: bool
+) -> timedelta | None:
+    """The handler raised and its savepoint is undone: count, and say after how long the retry comes.
+
+    None when none comes: it was the last, or somebody else set or deleted the alarm while the run was unlocked, whose
+    wish then stands (DO-21, DO-49). With ``retry_is_sent`` the caller sends it; else it is rung for like any alarm.
+    """
+    slot, text = turn.slot, describe(error)
+    turn.take_wish()
+    turn.run = run.wish = None
+    alarm_sql.release(slot)
+    delay = None
+    if slot.generation != run.generation:
+        turn.record(run, AlarmRun.Outcome.FAILED, text)
+    elif run.retry_count < handle.alarm_max_retries:
+        delay = alarm_sql.retry_later(slot, clock.read(), text)  # the turn's own time may be behind: no retry is early
+        if not retry_is_sent:
+            slot.set(rung_at=None)
+        turn.record(run, AlarmRun.Outcome.FAILED, text)
+    else:
+        died(turn, handle, run, error, text)
+    return delay
+
+
+def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text: str) -> None:
+    """No run is left: keep the alarm as a dead row and let the object say what comes next, in one transaction."""
+    turn.run = None
+    alarm_sql.die(turn.slot, text)
+    turn.record(run, AlarmRun.Outcome.DEAD, text)
+    logger.error("alarm of %s %r is dead after %s runs", *handle.key, run.retry_count + 1, exc_info=tellable(error))
+    try:
+        with turn.savepoint():
+            turn.start()
+            check_answer(handle.alarm_died(run.info, error), type(handle), "alarm_died")  # type: ignore[func-returns-value]  # it may
+    except RunSuperseded:
+        raise
+    except BaseException as raised:
+        busy = turn.trouble or trouble(raised)
+        if busy is not None:  # nothing is settled then: the run comes again
+            raise busy from busy.__cause__
+        if not is_failure(raised) or is_worth_another_try(raised) or was_session_lost(turn.conn, raised):
+            raise
+        said = "alarm_died() of %s %r raised; its alarm stays dead"
+        logger.error(said, *handle.key, exc_info=tellable(raised))
+
+
+def is_settled(slot: Slot, run: Run) -> bool:
+    """Whether the run has ended already, as far as its slot tells."""
+    if run.leased:
+        return slot.leased_until is None
+    return (slot.generation, slot.retry_count) != (run.generation, run.retry_count)
+
+
+def superseded(run: Run, error: BaseException) -> None:
+    """Another run has taken over: write down that this one counted for nothing."""
+    logger.warning("object %s: a run with fence %s was superseded", run.object_id, run.fence)
+    try:
+        with transaction.atomic(using=engine.DATABASE):
+            if Object.objects.using(engine.DATABASE).filter(pk=run.object_id).exists():
+                row = history.row_of(run, AlarmRun.Outcome.SUPERSEDED, clock.now(), describe(error))
+                AlarmRun.objects.using(engine.DATABASE).create(**row)
+    except Error:
+        logger.exception("object %s: the superseded run is not in the history", run.object_id)

@@ -1,0 +1,132 @@
+"""How things are said in words: spans, moments, names, errors, stored values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from pprint import pformat
+from typing import NamedTuple
+from uuid import UUID
+
+from django.contrib.contenttypes.models import ContentType
+from django.utils import timezone
+
+from durable_objects import kinds
+from durable_objects.entries import serializer
+from durable_objects.errors import InvalidValue
+from durable_objects.escaping import visible
+from durable_objects.kinds import content_types
+from durable_objects.tables import Object
+
+#: What stands for a value that is not to be shown.
+HIDDEN = "••••••"
+#: Types whose own way of writing says more to people than Python's; the type stands beside it.
+_WRITTEN_PLAINLY = (date, time, timedelta, Decimal, UUID)
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def span(length: timedelta) -> str:
+    """A span of time in its two largest units: ``2 h 5 min``, ``250 ms``. Negative ones are said without the sign."""
+    seconds = abs(length.total_seconds())
+    if 0 < seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 10:
+        return f"{seconds:.3g} s"
+    whole = round(seconds)
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        count, whole = divmod(whole, size)
+        if count or parts:
+            parts.append(f"{count} {unit}" if count else "")
+    return " ".join(part for part in parts[:2] if part)
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """``in 5 min`` or ``5 min ago``."""
+    if moment == now:
+        return "now"
+    return f"in {span(moment - now)}" if moment > now else f"{span(now - moment)} ago"
+
+
+def absolute(moment: datetime, timespec: str = "seconds") -> str:
+    """The moment, in the current time zone and with its name."""
+    try:
+        local = timezone.localtime(moment)
+    except OverflowError:  # the last hours of 9999, in a zone to the east: of these UTC can tell
+        local = moment
+    return f"{local.replace(tzinfo=None).isoformat(' ', timespec)} {local:%Z}"
+
+
+def label(name: str) -> str:
+    """A name so that it can be seen and told from others: one with invisible characters is quoted and escaped."""
+    return name if name.isprintable() and name == name.strip() else visible(json.dumps(name))
+
+
+def short(text: str, limit: int = 60) -> str:
+    """The beginning of a text that may be long."""
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def class_of(row: Object) -> str:
+    """The class of an object, also of one that this code does not have. Content types are cached by Django."""
+    return class_name(content_types().get_for_id(row.kind_id))
+
+
+def class_name(kind: ContentType) -> str:
+    """The class's label; for one that this code does not have, what the content type calls it."""
+    model = kinds.class_of(kind)
+    return f"{kind.app_label}.{kind.model} (unknown here)" if model is None else str(model._meta.label)
+
+
+def is_known(row: Object) -> bool:
+    """Whether this code has the object's class; one that it has not is *parked* and left alone."""
+    return kinds.class_of(content_types().get_for_id(row.kind_id)) is not None
+
+
+def gist(error: str) -> str:
+    """The one line that says most: of a traceback the one that names the error, of any other text the first."""
+    lines = [line for line in error.splitlines() if line.strip()]
+    lines = [line[4:] for line in lines if line.startswith("  | ")] or lines  # the outermost of a group of exceptions
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    after = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else lines
+    return (after or lines or [""])[0][:200]
+
+
+class Value(NamedTuple):
+    """A stored value for reading. ``cut``: only the beginning of its JSON text is shown, and ``kind`` is a guess."""
+
+    kind: str
+    text: str
+    cut: bool
+
+
+def value(start: str, limit: int) -> Value:
+    """Decode a stored text, or show its first ``limit`` characters if it has more (then ``start`` has more too)."""
+    if len(start) > limit:
+        return Value(_kind_of(start), start[:limit], cut=True)
+    try:
+        decoded = serializer.decode(start)
+        plain = isinstance(decoded, _WRITTEN_PLAINLY)
+        text = str(decoded) if plain else pformat(decoded, width=100, sort_dicts=False)
+        return Value(type(decoded).__name__, text, cut=False)
+    except InvalidValue:
+        return Value("unreadable", start, cut=False)
+    except ValueError:  # an int of more digits than Python writes out
+        return Value(_kind_of(start), start, cut=False)
+
+
+def _kind_of(text: str) -> str:
+    box = '{"$type":"'
+    if text.startswith(box):
+        return text[len(box) :].partition('"')[0]
+    return {"{": "dict", "[": "list", '"': "str"}.get(text[:1], "int")
+
+
+def masked(row: Object) -> Callable[[str], bool]:
+    """Which keys of this object are not to be shown: its class's ``masked_keys``; all of a class unknown here."""
+    handle = row.handle()
+    patterns = type(handle).masked_keys if handle is not None else ["*"]
+    return lambda key: any(fnmatchcase(key, pattern) for pattern in patterns)

@@ -1,0 +1,278 @@
+"""Why an alarm ran when it did, why it has not run yet, and what happens next: in words, from what is on record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from durable_objects import kinds
+from durable_objects.alarms import retry
+from durable_objects.alarms.queries import OVERDUE_AFTER
+from durable_objects.alarms.slot import FORGOTTEN
+from durable_objects.conf import engine
+from durable_objects.database import clock
+from durable_objects.delivery import backlog, brokers, processes
+from durable_objects.formatting import absolute, class_of, gist, is_known, relative, span
+from durable_objects.tables import Alarm, AlarmRun, Object
+from durable_objects.validation import show
+
+
+class Status(NamedTuple):
+    """The state of an alarm in one word, and in a sentence."""
+
+    word: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A moment of a run: ``took`` is the time since the step before it (or since due), ``share`` who spent it."""
+
+    what: str
+    at: datetime
+    took: timedelta | None = None
+    share: str = ""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How the alarm stands, why, what comes next, and the last run step by step."""
+
+    status: Status
+    why: list[str]
+    next: list[str]
+    run: AlarmRun | None
+
+    @property
+    def steps(self) -> list[Step]:
+        """The last run's moments; none if there was no run."""
+        return steps_of(self.run) if self.run else []
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: moments in ISO, spans in seconds."""
+        run = self.run and {
+            "outcome": self.run.outcome,
+            "retry_count": self.run.retry_count,
+            "error": gist(self.run.error),
+            "steps": [
+                asdict(step) | {"at": step.at.isoformat(), "took": step.took and step.took.total_seconds()}
+                for step in self.steps
+            ],
+        }
+        return {**self.status._asdict(), "why": self.why, "next": self.next, "last_run": run}
+
+
+def explain(row: Object, now: datetime) -> Explanation:
+    """All that is on record about the object's alarm; a handful of queries."""
+    slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
+    runs = AlarmRun.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("-id")
+    handle = row.handle()
+    known = is_known(row)
+    status = status_of(slot, now, known=known)
+    run = runs.first()
+    retries = handle.alarm_max_retries if handle else None
+    why: list[str] = []
+    if slot is None or status.word == "idle":
+        following = ["Nothing, until the object's code sets an alarm or somebody fires it."]
+    elif status.word == "running":
+        why, following = _running(slot, now)
+    elif status.word == "dead":
+        last_dead = runs.filter(outcome=AlarmRun.Outcome.DEAD).first()
+        why, following = _dead(slot, last_dead, now)
+    elif not known:
+        why = [f"No class {class_of(row)}: a worker that has it will run this alarm, uncounted until then."]
+        following = ["Deploy the class again, rename its content type, or cancel the alarm."]
+    elif handle is None:
+        why = [f"No object can have the name {show(row.name)}: it was written past the engine, and no run can begin."]
+        following = ["Cancel the alarm or delete the object; or give its row another name by SQL."]
+    else:
+        why, following = _armed_because(slot, now, retries)
+    return Explanation(status, why, following, run)
+
+
+def steps_of(run: AlarmRun) -> list[Step]:
+    """The run's moments in order, each with the time it took and who took it."""
+    steps = [Step("planned", run.scheduled_at)]
+    if run.due_at != run.scheduled_at:
+        steps.append(Step("due", run.due_at, None, "a retry, moved or revived"))
+    ready = run.due_at
+    if run.rung_at is not None and run.rung_at > run.due_at:
+        steps.append(Step("rung", run.rung_at, run.rung_at - ready, "dispatch"))
+        ready = run.rung_at
+    elif run.rung_at is not None:
+        steps.append(Step("rung", run.rung_at, timedelta(0), "dispatch (ahead of its time)"))
+    share = "broker and queue" if run.rung_at else "dispatch, broker and queue: when it was rung is not on record"
+    steps.append(Step("picked up", run.picked_up_at, max(run.picked_up_at - ready, timedelta(0)), share))
+    ready = max(ready, run.picked_up_at)
+    steps.append(Step("started", run.started_at, max(run.started_at - ready, timedelta(0)), "lock"))
+    steps.append(Step("ended", run.ended_at, run.ended_at - run.started_at, "handler"))
+    return steps
+
+
+def status_of(alarm: Alarm | None, now: datetime, *, known: bool) -> Status:
+    """How an object's alarm stands. ``known``: whether its class is; ``parked`` if not."""
+    if alarm is None or (alarm.state == Alarm.State.IDLE and not _is_leased(alarm, now)):
+        return Status("idle", "No alarm is set." if alarm else "No alarm was ever set.")
+    if _is_leased(alarm, now):
+        return Status("running", "A run that has let go of the lock keeps this object. It renews its lease by itself.")
+    if alarm.state == Alarm.State.DEAD:
+        return Status("dead", "Its retries are used up.")
+    return _armed(alarm, alarm.due_at or now, now, known)
+
+
+def why_late(slot: Alarm, now: datetime) -> str:
+    """What keeps an alarm that is overdue, in one sentence, without names of hosts or objects: anyone may read it."""
+    if not is_known(slot.object):
+        return f"No class {class_of(slot.object)}."
+    return _armed_because(slot, now, None)[0][0]
+
+
+def _armed(alarm: Alarm, due: datetime, now: datetime, known: bool) -> Status:
+    if not known:
+        return Status("parked", f"Due {relative(due, now)}, but its class is unknown here: left alone.")
+    if now - OVERDUE_AFTER < due <= now:
+        return Status("due", f"Due since {span(now - due)}.")
+    if due <= now:
+        return Status("overdue", f"Should have run {relative(due, now)}.")
+    if alarm.retry_count:
+        return Status("retrying", f"Failed runs: {alarm.retry_count}. The next try is {relative(due, now)}.")
+    return Status("armed", f"Runs {relative(due, now)}.")
+
+
+def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[list[str], list[str]]:
+    due = slot.due_at or now
+    trouble = processes.trouble(now)
+    why, following = [trouble] if trouble else [], []
+    if due > now + engine.HORIZON:
+        why.append(f"It is further away than the horizon ({span(engine.HORIZON)}), so it waits in the database only.")
+        following.append(f"A dispatcher rings for it from {absolute(due - engine.HORIZON)} on.")
+    elif slot.leased_until is not None and slot.leased_until <= now:
+        since = relative(slot.leased_until, now)
+        why.insert(0, f"Its run let the lease end {since}: the worker is gone, or it hangs.")
+        why.append(f"That run was in {slot.leased_by or 'a worker whose name is not on record'}.")
+        following.append("A dispatcher rings again, and the new run takes over.")
+    else:
+        said, comes = _wake_up(slot, due, now)
+        why.append(said)
+        following.append(comes)
+    if due <= now and _is_locked(slot):
+        said = "The object is locked at this very moment: its alarm, or a call on it, is running."
+        why[:0] = [f"{said} A wake-up waits in line for it.", *_who_has_it(slot)]
+    if slot.starts:
+        why.append(f"It was started {slot.starts} times without an end; after {retry.MAX_CRASHED_STARTS} it is dead.")
+    if slot.retry_count:
+        of = f" of {retries}" if retries is not None else ""
+        why.append(f"This is retry {slot.retry_count}{of}; the last run failed: {gist(slot.last_error)}")
+    return why, following
+
+
+def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
+    """Where the message is, and who does what next."""
+    if slot.rung_at is None:
+        return _not_out(due, now)
+    if slot.rung_at == FORGOTTEN:
+        return f"Wake-up {slot.ring} is to be sent once more.", _next_pass()
+    lost_at = slot.rung_at + retry.lost_after(slot.rerings)
+    again = f" It was sent again {slot.rerings} times." if slot.rerings else ""
+    if now >= lost_at:
+        said = f"Wake-up {slot.ring} counts as lost since {span(now - lost_at)}: no worker has taken it.{again}"
+        said += _where_to(slot) * (slot.rerings > 1)
+        return said, _sent_again(slot.rung_at, now)
+    if slot.rung_at > now or due > now:
+        return (
+            f"Wake-up {slot.ring} is out; the broker, or a worker that holds it back, has it until then.{again}",
+            f"A worker runs it {relative(max(due, slot.rung_at), now)}.",
+        )
+    said = (
+        f"Wake-up {slot.ring} is out since {span(now - slot.rung_at)}: the broker has it, or a worker's queue.{again}"
+    )
+    return said, f"A worker takes it; if none has by {absolute(lost_at)}, a dispatcher rings again."
+
+
+def _where_to(slot: Alarm) -> str:
+    try:
+        queue = brokers.queue(slot.pk, slot.ring)
+    except brokers.RouteFailed as error:
+        return f" None can be sent: CELERY_TASK_ROUTES raised {error}."
+    return f" It goes to {'an exchange' if queue is None else f'the queue {queue!r}'}: does a worker listen there?"
+
+
+def _next_pass() -> str:
+    return f"The next dispatcher's pass sends one (every {span(engine.DISPATCH_EVERY)})."
+
+
+def _not_out(due: datetime, now: datetime) -> tuple[str, str]:
+    """Why no wake-up is out, and when one is sent."""
+    found, said = backlog.look(now, kinds.runnable()), "No wake-up is out for it."
+    if due > now and not found.room_ahead:
+        return (
+            f"{said} As many as may be (MAX_OUT is {engine.MAX_OUT:,}) wait ahead of their time already.",
+            f"A pass sends at least {found.share} more, the next ones first; when it is due it comes before them.",
+        )
+    if due <= now and not found.room:
+        said += f" As many as may be (MAX_OUT is {engine.MAX_OUT:,}) are out and were not heard yet"
+        if not found.is_heard:
+            return f"{said}: does a worker run?", "A dispatcher sends it as soon as any wake-up is heard."
+        return f"{said}.", "A dispatcher sends it as soon as some of them are heard, the longest overdue first."
+    return said, _next_pass()
+
+
+def _sent_again(rung_at: datetime, now: datetime) -> str:
+    """When a wake-up is sent again that counts as lost."""
+    found = backlog.look(now, kinds.runnable())
+    if (found.heard_to is None or rung_at >= found.heard_to) and any(
+        not each.is_small for each in found.silent.values()
+    ):
+        return (
+            "Nothing that was sent since then was heard: does a worker run? One alarm of each class is sent again "
+            "after 10, 20 … 300 s, and all of them as soon as one is heard."
+        )
+    return _next_pass()
+
+
+def _running(slot: Alarm, now: datetime) -> tuple[list[str], list[str]]:
+    until = slot.leased_until or now
+    why = [f"Leased by {slot.leased_by or 'a worker'} until {absolute(until)} ({relative(until, now)})."]
+    if slot.leased_generation != slot.generation:
+        why.append("The alarm was set or deleted anew meanwhile; that stands when the run ends.")
+    following = ["The run ends and settles. If its worker is gone, the lease ends then and a dispatcher rings again."]
+    return why, following
+
+
+def _dead(slot: Alarm, run: AlarmRun | None, now: datetime) -> tuple[list[str], list[str]]:
+    since = f"Dead since {absolute(run.ended_at)} ({relative(run.ended_at, now)})" if run else "Dead"
+    error = gist(slot.last_error) or "no error is on record"
+    why = [f"{since}, at retry {slot.retry_count}: {error}"]
+    return why, ["Nothing runs until it is revived, or the object's code sets another alarm."]
+
+
+def _is_leased(alarm: Alarm, now: datetime) -> bool:
+    return alarm.leased_until is not None and alarm.leased_until > now
+
+
+def _is_locked(slot: Alarm) -> bool:
+    """Whether somebody has the object's row. Asked without waiting; only PostgreSQL can tell."""
+    conn = clock.connection()
+    if conn.vendor != "postgresql" or conn.in_atomic_block:
+        return False
+    with conn.cursor() as cursor:
+        cursor.execute(f"SELECT 1 FROM {Object._meta.db_table} WHERE id = %s FOR SHARE SKIP LOCKED", [slot.pk])
+        return cursor.fetchone() is None
+
+
+def _who_has_it(slot: Alarm) -> list[str]:
+    """In words, the session that has the object's row locked, as far as this one may see it."""
+    table = Object._meta.db_table
+    with clock.connection().cursor() as cursor:
+        cursor.execute(
+            "SELECT a.pid, a.application_name, host(a.client_addr), clock_timestamp() - a.xact_start "
+            f"FROM {table} o JOIN pg_stat_activity a ON a.backend_xid = o.xmax WHERE o.id = %s",
+            [slot.pk],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return []
+    pid, application, client, since = row
+    who = f"the database's session {pid}" + (f" of {application!r}" if application else "")
+    return [f"It is had by {who} from {client or 'the same machine'}, in a transaction of {span(since)} so far."]

@@ -1,0 +1,84 @@
+"""How all alarms stand, in figures that cost the same however many there are: nothing is counted beyond a bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Q
+
+from durable_objects import kinds
+from durable_objects.alarms.queries import COUNTED_TO, alarms_in, count
+from durable_objects.conf import engine
+from durable_objects.database import clock
+from durable_objects.tables import Alarm, AlarmRun
+
+#: The load ahead: so many bars of so long, each counted to so many.
+BARS = 30
+BAR = timedelta(minutes=2)
+BAR_COUNTED_TO = 1_000
+
+#: Lateness is told of the runs of the last hour, of so many of the newest at most.
+RUNS_FOR = timedelta(hours=1)
+RUNS = 5_000
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """Of the last hour's runs, from when they were due to their start; ``failed`` are those that did not succeed."""
+
+    runs: int
+    failed: int
+    p50: timedelta
+    p95: timedelta
+    p99: timedelta
+    capped: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Spans in seconds."""
+        spans = {name: getattr(self, name).total_seconds() for name in ("p50", "p95", "p99")}
+        return {"runs": self.runs, "failed": self.failed, **spans}
+
+
+def counts(now: datetime, states: list[str]) -> dict[str, int]:
+    """How many alarms are in each of these states (``states.STATES``), each counted to ``COUNTED_TO``."""
+    unknown = kinds.unknown()
+    return {state: count(alarms_in(state, now, unknown)) for state in states}
+
+
+def oldest_overdue(now: datetime) -> Alarm | None:
+    """The alarm that is due for longest and not running, with its object; None when none is due."""
+    return alarms_in("due", now).select_related("object__kind").order_by("due_at").first()
+
+
+def said(number: int, at_most: int = COUNTED_TO) -> str:
+    """A count as people read it: one that reached its bound says so."""
+    return f"{number:,}+" if number >= at_most else f"{number:,}"
+
+
+def load_ahead(now: datetime) -> list[int]:
+    """Alarms due in each of the next ``BARS`` spans of ``BAR``, each counted to ``BAR_COUNTED_TO``. One statement."""
+    conn, table = clock.connection(), Alarm._meta.db_table
+    bar = (
+        f"SELECT %s, COUNT(*) FROM (SELECT 1 FROM {table} WHERE state = '{Alarm.State.ARMED.value}' "
+        f"AND due_at >= %s AND due_at < %s LIMIT {BAR_COUNTED_TO}) bar"
+    )
+    edges = [clock.to_database(conn, now + number * BAR) for number in range(BARS + 1)]
+    params = [value for number in range(BARS) for value in (number, edges[number], edges[number + 1])]
+    with conn.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join([bar] * BARS), params)
+        found = {int(number): int(alarms) for number, alarms in cursor.fetchall()}
+    return [found[number] for number in range(BARS)]
+
+
+def lateness(now: datetime) -> Lateness | None:
+    """How late the last hour's runs were, of the newest ``RUNS`` of them; None when nothing ran."""
+    rows = AlarmRun.objects.using(engine.DATABASE).filter(Q(ended_at__gt=now - RUNS_FOR)).order_by("-ended_at")
+    read = list(rows.values_list("started_at", "due_at", "outcome")[:RUNS])
+    if not read:
+        return None
+    late = sorted(max(started - due, timedelta(0)) for started, due, _ in read)
+    failed = sum(outcome != AlarmRun.Outcome.SUCCEEDED for _, _, outcome in read)
+    p50, p95, p99 = (late[min(int(share * len(late)), len(late) - 1)] for share in (0.50, 0.95, 0.99))
+    return Lateness(len(read), failed, p50, p95, p99, len(read) == RUNS)

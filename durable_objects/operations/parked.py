@@ -1,0 +1,46 @@
+"""Objects whose class this code does not have: a handle that needs none, for what can be done to any object."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar
+
+from django.db import models
+
+from durable_objects.errors import RunSuperseded
+from durable_objects.kinds import label_of
+from durable_objects.tables import Object
+from durable_objects.turns.handle import Key
+
+
+class Parked:
+    """The handle of an object by its row: no ``initialize()`` runs, no field is read, no row is made."""
+
+    alarm_groups: ClassVar[bool] = False
+    read_ahead: ClassVar[tuple[str | type[models.Model], ...]] = ()
+    #: Of its turn, which does nothing slow.
+    alarm_time_limit = timedelta(minutes=1)
+
+    def __init__(self, row: Object) -> None:
+        self.name = row.name
+        self._row = row
+
+    @property
+    def key(self) -> Key:
+        """What its content type calls the class, and the name."""
+        return label_of(self._row.kind_id), self.name
+
+    def kind_pk(self) -> int:
+        """The primary key of the class's content type."""
+        return self._row.kind_id
+
+    def admitted(self, object_id: int) -> None:
+        """Refuse another row than the one that was meant, made anew after that was deleted: ``RunSuperseded``."""
+        if object_id != self._row.pk:
+            raise RunSuperseded(f"object {self._row.pk} ({self.name!r}) is gone: it was deleted meanwhile")
+
+    def follow(self, other: object, *, keep_unsaved: bool) -> None:
+        """Nothing: it has no fields."""
+
+    def initialize(self) -> None:
+        """Nothing: it is the class's."""

@@ -1,0 +1,203 @@
+"""The tables: objects, their entries, their one alarm slot each, and the history of runs.
+
+Who writes what: ``turn`` makes object rows, ``entries`` writes entries, ``alarms`` writes slots, ``history`` runs,
+``dispatchers`` its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects import kinds
+from durable_objects.conf import engine
+from durable_objects.database.fields import MomentField
+
+if TYPE_CHECKING:
+    from durable_objects.models import DurableObject
+
+    _CharField = models.CharField[str, str]
+    _TextField = models.TextField[str, str]
+else:
+    _CharField, _TextField = models.CharField, models.TextField
+
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class _ByteOrder:
+    """Text that compares by code point on every database, as DO-66 asks (SQLite's own order is that already)."""
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        parameters: dict[str, Any] = super().db_parameters(connection)  # type: ignore[misc]  # a mixin of Field
+        return parameters | {"collation": "C" if connection.vendor == "postgresql" else None}
+
+
+class ByteOrderCharField(_ByteOrder, _CharField):
+    """A ``CharField`` in code-point order."""
+
+
+class ByteOrderTextField(_ByteOrder, _TextField):
+    """A ``TextField`` in code-point order."""
+
+
+class RowManager(models.Manager[Row]):
+    """Rows of the engine's database, whatever a router says, unless asked for those of another."""
+
+    def get_queryset(self) -> models.QuerySet[Row]:
+        return super().get_queryset().using(self._db or engine.DATABASE)
+
+
+class Object(models.Model):
+    """One durable object: a class (``kind``) and a name. Locking this row is what holds the object."""
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.ForeignKey(ContentType, on_delete=models.PROTECT, related_name="+", editable=False)
+    name = ByteOrderCharField(max_length=512)
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
+
+    class Meta:
+        verbose_name = "object"
+        constraints = [models.UniqueConstraint(fields=["kind", "name"], name="durable_objects_one_per_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def handle(self) -> DurableObject | None:
+        """This object as an instance of its own class; None when this code has no such class (a parked object), or no
+        object can have its name, which was written past the engine.
+        """
+        return kinds.handle_of(self.kind_id, self.name)
+
+
+class Entry(models.Model):
+    """One key of an object's storage, its value as JSON text (see ``values``)."""
+
+    id = models.BigAutoField(primary_key=True)
+    object = models.ForeignKey(Object, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key = ByteOrderTextField()
+    value = models.TextField()
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
+
+    class Meta:
+        verbose_name_plural = "entries"
+        constraints = [models.UniqueConstraint(fields=["object", "key"], name="durable_objects_one_per_key")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Alarm(models.Model):
+    """An object's alarm slot: made by its first ``set_alarm``, kept while the object lives, armed or not."""
+
+    class State(models.TextChoices):
+        """``idle``: nothing set. ``armed``: will run. ``dead``: its retries are used up."""
+
+        IDLE = "idle"
+        ARMED = "armed"
+        DEAD = "dead"
+
+    object = models.OneToOneField(Object, on_delete=models.CASCADE, primary_key=True, related_name="alarm_row")
+    state = models.CharField(max_length=5, choices=State.choices, default=State.IDLE)
+    #: The time that was asked for, the same on every retry; ``due_at`` is when the next run may begin.
+    scheduled_at = MomentField(null=True)
+    due_at = MomentField(null=True)
+    #: Failed runs of this alarm; and starts that ended with their lease instead of a result.
+    retry_count = models.PositiveIntegerField(default=0)
+    starts = models.PositiveIntegerField(default=0)
+    #: One more with every set and delete: tells a run whether the alarm is still the one it runs.
+    generation = models.PositiveBigIntegerField(default=0)
+    #: One more with every run that took a lease: tells a run whether another has taken over.
+    fence = models.PositiveBigIntegerField(default=0)
+    #: Until when a run that let go of the lock keeps the object; its process (``process.name``), of the last lease too.
+    leased_until = MomentField(null=True)
+    leased_by = models.CharField(max_length=100, default="", db_default="", blank=True)
+    leased_generation = models.PositiveBigIntegerField(null=True)
+    #: The number of the wake-up that is out, the time it was sent for, and how often it got lost.
+    ring = models.PositiveBigIntegerField(default=0)
+    rung_at = MomentField(null=True)
+    rerings = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(default="", blank=True)
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["due_at"], condition=models.Q(state="armed"), name="durable_objects_armed"),
+            # For those who look: few rows are in these at a time, so that they cost next to nothing.
+            models.Index(
+                fields=["due_at"],
+                condition=models.Q(state="armed", retry_count__gt=0),
+                name="durable_objects_retrying",
+            ),
+            models.Index(fields=["object"], condition=models.Q(state="dead"), name="durable_objects_dead"),
+            models.Index(
+                fields=["leased_until"],
+                condition=models.Q(leased_until__isnull=False),
+                name="durable_objects_leased",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} alarm of {self.object_id}"
+
+
+class AlarmRun(models.Model):
+    """One call of ``alarm()``: when it was planned, due, rung, picked up, started and ended, and how it went."""
+
+    class Outcome(models.TextChoices):
+        """``dead``: the last allowed run failed. ``superseded``: another run had taken over before this one ended."""
+
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        DEAD = "dead"
+        SUPERSEDED = "superseded"
+
+    id = models.BigAutoField(primary_key=True)
+    object = models.ForeignKey(Object, on_delete=models.CASCADE, related_name="+", db_index=False)
+    scheduled_at = MomentField()
+    due_at = MomentField()
+    rung_at = MomentField(null=True)
+    picked_up_at = MomentField()
+    started_at = MomentField()
+    ended_at = MomentField()
+    retry_count = models.PositiveIntegerField()
+    fence = models.PositiveBigIntegerField()
+    outcome = models.CharField(max_length=10, choices=Outcome.choices)
+    error = models.TextField(default="", blank=True)
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
+
+    class Meta:
+        verbose_name = "alarm run"
+        indexes = [
+            models.Index(fields=["object", "-id"], name="durable_objects_runs_of"),
+            models.Index(fields=["ended_at"], name="durable_objects_runs_ended"),
+            models.Index(
+                fields=["outcome", "-id"], condition=~models.Q(outcome="succeeded"), name="durable_objects_runs_bad"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.outcome} at {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Dispatcher(models.Model):
+    """A process that makes the dispatcher's passes: how one knows that somebody does."""
+
+    #: As ``process.name`` says: host, space, process id.
+    process = models.CharField(max_length=100, unique=True)
+    started_at = MomentField()
+    last_pass_at = MomentField()
+    #: Since when the broker takes no wake-ups from it; None while it does.
+    refused_since = MomentField(null=True)
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
+
+    def __str__(self) -> str:
+        return self.process

@@ -1,0 +1,209 @@
+"""Calls on one object by many threads of a process, run together: one lock, one transaction, one commit for all.
+
+The first thread that comes is the leader. It opens a turn, and once it has the object it takes all calls that have come
+meanwhile, its own first, and runs them one after the other; the others wait for it. After the commit each caller gets
+the answer of its own call, and the lead goes to the next that waits. What is unusual (a deadlock, an error of the
+database, a call that unlocks, a leader that is interrupted) is not settled here: the turn is undone, and each call runs
+alone, in its own thread, as if it had never been combined.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import DatabaseError, OperationalError
+
+from durable_objects.conf import engine
+from durable_objects.database import clock, connection
+from durable_objects.database.errors import is_connection_lost, trouble
+from durable_objects.errors import ObjectBusy
+from durable_objects.handler_errors import in_short, is_failure
+from durable_objects.turns import calls, lock
+from durable_objects.turns.handle import Handle, Key
+from durable_objects.turns.transaction import let_go
+from durable_objects.turns.turn import Turn
+
+#: So many calls at most are run in one turn.
+MOST_CALLS = 64
+
+
+class _Undone(Exception):
+    """The turn is not to be committed: one of its calls needs one of its own."""
+
+
+def _taken_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """One call, from its thread's arrival to its outcome."""
+
+    handle: Handle
+    call: Callable[[], Any]
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    #: Released, once, when the call has an outcome, or its thread the lead. An Event would be a list of such locks.
+    told: threading.Lock = field(default_factory=_taken_lock)
+    leads: bool = False
+    alone: bool = False
+    answer: Any = None
+    error: BaseException | None = None
+
+    def run(self, turn: Turn) -> None:
+        """Run in the leader's turn: own instance, own ``initialize()``, own context, own layer."""
+        try:
+            self.answer = self.context.run(turn.run_apart, self.handle, self.call)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            self.error = error  # it is its caller's to handle
+        if turn.must_run_alone or turn.deleted or isinstance(self.error, DatabaseError) or trouble(self.error):
+            raise _Undone
+
+    def outcome(self) -> Any:
+        if self.alone:
+            return calls.run(self.handle, self.call)
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+_Line = deque[_Call]
+
+_lock = threading.Lock()
+#: The calls that wait, by object; while an object is in here, a thread has the lead.
+_lines: dict[Key, _Line] = {}
+
+
+def run(handle: Handle, call: Callable[[], Any]) -> Any:
+    """Call in a turn, together with what other threads of this process ask of the same object just now.
+
+    Raises what the call raises, and ``ObjectBusy`` when it was not begun within ``LOCK_TIMEOUT``. When the connection
+    is lost while the turn commits, each caller gets an ``OperationalError``: nobody knows whether it counts.
+    """
+    conn = clock.connection()
+    if not connection.is_free(conn) or handle.key in let_go(conn):
+        return calls.run(handle, call)
+    (answer,) = run_all(handle.key, [(handle, call)])
+    return answer()
+
+
+def run_all(key: Key, several: Sequence[tuple[Handle, Callable[[], Any]]]) -> list[Callable[[], Any]]:
+    """The same for several calls on the object of this key that one thread makes for others, in order.
+
+    What comes back gives the answer of each call, or raises; to be asked in this thread, outside any transaction.
+    """
+    mine = [_Call(handle, call) for handle, call in several]
+    with _lock:
+        line = _lines.get(key)
+        mine[0].leads = line is None
+        if line is None:
+            _lines[key] = line = deque()
+        line.extend(mine[mine[0].leads :])
+    for place, call in enumerate(mine):
+        try:
+            if not call.leads:
+                _wait(line, call)
+            if call.leads:
+                _lead(line, call)
+        except BaseException:
+            _give_up(line, mine[place:])
+            raise
+    return [call.outcome for call in mine]
+
+
+def _wait(line: _Line, mine: _Call) -> None:
+    """Until this call has an outcome, or the lead. A call that was taken is waited for, however long it takes."""
+    if mine.told.acquire(timeout=engine.LOCK_TIMEOUT.total_seconds()):
+        return
+    with _lock:
+        if mine in line:
+            line.remove(mine)
+            mine.error = lock.busy(mine.handle.key)
+            return
+    mine.told.acquire()
+
+
+def _give_up(line: _Line, mine: list[_Call]) -> None:
+    """This thread is interrupted: what it still waits for is not to be run, and nobody is to wait for it to lead."""
+    with _lock:
+        for call in mine:
+            if call in line:
+                line.remove(call)
+            elif call.leads:
+                _pass_on(line, call.handle.key)
+
+
+def _lead(line: _Line, mine: _Call) -> None:
+    """Run one turn with all that wait, hand on the lead, tell the others. Raises only what is no ``Exception``."""
+    taken, failure, ending = [mine], None, False
+    turn = Turn(mine.handle)
+    turn.is_shared = True
+    try:
+        with turn:
+            with _lock:
+                taken += [line.popleft() for _ in range(min(len(line), MOST_CALLS - 1))]
+            for call in taken:
+                call.run(turn)
+            ending = True
+    except BaseException as error:
+        failure = error
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        if failure is not None:
+            _undo(turn, taken, failure, ending=ending)
+        with _lock:
+            mine.leads = False
+            _pass_on(line, mine.handle.key)
+        for call in taken[1:]:
+            call.told.release()
+
+
+def _undo(turn: Turn, taken: list[_Call], failure: BaseException, *, ending: bool) -> None:
+    """What becomes of the calls of a turn that raised."""
+    interrupted = not isinstance(failure, Exception)
+    if turn.is_committed:  # what was raised comes from somebody's hook after the commit
+        taken[0].error = failure
+    elif ending and (interrupted or is_connection_lost(turn.conn, failure)):
+        for call in taken:
+            call.error = OperationalError(
+                f"not known whether this call counts: its commit was interrupted ({in_short(failure)})"
+            )
+            call.error.__cause__ = failure.__cause__ or failure
+    elif ending and isinstance(failure, ObjectBusy):
+        for call in taken:
+            call.error = ObjectBusy(str(failure))
+            call.error.__cause__ = failure.__cause__
+    elif isinstance(failure, ObjectBusy):
+        taken[0].error = failure  # the others have not been taken, and wait for as long as they may
+    else:
+        for call in taken:
+            call.alone, call.error = True, None
+
+
+def _pass_on(line: _Line, key: Key) -> None:
+    """The lead goes to the next in line. Needs the lock."""
+    if line:
+        following = line.popleft()
+        following.leads = True
+        following.told.release()
+    else:
+        del _lines[key]
+
+
+def _forget_threads() -> None:
+    """In a forked process the threads that wait and lead are not there."""
+    _lines.clear()
+    _lock.release()
+
+
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget_threads)

@@ -1,0 +1,43 @@
+"""What turns have to store, written out together: as few statements as possible, in one message with the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects.alarms import history
+from durable_objects.alarms import sql as alarm_sql
+from durable_objects.alarms.slot import Slot
+from durable_objects.database import round_trip
+from durable_objects.database.round_trip import Statement
+from durable_objects.delivery import publisher
+from durable_objects.entries import sql as entry_sql
+
+
+@dataclass(slots=True)
+class Flush:
+    """The changes of one turn, or of several in the same transaction. Needs the objects' locks."""
+
+    changes: list[entry_sql.Change] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    #: What is to be rung for once this is committed.
+    wake_ups: list[publisher.WakeUp] = field(default_factory=list)
+
+    def send(self, conn: BaseDatabaseWrapper, *, commit: bool) -> None:
+        """Store it all. With ``commit`` the transaction is committed by the same message, where that can be done;
+        Django, which is told to commit next, then finds nothing left to do.
+        """
+        statements = list(self._statements(conn))
+        if commit and conn.vendor == "postgresql":
+            round_trip.commit(conn, statements)
+        elif statements:
+            round_trip.send(conn, statements)
+
+    def _statements(self, conn: BaseDatabaseWrapper) -> Iterator[Statement]:
+        yield from entry_sql.storing(self.changes)
+        yield from alarm_sql.storing(conn, self.slots)
+        yield from history.storing(conn, self.runs)

@@ -1,0 +1,215 @@
+"""How a turn's transaction begins: its limits, the lock on the object's row, what is read with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects.alarms import sql as alarm_sql
+from durable_objects.alarms.slot import Slot
+from durable_objects.conf import engine
+from durable_objects.database import clock, connection, round_trip
+from durable_objects.database.connection import milliseconds
+from durable_objects.database.errors import is_lock_timeout, limits_are_changed, note_limits, own_statements
+from durable_objects.database.round_trip import Statement
+from durable_objects.errors import IsolationNotSupported, ObjectBusy, RunSuperseded
+from durable_objects.tables import Object
+from durable_objects.turns import read_ahead
+from durable_objects.validation import check_name
+
+_TABLE = Object._meta.db_table
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of a transaction that is the turn's own: the server frees the object of a worker that hangs or is gone.
+
+    A run (``is_run``) waits otherwise for its object than for anything else afterwards, and none of its statements
+    lasts longer than the run may.
+    """
+
+    lock_timeout: timedelta
+    time_limit: timedelta
+    is_run: bool = False
+
+    def before_lock(self, *, outermost: bool) -> Iterator[Statement]:
+        """READ COMMITTED is asked for by name, whatever the database's default: a turn must see what was committed
+        while it waited for the lock. What is ``outermost`` must not outlast the turn in a test case's transaction.
+        """
+        if outermost:
+            yield "BEGIN ISOLATION LEVEL READ COMMITTED", ()
+            yield f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds(self.time_limit)}", ()
+            if self.is_run:
+                yield "SET LOCAL statement_timeout = 0", ()  # the wait has a limit of its own
+        yield f"SET LOCAL lock_timeout = {milliseconds(self.lock_timeout)}", ()
+
+    def after_lock(self, *, outermost: bool) -> Iterator[Statement]:
+        """The limits of a run's own statements."""
+        if self.is_run:
+            yield f"SET LOCAL lock_timeout = {milliseconds(engine.LOCK_TIMEOUT)}", ()
+            if outermost:
+                yield f"SET LOCAL statement_timeout = {milliseconds(self.time_limit)}", ()
+
+    def again(self, *, outermost: bool) -> Iterator[Statement]:
+        """The same once more for the turn's last statements, after code in it has set limits for its own."""
+        yield f"SET LOCAL lock_timeout = {milliseconds(engine.LOCK_TIMEOUT)}", ()
+        limit = str(milliseconds(self.time_limit)) if self.is_run and outermost else "DEFAULT"
+        yield f"SET LOCAL statement_timeout = {limit}", ()
+
+
+def say_again(conn: BaseDatabaseWrapper, limits: Limits, *, outermost: bool) -> None:
+    """Limit what the engine is about to say as the turn did, where code in it has set others. By a message of their
+    own: the server counts reading a long one as well.
+    """
+    if conn.vendor == "postgresql" and limits_are_changed(conn):
+        round_trip.send(conn, limits.again(outermost=outermost))
+        note_limits(conn, are_changed=False)
+
+
+def check_isolation(conn: BaseDatabaseWrapper) -> None:
+    """Refuse a caller's transaction that would not see what was committed while the turn waited for the lock."""
+    if conn.vendor != "postgresql":
+        return
+    with own_statements(conn), conn.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_isolation')")
+        level = cursor.fetchone()[0]
+    if level != "read committed":
+        raise IsolationNotSupported(
+            f"this transaction is {level.upper()}: a turn inside it would decide on rows from before the lock. "
+            "Call the object outside of the transaction, or begin it as READ COMMITTED."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """The object that is to be locked: by name its row is made when missing, by ``object_id`` it must be there."""
+
+    kind_id: int
+    name: str
+    object_id: int | None
+
+    def condition(self) -> Statement:
+        """The condition on its row, with its parameters."""
+        if self.object_id is not None:
+            return "id = %s", [self.object_id]
+        return "kind_id = %s AND name = %s", [self.kind_id, check_name(self.name)]
+
+
+def take(
+    conn: BaseDatabaseWrapper, whose: Whose, limits: Limits | None, wanted: read_ahead.Wanted
+) -> tuple[Slot, datetime, read_ahead.Read]:
+    """Lock the object's row; its slot, the database's now, and what else is wanted, read by later statements of the
+    same round trip.
+
+    With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here. FOR NO KEY UPDATE, so that
+    inserting rows that point to the object does not wait.
+    """
+    where, params = whose.condition()
+    select = f"SELECT id FROM {_TABLE} WHERE {where}"
+    look = [alarm_sql.look(conn, where, params), *wanted.statements(f"({select})", params)]
+    before: list[Statement] = []
+    lock: list[Statement] = []
+    after: list[Statement] = []
+    if conn.vendor == "postgresql":
+        lock = [(f"{select} FOR NO KEY UPDATE", params)]
+        if limits is not None:
+            outermost = connection.depth(conn) == 1
+            before, after = [*limits.before_lock(outermost=outermost)], [*limits.after_lock(outermost=outermost)]
+    while True:
+        results = round_trip.send_each(conn, [*before, *lock, *after, *look], typed=len(wanted.models))
+        rows, *others = results[-len(look) :]
+        # A row that came into being after the lock was asked for is not locked.
+        if rows and (not lock or results[len(before)]):
+            return (*alarm_sql.slot_of(rows[0]), wanted.read(others))
+        if whose.object_id is not None:
+            raise RunSuperseded(f"object {whose.object_id} ({whose.name!r}) is gone: it was deleted meanwhile")
+        before, after = [_inserting(whose.kind_id, [whose.name])], []
+
+
+def take_several(
+    conn: BaseDatabaseWrapper, where: str, params: Sequence[Any], limits: Limits | None, *, skip_locked: bool
+) -> list[tuple[Slot, datetime, int, str]]:
+    """Lock the rows of these objects in the order of their keys; the slot, the database's now, kind and name of each.
+
+    As ``take``, but with a round trip more: the slots are those of the rows that were had.
+    """
+    if conn.vendor == "postgresql":
+        suffix = " SKIP LOCKED" if skip_locked else ""
+        lock = (f"SELECT id FROM {_TABLE} WHERE {where} ORDER BY id FOR NO KEY UPDATE{suffix}", params)
+        outermost = connection.depth(conn) == 1
+        before = limits.before_lock(outermost=outermost) if limits else ()
+        after = limits.after_lock(outermost=outermost) if limits else ()
+        params = [int(row[0]) for row in round_trip.send(conn, [*before, lock])]
+        if not params:
+            return []
+        where = f"id IN ({', '.join(['%s'] * len(params))})"
+        rows = round_trip.send(conn, [*after, alarm_sql.look(conn, where, params)])
+    else:
+        rows = round_trip.send(conn, [alarm_sql.look(conn, where, params)])
+    return [(*alarm_sql.slot_of(row), int(row[-2]), row[-1]) for row in rows]
+
+
+def make_several(
+    conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str], limits: Limits | None
+) -> list[tuple[Slot, datetime, int, str]]:
+    """Make the rows of those objects that have none; with ``limits``, a transaction of one's own begins with it.
+
+    On PostgreSQL those that were made are answered as by ``take_several``: nobody else can see them before the commit,
+    so that they need no lock.
+    """
+    insert, values = _inserting(kind_id, names)
+    if conn.vendor != "postgresql":
+        round_trip.send(conn, [(insert, values)])
+        return []
+    before = limits.before_lock(outermost=connection.depth(conn) == 1) if limits else ()
+    expression, params = clock.now_sql(conn)
+    made = round_trip.send(conn, [*before, (f"{insert} RETURNING id, name, {expression}", [*values, *params])])
+    if not made:
+        return []
+    now = clock.from_database(made[0][2])
+    return [(Slot(int(object_id)), now, kind_id, name) for object_id, name, _ in made]
+
+
+def peek(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> tuple[Slot, datetime] | None:
+    """The object's slot and the database's now, without a lock; None for an object without a row."""
+    rows = round_trip.send(conn, [alarm_sql.look(conn, "kind_id = %s AND name = %s", [kind_id, check_name(name)])])
+    return alarm_sql.slot_of(rows[0]) if rows else None
+
+
+def find(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> int | None:
+    """The object's key if it has a row, without a lock."""
+    find = f"SELECT id FROM {_TABLE} WHERE kind_id = %s AND name = %s"
+    rows = round_trip.send(conn, [(find, [kind_id, check_name(name)])])
+    return int(rows[0][0]) if rows else None
+
+
+def find_by_key(conn: BaseDatabaseWrapper, object_id: int) -> tuple[int, str] | None:
+    """Kind and name of the object with this key, without a lock; None when it is gone."""
+    rows = round_trip.send(conn, [(f"SELECT kind_id, name FROM {_TABLE} WHERE id = %s", [object_id])])
+    return (int(rows[0][0]), rows[0][1]) if rows else None
+
+
+def as_busy(error: BaseException, key: tuple[str, str]) -> ObjectBusy | None:
+    """The ``ObjectBusy`` with words on the object that this error of opening its turn means, if it does."""
+    cause = error.__cause__ if isinstance(error, ObjectBusy) and error.key is None else None
+    return busy(key) if cause is not None and is_lock_timeout(cause) else None
+
+
+def busy(key: tuple[str, str]) -> ObjectBusy:
+    """The error for an object that was not had in time."""
+    error = ObjectBusy(
+        f"{key[0]} {key[1]!r}: not had within the lock timeout; another call on it still runs. "
+        "Try again later, or shorten that call with unlocked()."
+    )
+    error.key = key
+    return error
+
+
+def _inserting(kind_id: int, names: Sequence[str]) -> Statement:
+    marks = ", ".join(["(%s, %s)"] * len(names))
+    values = [value for name in names for value in (kind_id, check_name(name))]
+    return f"INSERT INTO {_TABLE} (kind_id, name) VALUES {marks} ON CONFLICT (kind_id, name) DO NOTHING", values

@@ -1,0 +1,87 @@
+"""What each turn of a class reads anyway, brought along by the message that takes the lock: see ``read_ahead``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects.conf import engine
+from durable_objects.database.round_trip import Row, Statement
+from durable_objects.entries import sql as entry_sql
+from durable_objects.turns.handle import Handle
+
+Model = TypeVar("Model", bound=models.Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Keys of the object's storage, and models with a one-to-one to it."""
+
+    keys: tuple[str, ...] = ()
+    models: tuple[type[models.Model], ...] = ()
+
+    def statements(self, object_sql: str, params: Sequence[Any]) -> list[Statement]:
+        """One for all keys, one for each model; the object's key is what ``object_sql`` says."""
+        texts = [entry_sql.reading(object_sql, params, self.keys)] if self.keys else []
+        return [*texts, *((_selecting(model) + object_sql, params) for model in self.models)]
+
+    def read(self, results: Sequence[Sequence[Row]]) -> Read:
+        """What these statements gave, those of the models typed."""
+        texts: dict[str, str] = dict(results[0]) if self.keys else {}
+        rows = results[len(results) - len(self.models) :]
+        return Read(
+            {key: texts.get(key) for key in self.keys},
+            {model: found[0] if found else None for model, found in zip(self.models, rows, strict=True)},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read; None for what is not there."""
+
+    texts: dict[str, str | None] = field(default_factory=dict)
+    rows: dict[type[models.Model], Row | None] = field(default_factory=dict)
+
+
+@functools.cache
+def wanted(read_ahead: tuple[str | type[models.Model], ...], *, only_keys: bool) -> Wanted:
+    """What a class's ``read_ahead`` names."""
+    keys = tuple(name for name in read_ahead if isinstance(name, str))
+    return Wanted(keys, () if only_keys else tuple(model for model in read_ahead if not isinstance(model, str)))
+
+
+def ask(model: type[Model], handle: Handle, object_id: int | None) -> Model | None:
+    """The object's row of this model, by a query; its key need not be known."""
+    link = model._meta.pk.name
+    mine = {link: object_id} if object_id else {f"{link}__kind": handle.kind_pk(), f"{link}__name": handle.name}
+    return model._base_manager.using(engine.DATABASE).filter(**mine).first()
+
+
+def instance(conn: BaseDatabaseWrapper, model: type[models.Model], row: Row) -> models.Model:
+    """The model's instance for a row that was read."""
+    values = list(row)
+    for place, column in enumerate(_columns(model)):
+        for convert in (*conn.ops.get_db_converters(column), *column.get_db_converters(conn)):
+            values[place] = convert(values[place], column, conn)
+    return model.from_db(conn.alias, _names(model), values)
+
+
+@functools.cache
+def _selecting(model: type[models.Model]) -> str:
+    columns = ", ".join(f'"{each.column}"' for each in model._meta.concrete_fields)
+    return f'SELECT {columns} FROM "{model._meta.db_table}" WHERE "{model._meta.pk.column}" = '
+
+
+@functools.cache
+def _columns(model: type[models.Model]) -> list[Any]:
+    return [each.cached_col for each in model._meta.concrete_fields]
+
+
+@functools.cache
+def _names(model: type[models.Model]) -> list[str]:
+    return [each.attname for each in model._meta.concrete_fields]

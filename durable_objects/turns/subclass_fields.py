@@ -1,0 +1,164 @@
+"""The fields of a subclass with a table of its own: read under the lock, made with the object, stored by ``save()``."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.db import IntegrityError, models
+
+from durable_objects.conf import engine
+from durable_objects.errors import InvalidInput
+from durable_objects.tables import Object
+
+if TYPE_CHECKING:
+    from durable_objects.models import DurableObject
+
+_PENDING = "_durable_objects_pending"
+#: Where an instance keeps what was stored when it was read last, to tell what was set since.
+_STORED = "_durable_objects_stored"
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Pending:
+    """What ``save()`` was given, by column."""
+
+    values: dict[str, Any]
+    #: The related instances among it, which the instance keeps.
+    related: dict[str, Any] = dataclasses.field(default_factory=dict)
+    #: Whether this turn made the row with it.
+    made: bool = False
+
+
+def columns(model: type[models.Model]) -> list[models.Field[Any, Any]]:
+    """The class's own columns and those of bases with a table, the database's own (generated) ones as well."""
+    return [field for field in model._meta.concrete_fields if field.model is not Object and not field.primary_key]
+
+
+def given(handle: DurableObject, names: Iterable[str] | None) -> dict[str, Any]:
+    """What the instance has in its own fields, or in those named. Raises ``InvalidInput`` for a name of none."""
+    fields = handle._own_fields()
+    if names is not None:
+        names = set(names)
+        unknown = names - {field.name for field in fields} - {field.attname for field in fields}
+        if unknown:
+            raise InvalidInput(f"{handle._meta.label} has no field of its own named {', '.join(sorted(unknown))}")
+        fields = [field for field in fields if names & {field.name, field.attname}]
+    return {field.attname: getattr(handle, field.attname) for field in fields}
+
+
+@contextmanager
+def pending(handle: DurableObject, given: dict[str, Any]) -> Iterator[Pending]:
+    """A turn of this instance that begins in the block makes the object's row, if there is none, with these values."""
+    cached = handle._state.fields_cache
+    relations = [each for each in handle._own_fields() if each.is_relation and each.attname in given]
+    mine = Pending(given, {each.name: cached[each.name] for each in relations if each.name in cached})
+    around = vars(handle).get(_PENDING)
+    vars(handle)[_PENDING] = mine
+    try:
+        yield mine
+    finally:
+        vars(handle)[_PENDING] = around
+
+
+def read(handle: DurableObject, object_id: int) -> None:
+    """Take over what is stored; the row is made if there is none."""
+    _link(handle, object_id)
+    pending: Pending | None = vars(handle).get(_PENDING)
+    values = _stored(handle, object_id)
+    if values is None:
+        _make(handle, object_id, pending)
+        values = _stored(handle, object_id) or {}
+    elif pending is not None:
+        pending.made = False
+    _take_over(handle, values)
+
+
+def follow(handle: DurableObject, other: DurableObject, *, keep_unsaved: bool) -> None:
+    """Take over what another instance has just read, or saved; with ``keep_unsaved`` not where this one was changed."""
+    values, before = vars(other).get(_STORED, {}), vars(handle).get(_STORED, {})
+    if keep_unsaved:
+        mine = vars(handle)
+        values = {name: value for name, value in values.items() if mine.get(name) == before.get(name)}
+    _take_over(handle, values)
+
+
+def forget_related(handle: DurableObject) -> None:
+    """Rows of others that this instance has kept may have changed since: they are asked for anew."""
+    handle._state.fields_cache.clear()
+    vars(handle).pop("_prefetched_objects_cache", None)
+
+
+def store(handle: DurableObject, pending: Pending, *, only_new: bool = False) -> None:
+    """Write what ``save()`` was given. Needs the lock, under which the row was read or made.
+
+    With ``only_new`` the row must have been made with it: ``IntegrityError``, as of any other row of this key.
+    """
+    given = pending.values
+    if not given:
+        return
+    if only_new and not pending.made:
+        raise IntegrityError(
+            f"{handle._meta.label} {handle.name!r} has a row already: create() makes a new one. "
+            f"To change it, get it by {type(handle).__name__}.objects.get_by_name({handle.name!r}), and save()."
+        )
+    vars(handle).update(given)
+    values = {}
+    for field in handle._own_fields():
+        if field.attname in given and not (given[field.attname] is None and getattr(field, "auto_now_add", False)):
+            values[field.attname] = field.pre_save(handle, add=False)
+    if values:
+        type(handle)._base_manager.using(engine.DATABASE).filter(pk=handle.pk).update(**values)
+    _take_over(handle, _stored(handle, handle.pk) or {})
+    handle._state.fields_cache.update(pending.related)
+
+
+def _stored(handle: DurableObject, object_id: int) -> dict[str, Any] | None:
+    rows = type(handle)._base_manager.using(engine.DATABASE).filter(pk=object_id)
+    values: dict[str, Any] | None = rows.values(*[each.attname for each in columns(type(handle))]).first()
+    return values
+
+
+def _take_over(handle: DurableObject, values: dict[str, Any]) -> None:
+    """Have these values, and no related instance of another."""
+    mine = vars(handle)
+    for each in handle._own_fields():
+        if each.is_relation and each.attname in values and mine.get(each.attname) != values[each.attname]:
+            handle._state.fields_cache.pop(each.name, None)
+    mine[_STORED] = {**mine.get(_STORED, {}), **values}
+    mine.update(copy.deepcopy(values))  # one that is changed in place differs from what is stored
+
+
+def _link(handle: DurableObject, object_id: int) -> None:
+    """The key in each of the class's tables is the object's."""
+    for field in handle._meta.concrete_fields:
+        if field.primary_key:
+            setattr(handle, field.attname, object_id)
+
+
+def _make(handle: DurableObject, object_id: int, pending: Pending | None) -> None:
+    """A row in each of the class's tables, with what is pending or the fields' defaults."""
+    model = type(handle)
+    fresh = model(id=object_id, name=handle.name, kind_id=handle.kind_pk())
+    _link(fresh, object_id)
+    vars(fresh).update(pending.values if pending else {})
+    missing = []
+    for field in handle._own_fields():
+        setattr(fresh, field.attname, field.pre_save(fresh, add=True))
+        if getattr(fresh, field.attname) is None and not field.null:
+            missing.append(field.name)
+    if missing:
+        values = ", ".join(f"{name}=…" for name in missing)
+        raise InvalidInput(
+            f"{model._meta.label} {handle.name!r} has no row yet, and it cannot be made without {', '.join(missing)}. "
+            f"Make it by {model.__name__}.objects.create(name={handle.name!r}, {values}), or give the field a default."
+        )
+    for base in reversed(model._meta.get_base_chain(Object)):
+        if not base._meta.proxy and base not in {Object, model._meta.concrete_model}:
+            fresh._save_table(raw=True, cls=base, force_insert=True, using=engine.DATABASE)  # type: ignore[attr-defined]  # Django's
+    models.Model.save_base(fresh, raw=True, force_insert=True, using=engine.DATABASE)  # into the last table
+    if pending is not None:
+        pending.made = True

@@ -1,0 +1,109 @@
+"""The door under ASGI, where Django reads a body before it looks at anything: how much of it comes so far."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, connections
+
+from project import auth, tokens
+from project.body_limit import MAX_BODY_BYTES, WITHHELD, declared_length
+from project.client_address import address_of
+from project.content_types import judged
+from project.errors import PAGES_FOR_PEOPLE
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+#: What a query may hold as it is: ASCII that can be seen.
+_SEEN = "".join(map(chr, range(33, 127)))
+NO_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
+
+
+class Door:
+    """An ASGI application around Django's: whose body is refused anyway comes without it, others up to the limit.
+
+    So nothing is read for who has no known token, as under WSGI, and nothing is written to disk. What is said to a
+    refused request is Django's to say; it says so without the body.
+    """
+
+    def __init__(self, django: Application) -> None:
+        self._django = django
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._django(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        has_body = b"content-length" in headers or b"transfer-encoding" in headers
+        is_withheld = has_body and not await _is_wanted(scope, headers)
+        body = Bounded(receive, 0 if is_withheld else MAX_BODY_BYTES + 1)
+        # Raw bytes beyond ASCII, of which WSGI makes text and Django's ASGI a bare 400.
+        query = quote(scope["query_string"], safe=_SEEN).encode()
+        await self._django({**judged(scope), "query_string": query, WITHHELD: is_withheld}, body, send)
+
+
+class Bounded:
+    """The body's messages up to ``most`` bytes; what comes after them is passed over, until the client goes away."""
+
+    def __init__(self, receive: Receive, most: int) -> None:
+        self._receive, self._left = receive, most
+        self._ended = False
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        while self._ended:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return message
+        if self._left <= 0:
+            self._ended = True
+            return NO_BODY
+        message = await self._receive()
+        if message["type"] != "http.request":
+            return message
+        body = message.get("body", b"")[: self._left]
+        self._left -= len(body)
+        self._ended = self._left <= 0 or not message.get("more_body", False)
+        return {"type": "http.request", "body": body, "more_body": not self._ended}
+
+
+async def _is_wanted(scope: Scope, headers: dict[bytes, str]) -> bool:
+    """Return whether anybody would read the body."""
+    try:
+        length = declared_length(headers.get(b"content-length", ""))
+    except ValueError:
+        return False
+    if length is not None and length > MAX_BODY_BYTES:
+        return False
+    if scope["path"].startswith(PAGES_FOR_PEOPLE):
+        return True
+    header = headers.get(b"authorization", "")
+    if not tokens.token_in(header):
+        return False
+    return tokens.trusted(header) is not None or await _is_known(header, scope)
+
+
+def meta_of(scope: Scope) -> dict[str, str]:
+    """Return what says where a request comes from, by the names that it has in ``HttpRequest.META``."""
+    meta = {"REMOTE_ADDR": (scope.get("client") or ("",))[0]}
+    for name, value in scope["headers"]:
+        if name == b"x-forwarded-for":
+            meta["HTTP_X_FORWARDED_FOR"] = value.decode("latin-1")
+    return meta
+
+
+@sync_to_async(thread_sensitive=False)
+def _is_known(header: str, scope: Scope) -> bool:
+    try:
+        return auth.is_known(header, address_of(meta_of(scope)))
+    except DatabaseError:
+        return False
+    finally:
+        connections.close_all()  # the thread is anybody's

@@ -1,0 +1,81 @@
+"""The door of the HTTP interface: a known token, with the scope for what is asked, not more often than allowed."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpRequest
+from ninja.security import HttpBearer
+
+from project import tokens
+from project.client_address import address_of, network_of
+from project.errors import Refused
+from project.rate_limit import Limiter
+from project.tokens import Principal
+
+#: Turns by token; unknown tokens, and failed log-ins, by address. Per process.
+requests, failures, logins = Limiter(), Limiter(), Limiter()
+
+TOKEN_HEADER = "Authorization: Bearer <a token of 'manage.py tokens create', or one of API_TOKENS>"  # noqa: S105  no token
+READING = ("GET", "HEAD", "OPTIONS")
+
+
+class BearerToken(HttpBearer):
+    """Lets in whoever's token has the scope ``<area>:read``, or for methods that change something ``<area>:write``."""
+
+    def __init__(self, area: str) -> None:
+        super().__init__()
+        self.area = area
+
+    def __call__(self, request: HttpRequest) -> Principal:
+        scope = f"{self.area}:{'read' if request.method in READING else 'write'}"
+        match = request.resolver_match
+        name = match.kwargs.get("name") if match is not None else None
+        return admit(request.headers.get("Authorization", ""), address_of(request.META), scope, name)
+
+    def authenticate(self, request: HttpRequest, token: str) -> Principal | None:
+        """What ninja's base class asks for."""
+        return tokens.authenticate(f"Bearer {token}")
+
+
+def admit(header: str, address: str, scope: str, name: str | None) -> Principal:
+    """Who asks, by the ``Authorization`` header. Needs no ninja.
+
+    Raises ``Refused``: 401 without a known token; 403 when it lacks the scope, or is for objects of other names; 429
+    (``too_many_requests``) above ``API_RATE``, and for unknown tokens from an address that sent too many of them
+    (``API_FAILURE_RATE``): these are then no longer looked up. Tokens that this process knows are never held up by
+    what others at their address do. Raises what the database raises.
+    """
+    _refuse_for(_guesses(header, address), "this address sent too many unknown tokens")
+    principal = tokens.authenticate(header)
+    if principal is None:
+        if tokens.token_in(header):
+            failures.take(network_of(address), settings.API_FAILURE_RATE)
+        raise Refused(401, "no known bearer token", allowed=f"the header {TOKEN_HEADER}")
+    _refuse_for(requests.take(principal.id, settings.API_RATE), "this token asked too often")
+    if scope not in principal.scopes:
+        raise Refused(403, f"this token has not the scope {scope}", allowed=sorted(principal.scopes))
+    if not principal.may(scope, name):
+        about = "" if name is None else f", not for {name[:100]!r}"
+        allowed = f"names that begin with {principal.name_prefix!r}"
+        raise Refused(403, f"this token is for some objects only{about}", allowed=allowed)
+    return principal
+
+
+def is_known(header: str, address: str) -> bool:
+    """Return whether the header has a token that opens something. Counts nothing, and looks nothing up for an address
+    that ``admit`` would refuse. Raises what the database raises.
+    """
+    return not _guesses(header, address) and tokens.authenticate(header) is not None
+
+
+def _guesses(header: str, address: str) -> int:
+    """Return after how many seconds this address may show an unknown token again; 0: now, or it is a familiar one."""
+    if not tokens.token_in(header) or tokens.is_familiar(header):
+        return 0
+    return failures.wait(network_of(address), settings.API_FAILURE_RATE)
+
+
+def _refuse_for(seconds: int, problem: str) -> None:
+    if seconds:
+        allowed = f"the same request after {seconds} s"
+        raise Refused(429, problem, code="too_many_requests", allowed=allowed, retry_after=seconds)

@@ -1,0 +1,244 @@
+"""The short way for the one hot request, ``POST /batcher/<name>``: past Django's middleware and router, in batches.
+
+Requests for the same batcher that are there at the same time share one transaction: they are collected here, without a
+thread for each, and added together (``turns.combining``). Whatever is not plain (another path, an unknown
+token, a body that is too large, compressed or not what it says) takes Django's way, which has the words for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import Counter
+from collections.abc import Iterable, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
+from django.http.request import split_domain_port, validate_host
+from ninja.errors import HttpError
+
+from batcher.api import item_in
+from batcher.models import Batcher, Receipt
+from durable_objects.turns import combining
+from project import audit, auth, tokens
+from project.api import api
+from project.asgi_body_limit import Application, Receive, Scope, Send, meta_of
+from project.body_limit import MAX_BODY_BYTES, declared_length
+from project.client_address import address_of
+from project.tokens import Principal
+
+PREFIX = "/batcher/"
+#: Headers that Django's way knows what to do with.
+NOT_PLAIN = {b"content-encoding", b"transfer-encoding", b"idempotency-key"}
+#: What Django allows where DEBUG is set and nothing else is.
+LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
+#: Batchers that are added to at the same time by one process; requests for one of them need no more than one thread.
+THREADS = 8
+
+
+class HotPath:
+    """An ASGI application around Django's that answers plain ``POST /batcher/<name>`` itself."""
+
+    def __init__(self, django: Application) -> None:
+        self._django = django
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="hot-path")
+        #: What waits to be added, by batcher; while a name is in here, a thread works for it.
+        self._lines: dict[str, list[_Waiting]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        plain = _plain(scope)
+        if plain is None:
+            await self._django(scope, receive, send)
+            return
+        body = await _read(receive)
+        if body is None:
+            return  # the client has gone
+        try:
+            item = _item(scope, body)
+            _take_turn(plain.principal)
+        except ValueError:
+            await self._django(scope, _replay(body, receive), send)
+            return
+        try:
+            receipt = await self._add(plain, item)
+        except Exception as error:  # noqa: BLE001  the interface has an answer for each
+            response = api.on_exception(ASGIRequest(dict(scope), BytesIO(body)), error)
+            await _answer(send, response.status_code, response.content, response.items())
+            audit.record(plain.principal, "POST", scope["path"], response.status_code, plain.address)
+        else:
+            headers = [
+                ("Content-Type", "application/json; charset=utf-8"),
+                ("Location", f"{quote(scope['path'])}/items/{receipt.item}"),
+            ]
+            await _answer(send, 200, b'{"queued": %d}' % (receipt.position or 0), headers)
+
+    async def _add(self, plain: _Plain, item: Any) -> Receipt:
+        loop = asyncio.get_running_loop()
+        added: asyncio.Future[Receipt] = loop.create_future()
+        idle = plain.name not in self._lines
+        self._lines.setdefault(plain.name, []).append(_Waiting(item, plain, added))
+        if idle:
+            loop.create_task(self._work(plain.name))  # noqa: RUF006  kept by the futures that it ends
+        return await added
+
+    async def _work(self, name: str) -> None:
+        """Add what waits, again and again until nothing does."""
+        loop = asyncio.get_running_loop()
+        while self._lines[name]:
+            waiting, self._lines[name] = self._lines[name], []
+            answers: Sequence[Receipt | BaseException]
+            try:
+                answers = await loop.run_in_executor(self._threads, _add_all, name, [one.item for one in waiting])
+            except BaseException as error:  # noqa: BLE001  nobody else would tell those who wait
+                answers = [error for _ in waiting]
+            done: Counter[tuple[Principal, str]] = Counter()
+            for (_, plain, added), answer in zip(waiting, answers, strict=True):
+                if isinstance(answer, BaseException):
+                    if not added.done():  # else its client has gone
+                        added.set_exception(answer)
+                    continue
+                done[plain.principal, plain.address] += 1
+                if not added.done():
+                    added.set_result(answer)
+            for (principal, address), times in done.items():
+                audit.record(principal, "POST", f"{PREFIX}{name}", 200, address, times=times)
+        del self._lines[name]
+
+
+def _add_all(name: str, items: list[Any]) -> list[Receipt | Exception]:
+    """The receipt of each of these, or why it was not added."""
+    connection.close_at = None  # a thread of ours stays, and so may its connection: CONN_MAX_AGE is for requests
+    connection.close_if_unusable_or_obsolete()
+    batchers = [Batcher.objects.get_by_name(name) for _ in items]
+    adding = [(one, functools.partial(one.submit, item)) for one, item in zip(batchers, items, strict=True)]
+    answers: list[Receipt | Exception] = []
+    for outcome in combining.run_all(batchers[0].key, adding):
+        try:
+            answers.append(outcome())
+        except Exception as error:  # noqa: BLE001  it is the answer to one of the requests
+            answers.append(error)
+    return answers
+
+
+class _Plain(NamedTuple):
+    """The batcher that is added to, who adds, and from where."""
+
+    name: str
+    principal: Principal
+    address: str
+
+
+class _Waiting(NamedTuple):
+    """An item that waits to be added, and who waits for that."""
+
+    item: Any
+    plain: _Plain
+    added: asyncio.Future[Receipt]
+
+
+def _plain(scope: Scope) -> _Plain | None:
+    """What is asked, when this is such a request, by somebody who may, and of a known, small size."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    name = scope["path"].removeprefix(PREFIX)
+    if name in ("", ".", "..", scope["path"]) or "/" in name or scope["query_string"] or not _is_as_sent(scope):
+        return None
+    headers = dict(scope["headers"])
+    if len(headers) < len(scope["headers"]) or headers.keys() & NOT_PLAIN:  # of equal headers Django makes one
+        return None
+    if settings.SECURE_SSL_REDIRECT and not _is_secure(scope, headers):
+        return None
+    if _length(headers) is None or not _is_our_host(headers.get(b"host", b"").decode("latin-1")):
+        return None
+    principal = _let_in(headers.get(b"authorization", b"").decode("latin-1"), name)
+    return None if principal is None else _Plain(name, principal, address_of(meta_of(scope)))
+
+
+def _is_as_sent(scope: Scope) -> bool:
+    """Whether nobody had to decode the path, so that it has one spelling."""
+    path: str = scope["path"]
+    return path.isascii() and "%" not in path and (scope.get("raw_path") or path.encode()) == path.encode()
+
+
+def _length(headers: dict[bytes, bytes]) -> int | None:
+    """How long the body will be; None when that is not said, no number, or too much."""
+    try:
+        length = declared_length(headers.get(b"content-length", b"").decode("latin-1"))
+    except ValueError:
+        return None
+    return length if length is not None and length <= MAX_BODY_BYTES else None
+
+
+def _is_our_host(host: str) -> bool:
+    """Whether Django would take it for a host of ours."""
+    domain = split_domain_port(host)[0]
+    allowed = settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
+    return bool(domain) and validate_host(domain, allowed)
+
+
+def _is_secure(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """As Django sees it: by HTTPS, or by what a proxy that we trust says."""
+    if settings.SECURE_PROXY_SSL_HEADER is None:
+        return bool(scope.get("scheme") == "https")
+    name, value = settings.SECURE_PROXY_SSL_HEADER
+    said = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower().encode(), b"")
+    return said.decode("latin-1").partition(",")[0].strip() == value
+
+
+def _let_in(authorization: str, name: str) -> Principal | None:
+    """Who has a bearer token that opens this, by what this process knows. If nobody, Django's way has the words."""
+    principal = tokens.trusted(authorization)
+    if principal is None or not principal.may("batcher:write", name):
+        return None
+    return principal
+
+
+def _take_turn(principal: Principal) -> None:
+    """Count this request, once it is known that it will not be counted on Django's way. Raises ``ValueError``: too
+    often, which is Django's to say.
+    """
+    if auth.requests.take(principal.id, settings.API_RATE):
+        raise ValueError
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body; None when the client went away before its end."""
+    body: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
+
+
+def _item(scope: Scope, body: bytes) -> Any:
+    """The item, where the body is what it says. Raises ``ValueError``: Django's way says what is wrong with it."""
+    media_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+    try:
+        return item_in(body, media_type)
+    except (HttpError, RecursionError) as error:
+        raise ValueError from error
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body once more, for somebody else."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> MutableMapping[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+async def _answer(send: Send, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> None:
+    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    raw = [*raw, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,86 @@
+"""Channel "webhook": one POST of JSON, signed as Standard Webhooks."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from durable_objects import outgoing, signing
+from durable_objects.http_bodies import readable
+from durable_objects.masking import scrub, secrets_of
+from reminders.channels import Message, Refused, register
+from reminders.conf import defaults
+from reminders.tables import Recipient
+
+#: So much of an answer is kept, and so much looked through for secrets before that.
+KEPT_CHARACTERS, LOOKED_THROUGH = 1_000, 20_000
+TRIED_AGAIN = {408, 425, 429}
+
+
+class WebhookFailed(Exception):
+    """The receiver answered with what is no delivery; it is tried again."""
+
+
+@register("webhook")
+def post(message: Message) -> str:
+    """POST to the recipient's address, else to ``WEBHOOK_URL``; how the receiver answered.
+
+    ``webhook-id`` is the key; timestamp and signature are of this try. 2xx is delivered; 408, 425, 429, 5xx, redirects
+    and no answer within ``DEADLINE`` are tried again; any other 4xx raises ``Refused``.
+    ``durable_objects.receiver`` is the other side.
+    """
+    recipient = Recipient.find(message.person)
+    own = recipient.webhook_url
+    url = own or defaults.WEBHOOK_URL
+    secret = recipient.webhook_secret if own else defaults.WEBHOOK_SECRET
+    if not url or not secret:
+        raise Refused(
+            f"no address with a secret for {message.person or 'nobody'!r}: enter them under Recipients, or set "
+            "WEBHOOK_URL and WEBHOOK_SECRET"
+        )
+    if not outgoing.is_address(url) or not signing.is_secret(secret):
+        allowed = outgoing.ALLOWED if signing.is_secret(secret) else signing.ALLOWED
+        raise Refused(f"the webhook of {message.person or 'settings.REMINDERS'!r} is none; allowed: {allowed}")
+    body = json.dumps(payload(message), ensure_ascii=False)
+    now = datetime.now(UTC)  # the receiver judges a try's age by the clock on the wall
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": message.key,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signing.sign(secret, message.key, now, body),
+    }
+    reply = outgoing.post(
+        url,
+        body.encode(),
+        headers=headers,
+        timeout=defaults.TIMEOUT,
+        deadline=defaults.DEADLINE,
+        read_bytes=LOOKED_THROUGH,
+    )
+    said = scrub(readable(reply.start, reply.headers.get("Content-Type", "")), secrets_of(url, {}, secret))
+    return read(reply.status, said[:KEPT_CHARACTERS])
+
+
+def payload(message: Message) -> dict[str, object]:
+    """What is posted."""
+    return {
+        "type": "reminder.due",
+        "timestamp": message.planned_at.isoformat(),
+        "data": {
+            "reminder": message.reminder,
+            "person": message.person or None,
+            "message": message.text,
+            "late_seconds": round(message.late.total_seconds()),
+            "links": dict(message.links),
+        },
+    }
+
+
+def read(status: int, start: str) -> str:
+    """What an answer means: the answer for the record, or an error."""
+    said = f"{status} {start}".strip()
+    if 200 <= status < 300:
+        return said
+    if 400 <= status < 500 and status not in TRIED_AGAIN:
+        raise Refused(f"the receiver answered {said}")
+    raise WebhookFailed(f"the receiver answered {said}")

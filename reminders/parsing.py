@@ -1,0 +1,274 @@
+"""What text is a rule or a zone, and what is refused with a word on what is allowed. Pure."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from durable_objects import InvalidInput
+from durable_objects.validation import show
+from reminders.rrule import FIRST_YEAR, LAST_YEAR, Parts
+
+LONGEST_RULE = 4_000
+MOST_TIMES = 100_000
+LONGEST_INTERVAL = 99_999
+
+RULE_ALLOWED = (
+    'an RRULE of RFC 5545 on one line, such as "FREQ=DAILY;COUNT=5": each part once, FREQ by the hour or slower, at '
+    f"most one BYSECOND, INTERVAL from 1 to {LONGEST_INTERVAL}, COUNT from 1 to {MOST_TIMES} or UNTIL in UTC "
+    '("…T090000Z"), BYSETPOS beside another BY part; below it lines such as "EXDATE:20300602T090000" or '
+    '"EXDATE;TZID=Europe/Berlin:20300602T090000"'
+)
+ZONE_ALLOWED = 'the name of a time zone, such as "Europe/Berlin"'
+#: Files beside the zones that read like one: this machine's own setting, the one before anybody chose, the rules for
+#: POSIX strings; and copies of all zones, of which "right/" counts leap seconds.
+NO_ZONES = ("localtime", "Factory", "posixrules", "posix/", "right/")
+
+WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY")
+
+_TIME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})(Z?)")
+_WEEKDAY = re.compile(r"([+-]?[0-9]{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
+_EXDATE = re.compile(r"EXDATE(?:;VALUE=DATE-TIME)?(?:;TZID=([\w/+-]+))?:([0-9TZ,]+)", re.IGNORECASE | re.ASCII)
+
+
+class _No(ValueError):
+    """What is wrong with a rule, in words."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule that was read: its parts, how it ends, and what is left out of it. ``line`` is the rule as RFC 5545 has
+    it, in capitals and without a name before it. ``unknown_zones`` are those whose EXDATE lines could not be read.
+    """
+
+    line: str
+    parts: Parts
+    count: int | None
+    until: datetime | None
+    walls_left_out: Collection[datetime]
+    moments_left_out: Collection[datetime]
+    unknown_zones: Collection[str] = ()
+
+    @classmethod
+    def parse(cls, text: str, *, on_record: bool = False) -> Self:
+        """The rule that this text is. Raises ``InvalidInput``.
+
+        One that is ``on_record`` was let in: an EXDATE in a zone that is gone since is left aside, so that the rule
+        goes on.
+        """
+        if type(text) is not str or len(text) > LONGEST_RULE:
+            raise refusal(f"recurrence is {show(text)}", RULE_ALLOWED)
+        lines = [line.strip(" \t\r") for line in text.split("\n")]
+        first, *others = [line for line in lines if line] or [""]
+        try:
+            line = first.upper().removeprefix("RRULE:")
+            given = _read(line)
+            walls, moments, unknown = _left_out(others)
+            if unknown and not on_record:
+                raise _No(f"EXDATE is in the zone {show(min(unknown))}, which is none")
+        except _No as flaw:
+            raise refusal(f"recurrence is {show(text)} ({flaw})", RULE_ALLOWED) from None
+        count, until = given.pop("count", None), given.pop("until", None)
+        return cls(line, Parts(**given), count, until, walls, moments, unknown)
+
+    def leaves_out(self, at: datetime, wall: datetime) -> bool:
+        """Whether an EXDATE names this time, by the wall clock or as a moment (to the second, as such dates are)."""
+        if not self.walls_left_out and not self.moments_left_out:
+            return False
+        walls, moments = self.walls_left_out, self.moments_left_out
+        return wall.replace(tzinfo=None, microsecond=0) in walls or at.replace(microsecond=0) in moments
+
+
+def check_zone(name: str) -> ZoneInfo:
+    """The zone of this name. Raises ``InvalidInput``."""
+    found = find_zone(name)
+    if found is None:
+        raise refusal(f"time_zone is {show(name)}", ZONE_ALLOWED)
+    return found
+
+
+def find_zone(name: str) -> ZoneInfo | None:
+    """The zone of this name; None where this machine has none, or not any more."""
+    if type(name) is not str or not name or name.startswith(NO_ZONES):
+        return None
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        return None  # what a wrong name raises depends on what stands at that path in the zone files
+
+
+@functools.cache
+def zone_names() -> list[str]:
+    """The names of all zones: looked up on disk, so once."""
+    return sorted(name for name in available_timezones() if not name.startswith(NO_ZONES))
+
+
+def refusal(problem: str, allowed: str) -> InvalidInput:
+    """The error for bad input, with what is allowed."""
+    error = InvalidInput(f"{problem}. Allowed: {allowed}.")
+    error.allowed = allowed
+    return error
+
+
+# -- the grammar
+
+
+def _read(line: str) -> dict[str, Any]:
+    """The parts of a rule by their fields. Raises ``_No``."""
+    texts: dict[str, str] = {}
+    for part in line.split(";"):
+        name, _, text = part.partition("=")
+        if name not in _PARTS:
+            raise _No(f"{show(part)} is no part of a rule")
+        if name in texts:
+            raise _No(f"{name} comes twice")
+        texts[name] = text
+    if "FREQ" not in texts:
+        raise _No("it has no FREQ")
+    for flaw in filter(None, (unfit(texts) for unfit in _UNFIT)):
+        raise _No(flaw)
+    return {field: read(name, texts[name]) for name, (field, read) in _PARTS.items() if name in texts}
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str, str], str]:
+    def read(name: str, text: str) -> str:
+        if text not in choices:
+            raise _No(f"{name} is {show(text)}: one of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def _number(least: int, most: int) -> Callable[[str, str], int]:
+    def read(name: str, text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,6}", text) or not least <= int(text) <= most:
+            raise _No(f"{name} is {show(text)}: a number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _numbers(least: int, most: int, *, signed: bool = False) -> Callable[[str, str], tuple[int, ...]]:
+    """A list of numbers; ``signed`` ones may count from the end."""
+    form = re.compile(rf"{'[+-]?' if signed else ''}[0-9]{{1,{len(str(most))}}}")
+
+    def read(name: str, text: str) -> tuple[int, ...]:
+        texts = text.split(",")
+        if not all(form.fullmatch(each) and least <= abs(int(each)) <= most for each in texts):
+            also = f" or -{most} to -{least}" if signed else ""
+            raise _No(f"{name} is {show(text)}: numbers from {least} to {most}{also}")
+        return tuple(map(int, texts))
+
+    return read
+
+
+def _weekdays(name: str, text: str) -> tuple[tuple[int, int], ...]:
+    found = [_WEEKDAY.fullmatch(each) for each in text.split(",")]
+    if not all(each and (each[1] is None or 1 <= abs(int(each[1])) <= 53) for each in found):
+        raise _No(f"{name} is {show(text)}: weekdays such as MO, 2TU or -1FR")
+    return tuple((int(each[1] or 0), WEEKDAYS.index(each[2])) for each in found if each)
+
+
+def _week_start(name: str, text: str) -> int:
+    return WEEKDAYS.index(_one_of(WEEKDAYS)(name, text))
+
+
+def _until(name: str, text: str) -> datetime:
+    moment, is_utc = _time(name, text)
+    if not is_utc:
+        raise _No(f"{name} is {show(text)}: a time in UTC, with a Z at its end")
+    return moment.replace(tzinfo=UTC)
+
+
+def _time(name: str, text: str) -> tuple[datetime, bool]:
+    """A time as it is written, without a zone, and whether it is one in UTC."""
+    match = _TIME.fullmatch(text)
+    try:
+        if match:
+            return datetime(*map(int, match.groups()[:6])), bool(match[7])  # type: ignore[arg-type]  # noqa: DTZ001  six numbers; the caller knows the zone
+    except ValueError:
+        pass  # a 31st of April
+    raise _No(f"{name} is {show(text)}: a time such as 20300602T090000")
+
+
+#: The parts that there are: the field of each, and what reads it.
+_PARTS: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
+    "FREQ": ("frequency", _one_of(FREQUENCIES)),
+    "INTERVAL": ("interval", _number(1, LONGEST_INTERVAL)),
+    "COUNT": ("count", _number(1, MOST_TIMES)),
+    "UNTIL": ("until", _until),
+    "WKST": ("week_start", _week_start),
+    "BYMONTH": ("months", _numbers(1, 12)),
+    "BYWEEKNO": ("weeks", _numbers(1, 53, signed=True)),
+    "BYYEARDAY": ("year_days", _numbers(1, 366, signed=True)),
+    "BYMONTHDAY": ("month_days", _numbers(1, 31, signed=True)),
+    "BYDAY": ("weekdays", _weekdays),
+    "BYHOUR": ("hours", _numbers(0, 23)),
+    "BYMINUTE": ("minutes", _numbers(0, 59)),
+    "BYSECOND": ("seconds", _numbers(0, 59)),
+    "BYSETPOS": ("positions", _numbers(1, 366, signed=True)),
+}
+
+
+def _only_with(part: str, *allowed: str) -> Callable[[Mapping[str, str]], str | None]:
+    def unfit(texts: Mapping[str, str]) -> str | None:
+        return (
+            f"{part} does not go with FREQ={texts['FREQ']}" if part in texts and texts["FREQ"] not in allowed else None
+        )
+
+    return unfit
+
+
+def _ordinal_days(texts: Mapping[str, str]) -> str | None:
+    if not any(character.isdigit() for character in texts.get("BYDAY", "")):
+        return None
+    if texts["FREQ"] not in {"MONTHLY", "YEARLY"} or "BYWEEKNO" in texts:
+        return "a BYDAY with a number goes with FREQ=MONTHLY, or FREQ=YEARLY without BYWEEKNO"
+    return None
+
+
+#: What does not go together: each says what is wrong, or None.
+_UNFIT: tuple[Callable[[Mapping[str, str]], str | None], ...] = (
+    lambda texts: "COUNT and UNTIL do not go together" if {"COUNT", "UNTIL"} <= texts.keys() else None,
+    lambda texts: (
+        "BYSETPOS takes another BY part"
+        if "BYSETPOS" in texts and not any(name.startswith("BY") and name != "BYSETPOS" for name in texts)
+        else None
+    ),
+    lambda texts: "more than one BYSECOND is more than one time a minute" if "," in texts.get("BYSECOND", "") else None,
+    _only_with("BYWEEKNO", "YEARLY"),
+    _only_with("BYYEARDAY", "YEARLY", "HOURLY"),
+    _only_with("BYMONTHDAY", "YEARLY", "MONTHLY", "DAILY", "HOURLY"),
+    _ordinal_days,
+)
+
+
+def _left_out(lines: list[str]) -> tuple[frozenset[datetime], frozenset[datetime], frozenset[str]]:
+    """The wall times and the moments that EXDATE lines name, and zones there that are none. Raises ``_No``."""
+    walls: set[datetime] = set()
+    moments: set[datetime] = set()
+    unknown: set[str] = set()
+    for line in lines:
+        match = _EXDATE.fullmatch(line)
+        if match is None:
+            raise _No(f"{show(line)} is no EXDATE")
+        zone = find_zone(match[1]) if match[1] else None
+        for text in match[2].upper().split(","):
+            time, is_utc = _time("EXDATE", text)
+            if is_utc and match[1]:
+                raise _No(f"EXDATE is {show(text)}: with a TZID no Z")
+            if match[1] and zone is None:
+                unknown.add(match[1])
+            elif not FIRST_YEAR <= time.year <= LAST_YEAR:
+                continue  # no occurrence is there
+            elif is_utc or zone:
+                moments.add(time.replace(tzinfo=UTC if is_utc else zone).astimezone(UTC))
+            else:
+                walls.add(time)
+    return frozenset(walls), frozenset(moments), frozenset(unknown)

@@ -1,0 +1,325 @@
+"""The tables: what each reminder is set to, for whom, and what was sent by which channel under which key."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timezone, tzinfo
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from durable_objects import InvalidInput
+from durable_objects.validation import show
+from reminders import validators
+from reminders.conf import defaults
+from reminders.parsing import Rule, check_zone, find_zone
+from reminders.quiet_hours import QuietHours
+from reminders.recurrence import Place, Series, comes_twice
+
+#: So long may an e-mail address be, with the name before it.
+LONGEST_ADDRESS = 320
+
+
+def any_version() -> int:
+    """A number that no earlier recipient of the same name had."""
+    return secrets.randbelow(2**62)
+
+
+class Recipient(models.Model):
+    """A person whom reminders are for: where they are reached, and when not. Written by staff, in admin."""
+
+    name = models.CharField(max_length=200, unique=True, help_text="What a reminder's “person” says.")
+    time_zone = models.CharField(max_length=100, default="UTC", help_text="Such as Europe/Berlin.")
+    quiet_hours = models.CharField(
+        max_length=11,
+        blank=True,
+        help_text="Such as 22:00-07:00, in that zone. What is not urgent is held till their end.",
+    )
+    email = models.EmailField(blank=True)
+    webhook_url = models.CharField(max_length=2000, blank=True, validators=[validators.address])
+    webhook_secret = models.CharField(
+        max_length=200, blank=True, validators=[validators.secret], help_text="whsec_… (Standard Webhooks)."
+    )
+    #: Part of the address of the calendar feed: another one with each row, and one more ends the old address.
+    feed_version = models.PositiveBigIntegerField(default=any_version, editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        """The zone is one, and so are the quiet hours."""
+        wrong = {}
+        for field, check in (("time_zone", check_zone), ("quiet_hours", QuietHours.parse)):
+            try:
+                if getattr(self, field) or field == "time_zone":
+                    check(getattr(self, field))
+            except InvalidInput as refused:
+                wrong[field] = str(refused)
+        if wrong:
+            raise ValidationError(wrong)
+
+    @classmethod
+    def find(cls, name: str) -> Recipient:
+        """The recipient of this name; one without anything of their own where nobody has been entered."""
+        found = cls.objects.filter(name=name).first() if name else None
+        return found or cls(name=name, time_zone=defaults.TIME_ZONE)
+
+    def undisturbed(self, moment: datetime) -> datetime:
+        """The first moment from this one on that is not in their quiet hours; this one where nobody can tell any more,
+        since their zone is gone.
+        """
+        zone = find_zone(self.time_zone)
+        if not self.quiet_hours or zone is None:
+            return moment
+        return QuietHours.parse(self.quiet_hours).over_at(moment, zone)
+
+
+def _naive(wall: str) -> datetime:
+    return datetime.fromisoformat(wall)
+
+
+class PlanQuerySet(models.QuerySet["Plan"]):
+    """What reminders are set to."""
+
+    def of_person(self, person: str) -> PlanQuerySet:
+        """What is set for a person, what comes next first: one query, by an index."""
+        mine = self.filter(person=person, state=Plan.State.SET)
+        return mine.order_by("next_at", "pk").select_related("object")
+
+
+class Plan(models.Model):
+    """What one reminder is set to and where in its series it stands. Written by the reminder, in its turns.
+
+    The row stays when the reminder is over or cancelled, and says so. The wall times are the truth: ``fire_at``,
+    ``occurrence`` and ``next_at`` are the moments that they were by the time zones as these were known when they were
+    worked out, and ``Reminder.recompute()`` works them out anew.
+    """
+
+    class State(models.TextChoices):
+        """``over``: the last occurrence was delivered, or skipped."""
+
+        SET = "set"
+        OVER = "over"
+        CANCELLED = "cancelled"
+
+    #: What ``put_off`` says.
+    QUIET, SNOOZED = "quiet hours", "snoozed"
+
+    object = models.OneToOneField(
+        "durable_objects.Object", on_delete=models.CASCADE, primary_key=True, related_name="+", verbose_name="reminder"
+    )
+    state = models.CharField(max_length=9, choices=State.choices, default=State.SET)
+    person = models.CharField(max_length=200, blank=True, default="")
+    message = models.TextField()
+    fire_at = models.DateTimeField()
+    #: ``fire_at`` on the clock of ``time_zone`` (ISO 8601, without an offset).
+    start_wall = models.CharField(max_length=26)
+    recurrence = models.TextField(null=True, blank=True)  # noqa: DJ001  null: none, as in the contract
+    time_zone = models.CharField(max_length=100)
+    channels = models.JSONField()
+    urgent = models.BooleanField(default=False)
+    skip_if_late = models.DurationField(null=True, blank=True)
+    #: A new one with each ``set_reminder``; one more with each change from outside. Keys are made from the first.
+    series_id = models.UUIDField(default=uuid.uuid4)
+    revision = models.PositiveIntegerField(default=0)
+    #: The place in the series: see ``series.Place``.
+    occurrence = models.DateTimeField()
+    number = models.PositiveBigIntegerField(default=1)
+    wall = models.CharField(max_length=26)
+    #: When it is delivered: later than ``occurrence`` once it was put off, and then why.
+    next_at = models.DateTimeField()
+    put_off = models.CharField(max_length=11, blank=True, default="")
+    #: Times that an occurrence of this series was snoozed: each makes another delivery, with another key.
+    snoozes = models.PositiveIntegerField(default=0)
+
+    objects = PlanQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["person", "next_at"], condition=models.Q(state="set"), name="reminders_of_person")
+        ]
+
+    def __str__(self) -> str:
+        return f"plan of {self.object_id}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Write it, with the wall time of its start also where whoever made the row gave only the moment."""
+        if not self.start_wall:
+            self.start_wall = self.fire_at.astimezone(self.zone).replace(tzinfo=None).isoformat()
+        super().save(*args, **kwargs)
+
+    @property
+    def key(self) -> uuid.UUID:
+        """The key of the coming delivery: the same on every retry, another one for the next."""
+        again = f"#{self.snoozes}" if self.snoozes else ""
+        return uuid.uuid5(self.series_id, self.occurrence.astimezone(UTC).isoformat() + again)
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone whose clocks it goes by; where that is gone, the offset from UTC that it had at this place."""
+        return find_zone(self.time_zone) or timezone(
+            _naive(self.wall) - self.occurrence.astimezone(UTC).replace(tzinfo=None)
+        )
+
+    def shown(self, moment: datetime) -> str:
+        """A moment for people, on the clock that it goes by."""
+        return f"{moment.astimezone(self.zone):%A, %d %B %Y, %H:%M} ({self.clock})"
+
+    def from_to(self, until: datetime) -> str:
+        """From when to when its delivery is put off, for people."""
+        there = [f"{moment.astimezone(self.zone):%a %d %b %Y, %H:%M}" for moment in (self.next_at, until)]
+        return f"from {there[0]} to {there[1]} ({self.clock})"
+
+    @property
+    def clock(self) -> str:
+        """What the clock is called that it goes by."""
+        return self.time_zone if find_zone(self.time_zone) else str(self.zone)
+
+    @property
+    def starts_at(self) -> datetime:
+        """``fire_at`` as it is by its wall time, in its zone; where that comes twice, the one that was meant."""
+        first = _naive(self.start_wall).replace(tzinfo=self.zone)
+        second = first.replace(fold=1)
+        return second if comes_twice(first) and second.astimezone(UTC) == self.fire_at else first
+
+    @property
+    def series(self) -> Series:
+        """All of its times."""
+        rule = None if self.recurrence is None else Rule.parse(self.recurrence, on_record=True)
+        return Series(self.starts_at, rule, self.zone)
+
+    @property
+    def is_as_its_wall_time(self) -> bool:
+        """Whether its moment is what its wall time says; else the clocks were changed since, or it was shifted by them.
+
+        A look that costs next to nothing: ``place_now`` tells the two apart.
+        """
+        if self.wall == self.start_wall:
+            return self.starts_at.astimezone(UTC) == self.occurrence
+        return _naive(self.wall).replace(tzinfo=self.zone).astimezone(UTC) == self.occurrence
+
+    def is_astray(self, moment: datetime, find: Callable[[str], Recipient] = Recipient.find) -> bool:
+        """Whether what is ahead of this moment is planned for another one than its wall time, or the end of the quiet
+        hours that it is held by, is now.
+        """
+        if self.next_at <= moment:
+            return False
+        if not self.is_as_its_wall_time and self.series.same(self.place) != self.place:
+            return True
+        return (
+            self.put_off == self.QUIET and find(self.person).undisturbed(max(self.occurrence, moment)) != self.next_at
+        )
+
+    def place_now(self) -> Place | None:
+        """Its place by its zone's clocks as they are known now; None where the series has ended before that."""
+        return self.place if self.is_as_its_wall_time else self.series.same(self.place)
+
+    def next_now(self, moment: datetime) -> datetime | None:
+        """When it is to be delivered by the zones as they are known now; None where nothing is to come any more."""
+        place = self.place_now()
+        if place is None or self.put_off == self.SNOOZED:
+            return self.next_at if place else None
+        return place.at if self.urgent or place.at <= moment else Recipient.find(self.person).undisturbed(place.at)
+
+    @property
+    def flaws(self) -> list[str]:
+        """What has become of its zones that somebody should mend, in words; it is delivered all the same."""
+        found = []
+        if find_zone(self.time_zone) is None:
+            found.append(
+                f"The time zone {show(self.time_zone)} is not known here any more: it goes on by {self.zone}, as it "
+                "was there at last. Choose another zone."
+            )
+        return found + [
+            f"An EXDATE in the zone {show(name)}, which is not known here any more, leaves nothing out. Write another."
+            for name in self._unknown_zones()
+        ]
+
+    def _unknown_zones(self) -> list[str]:
+        try:
+            return sorted(Rule.parse(self.recurrence, on_record=True).unknown_zones) if self.recurrence else []
+        except InvalidInput:
+            return []
+
+    @property
+    def place(self) -> Place:
+        """Where in the series it stands."""
+        return Place(self.occurrence, self.number, self.wall)
+
+    def stand_at(self, place: Place) -> None:
+        """Go to another place of the series, to be delivered at its time."""
+        self.occurrence, self.number, self.wall = place.at, place.number, place.wall
+        self.next_at, self.put_off = place.at, ""
+
+    def is_set_to(self, fields: Mapping[str, Any]) -> bool:
+        """Whether this is what it is set to, or was when it was over. What was cancelled is set to nothing."""
+        told = fields.keys() - {"start_wall"}  # it follows from the others
+        return self.state != self.State.CANCELLED and all(getattr(self, name) == fields[name] for name in told)
+
+    def is_as(self, other: Plan) -> bool:
+        """Whether it is the same reminder at the same place, and nothing was changed in between."""
+        mine, theirs = (self.series_id, self.revision), (other.series_id, other.revision)
+        return mine == theirs and self.occurrence == other.occurrence
+
+    def is_too_late(self, moment: datetime) -> bool:
+        """Whether it is not worth delivering any more."""
+        return self.skip_if_late is not None and moment - self.next_at > self.skip_if_late
+
+    def following(self, moment: datetime) -> Place | None:
+        """The next place of the series that is after this moment; None when it is over."""
+        return self.series.following(self.place, max(self.occurrence, moment)) if self.recurrence else None
+
+
+class Delivery(models.Model):
+    """One reminder at one time by one channel to one address. ``key`` is the same on every retry, and for all of them,
+    and goes with the message.
+    """
+
+    class Status(models.TextChoices):
+        """``failed``: refused, or the last try so far did. ``skipped``: it would have been too late."""
+
+        PENDING = "pending"
+        DELIVERED = "delivered"
+        FAILED = "failed"
+        REFUSED = "refused"
+        SKIPPED = "skipped"
+
+    id = models.BigAutoField(primary_key=True)
+    reminder = models.ForeignKey("durable_objects.Object", on_delete=models.CASCADE, related_name="+")
+    key = models.UUIDField()
+    channel = models.CharField(max_length=100)
+    #: Where a channel tells several apart, as e-mail does.
+    address = models.CharField(max_length=LONGEST_ADDRESS, default="", blank=True)
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
+    message = models.TextField()
+    #: Its time in the series, and when it was to be delivered: later if it was put off.
+    occurrence = models.DateTimeField(null=True)
+    planned_at = models.DateTimeField()
+    #: Tries that began, the error of the last that failed, and when it was delivered (None: not yet).
+    attempts = models.PositiveIntegerField(default=0)
+    error = models.TextField(default="", blank=True)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    #: What the other side said to it.
+    answer = models.TextField(default="", blank=True)
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["key", "channel", "address"], name="reminders_one_per_key_and_address")
+        ]
+
+    def __str__(self) -> str:
+        return f"delivery {self.key} by {self.way}"
+
+    @property
+    def way(self) -> str:
+        """By which channel and to whom, in words."""
+        return f"{self.channel} to {self.address}" if self.address else self.channel
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing more to try."""
+        return self.status in {self.Status.DELIVERED, self.Status.REFUSED, self.Status.SKIPPED}
