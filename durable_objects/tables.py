@@ -109,7 +109,7 @@ class Alarm(models.Model):
     due_at = MomentField(null=True)
     #: Failed runs of this alarm; and starts that ended with their lease instead of a result.
     retry_count = models.PositiveIntegerField(default=0)
-    starts = models.PositiveIntegerField(default=0)
+    crashed_starts = models.PositiveIntegerField(default=0)
     #: One more with every set and delete: tells a run whether the alarm is still the one it runs.
     generation = models.PositiveBigIntegerField(default=0)
     #: One more with every run that took a lease: tells a run whether another has taken over.
@@ -119,9 +119,9 @@ class Alarm(models.Model):
     leased_by = models.CharField(max_length=100, default="", db_default="", blank=True)
     leased_generation = models.PositiveBigIntegerField(null=True)
     #: The number of the wake-up that is out, the time it was sent for, and how often it got lost.
-    ring = models.PositiveBigIntegerField(default=0)
-    rung_at = MomentField(null=True)
-    rerings = models.PositiveIntegerField(default=0)
+    wake_up_number = models.PositiveBigIntegerField(default=0)
+    wake_up_for = MomentField(null=True)
+    wake_ups_lost = models.PositiveIntegerField(default=0)
     last_error = models.TextField(default="", blank=True)
 
     objects: ClassVar[RowManager[Self]] = RowManager()
@@ -162,7 +162,7 @@ class AlarmRun(models.Model):
     object = models.ForeignKey(Object, on_delete=models.CASCADE, related_name="+", db_index=False)
     scheduled_at = MomentField()
     due_at = MomentField()
-    rung_at = MomentField(null=True)
+    wake_up_for = MomentField(null=True)
     picked_up_at = MomentField()
     started_at = MomentField()
     ended_at = MomentField()

@@ -58,18 +58,23 @@ class AlarmRunFailed(Exception):
     max_retries=retry.ALARM_MAX_RETRIES,
 )
 def fire_alarm(
-    self: Task[Any, Any], object_id: int, ring: int | None = None, rescue: bool = False, waits: int = 0
+    self: Task[Any, Any], object_id: int, wake_up_number: int | None = None, rescue: bool = False, waits: int = 0
 ) -> str:
     """A wake-up for one object; answers the verdict. Any number of deliveries leads to one run at a time."""
     _begin(self)
-    fired = fire(object_id, ring, rescue=rescue, waits=waits)
+    fired = fire(object_id, wake_up_number, rescue=rescue, waits=waits)
     if fired.verdict is Verdict.AGAIN and fired.delay is not None:
-        number = ring if fired.ring is None else fired.ring
-        again = (object_id, number, rescue and fired.ring is None, 0 if fired.ring is not None else waits + 1)
+        number = wake_up_number if fired.wake_up_number is None else fired.wake_up_number
+        again = (
+            object_id,
+            number,
+            rescue and fired.wake_up_number is None,
+            0 if fired.wake_up_number is not None else waits + 1,
+        )
         _, soft_limit = self.request.timelimit or (None, None)
         _send(again, fired.delay, retries=self.request.retries, soft_time_limit=soft_limit)
     elif fired.verdict is Verdict.FAILED and fired.delay is not None:
-        _retry(self, (object_id, ring), fired)
+        _retry(self, (object_id, wake_up_number), fired)
     return fired.verdict.value
 
 
@@ -128,7 +133,7 @@ def _retry(task: Task[Any, Any], args: tuple[int, int | None], fired: Fired) -> 
 
 def _publish(wake_up: publisher.WakeUp) -> None:
     limit = wake_up.time_limit.total_seconds() + _SOFT_LIMIT_MARGIN
-    args = (wake_up.object_id, wake_up.ring, wake_up.rescue)
+    args = (wake_up.object_id, wake_up.wake_up_number, wake_up.rescue)
     _send(args, wake_up.at - datetime.now(UTC), retries=wake_up.retries, soft_time_limit=limit)
 
 
@@ -136,7 +141,7 @@ def _publish_group(wake_ups: Sequence[publisher.WakeUp]) -> None:
     limit = wake_ups[0].time_limit.total_seconds()
     options = _when(min(wake_up.at for wake_up in wake_ups) - datetime.now(UTC))
     options["soft_time_limit"] = limit + _SOFT_LIMIT_MARGIN
-    alarms = [(wake_up.object_id, wake_up.ring) for wake_up in wake_ups]
+    alarms = [(wake_up.object_id, wake_up.wake_up_number) for wake_up in wake_ups]
     _apply(fire_alarms, (alarms, limit), options)
 
 

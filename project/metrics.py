@@ -105,7 +105,7 @@ def _alarms(now: datetime) -> Iterator[Metric]:
         "durable_objects_oldest_overdue_seconds", "For how long the oldest due alarm is due.", seconds
     )
     soon = queries.alarms_in("armed", now).filter(due_at__lte=now + engine.HORIZON).order_by("due_at")[:COUNTED_TO]
-    out = soon.aggregate(out=Count("pk", filter=Q(rung_at__gt=now - retry.LOST_AFTER)))["out"]
+    out = soon.aggregate(out=Count("pk", filter=Q(wake_up_for__gt=now - retry.LOST_AFTER)))["out"]
     yield GaugeMetricFamily("durable_objects_wake_ups_out", "Messages that alarms wait for.", out)
 
 

@@ -180,7 +180,7 @@ def alarm_times(slot: Alarm, now: datetime) -> list[tuple[str, str]]:
     moments = [
         ("Planned for", slot.scheduled_at),
         ("Due", slot.due_at),
-        ("Wake-up sent for", slot.rung_at),
+        ("Wake-up sent for", slot.wake_up_for),
         ("Leased until", slot.leased_until),
     ]
     return [(title, display.when(moment, now)) for title, moment in moments if moment is not None]

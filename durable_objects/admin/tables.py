@@ -150,7 +150,7 @@ class AlarmRunAdmin(ReadOnlyAdmin):
     list_filter = ("outcome", ObjectFilter)
     fields: ClassVar[Any] = (
         "object_label", "result", "retry_count", "fence", "late", "took",
-        *map(moment, ["scheduled_at", "due_at", "rung_at", "picked_up_at", "started_at", "ended_at"]), "traceback",
+        *map(moment, ["scheduled_at", "due_at", "wake_up_for", "picked_up_at", "started_at", "ended_at"]), "traceback",
     )  # fmt: skip
     readonly_fields = fields
     ordering = ("-id",)

@@ -27,7 +27,7 @@ def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[
         "object_id": run.object_id,
         "scheduled_at": run.scheduled_at,
         "due_at": run.due_at,
-        "rung_at": run.rung_at,
+        "wake_up_for": run.wake_up_for,
         "picked_up_at": run.picked_up_at,
         "started_at": run.started_at,
         "ended_at": max(ended_at, run.started_at),

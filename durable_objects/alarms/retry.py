@@ -63,6 +63,6 @@ def patience(waits: int, lock_timeout: timedelta) -> timedelta:
     return max(lock_timeout, min(lock_timeout * (1 << min(waits, 10)), LONGEST_PATIENCE))
 
 
-def lost_after(rerings: int) -> timedelta:
+def lost_after(wake_ups_lost: int) -> timedelta:
     """How long after its time a wake-up counts as lost: 10 s, doubled with each that did, at most five minutes."""
-    return min(LOST_AFTER * (1 << min(rerings, 10)), LOST_AFTER_AT_MOST)
+    return min(LOST_AFTER * (1 << min(wake_ups_lost, 10)), LOST_AFTER_AT_MOST)

@@ -31,7 +31,7 @@ class Run:
     fence: int
     scheduled_at: datetime
     due_at: datetime
-    rung_at: datetime | None
+    wake_up_for: datetime | None
     picked_up_at: datetime
     started_at: datetime
     retry_count: int

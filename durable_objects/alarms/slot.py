@@ -10,7 +10,7 @@ from durable_objects.tables import Alarm
 
 IDLE, ARMED, DEAD = Alarm.State.IDLE.value, Alarm.State.ARMED.value, Alarm.State.DEAD.value
 
-#: In ``rung_at``: of this wake-up is known that it has to be sent again, under its number.
+#: In ``wake_up_for``: of this wake-up is known that it has to be sent again, under its number.
 FORGOTTEN = datetime(1970, 1, 2, tzinfo=UTC)
 
 
@@ -24,15 +24,15 @@ class Slot:
     scheduled_at: datetime | None = None
     due_at: datetime | None = None
     retry_count: int = 0
-    starts: int = 0
+    crashed_starts: int = 0
     generation: int = 0
     fence: int = 0
     leased_until: datetime | None = None
     leased_by: str = ""
     leased_generation: int | None = None
-    ring: int = 0
-    rung_at: datetime | None = None
-    rerings: int = 0
+    wake_up_number: int = 0
+    wake_up_for: datetime | None = None
+    wake_ups_lost: int = 0
     last_error: str = ""
     #: No column: the wake-up that is out is to be sent once more by this turn, under its number.
     ring_again: bool = False

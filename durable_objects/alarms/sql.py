@@ -1,8 +1,8 @@
 """The alarm slot: read, arm, disarm, settle, write. Only this room and ``claims`` write alarm rows.
 
 The verbs change a ``Slot`` in memory, which remembers the columns that changed; ``storing`` puts just these into the
-database, so that what the dispatcher (``rung_at``) and the heartbeat (``leased_until``) write beside a turn is never
-overwritten with something older.
+database, so that what the dispatcher (``wake_up_for``) and the heartbeat (``leased_until``) write beside a turn
+is never overwritten with something older.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from durable_objects.tables import Alarm, Object
 
 _TABLE = Alarm._meta.db_table
 _OBJECTS = Object._meta.db_table
-_TIMES = {"scheduled_at", "due_at", "leased_until", "rung_at"}
+_TIMES = {"scheduled_at", "due_at", "leased_until", "wake_up_for"}
 _COLUMNS = [f.name for f in Alarm._meta.concrete_fields if f.name != "object"]
 #: How a column's value is read that the driver may have given as text; all others are whole numbers.
 _READ: dict[str, Callable[[Any], Any]] = dict.fromkeys(_TIMES, clock.from_database) | {
@@ -84,10 +84,10 @@ def arm(slot: Slot, at: datetime) -> None:
     same = slot.state == ARMED and slot.scheduled_at == slot.due_at == at and slot.leased_until is None
     if same:
         return
-    slot.set(state=ARMED, scheduled_at=at, due_at=at, retry_count=0, starts=0, rerings=0, last_error="")
+    slot.set(state=ARMED, scheduled_at=at, due_at=at, retry_count=0, crashed_starts=0, wake_ups_lost=0, last_error="")
     slot.set(generation=slot.generation + 1)
-    if slot.rung_at is not None and slot.rung_at > at:
-        slot.set(rung_at=None)  # it comes too late for this time: who cannot ring leaves it to the dispatcher
+    if slot.wake_up_for is not None and slot.wake_up_for > at:
+        slot.set(wake_up_for=None)  # it comes too late for this time: who cannot ring leaves it to the dispatcher
 
 
 def disarm(slot: Slot) -> None:
@@ -96,8 +96,10 @@ def disarm(slot: Slot) -> None:
     Also where nothing is set it counts against a run that is unlocked, which may have asked for an alarm before.
     """
     if slot.state != IDLE or slot.leased_until is not None:
-        slot.set(state=IDLE, scheduled_at=None, due_at=None, retry_count=0, starts=0, rerings=0, last_error="")
-        slot.set(generation=slot.generation + 1, rung_at=None)
+        slot.set(
+            state=IDLE, scheduled_at=None, due_at=None, retry_count=0, crashed_starts=0, wake_ups_lost=0, last_error=""
+        )
+        slot.set(generation=slot.generation + 1, wake_up_for=None)
 
 
 def grant(slot: Slot, wish: Wish) -> None:
@@ -110,7 +112,7 @@ def grant(slot: Slot, wish: Wish) -> None:
 
 def revive(slot: Slot, now: datetime) -> None:
     """Arm a dead alarm again, due now, with all its retries; the time that was asked for stays."""
-    slot.set(state=ARMED, due_at=now, retry_count=0, starts=0, rerings=0, rung_at=None)
+    slot.set(state=ARMED, due_at=now, retry_count=0, crashed_starts=0, wake_ups_lost=0, wake_up_for=None)
     slot.set(generation=slot.generation + 1)
 
 
@@ -119,12 +121,12 @@ def hasten(slot: Slot, now: datetime) -> None:
 
     One that is due keeps its due time, and the number of the wake-up that is out for it: that may be about to arrive.
     """
-    is_out = slot.rung_at is not None and slot.rung_at <= now
+    is_out = slot.wake_up_for is not None and slot.wake_up_for <= now
     if slot.due_at is not None and slot.due_at <= now and is_out:
         slot.ring_again = True
-        slot.set(rung_at=FORGOTTEN)  # who cannot publish leaves it to the dispatcher
+        slot.set(wake_up_for=FORGOTTEN)  # who cannot publish leaves it to the dispatcher
     else:
-        slot.set(due_at=min(slot.due_at or now, now), rung_at=None)
+        slot.set(due_at=min(slot.due_at or now, now), wake_up_for=None)
 
 
 def lease(slot: Slot, now: datetime, generation: int) -> None:
@@ -134,12 +136,12 @@ def lease(slot: Slot, now: datetime, generation: int) -> None:
     Its wake-up has arrived, so none is out: if the run dies, the dispatcher rings as soon as the lease is over.
     """
     slot.set(fence=slot.fence + 1, leased_until=now + engine.LEASE, leased_generation=generation)
-    slot.set(rung_at=None, rerings=0, leased_by=process.name())
+    slot.set(wake_up_for=None, wake_ups_lost=0, leased_by=process.name())
 
 
 def release(slot: Slot) -> None:
     """The run has ended: what stands in the slot may run."""
-    slot.set(starts=0, rerings=0, rung_at=None)
+    slot.set(crashed_starts=0, wake_ups_lost=0, wake_up_for=None)
     if slot.leased_until is not None:
         slot.set(leased_until=None, leased_generation=None)
 
@@ -147,13 +149,13 @@ def release(slot: Slot) -> None:
 def retry_later(slot: Slot, now: datetime, error: str) -> timedelta:
     """Count a failed run. The retry comes with the same ring, since Celery sends the same message again."""
     delay = retry.retry_delay(slot.retry_count + 1)
-    slot.set(retry_count=slot.retry_count + 1, due_at=now + delay, rung_at=now + delay, last_error=error)
+    slot.set(retry_count=slot.retry_count + 1, due_at=now + delay, wake_up_for=now + delay, last_error=error)
     return delay
 
 
 def die(slot: Slot, error: str) -> None:
     """The last allowed run failed: kept as a dead row, to be looked at and revived."""
-    slot.set(state=DEAD, due_at=None, rung_at=None, last_error=error)
+    slot.set(state=DEAD, due_at=None, wake_up_for=None, last_error=error)
 
 
 def needs_wake_up(slot: Slot, now: datetime) -> bool:
@@ -163,12 +165,12 @@ def needs_wake_up(slot: Slot, now: datetime) -> bool:
     """
     if slot.state != ARMED or slot.due_at is None or slot.due_at > now + engine.HORIZON or slot.is_leased(now):
         return False
-    return slot.rung_at is None or slot.rung_at > max(slot.due_at, now) or slot.ring_again
+    return slot.wake_up_for is None or slot.wake_up_for > max(slot.due_at, now) or slot.ring_again
 
 
 def mark_rung(slot: Slot, now: datetime) -> None:
     """Mark that a wake-up goes out for this alarm."""
-    slot.set(ring=slot.ring + (not slot.ring_again), rung_at=max(slot.due_at or now, now))
+    slot.set(wake_up_number=slot.wake_up_number + (not slot.ring_again), wake_up_for=max(slot.due_at or now, now))
     slot.ring_again = False
 
 
@@ -201,7 +203,7 @@ def give_back(conn: BaseDatabaseWrapper, object_id: int, fence: int) -> None:
     """A run that is put off gives its lease back, and its start is not counted. Needs no lock: the fence tells."""
     sql = (
         f"UPDATE {_TABLE} SET leased_until = NULL, leased_generation = NULL, "
-        "starts = CASE WHEN starts > 0 THEN starts - 1 ELSE 0 END "
+        "crashed_starts = CASE WHEN crashed_starts > 0 THEN crashed_starts - 1 ELSE 0 END "
         "WHERE object_id = %s AND fence = %s AND leased_until IS NOT NULL"
     )
     round_trip.send(conn, [(sql, [object_id, fence])])

@@ -44,17 +44,17 @@ class Silence:
     number: int
     first: datetime
     last: datetime
-    rerings: int
+    wake_ups_lost: int
 
     @property
     def is_small(self) -> bool:
         """Whether they are so few, and so new, that each is sent again when it counts as lost."""
-        return self.number <= FEW and self.rerings < TIMES
+        return self.number <= FEW and self.wake_ups_lost < TIMES
 
     @property
     def next_probe(self) -> datetime:
         """When one of many is sent again: the pauses double, from 10 s to five minutes."""
-        pause = min(max(self.last - self.first, retry.lost_after(self.rerings)), retry.LOST_AFTER_AT_MOST)
+        pause = min(max(self.last - self.first, retry.lost_after(self.wake_ups_lost)), retry.LOST_AFTER_AT_MOST)
         return self.last + pause
 
 
@@ -98,20 +98,20 @@ class Backlog:
 def look(now: datetime, kinds: Collection[int]) -> Backlog:
     """How the alarms of these classes stand. Reads indexes: what is due, what waits, the last runs."""
     heard_to, last_end = _heard(now)
-    due = Q(state=ARMED, due_at__lte=now, rung_at__lte=now, rung_at__gt=FORGOTTEN, object__kind__in=kinds)
-    since = Q(rung_at__gte=heard_to or FORGOTTEN)
-    counted = _alarms().filter(due & free(now) & (since | Q(rung_at__gt=now - retry.LOST_AFTER))).order_by("due_at")
+    due = Q(state=ARMED, due_at__lte=now, wake_up_for__lte=now, wake_up_for__gt=FORGOTTEN, object__kind__in=kinds)
+    since = Q(wake_up_for__gte=heard_to or FORGOTTEN)
+    counted = _alarms().filter(due & free(now) & (since | Q(wake_up_for__gt=now - retry.LOST_AFTER))).order_by("due_at")
     found = (
         _alarms()
         .filter(pk__in=counted.values("pk")[:MOST])
         .values("object__kind_id")
         .annotate(
             out=Count("pk"),
-            late=Count("pk", filter=Q(rung_at__gt=F("due_at") + LATE)),
+            late=Count("pk", filter=Q(wake_up_for__gt=F("due_at") + LATE)),
             number=Count("pk", filter=since),
-            first=Min("rung_at", filter=since),
-            last=Max("rung_at", filter=since),
-            fewest=Min("rerings", filter=since),
+            first=Min("wake_up_for", filter=since),
+            last=Max("wake_up_for", filter=since),
+            fewest=Min("wake_ups_lost", filter=since),
         )
     )
     out, late, silent = 0, 0, {}
@@ -121,7 +121,7 @@ def look(now: datetime, kinds: Collection[int]) -> Backlog:
             silent[row["object__kind_id"]] = Silence(row["number"], row["first"], row["last"], row["fewest"])
     is_silent = any(silence.first <= now - retry.LOST_AFTER for silence in silent.values())
     is_heard = not is_silent or (last_end is not None and last_end > now - retry.LOST_AFTER)
-    ahead = _alarms().filter(state=ARMED, due_at__gt=now, due_at__lte=now + engine.HORIZON, rung_at__gt=now)
+    ahead = _alarms().filter(state=ARMED, due_at__gt=now, due_at__lte=now + engine.HORIZON, wake_up_for__gt=now)
     return Backlog(heard_to, is_heard, out, late, ahead.values("pk")[: engine.MAX_OUT].count(), silent)
 
 
@@ -132,9 +132,9 @@ def _heard(now: datetime) -> tuple[datetime | None, datetime | None]:
     not. A rescue has a lease while it runs, which tells the same before it ends.
     """
     last = AlarmRun.objects.using(engine.DATABASE).order_by("-ended_at")
-    runs = list(last.values_list("rung_at", "picked_up_at", "ended_at")[:RUNS])
-    heard = [rung_at or picked_up_at for rung_at, picked_up_at, _ in runs]
-    leased = _alarms().filter(leased_until__gt=now, starts__gt=0).aggregate(until=Max("leased_until"))["until"]
+    runs = list(last.values_list("wake_up_for", "picked_up_at", "ended_at")[:RUNS])
+    heard = [wake_up_for or picked_up_at for wake_up_for, picked_up_at, _ in runs]
+    leased = _alarms().filter(leased_until__gt=now, crashed_starts__gt=0).aggregate(until=Max("leased_until"))["until"]
     if leased is not None:
         heard.append(leased - engine.LEASE)
     return min(max(heard), now) if heard else None, runs[0][2] if runs else None

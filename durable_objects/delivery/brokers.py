@@ -105,9 +105,9 @@ class RouteFailed(Exception):
     """The project's own routing of tasks raised for a wake-up: so it does when one is sent, and none is."""
 
 
-def queue(object_id: int = 1, ring: int = 1) -> str | None:
+def queue(object_id: int = 1, wake_up_number: int = 1) -> str | None:
     """The queue that this wake-up is sent to; None where it is routed to an exchange. Raises ``RouteFailed``."""
-    name, args = "durable_objects.fire_alarm", (object_id, ring, False)
+    name, args = "durable_objects.fire_alarm", (object_id, wake_up_number, False)
     task: Any = current_app.tasks.get(name)
     try:
         routed = current_app.amqp.router.route({}, name, args, {}, task_type=task).get("queue")

@@ -21,16 +21,16 @@ from durable_objects.database.fields import MomentField
 from durable_objects.tables import Alarm
 
 #: From so many lost wake-ups on, the wait for the next stays the longest there is.
-_MOST_RERINGS = 5
+_MOST_LOST = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An alarm that the dispatcher rings for, under the number ``ring``; ``rescue``: an earlier wake-up got lost."""
+    """An alarm that the dispatcher publishes a wake-up for; ``rescue``: an earlier wake-up got lost."""
 
     object_id: int
     kind_id: int
-    ring: int
+    wake_up_number: int
     due_at: datetime
     retries: int
     rescue: bool
@@ -43,17 +43,17 @@ def free(now: datetime) -> Q:
 
 def fresh(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
     """Armed alarms of these classes, due or due soon, that no wake-up is out for; the first due first."""
-    return unheard(now, kinds).filter(rung_at__isnull=True).order_by("due_at")
+    return unheard(now, kinds).filter(wake_up_for__isnull=True).order_by("due_at")
 
 
 def lost(now: datetime, kinds: Collection[int], heard_to: datetime | None) -> QuerySet[Alarm]:
     """Those whose wake-up is lost: it is overdue, and what was sent after it was heard. The first sent first, so that
     each has its turn.
     """
-    before = Q(rung_at__lte=FORGOTTEN)
+    before = Q(wake_up_for__lte=FORGOTTEN)
     if heard_to is not None:
-        before |= Q(rung_at__lt=heard_to)
-    return unheard(now, kinds).filter(_overdue(now) & before).order_by("rung_at", "due_at")
+        before |= Q(wake_up_for__lt=heard_to)
+    return unheard(now, kinds).filter(_overdue(now) & before).order_by("wake_up_for", "due_at")
 
 
 def silent(now: datetime, kind: int) -> QuerySet[Alarm]:
@@ -62,14 +62,14 @@ def silent(now: datetime, kind: int) -> QuerySet[Alarm]:
     Those first that were sent again least often, so that each time it is another one; and of these the last due: the
     end of the queue, if there is one.
     """
-    return unheard(now, [kind]).filter(_overdue(now), due_at__lte=now).order_by("rerings", "-due_at")
+    return unheard(now, [kind]).filter(_overdue(now), due_at__lte=now).order_by("wake_ups_lost", "-due_at")
 
 
 def _overdue(now: datetime) -> Q:
     """So long after its time that a wake-up counts as lost, if anybody hears: see ``retry.lost_after``."""
-    overdue = Q(rerings__gte=_MOST_RERINGS, rung_at__lte=now - retry.LOST_AFTER_AT_MOST)
-    for rerings in range(_MOST_RERINGS):
-        overdue |= Q(rerings=rerings, rung_at__lte=now - retry.lost_after(rerings))
+    overdue = Q(wake_ups_lost__gte=_MOST_LOST, wake_up_for__lte=now - retry.LOST_AFTER_AT_MOST)
+    for wake_ups_lost in range(_MOST_LOST):
+        overdue |= Q(wake_ups_lost=wake_ups_lost, wake_up_for__lte=now - retry.lost_after(wake_ups_lost))
     return overdue
 
 
@@ -88,7 +88,7 @@ def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
     """
     if limit <= 0:
         return []
-    columns = ("object_id", "object__kind_id", "ring", "due_at", "retry_count", "rung_at", "leased_until")
+    columns = ("object_id", "object__kind_id", "wake_up_number", "due_at", "retry_count", "wake_up_for", "leased_until")
     with transaction.atomic(using=engine.DATABASE):
         found = [
             row
@@ -97,14 +97,14 @@ def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
         ]
         found.sort(key=lambda row: row[5] or row[3])
         claims = []
-        for object_id, kind_id, ring, due_at, retries, rung_at, leased_until in found[:limit]:
-            rescue = rung_at is not None or leased_until is not None
-            claims.append(Claim(object_id, kind_id, ring + (rung_at is None), due_at, retries, rescue))
-        first = Q(rung_at__isnull=True)
+        for object_id, kind_id, wake_up_number, due_at, retries, wake_up_for, leased_until in found[:limit]:
+            rescue = wake_up_for is not None or leased_until is not None
+            claims.append(Claim(object_id, kind_id, wake_up_number + (wake_up_for is None), due_at, retries, rescue))
+        first = Q(wake_up_for__isnull=True)
         Alarm.objects.using(engine.DATABASE).filter(pk__in=[each.object_id for each in claims]).update(
-            ring=F("ring") + Case(When(first, then=1), default=0),
-            rerings=F("rerings") + Case(When(first, then=0), default=1),
-            rung_at=Greatest(F("due_at"), Value(now, MomentField())),
+            wake_up_number=F("wake_up_number") + Case(When(first, then=1), default=0),
+            wake_ups_lost=F("wake_ups_lost") + Case(When(first, then=0), default=1),
+            wake_up_for=Greatest(F("due_at"), Value(now, MomentField())),
         )
     return claims
 
@@ -119,8 +119,8 @@ def forget_all_rung(now: datetime, *, alone: bool) -> None:
     leased = rows.filter(leased_until__gt=now)
     gone = [name for name in leased.order_by().values_list("leased_by", flat=True).distinct() if process.is_gone(name)]
     leased.filter(leased_by__in=gone).update(leased_until=now)
-    rows.filter(rung_at__gt=now, due_at__gt=now).update(rung_at=None if alone else FORGOTTEN)
-    rows.filter(rung_at__isnull=False, due_at__lte=now).update(rung_at=FORGOTTEN)
+    rows.filter(wake_up_for__gt=now, due_at__gt=now).update(wake_up_for=None if alone else FORGOTTEN)
+    rows.filter(wake_up_for__isnull=False, due_at__lte=now).update(wake_up_for=FORGOTTEN)
 
 
 def forget_rings(rings: Mapping[int, tuple[int, bool]]) -> None:
@@ -130,11 +130,11 @@ def forget_rings(rings: Mapping[int, tuple[int, bool]]) -> None:
     rows = Alarm.objects.using(engine.DATABASE)
     with transaction.atomic(using=engine.DATABASE):
         # One that somebody's transaction keeps is left alone: whoever set the alarm must not wait for that.
-        found = rows.filter(pk__in=rings).select_for_update(skip_locked=True).values_list("pk", "ring")
-        mine = [pk for pk, ring in found if ring == rings[pk][0]]
+        found = rows.filter(pk__in=rings).select_for_update(skip_locked=True).values_list("pk", "wake_up_number")
+        mine = [pk for pk, wake_up_number in found if wake_up_number == rings[pk][0]]
         again = [pk for pk in mine if rings[pk][1]]
         if first := [pk for pk in mine if not rings[pk][1]]:
-            rows.filter(pk__in=first).update(rung_at=None)
+            rows.filter(pk__in=first).update(wake_up_for=None)
         if again:
-            fewer = Case(When(rerings__gt=0, then=F("rerings") - 1), default=0)
-            rows.filter(pk__in=again, rung_at__isnull=False).update(rung_at=FORGOTTEN, rerings=fewer)
+            fewer = Case(When(wake_ups_lost__gt=0, then=F("wake_ups_lost") - 1), default=0)
+            rows.filter(pk__in=again, wake_up_for__isnull=False).update(wake_up_for=FORGOTTEN, wake_ups_lost=fewer)

@@ -123,7 +123,7 @@ def _make_pass(limit: int | None, share: bool, between: bool) -> Pass:
 def _ring(limit: int | None, *, share: bool, probe: bool = False, between: bool = False) -> Pass:
     choice = _claim(limit, share, between)
     failpoints.reach("dispatch.marked")
-    sent = publisher.ring(choice.wake_ups, publisher.Budget(engine.DISPATCH_EVERY.total_seconds()), probe=probe)
+    sent = publisher.publish(choice.wake_ups, publisher.Budget(engine.DISPATCH_EVERY.total_seconds()), probe=probe)
     rescued = sum(wake_up.rescue for wake_up in choice.wake_ups)
     return Pass(sent, rescued, behind=choice.behind and sent == len(choice.wake_ups), probes=choice.probes)
 
@@ -182,7 +182,13 @@ def _probe(
 def _wake_up(claim: claims.Claim, model: type[DurableObject]) -> publisher.WakeUp:
     grouped = model.alarm_groups and not claim.rescue and not claim.retries
     return publisher.WakeUp(
-        claim.object_id, claim.ring, claim.due_at, claim.retries, model.alarm_time_limit, claim.rescue, grouped
+        claim.object_id,
+        claim.wake_up_number,
+        claim.due_at,
+        claim.retries,
+        model.alarm_time_limit,
+        claim.rescue,
+        grouped,
     )
 
 

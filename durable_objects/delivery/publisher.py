@@ -40,7 +40,7 @@ class WakeUp:
     """
 
     object_id: int
-    ring: int
+    wake_up_number: int
     at: datetime
     retries: int
     time_limit: timedelta
@@ -142,10 +142,10 @@ def wake_up(slot: Slot, time_limit: timedelta, *, grouped: bool = False) -> Wake
     """The message for the alarm that stands in the slot."""
     if slot.due_at is None:
         raise ValueError(f"object {slot.object_id} has no alarm to ring for")
-    return WakeUp(slot.object_id, slot.ring, slot.due_at, slot.retry_count, time_limit, grouped=grouped)
+    return WakeUp(slot.object_id, slot.wake_up_number, slot.due_at, slot.retry_count, time_limit, grouped=grouped)
 
 
-def ring(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) -> int:
+def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) -> int:
     """Send the wake-ups; how many were sent. The first message that fails stops the rest and opens the breaker.
 
     What the budget leaves no time for is not tried. ``probe``: try although the breaker is open, for those who can
@@ -203,7 +203,7 @@ def _forget(failed: Sequence[WakeUp]) -> None:
     if not failed:
         return
     try:
-        claims.forget_rings({wake_up.object_id: (wake_up.ring, wake_up.rescue) for wake_up in failed})
+        claims.forget_rings({wake_up.object_id: (wake_up.wake_up_number, wake_up.rescue) for wake_up in failed})
     except Exception:  # noqa: BLE001  best effort, after the commit: the caller's work is done
         logger.warning(
             "object %s (%s in all) keeps a wake-up that was never sent until it counts as lost",

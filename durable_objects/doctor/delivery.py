@@ -55,7 +55,7 @@ def _workers(now: datetime) -> Iterator[Finding]:
     if alarm is None:
         return
     try:
-        queue = brokers.queue(alarm.pk, alarm.ring)
+        queue = brokers.queue(alarm.pk, alarm.wake_up_number)
     except brokers.RouteFailed as error:
         text = f"No wake-up can be sent: CELERY_TASK_ROUTES raised {error}."
         yield Finding("route", text, "Let the function take what Celery gives it: docs/production.md, on routes.")

@@ -35,7 +35,7 @@ class Fired:
     verdict: Verdict
     delay: timedelta | None = None
     error: BaseException | None = None
-    ring: int | None = None
+    wake_up_number: int | None = None
     failures: int = 0
 
 
@@ -43,10 +43,13 @@ class Fired:
 RESCUE = Fired(Verdict.AGAIN, timedelta(0))
 
 
-def judge(slot: Slot, now: datetime, ring: int | None, fence: int | None) -> Fired | None:
-    """Why the alarm does not run now; None if it does. ``ring`` None: any; ``fence``: of the lease this wake-up has."""
+def judge(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | None) -> Fired | None:
+    """Return why the alarm does not run now; None if it does.
+
+    ``wake_up_number`` None: any; ``fence``: of the lease that this wake-up has.
+    """
     mine = fence is not None and slot.fence == fence
-    wanted = slot.state == ARMED and (ring is None or slot.ring == ring)
+    wanted = slot.state == ARMED and (wake_up_number is None or slot.wake_up_number == wake_up_number)
     if mine and not wanted:
         alarm_sql.release(slot)
     if not wanted or slot.due_at is None or (slot.is_leased(now) and not mine):
@@ -66,7 +69,7 @@ def _early(slot: Slot, remaining: timedelta) -> Fired:
     if remaining <= WAIT_UNTIL_DUE:
         return Fired(Verdict.AGAIN, max(remaining, timedelta(milliseconds=1)))
     if remaining > engine.HORIZON:
-        slot.set(rung_at=None)
+        slot.set(wake_up_for=None)
         return Fired(Verdict.DROPPED)
-    slot.set(ring=slot.ring + 1, rung_at=slot.due_at)
-    return Fired(Verdict.AGAIN, remaining, ring=slot.ring, failures=slot.retry_count)
+    slot.set(wake_up_number=slot.wake_up_number + 1, wake_up_for=slot.due_at)
+    return Fired(Verdict.AGAIN, remaining, wake_up_number=slot.wake_up_number, failures=slot.retry_count)

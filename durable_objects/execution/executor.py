@@ -57,9 +57,14 @@ UNCOUNTED_TRIES = 5
 
 
 def fire(
-    object_id: int, ring: int | None = None, *, rescue: bool = False, waits: int = 0, retry_is_sent: bool = True
+    object_id: int,
+    wake_up_number: int | None = None,
+    *,
+    rescue: bool = False,
+    waits: int = 0,
+    retry_is_sent: bool = True,
 ) -> Fired:
-    """Run the alarm of this object if it is armed, due, not running, and ``ring`` is its number (None: any).
+    """Run the alarm of this object if it is armed, due, not running, and ``wake_up_number`` is its number (None: any).
 
     ``rescue`` says that an earlier wake-up got lost, perhaps with its worker, so this start is counted beforehand.
     ``waits`` is how often this wake-up was put off already. What the handler raises is not raised but answered,
@@ -82,16 +87,16 @@ def fire(
         logger.error("%s No alarm of this class can run, object %s is tried again later", flaw, object_id)
         return Fired(Verdict.AGAIN, PARKED_FOR)
     with connection.leaving_nothing(clock.connection()):
-        return Firing(handle, object_id, ring, waits, retry_is_sent).fire(rescue=rescue)
+        return Firing(handle, object_id, wake_up_number, waits, retry_is_sent).fire(rescue=rescue)
 
 
 class Firing:
     """One wake-up of one object."""
 
     def __init__(
-        self, handle: DurableObject, object_id: int, ring: int | None, waits: int, retry_is_sent: bool
+        self, handle: DurableObject, object_id: int, wake_up_number: int | None, waits: int, retry_is_sent: bool
     ) -> None:
-        self.handle, self.object_id, self.ring = handle, object_id, ring
+        self.handle, self.object_id, self.wake_up_number = handle, object_id, wake_up_number
         self.waits, self.retry_is_sent = waits, retry_is_sent
         self.arrived = clock.monotonic()
         self.run: Run | None = None
@@ -130,7 +135,7 @@ class Firing:
             yield turn
 
     def _judge(self, turn: Turn) -> Fired | None:
-        return judge(turn.slot, turn.now, self.ring, self.fence)
+        return judge(turn.slot, turn.now, self.wake_up_number, self.fence)
 
     def _take_lease(self) -> Fired | None:
         """Commit that this object is started once more, before its handler can take the worker down again."""
@@ -141,16 +146,16 @@ class Firing:
                 return fired
             if slot.leased_until is not None and not alarm_sql.take_over(turn.conn, slot, turn.now):
                 return Fired(Verdict.DROPPED)
-            if slot.starts >= retry.MAX_CRASHED_STARTS:
+            if slot.crashed_starts >= retry.MAX_CRASHED_STARTS:
                 return self._crashed_too_often(turn)
-            slot.set(starts=slot.starts + 1)
+            slot.set(crashed_starts=slot.crashed_starts + 1)
             alarm_sql.lease(slot, turn.now, slot.generation)
             self.fence = slot.fence
         return None
 
     def _crashed_too_often(self, turn: Turn) -> Fired:
         error = DurableObjectError(
-            f"{self.handle.key}: alarm() took its worker down {turn.slot.starts} times. "
+            f"{self.handle.key}: alarm() took its worker down {turn.slot.crashed_starts} times. "
             "Look for what kills it (memory, a hard time limit), then revive the alarm."
         )
         alarm_sql.release(turn.slot)
@@ -168,7 +173,7 @@ class Firing:
             slot.fence,
             slot.scheduled_at or due_at,
             due_at,
-            None if slot.rung_at == FORGOTTEN else slot.rung_at,
+            None if slot.wake_up_for == FORGOTTEN else slot.wake_up_for,
             picked_up_at,
             now,
             slot.retry_count,

@@ -50,7 +50,7 @@ def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
     The rest of those that are wanted is woken alone: what is locked, leased, retried, fails, or is not to be grouped.
     Raises the database's error when the connection broke: then nothing is counted, as in ``firing.fire``.
     """
-    group = _Group(time_limit, {int(object_id): int(ring) for object_id, ring in alarms})
+    group = _Group(time_limit, {int(object_id): int(wake_up_number) for object_id, wake_up_number in alarms})
     undone = 0
     while group.waiting and group.is_in_time():
         try:
@@ -70,7 +70,7 @@ def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
             logger.warning(said, group.size, in_short(error))
             break
     group.leave_alone(*group.waiting)
-    publisher.ring(group.alone, publisher.Budget())
+    publisher.publish(group.alone, publisher.Budget())
     return group.ran
 
 
@@ -91,8 +91,8 @@ class _Group:
         """These are woken by a message of their own."""
         now = clock.now()
         for object_id in list(object_ids):
-            ring = self.waiting.pop(object_id)
-            self.alone.append(publisher.WakeUp(object_id, ring, now, 0, self.time_limit))
+            wake_up_number = self.waiting.pop(object_id)
+            self.alone.append(publisher.WakeUp(object_id, wake_up_number, now, 0, self.time_limit))
 
     def run_some(self) -> None:
         """One transaction: run what can be run now, forget what is not wanted any more, wait for what is early."""
@@ -127,9 +127,14 @@ class _Group:
     def _judge(self, turn: Turn) -> float | None:
         """0: runs now; more: in so many seconds; less: is not wanted; None: not in a group."""
         slot, now = turn.slot, turn.now
-        if slot.state != ARMED or slot.ring != self.waiting[turn.object_id] or slot.due_at is None:
+        if slot.state != ARMED or slot.wake_up_number != self.waiting[turn.object_id] or slot.due_at is None:
             return -1.0
-        if slot.leased_until is not None or slot.starts or slot.retry_count or slot.due_at - now > WAIT_UNTIL_DUE:
+        if (
+            slot.leased_until is not None
+            or slot.crashed_starts
+            or slot.retry_count
+            or slot.due_at - now > WAIT_UNTIL_DUE
+        ):
             return None
         return max((slot.due_at - now).total_seconds(), 0.0)
 

@@ -56,7 +56,7 @@ def failed(
     elif run.retry_count < handle.alarm_max_retries:
         delay = alarm_sql.retry_later(slot, clock.read(), text)  # the turn's own time may be behind: no retry is early
         if not retry_is_sent:
-            slot.set(rung_at=None)
+            slot.set(wake_up_for=None)
         turn.record(run, AlarmRun.Outcome.FAILED, text)
     else:
         died(turn, handle, run, error, text)

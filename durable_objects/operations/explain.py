@@ -97,12 +97,12 @@ def steps_of(run: AlarmRun) -> list[Step]:
     if run.due_at != run.scheduled_at:
         steps.append(Step("due", run.due_at, None, "a retry, moved or revived"))
     ready = run.due_at
-    if run.rung_at is not None and run.rung_at > run.due_at:
-        steps.append(Step("rung", run.rung_at, run.rung_at - ready, "dispatch"))
-        ready = run.rung_at
-    elif run.rung_at is not None:
-        steps.append(Step("rung", run.rung_at, timedelta(0), "dispatch (ahead of its time)"))
-    share = "broker and queue" if run.rung_at else "dispatch, broker and queue: when it was rung is not on record"
+    if run.wake_up_for is not None and run.wake_up_for > run.due_at:
+        steps.append(Step("rung", run.wake_up_for, run.wake_up_for - ready, "dispatch"))
+        ready = run.wake_up_for
+    elif run.wake_up_for is not None:
+        steps.append(Step("rung", run.wake_up_for, timedelta(0), "dispatch (ahead of its time)"))
+    share = "broker and queue" if run.wake_up_for else "dispatch, broker and queue: when it was rung is not on record"
     steps.append(Step("picked up", run.picked_up_at, max(run.picked_up_at - ready, timedelta(0)), share))
     ready = max(ready, run.picked_up_at)
     steps.append(Step("started", run.started_at, max(run.started_at - ready, timedelta(0)), "lock"))
@@ -159,8 +159,10 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
     if due <= now and _is_locked(slot):
         said = "The object is locked at this very moment: its alarm, or a call on it, is running."
         why[:0] = [f"{said} A wake-up waits in line for it.", *_who_has_it(slot)]
-    if slot.starts:
-        why.append(f"It was started {slot.starts} times without an end; after {retry.MAX_CRASHED_STARTS} it is dead.")
+    if slot.crashed_starts:
+        why.append(
+            f"It was started {slot.crashed_starts} times without an end; after {retry.MAX_CRASHED_STARTS} it is dead."
+        )
     if slot.retry_count:
         of = f" of {retries}" if retries is not None else ""
         why.append(f"This is retry {slot.retry_count}{of}; the last run failed: {gist(slot.last_error)}")
@@ -169,30 +171,31 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
 
 def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     """Where the message is, and who does what next."""
-    if slot.rung_at is None:
+    if slot.wake_up_for is None:
         return _not_out(due, now)
-    if slot.rung_at == FORGOTTEN:
-        return f"Wake-up {slot.ring} is to be sent once more.", _next_pass()
-    lost_at = slot.rung_at + retry.lost_after(slot.rerings)
-    again = f" It was sent again {slot.rerings} times." if slot.rerings else ""
+    if slot.wake_up_for == FORGOTTEN:
+        return f"Wake-up {slot.wake_up_number} is to be sent once more.", _next_pass()
+    lost_at = slot.wake_up_for + retry.lost_after(slot.wake_ups_lost)
+    number = slot.wake_up_number
+    again = f" It was sent again {slot.wake_ups_lost} times." if slot.wake_ups_lost else ""
     if now >= lost_at:
-        said = f"Wake-up {slot.ring} counts as lost since {span(now - lost_at)}: no worker has taken it.{again}"
-        said += _where_to(slot) * (slot.rerings > 1)
-        return said, _sent_again(slot.rung_at, now)
-    if slot.rung_at > now or due > now:
+        said = f"Wake-up {number} counts as lost since {span(now - lost_at)}: no worker has taken it.{again}"
+        said += _where_to(slot) * (slot.wake_ups_lost > 1)
+        return said, _sent_again(slot.wake_up_for, now)
+    if slot.wake_up_for > now or due > now:
         return (
-            f"Wake-up {slot.ring} is out; the broker, or a worker that holds it back, has it until then.{again}",
-            f"A worker runs it {relative(max(due, slot.rung_at), now)}.",
+            f"Wake-up {number} is out; the broker, or a worker that holds it back, has it until then.{again}",
+            f"A worker runs it {relative(max(due, slot.wake_up_for), now)}.",
         )
     said = (
-        f"Wake-up {slot.ring} is out since {span(now - slot.rung_at)}: the broker has it, or a worker's queue.{again}"
+        f"Wake-up {number} is out since {span(now - slot.wake_up_for)}: the broker has it, or a worker's queue.{again}"
     )
     return said, f"A worker takes it; if none has by {absolute(lost_at)}, a dispatcher rings again."
 
 
 def _where_to(slot: Alarm) -> str:
     try:
-        queue = brokers.queue(slot.pk, slot.ring)
+        queue = brokers.queue(slot.pk, slot.wake_up_number)
     except brokers.RouteFailed as error:
         return f" None can be sent: CELERY_TASK_ROUTES raised {error}."
     return f" It goes to {'an exchange' if queue is None else f'the queue {queue!r}'}: does a worker listen there?"
@@ -218,10 +221,10 @@ def _not_out(due: datetime, now: datetime) -> tuple[str, str]:
     return said, _next_pass()
 
 
-def _sent_again(rung_at: datetime, now: datetime) -> str:
+def _sent_again(wake_up_for: datetime, now: datetime) -> str:
     """When a wake-up is sent again that counts as lost."""
     found = backlog.look(now, kinds.runnable())
-    if (found.heard_to is None or rung_at >= found.heard_to) and any(
+    if (found.heard_to is None or wake_up_for >= found.heard_to) and any(
         not each.is_small for each in found.silent.values()
     ):
         return (

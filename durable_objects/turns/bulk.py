@@ -112,7 +112,7 @@ class Together(AbstractContextManager["Together"]):
         def committed() -> None:
             self._is_committed = True
             failpoints.reach("turn.after_commit")
-            publisher.ring(flush.wake_ups, budget)
+            publisher.publish(flush.wake_ups, budget)
 
         self.conn.on_commit(committed, robust=True)
         failpoints.reach("turn.before_commit")

@@ -95,7 +95,7 @@ class Turn(Hold):
         def committed() -> None:
             self.is_committed = True
             failpoints.reach("turn.after_commit")
-            publisher.ring(wake_ups, budget)
+            publisher.publish(wake_ups, budget)
 
         self._cache: dict[str, str | None] = read.texts
         self._rows: dict[type[models.Model], models.Model | tuple[Any, ...] | None] = {**read.rows}

@@ -27,7 +27,7 @@ class Broker:
         self.tried += 1
         if not self.works:
             raise ConnectionRefusedError("nobody is there")
-        self.taken.append((wake_up.object_id, wake_up.ring))
+        self.taken.append((wake_up.object_id, wake_up.wake_up_number))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_broken_broker_is_asked_once_by_callers_and_once_by_each_pass(broker: 
     assert broker.tried == 1
     assert dispatcher.run_pass() == dispatcher.Pass(pruned=0)
     assert broker.tried == 2
-    assert not Alarm.objects.filter(rung_at__isnull=False).exists()
+    assert not Alarm.objects.filter(wake_up_for__isnull=False).exists()
     broker.works = True
     assert dispatcher.run_pass().rung == 5
     assert broker.tried == 7
@@ -62,7 +62,7 @@ def test_nothing_is_marked_that_nobody_was_told(broker: Broker) -> None:
     """A wake-up that was refused does not count as out: the next pass sends it."""
     broker.works = False
     arm(1)
-    assert Alarm.objects.get().rung_at is None
+    assert Alarm.objects.get().wake_up_for is None
 
 
 def test_five_dispatchers_ring_for_each_alarm_once(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,9 @@ def test_routes_that_are_functions(
     Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(0))
     found = {finding.code: finding for finding in delivery._workers(engine_clock.now())}
     assert {*found} == ({code} if code else set())
-    Alarm.objects.update(rung_at=datetime(2020, 1, 1, tzinfo=UTC), due_at=datetime(2020, 1, 1, tzinfo=UTC), rerings=2)
+    Alarm.objects.update(
+        wake_up_for=datetime(2020, 1, 1, tzinfo=UTC), due_at=datetime(2020, 1, 1, tzinfo=UTC), wake_ups_lost=2
+    )
     explained = str(explain.explain(Object.objects.get(), engine_clock.now()))
     assert all(words in text for text in (explained, *(each.text for each in found.values())))
 

@@ -122,7 +122,7 @@ def test_two_beats_and_three_dispatchers_do_no_harm(broker_name: str, postgresql
             site.beat(f"beat{number}")
         set_reminders(site, "far", 100, after=8)
         site.worker(pool="threads")
-        rung = "SELECT count(*) FROM durable_objects_alarm WHERE rung_at IS NOT NULL"
+        rung = "SELECT count(*) FROM durable_objects_alarm WHERE wake_up_for IS NOT NULL"
         site.wait_for_rows(rung, seconds=WITHIN, until=lambda rows: rows[0][0] > 0)
         for number in range(3):
             site.dispatcher(f"dispatcher{number}")

@@ -129,7 +129,7 @@ def test_pages_are_good_to_look_at(admin: Page, live_server: LiveServer, screens
     for number in range(18):
         moved = timedelta(seconds=2 ** (number % 9) / 10)
         AlarmRun.objects.create(
-            object_id=obj.pk, scheduled_at=runs.scheduled_at, due_at=runs.due_at, rung_at=runs.due_at,
+            object_id=obj.pk, scheduled_at=runs.scheduled_at, due_at=runs.due_at, wake_up_for=runs.due_at,
             picked_up_at=runs.due_at + moved / 2, started_at=runs.due_at + moved, ended_at=runs.due_at + 2 * moved,
             retry_count=0, fence=number, outcome="succeeded",
         )  # fmt: skip

@@ -202,12 +202,12 @@ def _item_lost(story: Story) -> None:
 
 def _bred(story: Story) -> None:
     for number in range(40):
-        story.tell("sent", 10 + number / 10, id=1, ring=number, waits=0)
+        story.tell("sent", 10 + number / 10, id=1, wake_up_number=number, waits=0)
 
 
 def _filled(story: Story) -> None:
     for number in range(40):
-        story.tell("taken", 10 + number, id=2, ring=5, waits=0, role="dispatcher")
+        story.tell("taken", 10 + number, id=2, wake_up_number=5, waits=0, role="dispatcher")
 
 
 def _ended(story: Story) -> None:

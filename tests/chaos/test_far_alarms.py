@@ -44,4 +44,6 @@ def test_three_thousand_for_tomorrow_delay_nothing(
     say(f"late by {seconds:.3f} s; worker {before} kB before, {after} kB after")
     assert seconds < 1
     assert after - before < 3000
-    assert site.rows("SELECT count(*) FROM durable_objects_alarm WHERE rung_at > now() + interval '1 hour'") == [(0,)]
+    assert site.rows("SELECT count(*) FROM durable_objects_alarm WHERE wake_up_for > now() + interval '1 hour'") == [
+        (0,)
+    ]

@@ -92,7 +92,7 @@ def test_a_class_unknown_to_the_worker_waits_for_one_that_knows_it(
     old = site.worker("old", DJANGO_SETTINGS_MODULE="project.settings")
     stage.arm(site, [("a", 0, {}), ("b", 1, {"pause": 0.1})])
     old.says("is of a class that this code does not know", seconds=20)
-    assert site.rows("SELECT state, retry_count, starts FROM durable_objects_alarm") == [("armed", 0, 0)] * 2
+    assert site.rows("SELECT state, retry_count, crashed_starts FROM durable_objects_alarm") == [("armed", 0, 0)] * 2
     site.worker("new")
     old.stop()
     stage.wait_until_idle(site, seconds=40)

@@ -112,7 +112,7 @@ def a_locked_row(play: Play) -> None:
     play.call([0, "set", "far", 50, {}])
     play.fleet.wish("post", "lost")
     with psycopg.connect(play.site.database_url) as connection:
-        connection.execute("UPDATE durable_objects_alarm SET rung_at = NULL")
+        connection.execute("UPDATE durable_objects_alarm SET wake_up_for = NULL")
         connection.commit()
         connection.execute("SELECT 1 FROM durable_objects_alarm FOR UPDATE")
         play.call(*[[0, "set", f"near{n}", 0, {}] for n in range(5)])

@@ -69,7 +69,8 @@ def uncounted(site: Site) -> None:
     """No run failed or died, and no retry was burnt."""
     counted = "SELECT object_id, outcome, error FROM durable_objects_alarmrun WHERE outcome IN ('failed', 'dead')"
     assert site.rows(counted) == []
-    slots = "SELECT object_id, retry_count, starts FROM durable_objects_alarm WHERE retry_count > 0 OR starts > 0"
+    counted = "SELECT object_id, retry_count, crashed_starts FROM durable_objects_alarm"
+    slots = f"{counted} WHERE retry_count > 0 OR crashed_starts > 0"
     assert site.rows(slots) == []
 
 

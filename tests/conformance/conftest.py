@@ -45,7 +45,7 @@ def together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     def fire(object_id: int, **options: Any) -> Fired:
         alarm, calls = Alarm.objects.get(pk=object_id), getattr(Scripted, "script", None)
         known = len(calls.infos) if calls else 0
-        if groups.fire_group([(object_id, alarm.ring)], Scripted.alarm_time_limit):
+        if groups.fire_group([(object_id, alarm.wake_up_number)], Scripted.alarm_time_limit):
             return Fired(Verdict.SUCCEEDED)
         if calls:
             del calls.infos[known:]

@@ -188,7 +188,7 @@ def test_j19_what_got_lost_is_rung_for_again(
         obj.storage.set_alarm(NOW)
     assert messages == []
     long_ago = durable_objects.now() - 2 * LEASE
-    Alarm.objects.update(due_at=long_ago, rung_at=long_ago)  # time passes
+    Alarm.objects.update(due_at=long_ago, wake_up_for=long_ago)  # time passes
     with committed():
         dispatch_alarms()
     [message] = messages

@@ -138,7 +138,7 @@ def test_do_46_ten_crashes_in_a_row(clock: FakeClock, failing: Scripted, script:
     """Nine runs that end with their worker change nothing; after the tenth the alarm is dead and says why."""
     for crashes in range(1, 11):
         crash(rescue=True)
-        assert (slot().state, slot().retry_count, slot().starts) == ("armed", 0, crashes)
+        assert (slot().state, slot().retry_count, slot().crashed_starts) == ("armed", 0, crashes)
         clock.advance(LEASE)
     assert fire_alarm(slot().pk, None, True) == "dead"
     assert "took its worker down 10 times" in slot().last_error

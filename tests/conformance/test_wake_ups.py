@@ -96,7 +96,7 @@ def test_do_56_a_message_is_never_later_than_the_row(
     for seconds in (30, 20, 40, 10, 50):
         with committed():
             obj.storage.set_alarm(seconds * SECOND)
-        assert messages[-1].args[1] == slot().ring
+        assert messages[-1].args[1] == slot().wake_up_number
         assert messages[-1].countdown <= seconds
     obj.storage.delete_alarm()
     with later(60):
@@ -127,7 +127,7 @@ def test_do_57_no_broker_is_not_the_callers_trouble(
     monkeypatch.setattr(tasks.fire_alarm, "apply_async", lambda args, **options: sent.append(args))
     with committed():
         dispatch_alarms()
-    assert sent == [(obj.pk, slot().ring, False)]
+    assert sent == [(obj.pk, slot().wake_up_number, False)]
 
 
 @behaviour("DO-58", "a later time, or none: commit first, then tell; many moves become few calls")

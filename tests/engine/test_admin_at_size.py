@@ -34,8 +34,9 @@ INSERT INTO durable_objects_object (id, kind_id, name)
     SELECT n, %(kind)s, 'object ' || n FROM generate_series(1, %(rows)s) n;
 INSERT INTO durable_objects_entry (object_id, key, value)
     SELECT n, 'count', '1' FROM generate_series(1, %(rows)s) n;
-INSERT INTO durable_objects_alarm (object_id, state, scheduled_at, due_at, retry_count, starts, generation, fence,
-                                   leased_until, leased_by, ring, rung_at, rerings, last_error)
+INSERT INTO durable_objects_alarm (object_id, state, scheduled_at, due_at, retry_count, crashed_starts, generation,
+                                   fence, leased_until, leased_by,
+                                   wake_up_number, wake_up_for, wake_ups_lost, last_error)
     SELECT n, state, at, CASE WHEN state = 'armed' THEN at END, CASE WHEN n %% 100 = 7 THEN 2 ELSE 0 END, 0, 1, 0,
            CASE WHEN n %% 1000 = 1 THEN now() + interval '1 min' END, '', 0, NULL, 0,
            CASE WHEN state = 'dead' THEN 'ValueError: no' ELSE '' END

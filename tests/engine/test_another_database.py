@@ -55,7 +55,7 @@ def test_so_it_is_in_a_group(script: Script, rung: list[publisher.WakeUp]) -> No
     """The one whose other database is away is put out of the group; the others run."""
     script.alarm = lambda obj, info: refused() if obj.name == "a" else None
     Grouped.objects.set_alarms({"a": NOW, "b": NOW})
-    assert fire_group([(each.object_id, each.ring) for each in rung], timedelta(minutes=1)) == 1
+    assert fire_group([(each.object_id, each.wake_up_number) for each in rung], timedelta(minutes=1)) == 1
     assert Alarm.objects.get(object__name="b").state == "idle"
 
 

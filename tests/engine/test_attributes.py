@@ -81,13 +81,13 @@ def test_alarm_that_is_set_already_waits(
     monkeypatch.setattr(tasks, "_send", lambda args, delay, **options: None)
     monkeypatch.setattr(cls, *given)
     if cls is Grouped:
-        assert tasks.fire_alarms([(wake_up.object_id, wake_up.ring)], 60.0) == 0
-    assert tasks.fire_alarm(wake_up.object_id, wake_up.ring) == "again"
+        assert tasks.fire_alarms([(wake_up.object_id, wake_up.wake_up_number)], 60.0) == 0
+    assert tasks.fire_alarm(wake_up.object_id, wake_up.wake_up_number) == "again"
     assert f"{cls.__name__}.{given[0]} is" in caplog.text
-    Alarm.objects.update(rung_at=None)
+    Alarm.objects.update(wake_up_for=None)
     assert dispatcher.run_pass().rung == 0
     slot = Alarm.objects.get()
-    assert (slot.state, slot.retry_count, slot.starts) == ("armed", 0, 0)
+    assert (slot.state, slot.retry_count, slot.crashed_starts) == ("armed", 0, 0)
     assert not AlarmRun.objects.exists()
     monkeypatch.undo()
     assert tasks.fire_alarm(wake_up.object_id) == "succeeded"

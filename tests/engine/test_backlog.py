@@ -50,7 +50,7 @@ def ran(sent: timedelta, ended: timedelta | None = None, **columns: object) -> N
     )
     at = now + sent
     AlarmRun.objects.create(
-        object=obj, scheduled_at=at, due_at=at, rung_at=at, picked_up_at=at, started_at=at,
+        object=obj, scheduled_at=at, due_at=at, wake_up_for=at, picked_up_at=at, started_at=at,
         ended_at=now + (sent if ended is None else ended), retry_count=0, fence=0, outcome="succeeded",
     )  # fmt: skip
 
@@ -58,8 +58,8 @@ def ran(sent: timedelta, ended: timedelta | None = None, **columns: object) -> N
 def later(by: timedelta) -> None:
     """So much time goes by: all that is on record is so much older."""
     Alarm.objects.update(**{name: F(name) - by for name in ("due_at", "scheduled_at", "leased_until")})
-    Alarm.objects.filter(rung_at__gt=FORGOTTEN + HOUR).update(rung_at=F("rung_at") - by)
-    AlarmRun.objects.update(**{name: F(name) - by for name in ("due_at", "rung_at", "picked_up_at", "ended_at")})
+    Alarm.objects.filter(wake_up_for__gt=FORGOTTEN + HOUR).update(wake_up_for=F("wake_up_for") - by)
+    AlarmRun.objects.update(**{name: F(name) - by for name in ("due_at", "wake_up_for", "picked_up_at", "ended_at")})
 
 
 def test_what_waits_for_its_time_keeps_nothing_back(
@@ -70,9 +70,9 @@ def test_what_waits_for_its_time_keeps_nothing_back(
     """
     settings.DURABLE_OBJECTS = {"MAX_OUT": 10}
     ran(-SECOND)
-    alarms_of(25, 50 * SECOND, prefix="waiting", rung_at=50 * SECOND)
+    alarms_of(25, 50 * SECOND, prefix="waiting", wake_up_for=50 * SECOND)
     [overdue] = alarms_of(1, -MINUTE, prefix="overdue")
-    [lost] = alarms_of(1, -MINUTE, prefix="lost", rung_at=-MINUTE)
+    [lost] = alarms_of(1, -MINUTE, prefix="lost", wake_up_for=-MINUTE)
     [far] = alarms_of(1, 55 * SECOND, prefix="far")
     dispatcher.run_pass()
     assert {wake_up.object_id for wake_up in rung} == {overdue, lost, far}
@@ -85,7 +85,7 @@ def test_what_calls_have_sent_keeps_nothing_back(
     settings.DURABLE_OBJECTS = {"MAX_OUT": 10}
     ran(-2 * SECOND, -timedelta(seconds=0.1))
     for ago in range(15):
-        alarms_of(2, -ago * SECOND, prefix=f"busy{ago}-", rung_at=-ago * SECOND)
+        alarms_of(2, -ago * SECOND, prefix=f"busy{ago}-", wake_up_for=-ago * SECOND)
     [overdue] = alarms_of(1, -MINUTE, prefix="overdue")
     dispatcher.run_pass()
     assert overdue in {wake_up.object_id for wake_up in rung}
@@ -148,11 +148,11 @@ def test_the_pauses_double(script: Script, rung: list[publisher.WakeUp], number:
 def test_all_flows_as_soon_as_one_is_heard(script: Script, rung: list[publisher.WakeUp], settings: Settings) -> None:
     """When the broker has lost everything, the first wake-up that is heard brings the others with it."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 100}
-    alarms_of(80, -MINUTE, rung_at=-MINUTE)
+    alarms_of(80, -MINUTE, wake_up_for=-MINUTE)
 
     def hear(wake_up: publisher.WakeUp) -> None:
         rung.append(wake_up)
-        fire(wake_up.object_id, wake_up.ring, rescue=wake_up.rescue)
+        fire(wake_up.object_id, wake_up.wake_up_number, rescue=wake_up.rescue)
 
     publisher.connect(hear, lambda: False)
     assert dispatcher.catch_up(10 * SECOND).rung == 80
@@ -161,18 +161,18 @@ def test_all_flows_as_soon_as_one_is_heard(script: Script, rung: list[publisher.
 
 def test_a_rescue_that_runs_is_heard(script: Script, rung: list[publisher.WakeUp]) -> None:
     """A probe whose handler takes long is heard when it starts, not when it ends."""
-    alarms_of(30, -MINUTE, rung_at=-MINUTE)
+    alarms_of(30, -MINUTE, wake_up_for=-MINUTE)
     assert dispatcher.run_pass().rung == 1
     now = durable_objects.now()
     Alarm.objects.filter(pk=rung[0].object_id).update(
-        starts=1, leased_until=now + MINUTE, rung_at=None, rerings=0, fence=1
+        crashed_starts=1, leased_until=now + MINUTE, wake_up_for=None, wake_ups_lost=0, fence=1
     )
     assert dispatcher.run_pass().rung == 29
 
 
 def test_a_long_queue_is_not_doubled(script: Script, rung: list[publisher.WakeUp]) -> None:
     """While workers are busy with what was sent first, what was sent later is not sent again, however long it takes."""
-    alarms_of(40, -10 * MINUTE, rung_at=-10 * MINUTE)
+    alarms_of(40, -10 * MINUTE, wake_up_for=-10 * MINUTE)
     ran(-11 * MINUTE, -SECOND)
     for number in range(12):
         dispatcher.run_pass()
@@ -188,7 +188,7 @@ def test_one_class_that_nobody_knows_does_not_keep_another_back(
     from tests.models import Counter
 
     settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
-    alarms_of(20, -2 * MINUTE, prefix="unknown", rung_at=-MINUTE)
+    alarms_of(20, -2 * MINUTE, prefix="unknown", wake_up_for=-MINUTE)
     [other] = alarms_of(1, -MINUTE, model=Counter, prefix="good")
     dispatcher.run_pass()
     assert other in {wake_up.object_id for wake_up in rung}
@@ -200,13 +200,13 @@ class Row:
 
     due: int
     sent: int | None
-    rerings: int
+    wake_ups_lost: int
     how: str
 
     def make(self, number: int) -> int:
         """The object of such an alarm."""
-        columns: dict[str, Any] = {"rerings": self.rerings}
-        columns |= {"rung_at": None if self.sent is None else self.sent * SECOND}
+        columns: dict[str, Any] = {"wake_ups_lost": self.wake_ups_lost}
+        columns |= {"wake_up_for": None if self.sent is None else self.sent * SECOND}
         columns |= {"leased_until": MINUTE, "leased_generation": 1} if self.how == "leased" else {}
         columns |= {"leased_until": -SECOND, "leased_generation": 1} if self.how == "left behind" else {}
         columns |= {"retry_count": 2} if self.how == "retrying" else {}
@@ -243,7 +243,7 @@ def test_whatever_is_out_what_is_overdue_is_sent(  # noqa: PLR0917  pytest and H
     rung.clear()
     pks = [row.make(number) for number, row in enumerate(rows)]
     deaf = {pk for pk, row in zip(pks, rows, strict=True) if row.how == "deaf"}
-    [wanted] = alarms_of(1, -overdue * SECOND, prefix="wanted", rung_at=-overdue * SECOND if was_sent else None)
+    [wanted] = alarms_of(1, -overdue * SECOND, prefix="wanted", wake_up_for=-overdue * SECOND if was_sent else None)
     for _ in range(12 + 4 * len(rows)):
         heard = len(rung)
         dispatcher.run_pass()
@@ -251,9 +251,9 @@ def test_whatever_is_out_what_is_overdue_is_sent(  # noqa: PLR0917  pytest and H
             break
         for wake_up in rung[heard:]:
             if wake_up.object_id not in deaf and wake_up.at <= durable_objects.now():
-                fire(wake_up.object_id, wake_up.ring, rescue=wake_up.rescue)
+                fire(wake_up.object_id, wake_up.wake_up_number, rescue=wake_up.rescue)
         later(5 * SECOND)
     else:
-        pytest.fail(f"never sent; {[(wake_up.object_id, wake_up.ring) for wake_up in rung]}")
+        pytest.fail(f"never sent; {[(wake_up.object_id, wake_up.wake_up_number) for wake_up in rung]}")
     Object.objects.all().delete()
     ContentType.objects.filter(model="ghost").delete()

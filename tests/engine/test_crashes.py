@@ -79,10 +79,10 @@ def test_rescued_start_that_ends_is_no_crash(clock: FakeClock, failing: Scripted
         with crash_at("firing.before_handler"), pytest.raises(SimulatedCrash):
             fire(pk, rescue=True)
         clock.advance(timedelta(minutes=1))
-    assert Alarm.objects.get().starts == 3
+    assert Alarm.objects.get().crashed_starts == 3
     assert fire(pk, rescue=True).verdict is Verdict.FAILED
     slot = Alarm.objects.get()
-    assert (slot.starts, slot.leased_until, slot.retry_count) == (0, None, 1)
+    assert (slot.crashed_starts, slot.leased_until, slot.retry_count) == (0, None, 1)
 
 
 def test_shutdown_is_not_counted(clock: FakeClock, failing: Scripted, script: Script) -> None:

@@ -106,7 +106,7 @@ def count(obj: Any, info: AlarmInfo) -> None:
 def nothing_counts(pk: int) -> None:
     """No run is on record, the alarm stands as it was."""
     alarm = Alarm.objects.get(pk=pk)
-    assert (alarm.state, alarm.retry_count, alarm.starts, alarm.last_error) == ("armed", 0, 0, "")
+    assert (alarm.state, alarm.retry_count, alarm.crashed_starts, alarm.last_error) == ("armed", 0, 0, "")
     assert alarm.leased_until is None
     assert not AlarmRun.objects.exists()
 
@@ -244,13 +244,13 @@ def test_group_counts_nothing(script: Script, rung: list[publisher.WakeUp]) -> N
     """A group that meets it is woken one by one, and those come again."""
     script.alarm = count
     Grouped.objects.set_alarms(dict.fromkeys("abc", NOW))
-    pairs = [(each.object_id, each.ring) for each in rung]
+    pairs = [(each.object_id, each.wake_up_number) for each in rung]
     rung.clear()
     with locked(Entry):
         assert fire_group(pairs, timedelta(minutes=1)) == 0
     assert len(rung) == 3
     assert not AlarmRun.objects.exists()
-    assert [fire(each.object_id, each.ring).verdict for each in rung] == [Verdict.SUCCEEDED] * 3
+    assert [fire(each.object_id, each.wake_up_number).verdict for each in rung] == [Verdict.SUCCEEDED] * 3
 
 
 def test_run_that_comes_back_to_its_object_waits(obj: Scripted, script: Script) -> None:

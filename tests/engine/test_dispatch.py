@@ -41,19 +41,19 @@ ROWS: list[tuple[str, timedelta, dict[str, object], bool, bool]] = [
     ("never rung, overdue", -HOUR, {}, True, False),
     ("never rung, due soon", 50 * SECOND, {}, True, False),
     ("never rung, far", 70 * SECOND, {}, False, False),
-    ("rung just now", 5 * SECOND, {"rung_at": 5 * SECOND}, False, False),
-    ("rung, overdue within the grace", -8 * SECOND, {"rung_at": -8 * SECOND}, False, False),
-    ("lost", -12 * SECOND, {"rung_at": -12 * SECOND}, True, True),
-    ("lost, rung again 15 s ago", -MINUTE, {"rung_at": -15 * SECOND, "rerings": 1}, False, False),
-    ("lost twice", -MINUTE, {"rung_at": -25 * SECOND, "rerings": 1}, True, True),
-    ("lost often, four minutes ago", -HOUR, {"rung_at": -4 * MINUTE, "rerings": 9}, False, False),
-    ("lost often, six minutes ago", -HOUR, {"rung_at": -6 * MINUTE, "rerings": 9}, True, True),
-    ("running", -MINUTE, {"rung_at": -MINUTE, "leased_until": MINUTE, "leased_generation": 1}, False, False),
-    ("left behind", -MINUTE, {"rung_at": None, "leased_until": -SECOND, "leased_generation": 1}, True, True),
+    ("rung just now", 5 * SECOND, {"wake_up_for": 5 * SECOND}, False, False),
+    ("rung, overdue within the grace", -8 * SECOND, {"wake_up_for": -8 * SECOND}, False, False),
+    ("lost", -12 * SECOND, {"wake_up_for": -12 * SECOND}, True, True),
+    ("lost, rung again 15 s ago", -MINUTE, {"wake_up_for": -15 * SECOND, "wake_ups_lost": 1}, False, False),
+    ("lost twice", -MINUTE, {"wake_up_for": -25 * SECOND, "wake_ups_lost": 1}, True, True),
+    ("lost often, four minutes ago", -HOUR, {"wake_up_for": -4 * MINUTE, "wake_ups_lost": 9}, False, False),
+    ("lost often, six minutes ago", -HOUR, {"wake_up_for": -6 * MINUTE, "wake_ups_lost": 9}, True, True),
+    ("running", -MINUTE, {"wake_up_for": -MINUTE, "leased_until": MINUTE, "leased_generation": 1}, False, False),
+    ("left behind", -MINUTE, {"wake_up_for": None, "leased_until": -SECOND, "leased_generation": 1}, True, True),
     ("dead", -MINUTE, {"state": "dead"}, False, False),
     ("idle", -MINUTE, {"state": "idle"}, False, False),
-    ("waits for its retry", 30 * SECOND, {"rung_at": 30 * SECOND, "retry_count": 5}, False, False),
-    ("retry lost", -20 * SECOND, {"rung_at": -20 * SECOND, "retry_count": 3}, True, True),
+    ("waits for its retry", 30 * SECOND, {"wake_up_for": 30 * SECOND, "retry_count": 5}, False, False),
+    ("retry lost", -20 * SECOND, {"wake_up_for": -20 * SECOND, "retry_count": 3}, True, True),
 ]
 
 
@@ -72,13 +72,15 @@ def test_one_pass_over_rows_of_every_age(script: Script, rung: list[publisher.Wa
     assert (done.rung, done.rescued) == (len(rung), sum(rescue for *_, rescue in ROWS))
     for slot in Alarm.objects.filter(pk__in=heard):
         old, wake_up = before[slot.pk], heard[slot.pk]
-        assert (wake_up.ring, wake_up.retries) == (slot.ring, slot.retry_count)
-        assert (slot.ring, slot.rerings) == (
-            (old.ring + 1, old.rerings) if old.rung_at is None else (old.ring, old.rerings + 1)
+        assert (wake_up.wake_up_number, wake_up.retries) == (slot.wake_up_number, slot.retry_count)
+        assert (slot.wake_up_number, slot.wake_ups_lost) == (
+            (old.wake_up_number + 1, old.wake_ups_lost)
+            if old.wake_up_for is None
+            else (old.wake_up_number, old.wake_ups_lost + 1)
         )
-        assert slot.rung_at is not None
+        assert slot.wake_up_for is not None
         assert slot.due_at is not None
-        assert slot.rung_at >= slot.due_at
+        assert slot.wake_up_for >= slot.due_at
     rung.clear()
     assert dispatcher.run_pass().rung == 0
     assert rung == []
@@ -96,7 +98,7 @@ def test_overdue_first_and_never_more_than_there_is_room(
     assert dispatcher.run_pass().rung == 2
     assert dispatcher.run_pass().rung == 0
     assert [wake_up.object_id for wake_up in rung] == [pks[1], pks[3], pks[2]]
-    fire(pks[1], rung[0].ring)
+    fire(pks[1], rung[0].wake_up_number)
     assert dispatcher.run_pass().rung == 1
 
 
@@ -111,14 +113,14 @@ def test_many_dispatchers_at_once_ring_once_each(script: Script, rung: list[publ
 
 def test_every_alarm_runs_though_every_message_is_lost(script: Script, rung: list[publisher.WakeUp]) -> None:
     """The row is the truth: a wake-up that was lost is sent again under its number, and the alarm runs once."""
-    pk = slot_of("a", -12 * SECOND, now=durable_objects.now(), rung_at=-12 * SECOND)
+    pk = slot_of("a", -12 * SECOND, now=durable_objects.now(), wake_up_for=-12 * SECOND)
     lost = Alarm.objects.get()
     rung.clear()
     dispatcher.run_pass()
     [again] = rung
-    assert (again.ring, again.rescue) == (lost.ring, True)
-    assert fire(pk, again.ring, rescue=True).verdict is Verdict.SUCCEEDED
-    assert fire(pk, lost.ring).verdict is Verdict.DROPPED
+    assert (again.wake_up_number, again.rescue) == (lost.wake_up_number, True)
+    assert fire(pk, again.wake_up_number, rescue=True).verdict is Verdict.SUCCEEDED
+    assert fire(pk, lost.wake_up_number).verdict is Verdict.DROPPED
     assert len(script.infos) == 1
 
 
@@ -129,7 +131,7 @@ def test_death_between_mark_and_message_is_made_up_for(script: Script, rung: lis
     with crash_at("dispatch.marked"), pytest.raises(SimulatedCrash):
         dispatcher.run_pass()
     assert rung == []
-    Alarm.objects.update(rung_at=durable_objects.now() - 11 * SECOND)
+    Alarm.objects.update(wake_up_for=durable_objects.now() - 11 * SECOND)
     assert dispatcher.run_pass().rung == 1
 
 
@@ -139,7 +141,7 @@ def test_a_pass_that_would_not_be_heard_marks_nothing(
     """Where nothing can be published nothing is marked as out."""
     slot_of("a", -MINUTE, now=clock.now())
     assert dispatcher.run_pass().rung == 0
-    assert Alarm.objects.get().rung_at is None
+    assert Alarm.objects.get().wake_up_for is None
 
 
 def test_unknown_classes_are_left_alone(
@@ -161,10 +163,10 @@ def test_forgotten_wake_ups_are_rung_anew(script: Script, rung: list[publisher.W
     """When the only worker starts with an empty broker, what was out and what ran before is rung for at once."""
     now = durable_objects.now()
     wanted = {
-        slot_of("out", 5 * SECOND, now=now, rung_at=5 * SECOND),
-        slot_of("overdue", -SECOND, now=now, rung_at=-SECOND),
-        slot_of("ran", -MINUTE, now=now, rung_at=-MINUTE, leased_until=MINUTE, leased_generation=1),
-        slot_of("often lost", -MINUTE, now=now, rung_at=-SECOND, rerings=9),
+        slot_of("out", 5 * SECOND, now=now, wake_up_for=5 * SECOND),
+        slot_of("overdue", -SECOND, now=now, wake_up_for=-SECOND),
+        slot_of("ran", -MINUTE, now=now, wake_up_for=-MINUTE, leased_until=MINUTE, leased_generation=1),
+        slot_of("often lost", -MINUTE, now=now, wake_up_for=-SECOND, wake_ups_lost=9),
     }
     rung.clear()
     assert dispatcher.run_pass().rung == 0
@@ -183,7 +185,7 @@ def test_runs_of_living_processes_are_left_alone(script: Script, rung: list[publ
         "before": process.name(), "ended": f"{host}:{ended.pid}", "alive": f"{host}:{os.getppid()}",
         "elsewhere": "another-host:1", "like ours elsewhere": f"another-host:{os.getpid()}",
     }  # fmt: skip
-    leased = {"rung_at": None, "leased_until": MINUTE, "leased_generation": 1}
+    leased = {"wake_up_for": None, "leased_until": MINUTE, "leased_generation": 1}
     pks = {name: slot_of(name, -MINUTE, now=now, **leased, leased_by=by) for name, by in names.items()}
     rung.clear()
     dispatcher.forget_wake_ups()
@@ -195,12 +197,12 @@ def test_a_living_dispatchers_wake_ups_keep_their_number(script: Script, rung: l
     """Beside another one that passes, what is out is sent by both, under one number, so that it runs wherever first."""
     now = durable_objects.now()
     row = Dispatcher.objects.create(process="another-host:1", started_at=now, last_pass_at=now)
-    slot_of("waits", 5 * SECOND, now=now, rung_at=5 * SECOND, ring=7)
-    slot_of("due", -SECOND, now=now, rung_at=-SECOND, ring=7)
+    slot_of("waits", 5 * SECOND, now=now, wake_up_for=5 * SECOND, wake_up_number=7)
+    slot_of("due", -SECOND, now=now, wake_up_for=-SECOND, wake_up_number=7)
     rung.clear()
     dispatcher.forget_wake_ups()
     dispatcher.run_pass()
-    assert [wake_up.ring for wake_up in rung] == [7, 7]
+    assert [wake_up.wake_up_number for wake_up in rung] == [7, 7]
     assert processes.others(now) == ["another-host:1"]
     row.delete()
 

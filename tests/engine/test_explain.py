@@ -53,15 +53,17 @@ CASES: dict[str, tuple[Callable[[Scripted, FakeClock], object], list[str]]] = {
         ["No wake-up is out for it.", "The next dispatcher's pass sends one (every 5 s)."],
     ),
     "ahead of its time": (
-        lambda obj, clock: change(obj, ring=3, rung_at=clock.now() + MINUTE),
+        lambda obj, clock: change(obj, wake_up_number=3, wake_up_for=clock.now() + MINUTE),
         ["Wake-up 3 is out; the broker, or a worker that holds it back", "A worker runs it in 1 min."],
     ),
     "in the broker": (
-        lambda obj, clock: change(obj, due_at=clock.now() - SECOND, ring=3, rung_at=clock.now() - SECOND),
+        lambda obj, clock: change(obj, due_at=clock.now() - SECOND, wake_up_number=3, wake_up_for=clock.now() - SECOND),
         ["Wake-up 3 is out since 1 s: the broker has it", "a dispatcher rings again."],
     ),
     "lost": (
-        lambda obj, clock: change(obj, due_at=clock.now() - MINUTE, ring=3, rerings=1, rung_at=clock.now() - MINUTE),
+        lambda obj, clock: change(
+            obj, due_at=clock.now() - MINUTE, wake_up_number=3, wake_ups_lost=1, wake_up_for=clock.now() - MINUTE
+        ),
         ["overdue", "Wake-up 3 counts as lost since 40 s", "It was sent again 1 times."],
     ),
     "leased": (
@@ -70,7 +72,7 @@ CASES: dict[str, tuple[Callable[[Scripted, FakeClock], object], list[str]]] = {
     ),
     "left behind": (
         lambda obj, clock: change(
-            obj, due_at=clock.now() - MINUTE, leased_until=clock.now() - SECOND, leased_by="web-1:77", starts=3
+            obj, due_at=clock.now() - MINUTE, leased_until=clock.now() - SECOND, leased_by="web-1:77", crashed_starts=3
         ),
         [
             "let the lease end 1 s ago",
@@ -102,10 +104,10 @@ def test_an_alarm_is_explained(case: str, clock: FakeClock, obj: Scripted) -> No
 def test_no_room_is_told(clock: FakeClock, obj: Scripted) -> None:
     """Where as many wake-ups are out as may be, that is why an alarm has none, and what it waits for is told."""
     passed(clock)
-    for name, due, rung_at in (("out", -MINUTE, timedelta(0)), ("ahead", 20 * SECOND, 20 * SECOND)):
+    for name, due, wake_up_for in (("out", -MINUTE, timedelta(0)), ("ahead", 20 * SECOND, 20 * SECOND)):
         other = Scripted.objects.get_by_name(name)
         other.storage.set_alarm(MINUTE)
-        change(other, due_at=clock.now() + due, rung_at=clock.now() + rung_at)
+        change(other, due_at=clock.now() + due, wake_up_for=clock.now() + wake_up_for)
     obj.storage.set_alarm(10 * SECOND)
     with override_settings(DURABLE_OBJECTS={"MAX_OUT": 1}):
         assert "(MAX_OUT is 1) wait ahead of their time already" in told(obj, clock)
@@ -123,7 +125,7 @@ def test_that_nobody_hears_is_told(clock: FakeClock, obj: Scripted) -> None:
     for number in range(12):
         other = Scripted.objects.get_by_name(f"o{number}")
         other.storage.set_alarm(MINUTE)
-        change(other, due_at=clock.now() - MINUTE, ring=1, rung_at=clock.now() - MINUTE)
+        change(other, due_at=clock.now() - MINUTE, wake_up_number=1, wake_up_for=clock.now() - MINUTE)
     text = told(other, clock)
     assert "Wake-up 1 counts as lost since 50 s" in text
     assert "Nothing that was sent since then was heard: does a worker run?" in text
@@ -209,7 +211,7 @@ def test_each_step_has_its_share(clock: FakeClock) -> None:
     """Of a run's lateness each part is told by whose it is: dispatch, broker, lock, handler."""
     at = clock.now()
     run = AlarmRun(
-        scheduled_at=at - MINUTE, due_at=at, rung_at=at + 3 * SECOND, picked_up_at=at + 5 * SECOND,
+        scheduled_at=at - MINUTE, due_at=at, wake_up_for=at + 3 * SECOND, picked_up_at=at + 5 * SECOND,
         started_at=at + 6 * SECOND, ended_at=at + 10 * SECOND, retry_count=1, fence=0, outcome="failed",
     )  # fmt: skip
     shares = [(step.what, step.took, step.share) for step in steps_of(run)]
@@ -220,7 +222,7 @@ def test_each_step_has_its_share(clock: FakeClock) -> None:
         ("started", SECOND, "lock"),
         ("ended", 4 * SECOND, "handler"),
     ]
-    run.rung_at, run.picked_up_at = at, at - SECOND
+    run.wake_up_for, run.picked_up_at = at, at - SECOND
     early = {step.what: step.took for step in steps_of(run)}
     assert (early["rung"], early["picked up"], early["started"]) == (timedelta(0), timedelta(0), 6 * SECOND)
 

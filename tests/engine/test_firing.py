@@ -32,11 +32,11 @@ def test_only_the_number_that_is_out_runs_and_only_once(
     """A wake-up with another number than the row's is dropped, and so is each one after the run."""
     obj.storage.set_alarm(NOW)
     [wake_up] = rung
-    assert fire(wake_up.object_id, wake_up.ring - 1).verdict is Verdict.DROPPED
-    assert fire(wake_up.object_id, wake_up.ring + 1).verdict is Verdict.DROPPED
+    assert fire(wake_up.object_id, wake_up.wake_up_number - 1).verdict is Verdict.DROPPED
+    assert fire(wake_up.object_id, wake_up.wake_up_number + 1).verdict is Verdict.DROPPED
     assert script.infos == []
-    assert fire(wake_up.object_id, wake_up.ring).verdict is Verdict.SUCCEEDED
-    assert fire(wake_up.object_id, wake_up.ring).verdict is Verdict.DROPPED
+    assert fire(wake_up.object_id, wake_up.wake_up_number).verdict is Verdict.SUCCEEDED
+    assert fire(wake_up.object_id, wake_up.wake_up_number).verdict is Verdict.DROPPED
     assert fire(wake_up.object_id).verdict is Verdict.DROPPED
     assert len(script.infos) == 1
 
@@ -74,13 +74,13 @@ def test_early_is_rung_again_for_the_rest_under_a_new_number(
     """Of several wake-ups that come early, one goes on for the rest of the time, and none runs."""
     obj.storage.set_alarm(30 * SECOND)
     [wake_up] = rung
-    fired = fire(wake_up.object_id, wake_up.ring)
+    fired = fire(wake_up.object_id, wake_up.wake_up_number)
     assert fired.verdict is Verdict.AGAIN
-    assert fired.ring == wake_up.ring + 1
+    assert fired.wake_up_number == wake_up.wake_up_number + 1
     assert fired.delay is not None
     assert 28 * SECOND < fired.delay <= 30 * SECOND
-    assert fire(wake_up.object_id, wake_up.ring).verdict is Verdict.DROPPED
-    assert Alarm.objects.get().rung_at == obj.storage.get_alarm()
+    assert fire(wake_up.object_id, wake_up.wake_up_number).verdict is Verdict.DROPPED
+    assert Alarm.objects.get().wake_up_for == obj.storage.get_alarm()
 
 
 def test_early_for_an_alarm_moved_far_away_is_left_to_the_dispatcher(
@@ -90,8 +90,8 @@ def test_early_for_an_alarm_moved_far_away_is_left_to_the_dispatcher(
     obj.storage.set_alarm(30 * SECOND)
     obj.storage.set_alarm(5 * HOUR)
     [wake_up] = rung
-    assert fire(wake_up.object_id, wake_up.ring).verdict is Verdict.DROPPED
-    assert Alarm.objects.get().rung_at is None
+    assert fire(wake_up.object_id, wake_up.wake_up_number).verdict is Verdict.DROPPED
+    assert Alarm.objects.get().wake_up_for is None
 
 
 def test_three_deliveries_of_one_failing_alarm(obj: Scripted, script: Script, rung: list[publisher.WakeUp]) -> None:
@@ -103,13 +103,13 @@ def test_three_deliveries_of_one_failing_alarm(obj: Scripted, script: Script, ru
     script.alarm = fail
     obj.storage.set_alarm(NOW)
     [wake_up] = rung
-    fired = at_once(3, lambda number: fire(wake_up.object_id, wake_up.ring))
+    fired = at_once(3, lambda number: fire(wake_up.object_id, wake_up.wake_up_number))
     assert sorted(one.verdict.value for one in fired) == ["again", "dropped", "failed"]
     slot, run = Alarm.objects.get(), AlarmRun.objects.get()
     assert (slot.retry_count, len(script.infos)) == (1, 1)
     assert slot.due_at is not None
     assert 2 * SECOND <= slot.due_at - run.started_at < 3 * SECOND
-    assert slot.rung_at == slot.due_at
+    assert slot.wake_up_for == slot.due_at
     assert [one.delay for one in fired if one.verdict is Verdict.FAILED] == [2 * SECOND]
     [again] = [one for one in fired if one.verdict is Verdict.AGAIN]
     assert again.delay is not None
@@ -123,10 +123,10 @@ def test_retry_comes_with_the_number_of_the_run_that_failed(
     script.alarm = lambda obj, info: 1 / 0
     obj.storage.set_alarm(NOW)
     [wake_up] = rung
-    fired = fire(wake_up.object_id, wake_up.ring)
+    fired = fire(wake_up.object_id, wake_up.wake_up_number)
     slot = Alarm.objects.get()
-    assert (fired.verdict, fired.failures, slot.ring) == (Verdict.FAILED, 1, wake_up.ring)
-    assert slot.rung_at == slot.due_at
+    assert (fired.verdict, fired.failures, slot.wake_up_number) == (Verdict.FAILED, 1, wake_up.wake_up_number)
+    assert slot.wake_up_for == slot.due_at
     assert len(rung) == 1
 
 
@@ -198,7 +198,7 @@ def test_run_left_behind_is_taken_over_when_its_lease_is_over(
     clock.advance(engine.LEASE)
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
     slot = Alarm.objects.get()
-    assert (slot.state, slot.starts, slot.leased_until) == ("idle", 0, None)
+    assert (slot.state, slot.crashed_starts, slot.leased_until) == ("idle", 0, None)
     assert slot.fence > left.fence
     assert obj.storage.get("runs") == 2
 
@@ -237,7 +237,7 @@ def test_object_of_an_unknown_class_is_parked(clock: FakeClock, obj: Scripted, s
     assert (parked.verdict, parked.delay) == (Verdict.AGAIN, executor.PARKED_FOR)
     assert run_due_alarms() == []
     slot = Alarm.objects.get()
-    assert (slot.state, slot.retry_count, slot.starts) == ("armed", 0, 0)
+    assert (slot.state, slot.retry_count, slot.crashed_starts) == ("armed", 0, 0)
     Object.objects.update(kind=kind)
     gone.delete()
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]

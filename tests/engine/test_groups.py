@@ -50,7 +50,7 @@ def alarms(script: Script, rung: Rung) -> list[tuple[int, int]]:
     Grouped.objects.set_alarms(dict.fromkeys(NAMES, timedelta(0)))
     (message,) = rung
     rung.clear()
-    return [(wake_up.object_id, wake_up.ring) for wake_up in message]
+    return [(wake_up.object_id, wake_up.wake_up_number) for wake_up in message]
 
 
 def count(obj: Any, info: AlarmInfo) -> None:
@@ -141,7 +141,7 @@ def test_odd_one_is_undone_and_woken_alone(
     assert fire_group(alarms, LIMIT) == 3
     assert runs() == {"a": 1, "b": 0, "c": 1, "d": 1}
     b = Alarm.objects.get(object__name="b")
-    assert (b.state, b.retry_count, b.starts) == ("armed", 0, 0)
+    assert (b.state, b.retry_count, b.crashed_starts) == ("armed", 0, 0)
     assert b.pk in rung.alone()
     assert not Note.objects.filter(text="left behind").exists()
     assert Counter.objects.get_by_name("other").storage.get("count") is None
@@ -152,7 +152,7 @@ def test_one_that_fails_in_a_group_counts_once_alone(alarms: list[tuple[int, int
     script.alarm = odd_one(fail)
     fire_group(alarms, LIMIT)
     ((wake_up,),) = rung
-    fired = fire(wake_up.object_id, wake_up.ring)
+    fired = fire(wake_up.object_id, wake_up.wake_up_number)
     assert (fired.verdict.value, fired.delay) == ("failed", timedelta(seconds=2))
     assert [run.retry_count for run in AlarmRun.objects.filter(outcome="failed")] == [0]
 
@@ -228,7 +228,7 @@ def test_early_ones_are_waited_for_and_far_ones_are_not(script: Script, rung: Ru
     Grouped.objects.get_by_name("d").storage.delete_alarm()
     rung.clear()
     script.alarm = count
-    assert fire_group([(each.object_id, each.ring) for each in message], LIMIT) == 2
+    assert fire_group([(each.object_id, each.wake_up_number) for each in message], LIMIT) == 2
     assert runs() == {"a": 1, "b": 1, "c": 0, "d": 0}
     assert all(run.started_at >= run.due_at for run in AlarmRun.objects.all())
 
@@ -238,7 +238,7 @@ def test_dispatcher_rings_for_groups_in_one_message(script: Script, rung: Rung) 
     with FakeClock():
         Grouped.objects.set_alarms(dict.fromkeys(NAMES, timedelta(0)))
     Alarm.objects.filter(object__name="a").update(retry_count=1)
-    Alarm.objects.filter(object__name="b").update(rung_at="2020-01-01T00:00:00Z")
+    Alarm.objects.filter(object__name="b").update(wake_up_for="2020-01-01T00:00:00Z")
     done = run_pass()
     assert (done.rung, done.rescued) == (4, 1)
     assert sorted(map(len, rung)) == [1, 1, 2]

@@ -118,7 +118,7 @@ def test_whatever_a_handler_raises_is_counted(
     assert "Traceback" in run.error
     assert type(make()).__name__ in run.error
     slot = Alarm.objects.get()
-    assert (slot.state, slot.retry_count, slot.starts, slot.leased_until) == ("armed", 1, 0, None)
+    assert (slot.state, slot.retry_count, slot.crashed_starts, slot.leased_until) == ("armed", 1, 0, None)
     assert Note.objects.count() == (1 if place == "unlocked" else 0), "outside of a turn it was committed"
     assert type(make()).__name__ in str(explain.explain(Object.objects.get(), clock.now()).why)
     script.alarm, script.initialize = lambda obj, info: None, lambda obj: None
@@ -236,8 +236,8 @@ def test_combined_call_keeps_its_error_to_itself(obj: Scripted, make: type[BaseE
 def test_group_goes_on_without_the_one_that_raises(script: Script, make: Callable[[], BaseException]) -> None:
     """One handler's error undoes the group, the others run again, and that one is woken alone."""
     Grouped.objects.set_alarms(dict.fromkeys("abc", NOW))
-    alarms = [(slot.pk, slot.ring) for slot in Alarm.objects.order_by("pk")]
-    Alarm.objects.update(ring=0)
+    alarms = [(slot.pk, slot.wake_up_number) for slot in Alarm.objects.order_by("pk")]
+    Alarm.objects.update(wake_up_number=0)
 
     def alarm(obj: Grouped, info: AlarmInfo) -> None:
         if obj.name == "b":
@@ -359,7 +359,7 @@ def test_group_with_an_error_that_cannot_be_told(script: Script, caplog: pytest.
     """It is woken alone like any other that raises; the log says which class of error it was."""
     caplog.set_level("INFO")
     Grouped.objects.set_alarms(dict.fromkeys("ab", NOW))
-    pairs = list(Alarm.objects.values_list("pk", "ring"))
+    pairs = list(Alarm.objects.values_list("pk", "wake_up_number"))
 
     def alarm(obj: Grouped, info: AlarmInfo) -> None:
         if obj.name == "b":

@@ -25,7 +25,7 @@ def overdue(name: str, by: timedelta = MINUTE, **columns: object) -> tuple[Scrip
     obj.storage.set_alarm(timedelta(hours=1))
     due = durable_objects.now() - by
     Alarm.objects.filter(pk=obj.pk).update(
-        **{"due_at": due, "scheduled_at": due, "ring": 7, "rung_at": due, "rerings": 1} | columns
+        **{"due_at": due, "scheduled_at": due, "wake_up_number": 7, "wake_up_for": due, "wake_ups_lost": 1} | columns
     )
     return obj, due
 
@@ -36,7 +36,7 @@ def test_fire_now_keeps_the_time_of_one_that_is_due(script: Script, rung: list[p
     actions.fire_now(obj)
     assert Alarm.objects.get().due_at == due
     [wake_up] = rung
-    assert fire(obj.pk, wake_up.ring).verdict is Verdict.SUCCEEDED
+    assert fire(obj.pk, wake_up.wake_up_number).verdict is Verdict.SUCCEEDED
     assert script.infos[0].lateness >= MINUTE
     assert AlarmRun.objects.get().due_at == due
 
@@ -46,19 +46,19 @@ def test_fire_now_does_not_put_it_behind_the_others(script: Script, rung: list[p
     obj, _ = overdue("a")
     actions.fire_now(obj)
     actions.fire_now(obj)
-    assert [wake_up.ring for wake_up in rung] == [7, 7]
+    assert [wake_up.wake_up_number for wake_up in rung] == [7, 7]
     assert fire(obj.pk, 7).verdict is Verdict.SUCCEEDED
 
 
 def test_fire_now_where_nobody_can_publish_is_the_dispatchers(script: Script, rung: list[publisher.WakeUp]) -> None:
     """From a process that cannot publish, the next pass sends it, under its number, the longest overdue first."""
-    later, _ = overdue("later", MINUTE, rung_at=None)
-    obj, _ = overdue("a", 2 * MINUTE, rung_at=durable_objects.now())
+    later, _ = overdue("later", MINUTE, wake_up_for=None)
+    obj, _ = overdue("a", 2 * MINUTE, wake_up_for=durable_objects.now())
     publisher.connect(rung.append, lambda: True)
     actions.fire_now(obj)
     publisher.connect(rung.append, lambda: False)
     dispatcher.run_pass()
-    assert [(wake_up.object_id, wake_up.ring) for wake_up in rung] == [(obj.pk, 7), (later.pk, 8)]
+    assert [(wake_up.object_id, wake_up.wake_up_number) for wake_up in rung] == [(obj.pk, 7), (later.pk, 8)]
 
 
 @pytest.mark.parametrize("due_in", [5 * SECOND, timedelta(hours=2)])
@@ -67,12 +67,12 @@ def test_fire_now_brings_one_forward_that_is_not_due(
 ) -> None:
     """An alarm, or a retry, that waits for its time runs now, by a wake-up of its own; the later one is turned away."""
     at = durable_objects.now() + due_in
-    obj, _ = overdue("a", due_at=at, rung_at=at, retry_count=2)
+    obj, _ = overdue("a", due_at=at, wake_up_for=at, retry_count=2)
     actions.fire_now(obj)
     slot = Alarm.objects.get()
     assert slot.due_at is not None
     assert slot.due_at <= durable_objects.now()
-    assert (slot.retry_count, [wake_up.ring for wake_up in rung]) == (2, [8])
+    assert (slot.retry_count, [wake_up.wake_up_number for wake_up in rung]) == (2, [8])
     assert fire(obj.pk, 7).verdict is Verdict.DROPPED
     assert fire(obj.pk, 8).verdict is Verdict.SUCCEEDED
 
@@ -86,11 +86,11 @@ def test_calls_do_not_send_again_what_is_out(script: Script, rung: list[publishe
     for number in range(3):
         obj.storage.put("k", number)
     slot = Alarm.objects.get()
-    assert (rung, slot.ring, slot.rerings) == ([], 7, 1)
+    assert (rung, slot.wake_up_number, slot.wake_ups_lost) == ([], 7, 1)
 
 
 def test_fire_now_keeps_the_place_of_one_that_was_never_sent(script: Script, rung: list[publisher.WakeUp]) -> None:
     """An overdue alarm with no wake-up out gets one at once, and is as late as it is."""
-    obj, due = overdue("a", rung_at=None)
+    obj, due = overdue("a", wake_up_for=None)
     actions.fire_now(obj)
-    assert (Alarm.objects.get().due_at, [wake_up.ring for wake_up in rung]) == (due, [8])
+    assert (Alarm.objects.get().due_at, [wake_up.wake_up_number for wake_up in rung]) == (due, [8])

@@ -27,9 +27,9 @@ def test_rings_after_the_commit_and_not_before(obj: Scripted, rung: list[publish
         assert rung == []
         slot = Alarm.objects.get()
     [wake_up] = rung
-    assert (wake_up.object_id, wake_up.ring, wake_up.at) == (slot.pk, slot.ring, slot.due_at)
+    assert (wake_up.object_id, wake_up.wake_up_number, wake_up.at) == (slot.pk, slot.wake_up_number, slot.due_at)
     assert (wake_up.retries, wake_up.rescue) == (0, False)
-    assert slot.rung_at == slot.due_at
+    assert slot.wake_up_for == slot.due_at
 
 
 def test_does_not_ring_for_what_was_rolled_back(obj: Scripted, rung: list[publisher.WakeUp]) -> None:
@@ -67,7 +67,7 @@ def test_rings_only_where_no_wake_up_out_would_do(
     for seconds in times:
         obj.storage.set_alarm(seconds * SECOND)
     assert len(rung) == rings
-    numbers = [wake_up.ring for wake_up in rung]
+    numbers = [wake_up.wake_up_number for wake_up in rung]
     assert numbers == sorted(set(numbers))
 
 
@@ -101,11 +101,11 @@ def test_broker_trouble_never_reaches_the_caller(
     publisher.connect(refuse, lambda: False)
     obj.storage.set_alarm(10 * SECOND)
     assert obj.storage.get_alarm() is not None
-    assert Alarm.objects.get().rung_at is None
+    assert Alarm.objects.get().wake_up_for is None
     assert "no broker" in caplog.text
     Scripted.objects.get_by_name("b").storage.set_alarm(10 * SECOND)
     assert len(tried) == 1
-    assert not Alarm.objects.exclude(rung_at=None).exists()
+    assert not Alarm.objects.exclude(wake_up_for=None).exists()
 
 
 def test_broker_trouble_does_not_keep_other_hooks_from_running(obj: Scripted, rung: list[publisher.WakeUp]) -> None:
@@ -126,7 +126,7 @@ def test_private_broker_without_a_worker_is_not_rung(obj: Scripted, rung: list[p
     """A message that nobody else could hear is not sent and not marked; with a worker in the process it is."""
     publisher.connect(rung.append, lambda: True)
     obj.storage.set_alarm(10 * SECOND)
-    assert (rung, Alarm.objects.get().rung_at) == ([], None)
+    assert (rung, Alarm.objects.get().wake_up_for) == ([], None)
     publisher.worker_started()
     obj.storage.put("any", "turn")
     assert len(rung) == 1
@@ -142,7 +142,7 @@ def test_moved_earlier_by_a_process_that_cannot_ring(obj: Scripted, rung: list[p
     obj.storage.set_alarm(timedelta(0))
     publisher.connect(rung.append, lambda: False)
     dispatcher.run_pass()
-    assert [wake_up.ring for wake_up in rung] == [1, 2]
+    assert [wake_up.wake_up_number for wake_up in rung] == [1, 2]
 
 
 def test_nothing_is_published_while_the_clock_is_fake(
@@ -150,7 +150,7 @@ def test_nothing_is_published_while_the_clock_is_fake(
 ) -> None:
     """Under a ``FakeClock`` no message leaves, and none is marked."""
     obj.storage.set_alarm(SECOND)
-    assert (rung, Alarm.objects.get().rung_at) == ([], None)
+    assert (rung, Alarm.objects.get().wake_up_for) == ([], None)
 
 
 def test_death_before_the_message_leaves_a_marked_row(
@@ -160,8 +160,8 @@ def test_death_before_the_message_leaves_a_marked_row(
     with crash_at("bell.before_publish"), pytest.raises(SimulatedCrash):
         obj.storage.set_alarm(SECOND)
     slot = Alarm.objects.get()
-    assert (rung, slot.state, slot.ring) == ([], "armed", 1)
-    assert slot.rung_at == slot.due_at
+    assert (rung, slot.state, slot.wake_up_number) == ([], "armed", 1)
+    assert slot.wake_up_for == slot.due_at
 
 
 def test_what_a_transaction_spends_on_messages_is_bounded(
@@ -184,7 +184,7 @@ def test_what_a_transaction_spends_on_messages_is_bounded(
     took = time.monotonic() - committed
     assert 1 <= len(sent) <= 7
     assert took < 10, f"{took:.1f} s for {len(sent)} messages"
-    assert Alarm.objects.exclude(rung_at=None).count() == len(sent)
+    assert Alarm.objects.exclude(wake_up_for=None).count() == len(sent)
     publisher.connect(rung.append, lambda: False)
     assert dispatcher.run_pass().rung == 60 - len(sent)
     assert len({wake_up.object_id for wake_up in sent + rung}) == 60
@@ -225,7 +225,7 @@ def test_many_alarms_in_one_transaction_leave_most_to_the_dispatcher(
         after = len(captured) - before
     assert after <= 20 * 5
     assert len(rung) <= 20
-    assert Alarm.objects.exclude(rung_at=None).count() == len(rung)
+    assert Alarm.objects.exclude(wake_up_for=None).count() == len(rung)
     monkeypatch.setattr(publisher, "_bell", publisher._Bell())
     publisher.connect(rung.append, lambda: False)
     dispatcher.run_pass()
@@ -238,7 +238,7 @@ def test_alarms_set_at_once_are_taken_back_at_once(script: Script, rung: list[pu
     with CaptureQueriesContext(connection) as captured:
         Scripted.objects.set_alarms({f"o{number}": 10 * SECOND for number in range(300)})
     assert len(captured) < 50
-    assert Alarm.objects.filter(state="armed", rung_at=None).count() == 300
+    assert Alarm.objects.filter(state="armed", wake_up_for=None).count() == 300
 
 
 def refuse(wake_up: publisher.WakeUp) -> NoReturn:

@@ -237,7 +237,7 @@ def test_group_agrees(script: Script) -> None:
     script.alarm = alarm
     Grouped.objects.set_alarms(dict.fromkeys("abc", timedelta(0)))
     assert fire_group([(pk, 0) for pk in Alarm.objects.values_list("pk", flat=True)], timedelta(minutes=1)) in {0, 3}
-    Alarm.objects.filter(state="armed").update(ring=0)
+    Alarm.objects.filter(state="armed").update(wake_up_number=0)
     fire_group([(pk, 0) for pk in Alarm.objects.values_list("pk", flat=True)], timedelta(minutes=1))
     assert AlarmRun.objects.count() == 3
     for name in "abc":

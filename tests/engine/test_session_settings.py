@@ -116,7 +116,7 @@ def test_session_that_a_group_began_is_kept(script: Script, rung: list[Any]) -> 
         Grouped.objects.set_alarms({"a": timedelta(0)})
         if not pids:
             connection.close()
-        assert fire_group([(rung[-1].object_id, rung[-1].ring)], timedelta(minutes=1)) == 1
+        assert fire_group([(rung[-1].object_id, rung[-1].wake_up_number)], timedelta(minutes=1)) == 1
     assert pids[0] == pids[1]
 
 
@@ -125,7 +125,7 @@ def test_groups_leave_nothing_either(script: Script, rung: list[Any]) -> None:
     before = one_value("SELECT pg_backend_pid()")
     script.alarm = lambda obj, info: say("SET lock_timeout = 1")
     Grouped.objects.set_alarms({"a": timedelta(0)})
-    assert fire_group([(each.object_id, each.ring) for each in rung], timedelta(minutes=1)) == 1
+    assert fire_group([(each.object_id, each.wake_up_number) for each in rung], timedelta(minutes=1)) == 1
     assert one_value("SELECT pg_backend_pid()") != before
 
 

@@ -74,7 +74,7 @@ def test_limit_of_one_in_a_group(script: Script, rung: list[Any]) -> None:
 
     script.alarm = alarm
     Grouped.objects.set_alarms(dict.fromkeys("ab", timedelta(0)))
-    pairs = [(each.object_id, each.ring) for each in rung]
+    pairs = [(each.object_id, each.wake_up_number) for each in rung]
     assert fire_group(pairs, timedelta(minutes=1)) == 2
     assert Entry.objects.count() == 12
 

@@ -26,8 +26,8 @@ def test_task_inside_a_callers_transaction_runs_nothing(
     Grouped.objects.get_by_name("a").storage.set_alarm(NOW)
     [wake_up] = rung
     calls: dict[str, Callable[[], object]] = {
-        "fire_alarm": lambda: fire_alarm(wake_up.object_id, wake_up.ring),
-        "fire_alarms": lambda: fire_alarms([(wake_up.object_id, wake_up.ring)], 60.0),
+        "fire_alarm": lambda: fire_alarm(wake_up.object_id, wake_up.wake_up_number),
+        "fire_alarms": lambda: fire_alarms([(wake_up.object_id, wake_up.wake_up_number)], 60.0),
         "dispatch_alarms": dispatch_alarms,
     }
     call = calls[name]

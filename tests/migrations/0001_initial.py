@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('durable_objects', '0002_operations'),
+        ('durable_objects', '0001_initial'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("durable_objects", "0002_operations"),
+        ("durable_objects", "0001_initial"),
         ("tests", "0002_own_tables"),
     ]
 

@@ -87,11 +87,11 @@ def test_alarms_by_state() -> None:
 def test_running_parked_and_out() -> None:
     """An alarm whose run keeps a lease is running; one of a class unknown here is parked, and neither due nor late."""
     now = clock.now()
-    park(state="armed", due_at=now, scheduled_at=now, rung_at=now)
+    park(state="armed", due_at=now, scheduled_at=now, wake_up_for=now)
     assert alarms(read()) == {"armed": 1, "parked": 1}
     assert read()["durable_objects_oldest_overdue_seconds", ()] == 0
     assert read()["durable_objects_wake_ups_out", ()] == 1
-    Alarm.objects.update(leased_until=now + timedelta(minutes=1), rung_at=None)
+    Alarm.objects.update(leased_until=now + timedelta(minutes=1), wake_up_for=None)
     assert alarms(read()) == {"armed": 1, "running": 1, "parked": 1}
     assert read()["durable_objects_wake_ups_out", ()] == 0
 

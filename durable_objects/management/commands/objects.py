@@ -263,7 +263,7 @@ def _json(text: str) -> Any:
 
 
 def _run(run: AlarmRun) -> dict[str, Any]:
-    moments = ("scheduled_at", "due_at", "rung_at", "picked_up_at", "started_at", "ended_at")
+    moments = ("scheduled_at", "due_at", "wake_up_for", "picked_up_at", "started_at", "ended_at")
     times = {name: at and at.isoformat() for name in moments for at in [getattr(run, name)]}
     return {"outcome": run.outcome, "retry_count": run.retry_count, **times, "error": run.error}
 

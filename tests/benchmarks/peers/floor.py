@@ -9,8 +9,8 @@ import psycopg
 _LOCK = "SELECT id FROM durable_objects_object WHERE id = %s FOR NO KEY UPDATE"
 _ENTRY = "INSERT INTO durable_objects_entry (object_id, key, value) VALUES (%s, %s, %s)"
 _ALARM = """
-INSERT INTO durable_objects_alarm (object_id, state, scheduled_at, due_at, retry_count, starts, generation, fence, ring,
-    rerings, last_error)
+INSERT INTO durable_objects_alarm (object_id, state, scheduled_at, due_at, retry_count, crashed_starts, generation,
+    fence, wake_up_number, wake_ups_lost, last_error)
 VALUES (%s, 'armed', now() + interval '1 hour', now() + interval '1 hour', 0, 0, 1, 0, 0, 0, '')
 ON CONFLICT (object_id) DO UPDATE SET due_at = least(durable_objects_alarm.due_at, excluded.due_at)
 """

@@ -68,8 +68,9 @@ def _store(count: int) -> None:
         cursor.execute(
             "WITH made AS (INSERT INTO durable_objects_object (kind_id, name) "
             "SELECT %s, %s || n FROM generate_series(1, %s) n RETURNING id) "
-            "INSERT INTO durable_objects_alarm (object_id, state, scheduled_at, due_at, retry_count, starts, "
-            "generation, fence, ring, rerings, last_error) SELECT id, 'armed', at, at, 0, 0, 1, 0, 0, 0, '' FROM "
+            "INSERT INTO durable_objects_alarm (object_id, state, scheduled_at, due_at, retry_count, crashed_starts, "
+            "generation, fence, wake_up_number, wake_ups_lost, last_error) "
+            "SELECT id, 'armed', at, at, 0, 0, 1, 0, 0, 0, '' FROM "
             "(SELECT id, now() + interval '1 day' + random() * interval '1 hour' AS at FROM made) times",
             [kind.pk, prefix, count],
         )

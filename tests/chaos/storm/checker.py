@@ -228,10 +228,10 @@ def wake_ups(evidence: Evidence) -> Found:
 
 def filled(evidence: Evidence) -> Found:
     """What waits in the broker is bounded by the alarms, not by how long nobody takes it."""
-    taken = Counter((event["id"], event["ring"]) for event in evidence.of("taken"))
-    for (object_id, ring), count in taken.items():
+    taken = Counter((event["id"], event["wake_up_number"]) for event in evidence.of("taken"))
+    for (object_id, wake_up_number), count in taken.items():
         if count > MOST_MESSAGES:
-            yield Violation("filled", f"object {object_id}: the broker took wake-up {ring} {count} times")
+            yield Violation("filled", f"object {object_id}: the broker took wake-up {wake_up_number} {count} times")
 
 
 def ended(evidence: Evidence) -> Found:

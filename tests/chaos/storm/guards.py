@@ -47,7 +47,7 @@ def rescue() -> None:
     whole = claims.unheard
 
     def unheard(*args: Any) -> QuerySet[Alarm]:
-        return whole(*args).filter(rung_at__isnull=True, leased_until__isnull=True)
+        return whole(*args).filter(wake_up_for__isnull=True, leased_until__isnull=True)
 
     _replace(claims, "unheard", unheard)
 
@@ -84,13 +84,13 @@ def robust() -> None:
     def on_commit(self: Any, func: Any, robust: bool = False) -> Any:
         return whole(self, func, robust=False)
 
-    def ring(wake_ups: Any, *args: Any, **options: Any) -> int:
+    def publish(wake_ups: Any, *args: Any, **options: Any) -> int:
         for wake_up in wake_ups:
             tasks._publish(wake_up)
         return len(wake_ups)
 
     _replace(BaseDatabaseWrapper, "on_commit", on_commit)
-    _replace(publisher, "ring", ring)
+    _replace(publisher, "publish", publish)
 
 
 def row_count() -> None:
@@ -107,7 +107,7 @@ def row_count() -> None:
     def no_count(make: Callable[..., publisher.WakeUp]) -> Callable[..., publisher.WakeUp]:
         def made(*args: Any, **options: Any) -> publisher.WakeUp:
             whole = make(*args, **options)
-            return publisher.WakeUp(whole.object_id, whole.ring, whole.at, 0, whole.time_limit, whole.rescue)
+            return publisher.WakeUp(whole.object_id, whole.wake_up_number, whole.at, 0, whole.time_limit, whole.rescue)
 
         return made
 
@@ -169,7 +169,7 @@ def ring_number() -> None:
     """A wake-up counts, whatever its number."""
     whole = admission.judge
 
-    def judge(slot: Slot, now: Any, ring: int | None, fence: int | None) -> Any:
+    def judge(slot: Slot, now: Any, wake_up_number: int | None, fence: int | None) -> Any:
         return whole(slot, now, None, fence)
 
     _replace(executor, "judge", judge)

@@ -66,9 +66,11 @@ def publish(self: Producer, body: Any, *args: Any, **options: Any) -> Any:
     wake_ups: list[dict[str, int]] = []
     if headers.get("task") == "durable_objects.fire_alarm":
         wake_up = body[0]
-        wake_ups = [{"id": wake_up[0], "ring": wake_up[1], "waits": wake_up[3] if len(wake_up) > 3 else 0}]
+        wake_ups = [{"id": wake_up[0], "wake_up_number": wake_up[1], "waits": wake_up[3] if len(wake_up) > 3 else 0}]
     elif headers.get("task") == "durable_objects.fire_alarms":
-        wake_ups = [{"id": object_id, "ring": ring, "waits": 0} for object_id, ring in body[0][0]]
+        wake_ups = [
+            {"id": object_id, "wake_up_number": wake_up_number, "waits": 0} for object_id, wake_up_number in body[0][0]
+        ]
     if not wake_ups:
         return _publish(self, body, *args, **options)
     for each in wake_ups:

@@ -60,7 +60,7 @@ class Objects(RuleBasedStateMachine):
         self._do(lambda: self.both.in_atomic(programs, how))
 
     @rule(name=names, plans=plans, pauses=st.lists(pauses, max_size=2))
-    def ring(self, name: str, plans: list[Program], pauses: list[timedelta]) -> None:
+    def publish(self, name: str, plans: list[Program], pauses: list[timedelta]) -> None:
         """What the next runs of the alarm do; it is set for now, and runs, and again after a while."""
         self.both.plans[name] = list(plans)
         self._do(lambda: self.both.single(name, Call("set_alarm", (timedelta(0),))))
