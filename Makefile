@@ -30,7 +30,7 @@ chaos: setup
 	@CHAOS_MINUTES=$${CHAOS_MINUTES:-30} $(CLEAN) $(PYTHON) -m pytest -m chaos $(or $(ARGS),tests/chaos)
 
 bench: setup
-	@$(CLEAN) env $$(sh scripts/make-peers) $(PYTHON) -m tests.benchmarks $(ARGS)
+	@$(CLEAN) env $$(sh scripts/make-peers) $(PYTHON) -m benchmarks $(ARGS)
 
 lint: setup
 	@$(CLEAN) $(PYTHON) -m ruff check .

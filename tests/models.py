@@ -10,11 +10,11 @@ from typing import Any
 
 from django.db import models
 
+from benchmarks.objects import Busy, Once, Ticker
 from durable_objects import AlarmInfo, exclusive
 from durable_objects.models import DurableObject, Object
-from tests.benchmarks.objects import Busy, Once, Ticker
+from tests.chaos.recording_object import Hasty, Moment, Witness
 from tests.chaos.storm.subject import BriefSubject, Mark, Subject
-from tests.chaos.witness import Hasty, Moment, Witness
 
 __all__ = [
     "Account", "Branch", "BriefSubject", "Busy", "Corner", "Counter", "Grouped", "Hasty", "Impatient", "Kiosk",

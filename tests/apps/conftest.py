@@ -11,7 +11,7 @@ from durable_objects.pytest_plugin import alarm_clock, crash_at
 from durable_objects.testing import FakeClock
 from reminders import channels
 from reminders.models import Reminder
-from tests.apps.sent import Sent
+from tests.support.sent_messages import Sent
 from tests.support.upstream import Upstream
 
 __all__ = ["alarm_clock", "crash_at", "upstream"]

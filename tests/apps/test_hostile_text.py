@@ -24,7 +24,7 @@ from durable_objects.testing import FakeClock, run_due_alarms
 from reminders.channels import Message
 from reminders.models import Delivery, Reminder
 from tests.models import Script, Scripted
-from tests.project.every_verb import VERBS, run
+from tests.support.every_command import VERBS, run
 from tests.support.every_row import every_row
 from tests.support.upstream import Answer, Upstream
 

@@ -28,7 +28,7 @@ from project.environment import database
 from reminders.checks import check_settings
 from reminders.conf import defaults
 from reminders.models import Delivery, Recipient, Reminder
-from tests.apps.passing import outcomes, pass_time
+from tests.support.passing_time import outcomes, pass_time
 from tests.support.upstream import Answer, Received, Upstream
 
 GOOD = "whsec_" + base64.b64encode(b"a secret of 24 bytes, ok").decode()

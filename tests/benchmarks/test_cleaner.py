@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.services("postgresql")]
 
 def test_a_million_of_two(postgresql_url: str) -> None:
     """At least half as fast as one raw DELETE by the same condition, no transaction over 200 ms, memory flat."""
-    command = [sys.executable, "-m", "tests.benchmarks.cleaner", "--database", postgresql_url]
+    command = [sys.executable, "-m", "benchmarks.cleaner", "--database", postgresql_url]
     run = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert run.returncode == 0, run.stderr[-4000:]
     print(f"\n{run.stdout}")

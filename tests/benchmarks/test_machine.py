@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import machine
-from tests.benchmarks.row import NotRun
-from tests.benchmarks.stage import Stage
+from benchmarks import machine
+from benchmarks.row import NotRun
+from benchmarks.stage import Stage
 from tests.support import own_brokers
 
 

@@ -20,8 +20,8 @@ import pytest
 from tests.chaos.host import Host
 from tests.chaos.own_postgres import OwnPair, OwnPostgres
 from tests.chaos.storm import checker, driver, record, state
-from tests.chaos.storm.deck import BROKERS, EMBEDDED, SERVERS, SPLIT, STANDBY
 from tests.chaos.storm.evidence import Evidence
+from tests.chaos.storm.fault_list import BROKERS, EMBEDDED, SERVERS, SPLIT, STANDBY
 from tests.chaos.storm.fleet import AWAY, Fleet
 from tests.chaos.storm.scene import LEASE, Fault, Scene, ServerScene
 from tests.support.own_brokers import OwnRabbitServer, OwnRedis

@@ -15,8 +15,8 @@ from durable_objects.testing import FakeClock, run_due_alarms
 from tests.conformance.behaviour import behaviour
 from tests.conformance.conftest import Message
 from tests.conformance.scenes import HOUR, LEASE, NOW, Boom, again, outcomes, slot
-from tests.engine.threads import Beside, at_once, await_event
 from tests.models import Counter, Script, Scripted
+from tests.support.threads import Beside, at_once, await_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,8 +17,8 @@ from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.tasks import dispatch_alarms, fire_alarm
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from durable_objects.testing import crash_at as simulated_crash
-from tests.engine.threads import Beside
 from tests.models import Note, Script, Scripted
+from tests.support.threads import Beside
 
 NOW, SECOND, HOUR = timedelta(0), timedelta(seconds=1), timedelta(hours=1)
 START = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from project import tokens
 from project.models import ApiToken
-from tests.project.ways import Answer, Sent, by_asgi, by_the_short_way, by_wsgi
+from tests.support.request_paths import Answer, Sent, by_asgi, by_the_short_way, by_wsgi
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from project.demo.processes import clean_environment
-from tests.project.every_verb import VERBS
 from tests.support import services
+from tests.support.every_command import VERBS
 from tests.support.processes import REPOSITORY
 
 PASSWORD = "pass-in-no-words"
@@ -41,7 +41,7 @@ def manage(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def every_verb(url: str, *left_out: str, **given: str) -> list[dict[str, Any]]:
     """What became of each verb on this database."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.project.every_verb", *left_out],
+        [sys.executable, "-m", "tests.support.every_command", *left_out],
         cwd=REPOSITORY, env=environment(url, **given), capture_output=True, text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

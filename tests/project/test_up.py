@@ -22,7 +22,7 @@ from project.demo import inside
 from project.demo.processes import wait_for
 from project.embedded.login import make_admin
 from project.management.commands.up import SECONDS_TO_BEGIN, Command, address_of, patient
-from tests.project.running import PATIENCE, SECONDS_TO_STOP, START, TOKEN, Up, up
+from tests.support.running_site import PATIENCE, SECONDS_TO_STOP, START, TOKEN, Up, up
 from tests.support.upstream import Upstream
 
 

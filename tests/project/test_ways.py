@@ -22,8 +22,8 @@ from project.body_limit import MAX_BODY_BYTES
 from project.demo.processes import wait_for
 from project.models import ApiToken
 from project.rate_limit import Rate
-from tests.project.ways import CLOSED, Answer, Sent, by_asgi, by_socket, by_the_short_way, by_wsgi
 from tests.support.processes import TOKEN, Site
+from tests.support.request_paths import CLOSED, Answer, Sent, by_asgi, by_socket, by_the_short_way, by_wsgi
 
 GOOD = ("Authorization", f"Bearer {TOKEN}")
 BAD = ("Authorization", "Bearer bad")

@@ -25,7 +25,7 @@ from project.demo.processes import Child, clean_environment, wait_for
 
 Seen = TypeVar("Seen")
 Rows = list[tuple[Any, ...]]
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-of-the-tests"
 SECONDS_TO_START = 40.0
 SECONDS_TO_STOP = 15.0

@@ -1,0 +1,162 @@
+"""Rows 4, 5, 6, 11: alarms that run on workers, against tasks of Celery and of Procrastinate."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+from benchmarks.measuring import QUICK, REPEATS, Figure, Result, many, percentile
+from benchmarks.peers import procrastinate
+from benchmarks.row import NotRun, Target, row
+from benchmarks.stage import PROCESSES, Stage, last_run, now, unique, wait_for_runs, wait_until, worker
+from durable_objects.models import DurableObject
+from tests.models import Busy, Once, Ticker
+from tests.support.processes import Site
+
+ALARMS, TASKS, SINGLE = many(10_000), many(5_000), many(1_000)
+DUE_TOGETHER = many(1_000)
+SPREAD, SPREAD_SECONDS = many(600), 5 if QUICK else 60
+PEER = "benchmarks.peers.celery_app"
+
+
+@row(4, "Alarms run per second at saturation", celery=Target(2, 5), procrastinate=Target(5, 5))
+def saturation(stage: Stage) -> Result:
+    """Handlers that write one key, all due at once, from the moment they are due; tasks that do nothing."""
+    result = Result()
+    with stage.running() as site:
+        _rate(site, Ticker, 1_000)
+        grouped = [_rate(site, Ticker, ALARMS) for _ in range(REPEATS)]
+        single = [_rate(site, Once, SINGLE) for _ in range(REPEATS)]
+    result.figures["ours, grouped"] = Figure(tuple(grouped), "alarms/s")
+    result.figures["ours, one by one"] = Figure(tuple(single), "alarms/s")
+    with stage.site() as site:
+        rates = [_celery_rate(site) for _ in range(REPEATS + 1)]
+        result.figures["Celery, no-op"] = Figure(tuple(rates[1:]), "tasks/s")
+    ours = result.figures["ours, grouped"].median
+    result.ratios["celery"] = ours / result.figures["Celery, no-op"].median
+    try:
+        peer = Figure(procrastinate.rates(stage.database_url, PROCESSES, REPEATS), "tasks/s")
+    except NotRun as missing:
+        result.notes.append(str(missing))
+    else:
+        result.figures["Procrastinate, no-op"] = peer
+        result.ratios["procrastinate"] = ours / peer.median
+    return result
+
+
+@row(5, "1,000 due in the same second: lateness p99", ratio=Target(1.0, 0.3, at_most=True))
+def same_second(stage: Stage) -> Result:
+    """All at the same moment; Celery's are ETA tasks, which write down when they start."""
+    with stage.running() as site:
+        lateness(site, Ticker, 100)
+        ours = [percentile(lateness(site, Ticker, DUE_TOGETHER), 99) for _ in range(REPEATS)]
+        single = [percentile(lateness(site, Once, DUE_TOGETHER), 99) for _ in range(REPEATS)]
+    with stage.site() as site:
+        worker(site, PEER, STAMPS=str(site.folder / "stamps"))
+        celery = [percentile(_eta_lateness(site), 99) for _ in range(REPEATS)]
+    figures = {
+        "ours, grouped": Figure(tuple(ours), "ms"),
+        "ours, one by one": Figure(tuple(single), "ms"),
+        "Celery, ETA": Figure(tuple(celery), "ms"),
+    }
+    return Result(figures, {"ratio": figures["ours, grouped"].median / figures["Celery, ETA"].median})
+
+
+@row(
+    6,
+    "600 alarms spread over 60 s: lateness",
+    p50=Target(20, 5, at_most=True),
+    p99=Target(60, 20, at_most=True),
+)
+def spread(stage: Stage) -> Result:
+    """An idle machine; the minute in five parts."""
+    with stage.running() as site:
+        mark = last_run()
+        arm(site, Ticker, SPREAD, ahead=5, every=SPREAD_SECONDS / SPREAD)
+        runs = sorted(wait_for_runs(mark, SPREAD, SPREAD_SECONDS + 40))
+    size = SPREAD // REPEATS
+    parts = [[(begun - due) * 1e3 for due, begun, _, _ in runs[n : n + size]] for n in range(0, SPREAD, size)]
+    figures = {f"p{percent}": Figure(tuple(percentile(part, percent) for part in parts), "ms") for percent in (50, 99)}
+    return Result(figures, {name: figure.median for name, figure in figures.items()})
+
+
+@row(11, "1,000 quick alarms beside a slow handler (5 s): p99", ratio=Target(1.2, 1.0, at_most=True))
+def slow_neighbour(stage: Stage) -> Result:
+    """With it against without it, in turn, by twice as many processes as there are cores: where handlers wait for
+    others, as this one does, a worker is given more processes than the processor keeps busy.
+    """
+    beside, without = [], []
+    with stage.running(processes=2 * PROCESSES) as site:
+        lateness(site, Ticker, 100)
+        for _ in range(REPEATS):
+            without.append(percentile(lateness(site, Ticker, DUE_TOGETHER), 99))
+            beside.append(percentile(lateness(site, Ticker, DUE_TOGETHER, slow=True), 99))
+    figures = {"beside a slow one": Figure(tuple(beside), "ms"), "without": Figure(tuple(without), "ms")}
+    return Result(figures, {"ratio": figures["beside a slow one"].median / figures["without"].median})
+
+
+def arm(site: Site, model: type[DurableObject], count: int, *, ahead: float, every: float = 0) -> float:
+    """Set so many alarms, ``ahead`` seconds from then on and ``every`` so many seconds; when the first one is due.
+
+    By a process of the site, which tells the broker as any other would; this one has none.
+    """
+    code = f"""
+from datetime import timedelta
+import durable_objects
+from tests.models import {model.__name__} as model
+first = durable_objects.now() + timedelta(seconds={ahead!r})
+times = [first + timedelta(seconds=n * {every!r}) for n in range({count})]
+model.objects.set_alarms({{f"{unique(model.__name__)}-{{n}}": at for n, at in enumerate(times)}})
+print(first.timestamp())
+"""
+    return float(site.execute(code, 120))
+
+
+def _rate(site: Site, model: type[Once], count: int) -> float:
+    mark = last_run()
+    due = arm(site, model, count, ahead=2 + count / 4_000)
+    runs = wait_for_runs(mark, count, 120)
+    return count / (max(ended for _, _, ended, _ in runs) - due)
+
+
+def lateness(site: Site, model: type[Once], count: int, *, slow: bool = False) -> list[float]:
+    """In milliseconds. The slow one is under way when the others are due."""
+    mark = last_run()
+    due = arm(site, model, count, ahead=6)
+    if slow:
+        arm(site, Busy, 1, ahead=due - now() - 4)
+    runs = wait_for_runs(mark, count + slow, 60)
+    return [(begun - due) * 1e3 for due, begun, _, kind in runs if kind != Busy._meta.model_name]
+
+
+def _celery_rate(site: Site) -> float:
+    """Between two stamps that lie around so many tasks in the queue, once a worker is started."""
+    stamps = site.folder / unique("stamps")
+    _publish(site, f"peer.stamp.delay(0); [peer.noop.delay() for _ in range({TASKS})]; peer.stamp.delay(0)")
+    process = worker(site, PEER, STAMPS=str(stamps))
+    wait_until("Celery to have run its tasks", lambda: len(_stamps(stamps)) == 2, 120)
+    process.stop()
+    first, last = sorted(_stamps(stamps))
+    return TASKS / (last - first)
+
+
+def _eta_lateness(site: Site) -> list[float]:
+    stamps = site.folder / "stamps"
+    stamps.unlink(missing_ok=True)
+    due = math.ceil(time.time()) + 6
+    eta = f"datetime.datetime.fromtimestamp({due}, datetime.UTC)"
+    _publish(site, f"[peer.stamp.apply_async(({due},), eta={eta}) for _ in range({DUE_TOGETHER})]")
+    wait_until("Celery to have run its tasks", lambda: len(_stamps(stamps)) >= DUE_TOGETHER, 120)
+    late = [stamp * 1e3 for stamp in _stamps(stamps)]
+    if min(late) < 0:
+        raise NotRun("publishing took longer than there was time")
+    return late
+
+
+def _publish(site: Site, code: str) -> None:
+    site.execute(f"import datetime; from {PEER} import app as _, stamp, noop; import {PEER} as peer; {code}", 120)
+
+
+def _stamps(path: Path) -> list[float]:
+    return [float(line) for line in path.read_text().split()] if path.exists() else []

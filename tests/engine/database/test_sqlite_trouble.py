@@ -1,0 +1,67 @@
+"""SQLite: what was answered is on disk, and a full disk is no handler's fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from durable_objects import ObjectBusy
+from durable_objects.execution.admission import Verdict
+from durable_objects.execution.executor import fire
+from durable_objects.tables import Alarm, AlarmRun, Object
+from tests.models import Counter, Script, Scripted
+from tests.support.database_sessions import one_value
+from tests.support.threads import Beside
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="SQLite's"),
+]
+
+LARGE = "x" * 1_000_000
+
+
+@contextmanager
+def full() -> Iterator[None]:
+    """The file may not grow any more, as on a disk without room."""
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM")  # what other tests have left in it is room as well
+    pages = one_value("PRAGMA page_count")
+    before = one_value("PRAGMA max_page_count")
+    one_value(f"PRAGMA max_page_count = {pages}")
+    try:
+        yield
+    finally:
+        one_value(f"PRAGMA max_page_count = {before}")
+
+
+def test_every_connection_waits_for_the_disk() -> None:
+    """``synchronous`` is FULL (2), in every thread: a commit is on disk before it is answered."""
+    assert one_value("PRAGMA synchronous") == 2
+    assert Beside(lambda: one_value("PRAGMA synchronous")).result() == 2
+    assert one_value("PRAGMA journal_mode") == "wal"
+
+
+def test_full_disk_uses_up_no_retry(obj: Scripted, script: Script) -> None:
+    """A run that cannot be stored comes again uncounted, and runs when there is room."""
+    script.alarm = lambda obj, info: obj.storage.put("large", LARGE)
+    obj.storage.set_alarm(timedelta(0))
+    pk = Object.objects.get().pk
+    with full():
+        assert fire(pk).verdict is Verdict.AGAIN
+    assert (Alarm.objects.get().retry_count, AlarmRun.objects.count(), obj.storage.list()) == (0, 0, {})
+    assert fire(pk).verdict is Verdict.SUCCEEDED
+
+
+def test_caller_is_told_that_the_disk_is_full() -> None:
+    """``ObjectBusy`` with SQLite's words; nothing was changed."""
+    counter = Counter.objects.get_by_name("a")
+    counter.add()
+    with full(), pytest.raises(ObjectBusy, match="full"):
+        counter.storage.put("large", LARGE)
+    assert counter.storage.list() == {"count": 1}
+    assert connection.in_atomic_block is False

@@ -1,0 +1,115 @@
+"""The short way for the hot request: connections and turns that requests share. What it answers: test_ways."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import httpx
+import pytest
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connections
+from django.db.backends.signals import connection_created
+from pytest_django import Settings
+
+from batcher.models import Batcher
+from durable_objects.turns import combining
+from project.fast_path import HotPath
+from tests.architecture.sources import ROOT
+from tests.support.request_paths import hang_up
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GOOD = {"Authorization": "Bearer good"}
+JSON = GOOD | {"Content-Type": "application/json"}
+
+NUL = ("POST", "/batcher/a", JSON, b'"\\u0000"')
+
+
+@pytest.fixture(autouse=True)
+def token(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that is known. No connection outlives its request: under ASGI each may have a thread of its own."""
+    settings.API_TOKENS = ["good"]
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+
+
+def ask(application: Any, *requests: tuple[str, str, dict[str, str], bytes]) -> list[httpx.Response]:
+    """The answers to requests that are made at the same time."""
+
+    async def all_of_them() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            asked = [
+                client.request(method, path, headers=headers, content=body) for method, path, headers, body in requests
+            ]
+            return await asyncio.gather(*asked)
+
+    try:
+        return asyncio.run(all_of_them())
+    finally:
+        if isinstance(application, HotPath):
+            hang_up(application)
+
+
+def test_its_threads_keep_their_connections() -> None:
+    """Two requests, one after the other, share a connection, though a request of Django's gets its own."""
+    made: list[str] = []
+
+    def note(**_: object) -> None:
+        made.append(threading.current_thread().name)
+
+    application = HotPath(ASGIHandler())
+    connection_created.connect(note)
+    try:
+        asyncio.run(two_in_a_row(application))
+    finally:
+        connection_created.disconnect(note)
+        hang_up(application)
+    assert len(made) == len(set(made)) <= 2
+
+
+async def two_in_a_row(application: HotPath) -> None:
+    """Each is answered before the next is made."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://localhost") as client:
+        for _ in range(2):
+            assert (await client.post("/batcher/a", headers=GOOD, content=b"x")).status_code == 200
+
+
+def test_under_asgi_no_request_leaves_its_connection_behind() -> None:
+    """Each request has a thread of its own there, so that a connection kept for the next one would be lost."""
+    ask = "print(connections['default'].settings_dict['CONN_MAX_AGE'])"
+    code = f"import project.asgi; from django.db import connections; {ask}"
+    command, given = [sys.executable, "-c", code], os.environ | {"DEBUG": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
+def test_requests_at_the_same_time_share_turns(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hundred are added in their order, by few turns, with few lines in the log, which count each of them; one that
+    is refused costs the others nothing.
+    """
+    caplog.set_level("INFO", "project.audit")
+    turns: list[int] = []
+    run_all = combining.run_all
+
+    def counted(key: Any, several: Any) -> Any:
+        turns.append(len(several))
+        return run_all(key, several)
+
+    monkeypatch.setattr(combining, "run_all", counted)
+    texts = [("POST", "/batcher/a", GOOD, f"item {number}".encode()) for number in range(99)]
+    answers = ask(HotPath(ASGIHandler()), *texts[:50], NUL, *texts[50:])
+    assert [answer.status_code for answer in answers] == [200] * 50 + [422] + [200] * 49
+    assert [answer.json()["queued"] for answer in answers if answer.status_code == 200] == list(range(1, 100))
+    items = Batcher.objects.get_by_name("a").storage.list(prefix="item:").values()
+    assert [entry["item"] for entry in items] == [body.decode() for _, _, _, body in texts]
+    assert len(turns) < 10
+    recorded = [(line.__dict__["status"], line.__dict__["times"]) for line in caplog.records]
+    assert len(recorded) < 12
+    assert sum(times for status, times in recorded if status == 200) == 99
