@@ -111,7 +111,7 @@ class Storage:
         def clear(open_turn: turn_module.Turn) -> None:
             open_turn.layers.top().clear()
             if not keep_alarm:
-                open_turn.wish(None)
+                open_turn.request_alarm(None)
 
         self._in_turn(clear)
 
@@ -143,7 +143,7 @@ class Storage:
 
         def arm(open_turn: turn_module.Turn) -> None:
             now = open_turn.now
-            open_turn.wish(max(now, moment(when, now)))
+            open_turn.request_alarm(max(now, moment(when, now)))
 
         self._in_turn(arm)
 
@@ -160,7 +160,7 @@ class Storage:
 
     def delete_alarm(self) -> None:
         """Take the alarm away, also one that waits for a retry, or a dead one. A run in progress goes on."""
-        self._in_turn(lambda open_turn: open_turn.wish(None))
+        self._in_turn(lambda open_turn: open_turn.request_alarm(None))
 
     def _in_turn(self, change: Callable[[turn_module.Turn], Result]) -> Result:
         joined = turn_module.current(self._owner)

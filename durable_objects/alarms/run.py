@@ -11,10 +11,10 @@ from durable_objects.errors import AlarmTimeLimitExceeded
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestedAlarm:
     """What was asked of the alarm: ``at``, or None for deleted.
 
-    A handler's own wish counts only if its run ends well. ``generation`` is the slot's when it was asked, so that
+    A handler's own request counts only if its run ends well. ``generation`` is the slot's when it was asked, so that
     what somebody else set later stands.
     """
 
@@ -37,7 +37,7 @@ class Run:
     retry_count: int
     time_limit: timedelta
     leased: bool = False
-    wish: Wish | None = None
+    requested_alarm: RequestedAlarm | None = None
     #: ``clock.monotonic()`` when the handler was entered, for the time limit.
     entered: float = field(default_factory=clock.monotonic)
 

@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import process
 from durable_objects.alarms import retry
-from durable_objects.alarms.run import Wish
+from durable_objects.alarms.run import RequestedAlarm
 from durable_objects.alarms.slot import ARMED, DEAD, FORGOTTEN, IDLE, Slot
 from durable_objects.conf import engine
 from durable_objects.database import clock, round_trip
@@ -102,12 +102,12 @@ def disarm(slot: Slot) -> None:
         slot.set(generation=slot.generation + 1, wake_up_for=None)
 
 
-def grant(slot: Slot, wish: Wish) -> None:
+def grant(slot: Slot, requested: RequestedAlarm) -> None:
     """Do what was asked of the alarm."""
-    if wish.at is None:
+    if requested.at is None:
         disarm(slot)
     else:
-        arm(slot, wish.at)
+        arm(slot, requested.at)
 
 
 def revive(slot: Slot, now: datetime) -> None:

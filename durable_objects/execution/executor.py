@@ -218,11 +218,11 @@ class Firing:
 
     def _moved_by_initialize(self, turn: Turn) -> bool:
         """Whether ``initialize()`` put the alarm off or took it away (DO-35): then it does not run now."""
-        wish = turn.layers.wish
-        if wish is None:
+        requested = turn.layers.requested_alarm
+        if requested is None:
             return False
-        if wish.at is not None and wish.at <= turn.now:
-            turn.layers.take_wish()
+        if requested.at is not None and requested.at <= turn.now:
+            turn.layers.take_requested_alarm()
             return False
         turn.run = None
         alarm_sql.release(turn.slot)
@@ -310,7 +310,7 @@ class Firing:
         with Turn(self.handle, object_id=self.object_id, lock_timeout=WAIT_FOR_LOCK) as turn:
             if turn.slot.fence == run.fence and not outcomes.is_settled(turn.slot, run):
                 turn.slot.set(fence=run.fence + 1)
-                self._failed(turn, replace(run, wish=None), limit)
+                self._failed(turn, replace(run, requested_alarm=None), limit)
 
 
 _told: dict[str, float] = {}

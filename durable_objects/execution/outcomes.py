@@ -25,16 +25,16 @@ logger = get_logger(__name__)
 
 
 def succeeded(turn: Turn, run: Run) -> None:
-    """The handler returned: its own wish counts, unless somebody set or deleted the alarm after it."""
-    wish, slot = turn.take_wish(), turn.slot
+    """The handler returned: what it asked of the alarm counts, unless somebody set or deleted the alarm after it."""
+    requested, slot = turn.take_requested_alarm(), turn.slot
     turn.run = None
     if turn.deleted:
         return
     alarm_sql.release(slot)
-    if slot.generation == run.generation or (wish and wish.generation == slot.generation):
+    if slot.generation == run.generation or (requested and requested.generation == slot.generation):
         alarm_sql.disarm(slot)
-        if wish is not None:
-            alarm_sql.grant(slot, wish)
+        if requested is not None:
+            alarm_sql.grant(slot, requested)
     turn.record(run, AlarmRun.Outcome.SUCCEEDED)
 
 
@@ -44,11 +44,11 @@ def failed(
     """The handler raised and its savepoint is undone: count, and say after how long the retry comes.
 
     None when none comes: it was the last, or somebody else set or deleted the alarm while the run was unlocked, whose
-    wish then stands (DO-21, DO-49). With ``retry_is_sent`` the caller sends it; else it is rung for like any alarm.
+    request then stands (DO-21, DO-49). With ``retry_is_sent`` the caller sends it; else it is rung for like any alarm.
     """
     slot, text = turn.slot, describe(error)
-    turn.take_wish()
-    turn.run = run.wish = None
+    turn.take_requested_alarm()
+    turn.run = run.requested_alarm = None
     alarm_sql.release(slot)
     delay = None
     if slot.generation != run.generation:

@@ -53,7 +53,7 @@ def cancel(obj: Object) -> bool:
 
     def delete_alarm(open_turn: turn_module.Turn) -> bool:
         was_set = open_turn.slot.state != IDLE
-        open_turn.wish(None)
+        open_turn.request_alarm(None)
         return was_set
 
     handle = _handle_if_known(obj)

@@ -182,7 +182,7 @@ def _set_alarm(turn: Turn, handle: DurableObject, said: dict[str, Any] | None, *
         return "held"
     if not handle.has_alarm_handler():
         raise AlarmHandlerMissing(f"{handle.key[0]} has no alarm() to run")
-    turn.wish(_time(said["due_at"] or said["scheduled_at"]))
+    turn.request_alarm(_time(said["due_at"] or said["scheduled_at"]))
     return "armed"
 
 

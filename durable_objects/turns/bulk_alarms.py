@@ -68,4 +68,4 @@ def _arm(together: Together, kind_id: int, wanted: Mapping[str, tuple[Owner, Whe
         together.turns.append(turn)
         with turn.running():
             turn.start()
-            turn.wish(max(turn.now, moment(wanted[turn.handle.name][1], turn.now)))
+            turn.request_alarm(max(turn.now, moment(wanted[turn.handle.name][1], turn.now)))

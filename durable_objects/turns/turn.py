@@ -13,7 +13,7 @@ from django.db import models, transaction
 from durable_objects import failpoints
 from durable_objects.alarms import history
 from durable_objects.alarms import sql as alarm_sql
-from durable_objects.alarms.run import Run, Wish
+from durable_objects.alarms.run import RequestedAlarm, Run
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock, connection, savepoints
 from durable_objects.delivery import publisher
@@ -163,11 +163,11 @@ class Turn(Hold):
             return
         if layer.writes or layer.cleared:
             flush.changes.append(entry_sql.Change(self.object_id, layer.writes, layer.cleared))
-        wish = self.take_wish()
+        requested = self.take_requested_alarm()
         if self.run is not None:
-            self.run.wish = wish  # decided when the run ends
-        elif wish is not None:
-            alarm_sql.grant(self.slot, wish)
+            self.run.requested_alarm = requested  # decided when the run ends
+        elif requested is not None:
+            alarm_sql.grant(self.slot, requested)
         if alarm_sql.needs_wake_up(self.slot, self.now) and self._may_ring():
             alarm_sql.mark_rung(self.slot, self.now)
             groups, limit = self.handle.alarm_groups, self.handle.alarm_time_limit
@@ -277,19 +277,19 @@ class Turn(Hold):
             )
         self._cache.clear()
 
-    def wish(self, at: datetime | None) -> None:
+    def request_alarm(self, at: datetime | None) -> None:
         """Set (or with None delete) the alarm, as of the end of this turn."""
-        self.layers.top().wish = Wish(at, self.slot.generation)
+        self.layers.top().requested_alarm = RequestedAlarm(at, self.slot.generation)
 
     def alarm(self) -> datetime | None:
         """What ``get_alarm`` answers in this turn (DO-13 … DO-18)."""
-        own = self.layers.wish or (self.run.wish if self.run else None)
+        own = self.layers.requested_alarm or (self.run.requested_alarm if self.run else None)
         if own and own.generation == self.slot.generation:
             return own.at
         if self.run is not None and self.slot.generation == self.run.generation:
             return self.slot.scheduled_at if self.initializing else None
         return self.slot.pending(self.now)
 
-    def take_wish(self) -> Wish | None:
+    def take_requested_alarm(self) -> RequestedAlarm | None:
         """What was asked of the alarm so far, taken out."""
-        return self.layers.take_wish() or (self.run.wish if self.run else None)
+        return self.layers.take_requested_alarm() or (self.run.requested_alarm if self.run else None)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from durable_objects.alarms.run import Wish
+from durable_objects.alarms.run import RequestedAlarm
 from durable_objects.database.savepoints import Savepoint, Savepoints
 
 
@@ -27,7 +27,7 @@ class Layer:
     deleted: bool = False
     #: Whether the object's own fields were stored, which the instances of it know.
     saved: bool = False
-    wish: Wish | None = None
+    requested_alarm: RequestedAlarm | None = None
 
     def clear(self) -> None:
         """Everything that was there so far is deleted."""
@@ -41,7 +41,7 @@ class Layer:
         self.writes.update(above.writes)
         self.deleted = self.deleted or above.deleted
         self.saved = self.saved or above.saved
-        self.wish = above.wish or self.wish
+        self.requested_alarm = above.requested_alarm or self.requested_alarm
 
 
 class Layers:
@@ -108,17 +108,17 @@ class Layers:
         return False
 
     @property
-    def wish(self) -> Wish | None:
+    def requested_alarm(self) -> RequestedAlarm | None:
         """What was asked of the alarm last."""
         self._settle()
-        return next((layer.wish for layer in reversed(self._stack) if layer.wish), None)
+        return next((layer.requested_alarm for layer in reversed(self._stack) if layer.requested_alarm), None)
 
-    def take_wish(self) -> Wish | None:
+    def take_requested_alarm(self) -> RequestedAlarm | None:
         """What was asked of the alarm, taken out of every layer."""
-        wish = self.wish
+        requested = self.requested_alarm
         for layer in self._stack:
-            layer.wish = None
-        return wish
+            layer.requested_alarm = None
+        return requested
 
     def take_undone_save(self) -> bool:
         """Whether own fields were stored and that was undone, since this was asked last."""
