@@ -99,9 +99,12 @@ def _ended_with(call: Call[Reply]) -> dict[str, Any]:
 
     def trace(event: str, info: dict[str, Any]) -> None:
         if event == "connection.connect_tcp.complete":
-            connection = info["return_value"].get_extra_info("socket")
-            own = socket.socket(fileno=os.dup(connection.fileno()))  # TLS takes the first one over
+            stream = info["return_value"]
+            call.at_end(lambda: None, always=stream.close)  # the call may be interrupted while httpx closes it
+            own = socket.socket(fileno=os.dup(stream.get_extra_info("socket").fileno()))  # TLS takes the first one over
             call.at_end(lambda: own.shutdown(socket.SHUT_RDWR), always=own.close)
+        elif event == "connection.start_tls.complete":
+            call.at_end(lambda: None, always=info["return_value"].close)
 
     return {"trace": trace}
 

@@ -58,7 +58,7 @@ class Call(Generic[Result]):
         self._lock = threading.Lock()
         self._ends: list[Callable[[], object]] = []
         self._closes: list[Callable[[], object]] = []
-        self._is_over = False
+        self._is_over = self._is_closing = False
         self._outcome: list[Result] = []
         self._error: BaseException | None = None
         context = contextvars.copy_context()
@@ -98,31 +98,47 @@ class Call(Generic[Result]):
 
     def result(self, otherwise: str) -> Result:
         """What it returned. Raises what it raised, or ``DeadlinePassed`` with this text."""
-        if not self.done.is_set() or isinstance(self._error, _Ended):
+        if self.done.is_set() and self._outcome:
+            return self._outcome[0]
+        if not self.done.is_set() or self._error is None or isinstance(self._error, _Ended):
             raise DeadlinePassed(otherwise)
-        if self._error is not None:
-            raise self._error
-        return self._outcome[0]
+        raise self._error
 
     def _run(self) -> None:
         try:
-            self._outcome.append(self._work(self))
-        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
-            self._error = error
-        finally:
-            with self._lock:
-                self._ends.clear()
-                for close in self._closes:
-                    close()
-            connections.close_all()
-            self._place.release()
-            self.done.set()
+            try:
+                self._outcome.append(self._work(self))
+            except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+                self._error = error
+            self._clean_up()
+        except _Ended as error:  # raised just after the work had ended; the next one is a second away
+            self._error = self._error or error
+            self._clean_up()
+
+    def _clean_up(self) -> None:
+        """Close what the call has opened and give its place back, uninterrupted: else that would be kept for ever."""
+        with self._lock:
+            self._is_closing = True
+            _raise_in(self._thread, None)
+        self._ends.clear()
+        for close in self._closes:
+            with suppress(Exception):
+                close()
+        connections.close_all()
+        self._place.release()
+        self.done.set()
 
     def _interrupt(self) -> None:
-        """Again and again, since it may be in a ``finally`` that waits for the other side too."""
+        """Raise in the call's thread, again and again: it may be in a ``finally`` that waits for the other side too."""
         self.end()
         while not self.done.wait(GRACE_SECONDS):
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(_Ended)
-            )
+            with self._lock:
+                if not self._is_closing:
+                    _raise_in(self._thread, _Ended)
             self.done.wait(1)
+
+
+def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
+    """Raise in another thread, at its next step in Python; None takes back what it has not come to yet."""
+    what = ctypes.py_object(error) if error is not None else ctypes.py_object()
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), what)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from batcher.models import Batch, Batcher
 from batcher.models import Upstream as Breaker
@@ -131,6 +132,26 @@ def test_a_call_that_goes_on_is_left_and_ended(places: Places) -> None:
     assert "there" in places.since
     assert ended.wait(PATIENCE)
     wait_until(lambda: not places.since)
+
+
+def test_a_call_is_not_interrupted_while_it_gives_its_place_back(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a call has opened is closed, and its place free, however long that takes after its deadline."""
+    steps: list[str] = []
+
+    def close_slowly() -> None:
+        steps.append("begun")
+        end = time.monotonic() + 4 * deadline.GRACE_SECONDS
+        while time.monotonic() < end:
+            time.sleep(0.01)
+        steps.append("ended")
+
+    monkeypatch.setattr(connections, "close_all", close_slowly)
+    with pytest.raises(DeadlinePassed):
+        bounded("there", SHORT, lambda call: time.sleep(0.3))
+    wait_until(lambda: not places.since)
+    assert steps == ["begun", "ended"]
 
 
 @pytest.mark.django_db
