@@ -1,20 +1,64 @@
-"""One thread per process that keeps the leases of runs that have unlocked."""
+"""Leases of runs that have unlocked: the statements that take over, renew and give back, and the heartbeat.
+
+The heartbeat is one thread per process, which renews the leases of the runs that are unlocked.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.run import Run
+from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
-from durable_objects.database import clock, supported
+from durable_objects.database import clock, round_trip, supported
+from durable_objects.database.errors import own_statements
 from durable_objects.logs import get_logger
+from durable_objects.tables import Alarm
 
 logger = get_logger(__name__)
+
+_TABLE = Alarm._meta.db_table
+
+
+def take_over(conn: BaseDatabaseWrapper, slot: Slot, now: datetime) -> bool:
+    """Fence the run whose lease is over. One conditional statement: False when its heartbeat was quicker."""
+    with own_statements(conn), conn.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {_TABLE} SET fence = fence + 1, leased_until = NULL, leased_generation = NULL "
+            "WHERE object_id = %s AND fence = %s AND leased_until <= %s",
+            [slot.object_id, slot.fence, clock.to_database(conn, now)],
+        )
+        taken = bool(cursor.rowcount == 1)
+    if taken:
+        slot.fence, slot.leased_until, slot.leased_generation = slot.fence + 1, None, None
+    return taken
+
+
+def renew(conn: BaseDatabaseWrapper, object_id: int, fence: int) -> bool:
+    """Renew the lease of the run with this fence; False when it is no longer that run's."""
+    until = clock.to_database(conn, clock.now() + engine.LEASE)
+    with conn.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {_TABLE} SET leased_until = %s WHERE object_id = %s AND fence = %s AND leased_until IS NOT NULL",
+            [until, object_id, fence],
+        )
+        return bool(cursor.rowcount == 1)
+
+
+def give_back(conn: BaseDatabaseWrapper, object_id: int, fence: int) -> None:
+    """End the lease of a run that is put off, and do not count its start. Needs no lock: the fence is compared."""
+    sql = (
+        f"UPDATE {_TABLE} SET leased_until = NULL, leased_generation = NULL, "
+        "crashed_starts = CASE WHEN crashed_starts > 0 THEN crashed_starts - 1 ELSE 0 END "
+        "WHERE object_id = %s AND fence = %s AND leased_until IS NOT NULL"
+    )
+    round_trip.send(conn, [(sql, [object_id, fence])])
 
 
 @dataclass(slots=True)
@@ -92,7 +136,7 @@ def _renew(run: Run) -> None:
                 # A slot that somebody's long transaction keeps must not cost the other runs their leases.
                 with conn.cursor() as cursor:
                     cursor.execute(f"SET LOCAL lock_timeout = {int(engine.LEASE.total_seconds() * 50)}")
-            renewed = alarm_sql.renew(conn, run.object_id, run.fence)
+            renewed = renew(conn, run.object_id, run.fence)
         if not renewed:
             logger.warning("object %s: the run with fence %s has lost its lease", run.object_id, run.fence)
             drop(run)

@@ -1,11 +1,19 @@
-"""An object's alarm as a turn has it in hand: one row, as read under the object's lock, and what was changed of it."""
+"""An object's alarm in a turn: its row as read under the object's lock, and the verbs that change it.
+
+The verbs change the ``Slot`` in memory, which remembers the columns that changed; ``sql.storing`` stores only these, so
+that what the dispatcher (``wake_up_for``) and the heartbeat (``leased_until``) write beside a turn is never overwritten
+with something older.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from durable_objects import process
+from durable_objects.alarms import retry
+from durable_objects.conf import engine
 from durable_objects.tables import Alarm
 
 IDLE, ARMED, DEAD = Alarm.State.IDLE.value, Alarm.State.ARMED.value, Alarm.State.DEAD.value
@@ -16,7 +24,7 @@ FORGOTTEN = datetime(1970, 1, 2, tzinfo=UTC)
 
 @dataclass(slots=True)
 class Slot:
-    """An object's alarm as it stands in this turn; the fields are ``rows.Alarm``'s."""
+    """An object's alarm as it stands in this turn; the fields are those of ``tables.Alarm``."""
 
     object_id: int
     stored: bool = False
@@ -35,20 +43,106 @@ class Slot:
     wake_ups_lost: int = 0
     last_error: str = ""
     #: No column: the wake-up that is out is to be sent once more by this turn, under its number.
-    ring_again: bool = False
+    resend: bool = False
     changed: set[str] = field(default_factory=set)
 
     def set(self, **values: Any) -> None:
-        """Change columns; ``write`` will store them."""
+        """Change columns; ``sql.storing`` stores them."""
         for name, value in values.items():
             setattr(self, name, value)
         self.changed.update(values)
 
     def is_leased(self, now: datetime) -> bool:
-        """Whether a run that has unlocked still keeps this object."""
+        """Return whether a run that has unlocked still has the lease on this object."""
         return self.leased_until is not None and self.leased_until > now
 
     def pending(self, now: datetime) -> datetime | None:
-        """What ``get_alarm`` answers outside the handler: a running alarm is not pending, a dead one neither."""
+        """Return what ``get_alarm`` answers outside the handler: a running or dead alarm is not pending."""
         running = self.is_leased(now) and self.leased_generation == self.generation
         return self.scheduled_at if self.state == ARMED and not running else None
+
+    def arm(self, at: datetime) -> None:
+        """Set the alarm. One that is set for that very time, untried and not running, is left alone (DO-12)."""
+        if self.state == ARMED and self.scheduled_at == self.due_at == at and self.leased_until is None:
+            return
+        self.set(
+            state=ARMED, scheduled_at=at, due_at=at, retry_count=0, crashed_starts=0, wake_ups_lost=0, last_error=""
+        )
+        self.set(generation=self.generation + 1)
+        if self.wake_up_for is not None and self.wake_up_for > at:
+            self.set(wake_up_for=None)  # too late for this time: who cannot publish leaves it to the dispatcher
+
+    def disarm(self) -> None:
+        """Delete the alarm: nothing is set afterwards, a dead one is forgotten.
+
+        Also where nothing is set it counts against a run that is unlocked, which may have requested an alarm before.
+        """
+        if self.state != IDLE or self.leased_until is not None:
+            self.set(state=IDLE, scheduled_at=None, due_at=None, retry_count=0, crashed_starts=0, wake_ups_lost=0)
+            self.set(generation=self.generation + 1, wake_up_for=None, last_error="")
+
+    def apply(self, at: datetime | None) -> None:
+        """Do what was requested: set the alarm, or delete it where ``at`` is None."""
+        if at is None:
+            self.disarm()
+        else:
+            self.arm(at)
+
+    def revive(self, now: datetime) -> None:
+        """Arm a dead alarm again, due now, with all its retries; ``scheduled_at`` stays."""
+        self.set(state=ARMED, due_at=now, retry_count=0, crashed_starts=0, wake_ups_lost=0, wake_up_for=None)
+        self.set(generation=self.generation + 1)
+
+    def hasten(self, now: datetime) -> None:
+        """Make the armed alarm due now; ``retry_count`` and ``scheduled_at`` stay.
+
+        One that is due keeps its due time, and the number of the wake-up that is out for it: that may be about to
+        arrive.
+        """
+        is_out = self.wake_up_for is not None and self.wake_up_for <= now
+        if self.due_at is not None and self.due_at <= now and is_out:
+            self.resend = True
+            self.set(wake_up_for=FORGOTTEN)  # who cannot publish leaves it to the dispatcher
+        else:
+            self.set(due_at=min(self.due_at or now, now), wake_up_for=None)
+
+    def lease(self, now: datetime, generation: int) -> None:
+        """Lease the object to a run that releases the lock: nobody else runs it until the lease is over.
+
+        ``generation`` is that of the alarm it runs, which is not pending; one that others have set since is. Its
+        wake-up has arrived, so none is out: if the run dies, the dispatcher sends one as soon as the lease is over.
+        """
+        self.set(fence=self.fence + 1, leased_until=now + engine.LEASE, leased_generation=generation)
+        self.set(wake_up_for=None, wake_ups_lost=0, leased_by=process.name())
+
+    def release(self) -> None:
+        """End the run's lease: what stands in the slot may run."""
+        self.set(crashed_starts=0, wake_ups_lost=0, wake_up_for=None)
+        if self.leased_until is not None:
+            self.set(leased_until=None, leased_generation=None)
+
+    def retry_later(self, now: datetime, error: str) -> timedelta:
+        """Count a failed run and return the delay of its retry, which has the same wake-up number: Celery sends the
+        same message again.
+        """
+        delay = retry.retry_delay(self.retry_count + 1)
+        self.set(retry_count=self.retry_count + 1, due_at=now + delay, wake_up_for=now + delay, last_error=error)
+        return delay
+
+    def die(self, error: str) -> None:
+        """Keep the alarm as dead after its last allowed run failed, to be looked at and revived."""
+        self.set(state=DEAD, due_at=None, wake_up_for=None, last_error=error)
+
+    def needs_wake_up(self, now: datetime) -> bool:
+        """Return whether one has to be sent for this alarm: not when it is not due soon, leased, or when one is out.
+
+        Nor when one is lost: the dispatcher knows whether there is a consumer. Otherwise calls could fill the broker.
+        """
+        if self.state != ARMED or self.due_at is None or self.due_at > now + engine.HORIZON or self.is_leased(now):
+            return False
+        return self.wake_up_for is None or self.wake_up_for > max(self.due_at, now) or self.resend
+
+    def mark_published(self, now: datetime) -> None:
+        """Mark that a wake-up is sent for this alarm, under a new number unless it is sent again."""
+        self.set(wake_up_number=self.wake_up_number + (not self.resend), wake_up_for=max(self.due_at or now, now))
+        self.resend = False

@@ -11,8 +11,7 @@ from typing import Any
 from django.db.models import Count
 
 from durable_objects import kinds, tasks
-from durable_objects.alarms import history
-from durable_objects.alarms import sql as alarm_sql
+from durable_objects.alarms import history, leases
 from durable_objects.alarms.queries import alarms_in, count
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
@@ -135,7 +134,7 @@ def _repair(rows: Any, mend: Callable[[Alarm], object]) -> int:
 
 def _end_lease(row: Alarm) -> bool:
     slot = Slot(row.pk, stored=True, fence=row.fence, leased_until=row.leased_until)
-    return alarm_sql.take_over(clock.connection(), slot, clock.now())
+    return leases.take_over(clock.connection(), slot, clock.now())
 
 
 def _make_due(row: Alarm) -> bool:

@@ -6,7 +6,6 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.slot import ARMED, Slot
 from durable_objects.conf import engine
 from durable_objects.database import clock
@@ -51,7 +50,7 @@ def judge(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | No
     mine = fence is not None and slot.fence == fence
     wanted = slot.state == ARMED and (wake_up_number is None or slot.wake_up_number == wake_up_number)
     if mine and not wanted:
-        alarm_sql.release(slot)
+        slot.release()
     if not wanted or slot.due_at is None or (slot.is_leased(now) and not mine):
         return Fired(Verdict.DROPPED)
     if slot.due_at > now:

@@ -12,8 +12,7 @@ from datetime import timedelta
 from django.db import Error
 
 from durable_objects import class_attributes, failpoints
-from durable_objects.alarms import retry
-from durable_objects.alarms import sql as alarm_sql
+from durable_objects.alarms import leases, retry
 from durable_objects.alarms.run import Run
 from durable_objects.alarms.slot import FORGOTTEN
 from durable_objects.conf import engine
@@ -144,12 +143,12 @@ class Firing:
             fired = self._judge(turn)
             if fired is not None and fired is not RESCUE:
                 return fired
-            if slot.leased_until is not None and not alarm_sql.take_over(turn.conn, slot, turn.now):
+            if slot.leased_until is not None and not leases.take_over(turn.conn, slot, turn.now):
                 return Fired(Verdict.DROPPED)
             if slot.crashed_starts >= retry.MAX_CRASHED_STARTS:
                 return self._crashed_too_often(turn)
             slot.set(crashed_starts=slot.crashed_starts + 1)
-            alarm_sql.lease(slot, turn.now, slot.generation)
+            slot.lease(turn.now, slot.generation)
             self.fence = slot.fence
         return None
 
@@ -158,7 +157,7 @@ class Firing:
             f"{self.handle.key}: alarm() took its worker down {turn.slot.crashed_starts} times. "
             "Look for what kills it (memory, a hard time limit), then revive the alarm."
         )
-        alarm_sql.release(turn.slot)
+        turn.slot.release()
         outcomes.died(turn, self.handle, self.new_run(turn), error, str(error))
         return Fired(Verdict.DEAD, error=error)
 
@@ -225,7 +224,7 @@ class Firing:
             turn.layers.take_requested_alarm()
             return False
         turn.run = None
-        alarm_sql.release(turn.slot)
+        turn.slot.release()
         return True
 
     def _goes_again(self, error: BaseException) -> bool:
@@ -279,7 +278,7 @@ class Firing:
         if fence is None:
             return
         try:
-            alarm_sql.give_back(clock.connection(), self.object_id, fence)
+            leases.give_back(clock.connection(), self.object_id, fence)
         except (Error, ObjectBusy) as error:
             logger.warning(
                 "object %s: its lease could not be given back (%r): it ends by itself", self.object_id, error

@@ -7,7 +7,6 @@ from datetime import timedelta
 from django.db import Error, transaction
 
 from durable_objects.alarms import history
-from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.run import Run
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
@@ -30,11 +29,11 @@ def succeeded(turn: Turn, run: Run) -> None:
     turn.run = None
     if turn.deleted:
         return
-    alarm_sql.release(slot)
+    slot.release()
     if slot.generation == run.generation or (requested and requested.generation == slot.generation):
-        alarm_sql.disarm(slot)
+        slot.disarm()
         if requested is not None:
-            alarm_sql.grant(slot, requested)
+            slot.apply(requested.at)
     turn.record(run, AlarmRun.Outcome.SUCCEEDED)
 
 
@@ -49,12 +48,12 @@ def failed(
     slot, text = turn.slot, describe(error)
     turn.take_requested_alarm()
     turn.run = run.requested_alarm = None
-    alarm_sql.release(slot)
+    slot.release()
     delay = None
     if slot.generation != run.generation:
         turn.record(run, AlarmRun.Outcome.FAILED, text)
     elif run.retry_count < handle.alarm_max_retries:
-        delay = alarm_sql.retry_later(slot, clock.read(), text)  # the turn's own time may be behind: no retry is early
+        delay = slot.retry_later(clock.read(), text)  # the turn's own time may be behind: no retry is early
         if not retry_is_sent:
             slot.set(wake_up_for=None)
         turn.record(run, AlarmRun.Outcome.FAILED, text)
@@ -66,7 +65,7 @@ def failed(
 def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text: str) -> None:
     """No run is left: keep the alarm as a dead row and let the object say what comes next, in one transaction."""
     turn.run = None
-    alarm_sql.die(turn.slot, text)
+    turn.slot.die(text)
     turn.record(run, AlarmRun.Outcome.DEAD, text)
     logger.error("alarm of %s %r is dead after %s runs", *handle.key, run.retry_count + 1, exc_info=tellable(error))
     try:

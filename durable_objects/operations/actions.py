@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from django.db import IntegrityError
 
-from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.slot import ARMED, DEAD, IDLE, Slot
 from durable_objects.conf import engine
 from durable_objects.errors import ClassUnknown, DurableObjectError
@@ -36,7 +35,7 @@ def fire_now(obj: Object) -> None:
         slot = open_turn.slot
         _refuse_dead(slot, obj)
         if slot.state == ARMED:
-            alarm_sql.hasten(slot, open_turn.now)
+            slot.hasten(open_turn.now)
         else:
             handle_of(obj).storage.set_alarm(open_turn.now)
 
@@ -92,7 +91,7 @@ def revive(obj: Object) -> None:
         slot = open_turn.slot
         if slot.state != DEAD:
             raise DurableObjectError(f"{obj.name!r} has no dead alarm (it is {slot.state}): nothing was revived")
-        alarm_sql.revive(slot, open_turn.now)
+        slot.revive(open_turn.now)
 
     _in_turn(obj, arm_again)
 

@@ -20,7 +20,6 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
-from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.slot import ARMED, DEAD
 from durable_objects.conf import engine
 from durable_objects.database import clock, round_trip
@@ -171,11 +170,11 @@ def _write(turn: Turn, chunk: dict[str, str], *, cleared: bool = False) -> None:
 
 
 def _set_alarm(turn: Turn, handle: DurableObject, said: dict[str, Any] | None, *, arm: bool) -> str:
-    alarm_sql.disarm(turn.slot)
+    turn.slot.disarm()
     if said is None:
         return "none"
     if said["state"] == DEAD:
-        alarm_sql.die(turn.slot, str(said["last_error"]))
+        turn.slot.die(str(said["last_error"]))
         turn.slot.set(scheduled_at=_time(said["scheduled_at"]), retry_count=int(said["retry_count"]))
         return "dead"
     if said["state"] != ARMED or not arm:

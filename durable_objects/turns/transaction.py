@@ -17,7 +17,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import failpoints
 from durable_objects.alarms import leases, retry
-from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.run import Run
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
@@ -154,7 +153,7 @@ class Hold(ABC):
         run = self.run
         before = None if run is None else (run.fence, run.leased)
         if run is not None:
-            alarm_sql.lease(self.slot, self.now, run.generation)
+            self.slot.lease(self.now, run.generation)
             run.fence, run.leased = self.slot.fence, True
         try:
             self.write_out()

@@ -12,7 +12,6 @@ from django.db import models, transaction
 
 from durable_objects import failpoints
 from durable_objects.alarms import history
-from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.run import RequestedAlarm, Run
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock, connection, savepoints
@@ -167,9 +166,9 @@ class Turn(Hold):
         if self.run is not None:
             self.run.requested_alarm = requested  # decided when the run ends
         elif requested is not None:
-            alarm_sql.grant(self.slot, requested)
-        if alarm_sql.needs_wake_up(self.slot, self.now) and self._may_ring():
-            alarm_sql.mark_rung(self.slot, self.now)
+            self.slot.apply(requested.at)
+        if self.slot.needs_wake_up(self.now) and self._may_ring():
+            self.slot.mark_published(self.now)
             groups, limit = self.handle.alarm_groups, self.handle.alarm_time_limit
             flush.wake_ups.append(publisher.wake_up(self.slot, limit, grouped=groups))
         flush.slots.append(self.slot)

@@ -129,6 +129,6 @@ def test_the_threads_that_keep_promises_outlive_any_error(raising: Raising, monk
     def renew(*args: Any) -> bool:
         raise KeyError("k")
 
-    monkeypatch.setattr("durable_objects.alarms.sql.renew", renew)
+    monkeypatch.setattr("durable_objects.alarms.leases.renew", renew)
     leases._renew(Run())  # type: ignore[arg-type]  # all that it looks at
     assert len(raising.seen) >= 2

@@ -138,14 +138,14 @@ def conditional() -> None:
     def take_over(conn: Any, slot: Slot, now: Any) -> bool:
         with conn.cursor() as cursor:
             cursor.execute(
-                f"UPDATE {alarm_sql._TABLE} SET fence = fence + 1, leased_until = NULL, leased_generation = NULL "
+                f"UPDATE {leases._TABLE} SET fence = fence + 1, leased_until = NULL, leased_generation = NULL "
                 "WHERE object_id = %s RETURNING fence",
                 [slot.object_id],
             )
             slot.fence, slot.leased_until, slot.leased_generation = cursor.fetchone()[0], None, None
         return True
 
-    _replace(alarm_sql, "take_over", take_over)
+    _replace(leases, "take_over", take_over)
 
 
 def savepoint() -> None:
@@ -236,14 +236,14 @@ def no_retries() -> None:
 
 def slow_take_over() -> None:
     """Not a guard: widens the gap between seeing that a lease is over and taking it over."""
-    whole = alarm_sql.take_over
+    whole = leases.take_over
 
     def take_over(*args: Any) -> bool:
         record.note("slow")
         time.sleep(3)
         return whole(*args)
 
-    _replace(alarm_sql, "take_over", take_over)
+    _replace(leases, "take_over", take_over)
 
 
 GUARDS: dict[str, Callable[[], None]] = {

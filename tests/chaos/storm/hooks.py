@@ -16,14 +16,14 @@ from typing import Any
 from kombu import Producer
 
 from durable_objects import failpoints
-from durable_objects.alarms import sql as alarm_sql
+from durable_objects.alarms import leases
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.delivery import publisher
 from tests.chaos.storm import guards, record
 
 _publish = Producer.publish
-_renew = alarm_sql.renew
+_renew = leases.renew
 #: Seconds that a slow post office takes.
 SLOW_SECONDS = 3.0
 
@@ -32,7 +32,7 @@ def install() -> None:
     """Patch what there is to patch; called once, when all is loaded."""
     if record.FOLDER:
         setattr(failpoints, "reach", reach)
-        setattr(alarm_sql, "renew", renew)
+        setattr(leases, "renew", renew)
         setattr(Producer, "publish", publish)
     if os.environ.get("CHAOS_TOGETHER"):
         setattr(publisher, "TOGETHER_WITHIN", timedelta(milliseconds=500))  # so that there are groups
