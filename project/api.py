@@ -13,7 +13,7 @@ from ninja.parser import Parser
 
 from batcher.api import router as batcher
 from durable_objects.http_bodies import text_in
-from project import errors, health, metrics
+from project import api_errors, health, metrics
 from project.auth import BearerToken
 from project.openapi import DESCRIPTION, DescribedAPI
 from reminders.api import router as reminders
@@ -40,7 +40,7 @@ api = DescribedAPI(
     parser=OneCharset(),
     urls_namespace="api",
 )
-errors.install(api)
+api_errors.install(api)
 api.add_router("/batcher", batcher, auth=BearerToken("batcher"), tags=["batcher"])
 api.add_router("/reminders", reminders, auth=BearerToken("reminders"), tags=["reminders"])
 

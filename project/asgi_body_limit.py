@@ -10,10 +10,10 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connections
 
 from project import auth, tokens
+from project.api_errors import PAGES_FOR_PEOPLE
 from project.body_limit import MAX_BODY_BYTES, WITHHELD, declared_length
 from project.client_address import address_of
-from project.content_types import judged
-from project.errors import PAGES_FOR_PEOPLE
+from project.content_type_header import checked_scope
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,7 +26,7 @@ _SEEN = "".join(map(chr, range(33, 127)))
 NO_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
 
 
-class Door:
+class AsgiBodyLimit:
     """An ASGI application around Django's: whose body is refused anyway comes without it, others up to the limit.
 
     So nothing is read for who has no known token, as under WSGI, and nothing is written to disk. What is said to a
@@ -46,7 +46,7 @@ class Door:
         body = Bounded(receive, 0 if is_withheld else MAX_BODY_BYTES + 1)
         # Raw bytes beyond ASCII, of which WSGI makes text and Django's ASGI a bare 400.
         query = quote(scope["query_string"], safe=_SEEN).encode()
-        await self._django({**judged(scope), "query_string": query, WITHHELD: is_withheld}, body, send)
+        await self._django({**checked_scope(scope), "query_string": query, WITHHELD: is_withheld}, body, send)
 
 
 class Bounded:

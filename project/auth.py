@@ -7,8 +7,8 @@ from django.http import HttpRequest
 from ninja.security import HttpBearer
 
 from project import tokens
+from project.api_errors import Refused
 from project.client_address import address_of, network_of
-from project.errors import Refused
 from project.rate_limit import Limiter
 from project.tokens import Principal
 

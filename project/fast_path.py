@@ -41,12 +41,12 @@ LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 THREADS = 8
 
 
-class HotPath:
+class FastPath:
     """An ASGI application around Django's that answers plain ``POST /batcher/<name>`` itself."""
 
     def __init__(self, django: Application) -> None:
         self._django = django
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="hot-path")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fast-path")
         #: What waits to be added, by batcher; while a name is in here, a thread works for it.
         self._lines: dict[str, list[_Waiting]] = {}
 

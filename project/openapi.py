@@ -6,8 +6,8 @@ from typing import Any
 
 from ninja import NinjaAPI
 
+from project.api_errors import error
 from project.body_limit import MAX_BODY_BYTES
-from project.errors import error
 
 DESCRIPTION = """\
 Every request but those for `/health` and `/openapi.json` carries a bearer token; what a token opens are its scopes.

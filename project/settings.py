@@ -43,7 +43,7 @@ INSTALLED_APPS = [
     "project",
 ]
 MIDDLEWARE = [
-    "project.errors.ErrorsAsJson",
+    "project.api_errors.ErrorsAsJson",
     "project.audit.AuditLog",
     "project.csp.ContentSecurityPolicy",
     "django.middleware.security.SecurityMiddleware",

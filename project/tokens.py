@@ -13,7 +13,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from durable_objects.logs import get_logger
-from project.errors import Refused
+from project.api_errors import Refused
 from project.models import SCOPES, ApiToken, digest_of
 from reminders.conf import defaults as reminder_defaults
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from project.admin_login import LoginForm
 from project.api import api
-from project.login import LoginForm
 
 admin.site.login_form = LoginForm
 urlpatterns = [

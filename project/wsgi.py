@@ -6,10 +6,10 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from project.content_types import ContentTypeJudged
+from project.content_type_header import ContentTypeCheck
 from project.environment import refuse_debugging_by_default
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 refuse_debugging_by_default()
-application = ContentTypeJudged(get_wsgi_application())
+application = ContentTypeCheck(get_wsgi_application())

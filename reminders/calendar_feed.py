@@ -16,11 +16,12 @@ from icalendar import Calendar, Event, vDDDLists, vRecur
 
 from durable_objects import now
 from durable_objects.logs import get_logger
-from reminders.parsing import WEEKDAYS, Rule, find_zone
 from reminders.quiet_hours import kinds_of_days
 from reminders.recurrence import Place, comes_twice, in_gap
 from reminders.rrule import LAST_YEAR
+from reminders.rrule_parsing import WEEKDAYS, Rule
 from reminders.tables import Plan, Recipient
+from reminders.time_zones import find_zone
 
 #: Reminders in one feed, what comes next first.
 AT_MOST = 1_000

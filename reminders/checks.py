@@ -14,8 +14,8 @@ from durable_objects import outgoing, signing
 from durable_objects.masking import masked_url
 from durable_objects.validation import show
 from reminders.conf import defaults
-from reminders.parsing import ZONE_ALLOWED, find_zone
 from reminders.tables import LONGEST_ADDRESS
+from reminders.time_zones import ZONE_ALLOWED, find_zone
 
 
 @checks.register

@@ -9,7 +9,7 @@ from durable_objects.doctor import Finding, question
 from durable_objects.validation import show
 from reminders import zone_changes
 from reminders.models import Plan, Recipient, Reminder
-from reminders.parsing import find_zone
+from reminders.time_zones import find_zone
 
 
 @question
@@ -39,7 +39,7 @@ def zones_that_are_gone(now: datetime) -> Iterator[Finding]:
         text = f"Reminders in a time zone that is not known here: {number:,}, one is {show(example.object.name)}. "
         text += example.flaws[0]
         yield Finding(
-            "reminders.zone_changes",
+            "reminders.zones",
             text,
             "Update tzdata here, or give them another zone (`reminders recompute --rename OLD NEW`).",
         )

@@ -14,8 +14,8 @@ from durable_objects.admin.objects import NameForm
 from reminders import channels
 from reminders.conf import defaults
 from reminders.models import ARGUMENTS, Plan, Recipient, Reminder
-from reminders.parsing import check_zone, find_zone, zone_names
 from reminders.recurrence import Occurrence, Series
+from reminders.time_zones import check_zone, find_zone, zone_names
 from reminders.validation import checked, opening
 
 CUSTOM = "custom"

@@ -12,10 +12,11 @@ from durable_objects.tables import Alarm
 from durable_objects.validation import show
 from reminders import delivery
 from reminders.channels import TryLater
-from reminders.parsing import find_zone, refusal
+from reminders.errors import refusal
 from reminders.recurrence import Place
 from reminders.rrule import LAST_YEAR
 from reminders.tables import Delivery, Plan, PlanQuerySet, Recipient
+from reminders.time_zones import find_zone
 from reminders.validation import SPAN_ALLOWED, checked, is_span, opening
 
 __all__ = ["Delivery", "DeliveryFailed", "Plan", "Recipient", "Reminder"]

@@ -10,7 +10,7 @@ from typing import Self
 from zoneinfo import ZoneInfo
 
 from durable_objects.validation import show
-from reminders.parsing import refusal
+from reminders.errors import refusal
 from reminders.rrule import LAST_YEAR
 
 ALLOWED = 'two different times of day, such as "22:00-07:00"'

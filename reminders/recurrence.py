@@ -10,8 +10,9 @@ from itertools import islice
 
 from durable_objects import InvalidAlarmTime
 from durable_objects.validation import show
-from reminders.parsing import Rule, check_zone
-from reminders.rrule import FIRST_YEAR, LAST_YEAR, Parts, Recurrence
+from reminders.rrule import FIRST_YEAR, LAST_YEAR, Parts, RuleDays
+from reminders.rrule_parsing import Rule
+from reminders.time_zones import check_zone
 
 _TICK = timedelta(microseconds=1)
 #: What was shifted over a gap is found from so far before: Samoa left out a whole day.
@@ -61,7 +62,7 @@ class Series:
         self._start = start.astimezone(UTC)
         self._local = start.astimezone(self._zone)
         self._rule = rule if rule is None or isinstance(rule, Rule) else Rule.parse(rule)
-        self._recurrence = Recurrence(self._rule.parts if self._rule else Parts("DAILY"), self._local)
+        self._rule_days = RuleDays(self._rule.parts if self._rule else Parts("DAILY"), self._local)
 
     def opening(self) -> Place | None:
         """The first place; None where the rule has no time at all."""
@@ -81,7 +82,7 @@ class Series:
 
     def minutes_of_days(self) -> tuple[int, ...]:
         """At which minutes of a day it may come, by its wall clock."""
-        return self._recurrence.times
+        return self._rule_days.times
 
     def first(self) -> datetime | None:
         """The first time (aware UTC); None where the rule has none at all."""
@@ -126,8 +127,8 @@ class Series:
         """
         near = max(wall.replace(tzinfo=None), (last.astimezone(self._zone) - _OVER_A_GAP).replace(tzinfo=None))
         begin, near_day = wall.replace(tzinfo=None), near.toordinal()
-        second, rest = self._recurrence.second, self._local.microsecond  # without the rest it would be early by that
-        for day, minutes in self._recurrence.days(near_day if rule.count is None else begin.toordinal()):
+        second, rest = self._rule_days.second, self._local.microsecond  # without the rest it would be early by that
+        for day, minutes in self._rule_days.days(near_day if rule.count is None else begin.toordinal()):
             if rule.count is not None and number > rule.count:
                 return
             if begin.toordinal() < day < near_day:

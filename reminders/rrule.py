@@ -54,7 +54,7 @@ class Parts:
     positions: tuple[int, ...] = ()
 
 
-class Recurrence:
+class RuleDays:
     """The days on which a rule comes from ``start`` on (a wall time), and the minutes of each day.
 
     What the rule leaves open is as in the start: a month, a day, a weekday, an hour, a minute. A start that the rule

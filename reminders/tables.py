@@ -15,9 +15,10 @@ from durable_objects import InvalidInput
 from durable_objects.validation import show
 from reminders import validators
 from reminders.conf import defaults
-from reminders.parsing import Rule, check_zone, find_zone
 from reminders.quiet_hours import QuietHours
 from reminders.recurrence import Place, Series, comes_twice
+from reminders.rrule_parsing import Rule
+from reminders.time_zones import check_zone, find_zone
 
 #: So long may an e-mail address be, with the name before it.
 LONGEST_ADDRESS = 320

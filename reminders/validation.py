@@ -11,9 +11,10 @@ from durable_objects.alarms.times import check_alarm_time
 from durable_objects.validation import show, text_flaw
 from reminders import channels
 from reminders.conf import defaults
-from reminders.parsing import check_zone, refusal
+from reminders.errors import refusal
 from reminders.recurrence import Place, Series, check_year
 from reminders.tables import Recipient
+from reminders.time_zones import check_zone
 
 LONGEST_MESSAGE = 100_000
 LONGEST_PERSON = 200

@@ -14,7 +14,7 @@ from durable_objects import DurableObjectError, now
 from reminders import calendar_feed, links
 from reminders.models import Plan, Reminder
 from reminders.recurrence import Place
-from reminders.snooze import PRESETS
+from reminders.snooze_presets import PRESETS
 
 TITLES = {"snooze": "Snooze this reminder", "done": "Done with this one", "cancel": "Cancel this reminder"}
 
@@ -60,7 +60,7 @@ def feed(request: HttpRequest, token: str) -> HttpResponse:
     except links.InvalidLink:
         return _said(request, "There is no calendar here.", 404)
     answer = HttpResponse(calendar_feed.calendar_of(recipient), content_type="text/calendar; charset=utf-8")
-    answer["Content-Disposition"] = 'inline; filename="reminders.calendar_feed"'
+    answer["Content-Disposition"] = 'inline; filename="reminders.ics"'
     return answer
 
 

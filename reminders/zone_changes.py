@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from django.db.models import Q
 
 from reminders.models import Reminder
-from reminders.parsing import check_zone, find_zone
 from reminders.tables import Plan, Recipient
+from reminders.time_zones import check_zone, find_zone
 
 #: Rows that are read at once.
 PAGE = 2_000

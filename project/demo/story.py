@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import httpx
 
-from project.demo import inside
+from project.demo import database_steps as steps
 from project.demo.processes import Child, Failure, clean_environment, wait_for
 
 SECONDS_TO_START = 30.0
@@ -69,17 +69,17 @@ class Story:
         self.say(f"1. An upstream listens at {url} (process {upstream.pid}); it will answer 503 to the first batch.")
         self._start_server()
         self.say(f"   The server runs at {self.http.base_url} (process {self.server.pid}): web, worker and dispatcher.")
-        self._child("preparation", ["-m", "project.demo.inside", "prepare", url]).ready(SECONDS_TO_START)
+        self._child("preparation", ["-m", steps.__name__, "prepare", url]).ready(SECONDS_TO_START)
 
     def batch(self, source: str, lines: list[str]) -> None:
         """All lines in one by one, one batch out, refused once, sent again under the same key."""
-        accepted = [line for line in lines if self._add(inside.BATCHER, line)]
-        self.say(f"2. Sent {len(lines)} lines of {source} by POST /batcher/{inside.BATCHER}; accepted {len(accepted)}.")
+        accepted = [line for line in lines if self._add(steps.BATCHER, line)]
+        self.say(f"2. Sent {len(lines)} lines of {source} by POST /batcher/{steps.BATCHER}; accepted {len(accepted)}.")
         if not accepted:
             raise Failure("expected the server to accept some of the lines, it accepted none")
-        limit = inside.WINDOW.total_seconds() + 15
+        limit = steps.WINDOW.total_seconds() + 15
         wait_for("a batch at the upstream", self._posts, seconds=limit)
-        self.say(f"   The window of {inside.WINDOW.total_seconds():.0f} s is over: one batch went out.")
+        self.say(f"   The window of {steps.WINDOW.total_seconds():.0f} s is over: one batch went out.")
         refused, delivered = wait_for(
             "the batch sent again", self._posts, seconds=20, until=lambda posts: len(posts) >= 2
         )[:2]
@@ -96,8 +96,8 @@ class Story:
         """A server that is killed with an alarm pending runs it after its next start."""
         before = len(self._posts())
         item = "accepted just before the kill"
-        self._add(inside.PENDING_BATCHER, item)
-        state = self.http.get(f"/batcher/{inside.PENDING_BATCHER}").json()
+        self._add(steps.PENDING_BATCHER, item)
+        state = self.http.get(f"/batcher/{steps.PENDING_BATCHER}").json()
         if state.get("queued") != 1 or not state.get("alarm"):
             raise Failure(f"expected one item and an alarm before the kill, saw {state}")
         self.server.kill()
@@ -112,28 +112,28 @@ class Story:
 
     def set_aside(self) -> None:
         """A batch whose upstream is down past its quick retries is set aside; newer items go on; a flush sends it."""
-        receipt = self._receipt_of(inside.UNLUCKY_BATCHER, "set aside")
+        receipt = self._receipt_of(steps.UNLUCKY_BATCHER, "set aside")
         seen = self._wait_for_state(receipt, "set_aside")
         self.say(f"4. An upstream that was down: batch {seen['batch']} is set aside, to be tried again in a minute.")
-        newer = self._receipt_of(inside.UNLUCKY_BATCHER, "newer")
+        newer = self._receipt_of(steps.UNLUCKY_BATCHER, "newer")
         self._wait_for_state(newer, "delivered")
         self.say("   It holds up nobody: a newer item is delivered meanwhile.")
-        self._command("flush", inside.UNLUCKY_BATCHER)
+        self._command("flush", steps.UNLUCKY_BATCHER)
         self._wait_for_state(receipt, "delivered")
         self._sent_twice(seen["batch"], [503, 200], "set aside")
-        self.say(f"   manage.py batcher flush {inside.UNLUCKY_BATCHER}: delivered now, under the same key.")
+        self.say(f"   manage.py batcher flush {steps.UNLUCKY_BATCHER}: delivered now, under the same key.")
 
     def replay(self) -> None:
         """A batch that the upstream refuses is kept, says why, and is sent again under its key when told to."""
-        receipt = self._receipt_of(inside.REFUSED_BATCHER, "refused at first")
+        receipt = self._receipt_of(steps.REFUSED_BATCHER, "refused at first")
         seen = self._wait_for_state(receipt, "failed")
         self.say(f"5. An upstream that refused with 422: batch {seen['batch']} failed and is kept.")
-        replayed = self._command("replay", inside.REFUSED_BATCHER)["replayed"]
+        replayed = self._command("replay", steps.REFUSED_BATCHER)["replayed"]
         if replayed != [seen["batch"]]:
             raise Failure(f"expected {seen['batch']} to be replayed, saw {replayed}")
         self._wait_for_state(receipt, "delivered")
         self._sent_twice(seen["batch"], [422, 200], "refused at first")
-        self.say(f"   manage.py batcher replay {inside.REFUSED_BATCHER}: delivered now, under the same key.")
+        self.say(f"   manage.py batcher replay {steps.REFUSED_BATCHER}: delivered now, under the same key.")
 
     def remind(self) -> None:
         """A reminder two seconds ahead fires."""
@@ -156,12 +156,12 @@ class Story:
     def clean(self) -> None:
         """The entry that is older than a day is gone, the fresh one is not."""
         before = self._entries("clean")
-        if before != [inside.FRESH, inside.OLD]:
+        if before != [steps.FRESH, steps.OLD]:
             raise Failure(f"expected the cleaner to have both entries, saw {before}")
-        self.say(f'7. A cleaner was given entries "{inside.OLD}" and "{inside.FRESH}"; it cleans every second.')
-        kept = wait_for("the old entry to go", self._entries, seconds=20, until=lambda keys: inside.OLD not in keys)
-        if kept != [inside.FRESH]:
-            raise Failure(f"expected the cleaner to keep {inside.FRESH!r}, saw {kept}")
+        self.say(f'7. A cleaner was given entries "{steps.OLD}" and "{steps.FRESH}"; it cleans every second.')
+        kept = wait_for("the old entry to go", self._entries, seconds=20, until=lambda keys: steps.OLD not in keys)
+        if kept != [steps.FRESH]:
+            raise Failure(f"expected the cleaner to keep {steps.FRESH!r}, saw {kept}")
         self.say("   The old one is gone, the fresh one stays.")
 
     def judge(self) -> None:
@@ -229,7 +229,7 @@ class Story:
         return [json.loads(line) for line in whole]
 
     def _entries(self, verb: str = "look") -> list[str]:
-        inside_it = self._child(verb, ["-m", "project.demo.inside", verb])
+        inside_it = self._child(verb, ["-m", steps.__name__, verb])
         entries: list[str] = inside_it.ready(SECONDS_TO_START)["entries"]
         return entries
 

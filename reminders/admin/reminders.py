@@ -20,7 +20,7 @@ from durable_objects.tables import Alarm
 from reminders import delivery
 from reminders.forms import REPEATS, ReminderForm
 from reminders.models import Delivery, DeliveryFailed, Plan, Recipient, Reminder
-from reminders.snooze import PRESETS, Preset
+from reminders.snooze_presets import PRESETS, Preset
 
 #: While something is to come; and what else a verb may be for.
 ALIVE = frozenset({"armed", "retrying", "due", "overdue", "running", "dead"})

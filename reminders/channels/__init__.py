@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from durable_objects import escaping
 from durable_objects.validation import show
 from reminders.conf import defaults
-from reminders.parsing import refusal
+from reminders.errors import refusal
 
 
 @dataclass(frozen=True)

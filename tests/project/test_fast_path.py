@@ -18,7 +18,7 @@ from pytest_django import Settings
 
 from batcher.models import Batcher
 from durable_objects.turns import combining
-from project.fast_path import HotPath
+from project.fast_path import FastPath
 from tests.architecture.sources import ROOT
 from tests.support.request_paths import hang_up
 
@@ -51,7 +51,7 @@ def ask(application: Any, *requests: tuple[str, str, dict[str, str], bytes]) -> 
     try:
         return asyncio.run(all_of_them())
     finally:
-        if isinstance(application, HotPath):
+        if isinstance(application, FastPath):
             hang_up(application)
 
 
@@ -62,7 +62,7 @@ def test_its_threads_keep_their_connections() -> None:
     def note(**_: object) -> None:
         made.append(threading.current_thread().name)
 
-    application = HotPath(ASGIHandler())
+    application = FastPath(ASGIHandler())
     connection_created.connect(note)
     try:
         asyncio.run(two_in_a_row(application))
@@ -72,7 +72,7 @@ def test_its_threads_keep_their_connections() -> None:
     assert len(made) == len(set(made)) <= 2
 
 
-async def two_in_a_row(application: HotPath) -> None:
+async def two_in_a_row(application: FastPath) -> None:
     """Each is answered before the next is made."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://localhost") as client:
         for _ in range(2):
@@ -104,7 +104,7 @@ def test_requests_at_the_same_time_share_turns(
 
     monkeypatch.setattr(combining, "run_all", counted)
     texts = [("POST", "/batcher/a", GOOD, f"item {number}".encode()) for number in range(99)]
-    answers = ask(HotPath(ASGIHandler()), *texts[:50], NUL, *texts[50:])
+    answers = ask(FastPath(ASGIHandler()), *texts[:50], NUL, *texts[50:])
     assert [answer.status_code for answer in answers] == [200] * 50 + [422] + [200] * 49
     assert [answer.json()["queued"] for answer in answers if answer.status_code == 200] == list(range(1, 100))
     items = Batcher.objects.get_by_name("a").storage.list(prefix="item:").values()

@@ -18,9 +18,9 @@ from django.db import connection
 from pytest_django import Settings
 
 from project import tokens
-from project.demo import inside
+from project.demo import database_steps
 from project.demo.processes import wait_for
-from project.embedded.login import make_admin
+from project.embedded.first_admin import make_admin
 from project.management.commands.up import SECONDS_TO_BEGIN, Command, address_of, patient
 from tests.support.running_site import PATIENCE, SECONDS_TO_STOP, START, TOKEN, Up, up
 from tests.support.upstream import Upstream
@@ -29,9 +29,9 @@ from tests.support.upstream import Upstream
 def pending_post(running: Up, upstream: Upstream) -> None:
     """Add an item to a batcher with a short window towards ``upstream``."""
     with running.client() as client:
-        with running.python("prepare", "-m", "project.demo.inside", "prepare", upstream.url) as prepared:
+        with running.python("prepare", "-m", "project.demo.database_steps", "prepare", upstream.url) as prepared:
             prepared.ready(START)
-        assert client.post(f"/batcher/{inside.PENDING_BATCHER}", content=b"an item").json() == {"queued": 1}
+        assert client.post(f"/batcher/{database_steps.PENDING_BATCHER}", content=b"an item").json() == {"queued": 1}
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def test_it_serves_and_delivers_and_stops(tmp_path: Path, upstream: Upstream) ->
             assert client.get("/admin/login/").status_code == 200
             assert client.get("/static/admin/css/base.css").status_code == 200
         assert upstream.wait_for(1, PATIENCE)[0].items == ["an item"]
-        cleaned = ["-m", "project.demo.inside", "clean"]
+        cleaned = ["-m", "project.demo.database_steps", "clean"]
         with running.python("clean", *cleaned) as cleaner:
-            assert inside.OLD in cleaner.ready(START)["entries"]
+            assert database_steps.OLD in cleaner.ready(START)["entries"]
             wait_for("the cleaner to clean", lambda: keys_of(tmp_path), seconds=PATIENCE, until=only_fresh)
         admin = running.said["admin"]
         assert admin["username"] == "admin"
@@ -71,7 +71,7 @@ def keys_of(folder: Path) -> list[str]:
 
 def only_fresh(keys: list[str]) -> bool:
     """Whether the old entry is gone and the fresh one is not."""
-    return inside.FRESH in keys and inside.OLD not in keys
+    return database_steps.FRESH in keys and database_steps.OLD not in keys
 
 
 @pytest.mark.chaos

@@ -18,9 +18,9 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 
-from project.asgi_body_limit import Door
-from project.content_types import ContentTypeJudged
-from project.fast_path import THREADS, HotPath
+from project.asgi_body_limit import AsgiBodyLimit
+from project.content_type_header import ContentTypeCheck
+from project.fast_path import THREADS, FastPath
 
 PATIENCE = 10.0
 #: The status of no answer.
@@ -115,7 +115,7 @@ def by_wsgi(sent: Sent) -> Answer:
         key = key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"
         environ[key] = f"{environ[key]},{value}" if key in environ else value
     started: list[Any] = []
-    application = ContentTypeJudged(WSGIHandler())
+    application = ContentTypeCheck(WSGIHandler())
     response: Any = application(environ, lambda *said, **_: started.append(said))
     body = b"".join(response)
     response.close()
@@ -125,10 +125,10 @@ def by_wsgi(sent: Sent) -> Answer:
 
 def by_asgi(sent: Sent, *, short: bool = False) -> Answer:
     """The answer of the ASGI application, with or without its short way in front."""
-    application: Any = Door(ASGIHandler())
+    application: Any = AsgiBodyLimit(ASGIHandler())
     if not short:
         return asyncio.run(_asked(application, sent))
-    hot = HotPath(application)
+    hot = FastPath(application)
     try:
         return asyncio.run(_asked(hot, sent))
     finally:
@@ -140,7 +140,7 @@ def by_the_short_way(sent: Sent) -> Answer:
     return by_asgi(sent, short=True)
 
 
-def hang_up(application: HotPath) -> None:
+def hang_up(application: FastPath) -> None:
     """Close the connections of the application's threads, which live as long as their process.
 
     As many calls as it has threads at most, which wait for each other: so each thread takes one.

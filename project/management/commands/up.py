@@ -24,9 +24,9 @@ from durable_objects.delivery import dispatcher, processes
 from durable_objects.logs import get_logger
 from durable_objects.management.base import PlainCommand
 from project import tokens
-from project.content_types import ContentTypeJudged
+from project.content_type_header import ContentTypeCheck
 from project.embedded.dispatcher import Dispatcher
-from project.embedded.login import make_admin
+from project.embedded.first_admin import make_admin
 from project.embedded.web import WebServer, listening_socket
 from project.embedded.worker import EmbeddedWorker
 from project.environment import kept_secret
@@ -96,7 +96,7 @@ class Command(PlainCommand):
 
     def web(self, listener: Any) -> WebServer:
         """The web server, with an application that is made after all that it needs is there."""
-        return WebServer(ContentTypeJudged(get_wsgi_application()), listener)
+        return WebServer(ContentTypeCheck(get_wsgi_application()), listener)
 
     def announce(
         self, options: dict[str, Any], address: str, token: str, admin: tuple[str, str | None] | None, worker: bool

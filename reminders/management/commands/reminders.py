@@ -13,10 +13,11 @@ from durable_objects import InvalidAlarmTime, now
 from durable_objects.escaping import one_line
 from durable_objects.management.base import PlainCommand
 from reminders import zone_changes
+from reminders.errors import refusal
 from reminders.models import Delivery, Plan, Reminder
-from reminders.parsing import check_zone, refusal
 from reminders.recurrence import Series
-from reminders.snooze import PRESETS
+from reminders.snooze_presets import PRESETS
+from reminders.time_zones import check_zone
 from reminders.validation import checked, opening
 
 EXAMPLES = """examples:

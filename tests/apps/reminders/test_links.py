@@ -210,6 +210,12 @@ def test_one_bad_reminder_does_not_end_a_calendar(client: Client, caplog: pytest
     assert "reminder 'bad' is left out of the calendar" in caplog.text
 
 
+def test_the_calendar_is_saved_under_a_name_that_calendars_open(client: Client) -> None:
+    """A browser that saves the feed gives the file the suffix of calendars, ``.ics``."""
+    answer = client.get(links.feed_url(Recipient.objects.create(name="ada")))
+    assert answer["Content-Disposition"] == 'inline; filename="reminders.ics"'
+
+
 def test_a_calendar_address_can_be_taken_back(client: Client) -> None:
     """With another feed version the old address is nobody's; one that was never given out is neither."""
     ada = Recipient.objects.create(name="ada")

@@ -272,7 +272,7 @@ def test_a_zone_that_is_gone_is_said_on_every_page(
         out = io.StringIO()
         call_command("reminders", "list", stdout=out)
         assert f"message=tea  flaws={gone}" in out.getvalue()
-        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zone_changes"]
+        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zones"]
 
 
 def test_a_zone_that_is_gone_can_be_mended(reminder: Reminder, update: Update, admin_client: Client) -> None:
@@ -303,12 +303,12 @@ def test_all_in_a_zone_that_is_gone_can_be_mended_at_once(update: Update) -> Non
         at_nine(daily, "FREQ=DAILY", person="ada")
         elsewhere.set_reminder("cake", AT_SEVEN, time_zone="Europe/Berlin")
         update(None)
-        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zone_changes"]
+        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zones"]
         with pytest.raises(CommandError, match='time_zone is "Test/Nowhere"'):
             command("recompute", "--rename", LAND, "Test/Nowhere")
         with pytest.raises(CommandError, match="does not go with --dry-run"):
             command("recompute", "--rename", LAND, "Africa/Algiers", "--dry-run")
-        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zone_changes"]
+        assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zones"]
         answer = command("recompute", "--rename", LAND, "Africa/Algiers")
         assert answer == {"renamed_reminders": 2, "renamed_recipients": 1, "looked_at": 3, "moved": []}
         assert [each.storage.get_alarm() for each in (once, daily, elsewhere)] == [AT_EIGHT, AT_EIGHT, AT_SEVEN]
@@ -322,7 +322,7 @@ def test_an_exdate_in_a_zone_that_is_gone(reminder: Reminder, update: Update, se
         reminder.set_reminder("tea", AT_SEVEN, recurrence=rule)
         update(None)
         assert 'An EXDATE in the zone "Test/Land"' in plan_of(reminder).flaws[0]
-        assert codes() == ["reminders.zone_changes"]
+        assert codes() == ["reminders.zones"]
         follow(clock, reminder, JUNE + DAY * 9)
     assert len(sent) == 2
 

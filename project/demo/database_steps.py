@@ -1,8 +1,8 @@
 """What the demonstration does inside the demo's own database, in a process of its own that has no worker:
 
-``python -m project.demo.inside prepare UPSTREAM_URL`` configures the batchers; ``… clean`` puts one old and one fresh
-entry into a cleaner and sets it to clean every second; ``… look`` changes nothing. Each prints the cleaner's keys as
-JSON, as they were before it cleans. A running server hears of all this through the database alone.
+``python -m project.demo.database_steps prepare UPSTREAM_URL`` configures the batchers; ``… clean`` puts one old and one
+fresh entry into a cleaner and sets it to clean every second; ``… look`` changes nothing. Each prints the cleaner's keys
+as JSON, as they were before it cleans. A running server learns of all this through the database alone.
 """
 
 from __future__ import annotations

@@ -13,19 +13,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from durable_objects.admin import AnswersAddresses, BaseAdmin, ChangesForm
+from durable_objects.admin import BaseAdmin, ChangesForm
 from project import tokens
 from project.models import SCOPES, ApiToken
-from project.periodic_tasks import PeriodicTaskAdmin
 from reminders import channels
-
-__all__ = ["ApiTokenAdmin", "PeriodicTaskAdmin"]
-
-# The classes of other projects keep their own pages and forms, and answer any address as ours do.
-for _model, _theirs in list(admin.site._registry.items()):
-    if not isinstance(_theirs, AnswersAddresses):
-        admin.site.unregister(_model)
-        admin.site.register(_model, type(type(_theirs).__name__, (AnswersAddresses, type(_theirs)), {}))
 
 #: Tokens that one confirmation covers.
 AT_MOST = 500

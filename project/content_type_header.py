@@ -1,4 +1,4 @@
-"""A Content-Type is judged before Django parses it, which it does for every request, whoever sends it."""
+"""A Content-Type is checked_scope before Django parses it, which it does for every request, whoever sends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from durable_objects.http_bodies import charset_of
 REFUSED = "project.content_type_refused"
 
 
-class ContentTypeJudged:
+class ContentTypeCheck:
     """A WSGI application around Django's, which gets a refused Content-Type as a note instead; it says so."""
 
     def __init__(self, django: WSGIHandler) -> None:
@@ -25,7 +25,7 @@ class ContentTypeJudged:
         return self._django(environ, start_response)
 
 
-def judged(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def checked_scope(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The same for an ASGI scope: as it is, or with the note instead of the header."""
     given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"]
     problem = problem_of(",".join(given))  # as Django makes one of them

@@ -1,18 +1,17 @@
-"""What text is a rule or a zone, and what is refused with a word on what is allowed. Pure."""
+"""Parses the text of a recurrence: an RRULE and EXDATE lines of RFC 5545, in the subset that is allowed. Pure."""
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
-from zoneinfo import ZoneInfo, available_timezones
 
-from durable_objects import InvalidInput
 from durable_objects.validation import show
+from reminders.errors import refusal
 from reminders.rrule import FIRST_YEAR, LAST_YEAR, Parts
+from reminders.time_zones import find_zone
 
 LONGEST_RULE = 4_000
 MOST_TIMES = 100_000
@@ -24,10 +23,6 @@ RULE_ALLOWED = (
     '("…T090000Z"), BYSETPOS beside another BY part; below it lines such as "EXDATE:20300602T090000" or '
     '"EXDATE;TZID=Europe/Berlin:20300602T090000"'
 )
-ZONE_ALLOWED = 'the name of a time zone, such as "Europe/Berlin"'
-#: Files beside the zones that read like one: this machine's own setting, the one before anybody chose, the rules for
-#: POSIX strings; and copies of all zones, of which "right/" counts leap seconds.
-NO_ZONES = ("localtime", "Factory", "posixrules", "posix/", "right/")
 
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY")
@@ -83,37 +78,6 @@ class Rule:
             return False
         walls, moments = self.walls_left_out, self.moments_left_out
         return wall.replace(tzinfo=None, microsecond=0) in walls or at.replace(microsecond=0) in moments
-
-
-def check_zone(name: str) -> ZoneInfo:
-    """The zone of this name. Raises ``InvalidInput``."""
-    found = find_zone(name)
-    if found is None:
-        raise refusal(f"time_zone is {show(name)}", ZONE_ALLOWED)
-    return found
-
-
-def find_zone(name: str) -> ZoneInfo | None:
-    """The zone of this name; None where this machine has none, or not any more."""
-    if type(name) is not str or not name or name.startswith(NO_ZONES):
-        return None
-    try:
-        return ZoneInfo(name)
-    except (LookupError, ValueError, OSError):
-        return None  # what a wrong name raises depends on what stands at that path in the zone files
-
-
-@functools.cache
-def zone_names() -> list[str]:
-    """The names of all zones: looked up on disk, so once."""
-    return sorted(name for name in available_timezones() if not name.startswith(NO_ZONES))
-
-
-def refusal(problem: str, allowed: str) -> InvalidInput:
-    """The error for bad input, with what is allowed."""
-    error = InvalidInput(f"{problem}. Allowed: {allowed}.")
-    error.allowed = allowed
-    return error
 
 
 # -- the grammar

@@ -20,7 +20,7 @@ from ninja.errors import HttpError, ValidationError
 from durable_objects import DurableObjectError, InvalidInput, ObjectBusy
 from durable_objects.logs import get_logger
 from project.body_limit import MAX_BODY_BYTES, BodyWithheld, bound_body, problem_of, stop_reading
-from project.content_types import REFUSED
+from project.content_type_header import REFUSED
 
 logger = get_logger("project.errors")
 
@@ -84,11 +84,11 @@ def refusal(
 class ErrorsAsJson:
     """Middleware, to stand before Django's own: refuses what nobody should see, and gives errors our form.
 
-    Refused on every path are a Content-Type that is none (``project.content_types``), a body over 1 MiB (before it is
-    read, where its length is known), a compressed one, a path that is not UTF-8, and a body that breaks off. Pages for
-    people say so in a line of text; else everything that the URL resolver, Django's middleware, its debug pages or
-    ninja answer in another form (404, 405, a refused host, an exception) is turned into ours, and HEAD is answered as
-    GET without the body. Sets no cookie, touches no session.
+    Refused on every path are a Content-Type that is none (``project.content_type_header``), a body over 1 MiB (before
+    it is read, where its length is known), a compressed one, a path that is not UTF-8, and a body that breaks off.
+    Pages for people say so in a line of text; else everything that the URL resolver, Django's middleware, its debug
+    pages or ninja answer in another form (404, 405, a refused host, an exception) is turned into ours, and HEAD is
+    answered as GET without the body. Sets no cookie, touches no session.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
