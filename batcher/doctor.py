@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from batcher.models import Batcher
 from batcher.queue import LINE, Waiting
 from durable_objects.doctor import Finding, question
-from durable_objects.tables import Alarm, Entry
+from durable_objects.models import Alarm, Entry
 
 AT_MOST = 1_000
 

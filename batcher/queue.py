@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
+
 from batcher.configuration import Policy
 from batcher.items import Item
-from durable_objects.entries import serializer
-from durable_objects.storage import Storage
-from durable_objects.tables import Entry
+from durable_objects.models import Entry, Storage, decode
 
 LINE = "line"
 ITEM = "item:"
@@ -152,10 +152,10 @@ class Waiting:
         return max(min(self._ceiling, quiet_at), now)
 
 
-def counts(object_ids: Sequence[int]) -> dict[int, int]:
+def queue_lengths(object_ids: Sequence[int] | QuerySet[Any, int]) -> dict[int, int]:
     """How many items wait in each of these batchers, in one query; those that were never used are left out."""
     lines = Entry.objects.filter(object_id__in=object_ids, key=LINE).values_list("object_id", "value")
-    decoded = ((pk, serializer.decode(text)) for pk, text in lines)
+    decoded = ((pk, decode(text)) for pk, text in lines)
     return {pk: line["tail"] - line["head"] for pk, line in decoded}
 
 

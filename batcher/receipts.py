@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from batcher.queue import Waiting
 from batcher.tables import Batch
-from durable_objects.storage import Storage
+from durable_objects.models import Storage
 
 #: No database keeps a larger number.
 LARGEST = 2**63 - 1

@@ -12,7 +12,7 @@ from django.db import models
 
 from cleaner.conf import defaults
 from durable_objects import InvalidInput
-from durable_objects.tables import Object
+from durable_objects.models import Object
 from durable_objects.validation import show
 
 LEAST_INTERVAL = timedelta(seconds=1)

@@ -18,7 +18,6 @@ from durable_objects import AlarmInfo, DurableObjectError, exclusive, now
 from durable_objects.handler_errors import named
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
-from durable_objects.turns import turn as turn_module
 
 __all__ = ["CleanerProgress", "CleanerRun", "CleanerSettings", "PeriodicCleaner"]
 
@@ -117,7 +116,7 @@ class PeriodicCleaner(DurableObject):
         object it would be one long one, so there it raises ``DurableObjectError``, unless in ``unlocked()``. The alarm
         calls it too: then it goes on with the planned cleanup, for ``BUDGET``. A subclass may override it.
         """
-        if turn_module.current(self) is not None and not dry_run:
+        if self.in_turn and not dry_run:
             raise DurableObjectError(
                 f"{self.key}: cleanup() in a turn of the same object would keep it locked for as long as it takes. "
                 "Call it outside of the turn, or in `with self.unlocked():`."

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from cleaner.models import PeriodicCleaner, in_seconds
 from cleaner.tables import CleanerProgress, CleanerRun, CleanerSettings
-from durable_objects.admin.display import gist, short, span
+from durable_objects.formatting import gist, short, span
 
 #: A planned cleanup that has not begun so long after its time is late.
 LATE_AFTER = timedelta(minutes=1)

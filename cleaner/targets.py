@@ -13,9 +13,8 @@ from django.utils import timezone
 
 from cleaner import chunking, configuration, expiry
 from durable_objects.bulk_delete import sweep
-from durable_objects.database import clock
-from durable_objects.models import DurableObject
-from durable_objects.tables import Entry
+from durable_objects.conf import engine
+from durable_objects.models import DurableObject, Entry
 
 
 class Chunk(NamedTuple):
@@ -66,7 +65,7 @@ class OwnStorage:
 
     def connection(self) -> BaseDatabaseWrapper:
         """The engine's."""
-        return clock.connection()
+        return connections[engine.DATABASE]
 
     def size(self, at_most: int) -> int:
         """Entries there are."""

@@ -17,15 +17,27 @@ from durable_objects.alarms.retry import ALARM_MAX_RETRIES, AlarmInfo
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.errors import own_statements
+from durable_objects.entries.serializer import decode
 from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError
 from durable_objects.plain_functions import flaw_of
 from durable_objects.storage import Storage
-from durable_objects.tables import Alarm, AlarmRun, Entry, Object, RowManager
+from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, RowManager
 from durable_objects.turns import bulk_alarms, calls, combining, lock, read_ahead, subclass_fields
 from durable_objects.turns import turn as turn_module
 from durable_objects.validation import check_name
 
-__all__ = ["Alarm", "AlarmRun", "DurableObject", "Entry", "Object", "ObjectManager", "ObjectQuerySet"]
+__all__ = [
+    "Alarm",
+    "AlarmRun",
+    "Dispatcher",
+    "DurableObject",
+    "Entry",
+    "Object",
+    "ObjectManager",
+    "ObjectQuerySet",
+    "Storage",
+    "decode",
+]
 
 Result = TypeVar("Result")
 Model = TypeVar("Model", bound="DurableObject")
@@ -115,6 +127,24 @@ class ObjectManager(RowManager[Model]):
         """
         bulk_alarms.set_alarms(self.model.by_name, times)
 
+    def call_each(self, name: str, calls: Iterable[Callable[[Model], Result]]) -> list[Result | Exception]:
+        """Make these calls on the object of this name, in order, and return what each returned, or raised.
+
+        For one thread that acts for many callers: the calls share turns, one lock and one commit for up to 64, as
+        ``run_combined`` does for the calls of many threads. Each gets an instance of its own and undoes its own work
+        when it raises. Call it outside of any transaction. Raises ``InvalidName``.
+        """
+        key = self.get_by_name(name).key
+        handles = [(self.get_by_name(name), call) for call in calls]
+        bound = [(handle, functools.partial(call, handle)) for handle, call in handles]
+        answers: list[Result | Exception] = []
+        for outcome in combining.run_all(key, bound) if bound else []:
+            try:
+                answers.append(outcome())
+            except Exception as error:  # noqa: BLE001  it is the answer to one of the callers
+                answers.append(error)
+        return answers
+
     def new_unique(self) -> Model:
         """A fresh object with a random name of 32 hex digits (DO-83). No query."""
         return self.model.by_name(secrets.token_hex(16))
@@ -179,6 +209,11 @@ class DurableObject(Object):
     def storage(self) -> Storage:
         """Keys, values and the alarm of this object."""
         return Storage(self)
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether this thread is in a turn of this object; False inside ``unlocked()``."""
+        return turn_module.current(self) is not None
 
     @contextmanager
     def unlocked(self) -> Iterator[None]:

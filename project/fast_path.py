@@ -1,18 +1,18 @@
 """The short way for the one hot request, ``POST /batcher/<name>``: past Django's middleware and router, in batches.
 
 Requests for the same batcher that are there at the same time share one transaction: they are collected here, without a
-thread for each, and added together (``turns.combining``). Whatever is not plain (another path, an unknown
+thread for each, and added together (``call_each``). Whatever is not plain (another path, an unknown
 token, a body that is too large, compressed or not what it says) takes Django's way, which has the words for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import Counter
 from collections.abc import Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from operator import methodcaller
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -24,7 +24,6 @@ from ninja.errors import HttpError
 
 from batcher.api import item_in
 from batcher.models import Batcher, Receipt
-from durable_objects.turns import combining
 from project import audit, auth, tokens
 from project.api import api
 from project.asgi_body_limit import Application, Receive, Scope, Send, meta_of
@@ -114,15 +113,7 @@ def _add_all(name: str, items: list[Any]) -> list[Receipt | Exception]:
     """The receipt of each of these, or why it was not added."""
     connection.close_at = None  # a thread of ours stays, and so may its connection: CONN_MAX_AGE is for requests
     connection.close_if_unusable_or_obsolete()
-    batchers = [Batcher.objects.get_by_name(name) for _ in items]
-    adding = [(one, functools.partial(one.submit, item)) for one, item in zip(batchers, items, strict=True)]
-    answers: list[Receipt | Exception] = []
-    for outcome in combining.run_all(batchers[0].key, adding):
-        try:
-            answers.append(outcome())
-        except Exception as error:  # noqa: BLE001  it is the answer to one of the requests
-            answers.append(error)
-    return answers
+    return Batcher.objects.call_each(name, [methodcaller("submit", item) for item in items])
 
 
 class _Plain(NamedTuple):

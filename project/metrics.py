@@ -16,21 +16,18 @@ from itertools import accumulate
 import celery
 import django
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Count, Max, Q
+from django.db import connections
+from django.db.models import Max
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from batcher.models import Batch, Batcher
-from batcher.queue import LINE
-from durable_objects import kinds
-from durable_objects.alarms import queries, retry
-from durable_objects.alarms.queries import COUNTED_TO
+from batcher.queue import queue_lengths
+from durable_objects import now as database_now
 from durable_objects.conf import engine
-from durable_objects.database import clock
-from durable_objects.entries import serializer
+from durable_objects.models import AlarmRun, Dispatcher, DurableObject
 from durable_objects.operations import metrics
-from durable_objects.tables import AlarmRun, Dispatcher, Entry
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 #: What a scrape looks like, for the description of the route.
@@ -53,13 +50,13 @@ def exposition() -> bytes:
 
 class _Database(Collector):
     def collect(self) -> Iterator[Metric]:
-        now = clock.now()
+        now = database_now()
         yield _build()
         yield from _alarms(now)
         yield from _dispatcher(now)
         yield _lateness(now)
         yield from _batches(now)
-        yield _waiting()
+        yield _waiting(now)
 
     def describe(self) -> Iterator[Metric]:
         """Nothing before it is asked for: registering must not read the database."""
@@ -80,7 +77,7 @@ def _build() -> Metric:
         "python": platform.python_version(),
         "django": django.__version__,
         "celery": celery.__version__,
-        "database": clock.connection().vendor,
+        "database": connections[engine.DATABASE].vendor,
     }
     info = GaugeMetricFamily("durable_objects_build_info", "What runs here; always 1.", labels=list(versions))
     info.add_metric(list(versions.values()), 1)
@@ -90,12 +87,12 @@ def _build() -> Metric:
 def _alarms(now: datetime) -> Iterator[Metric]:
     alarms = GaugeMetricFamily(
         "durable_objects_alarms",
-        f"Alarms by state, counted to {COUNTED_TO}; armed ones beyond that are estimated on PostgreSQL. The states "
-        "overlap: overdue (due for 10 s, nobody runs it) is part of due, due and retrying of armed. Running: unlocked. "
-        "Parked: of a class that this process does not know.",
+        f"Alarms by state, counted to {metrics.COUNTED_TO}; armed ones beyond that are estimated on PostgreSQL. "
+        "The states overlap: overdue (due for 10 s, nobody runs it) is part of due, due and retrying of armed. "
+        "Running: unlocked. Parked: of a class that this process does not know.",
         labels=["state"],
     )
-    alarms.add_metric(["armed"], _armed())
+    alarms.add_metric(["armed"], metrics.armed(now))
     for state, count in metrics.counts(now, ["due", "overdue", "retrying", "running", "dead", "parked"]).items():
         alarms.add_metric([state], count)
     yield alarms
@@ -104,13 +101,12 @@ def _alarms(now: datetime) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "durable_objects_oldest_overdue_seconds", "For how long the oldest due alarm is due.", seconds
     )
-    soon = queries.alarms_in("armed", now).filter(due_at__lte=now + engine.HORIZON).order_by("due_at")[:COUNTED_TO]
-    out = soon.aggregate(out=Count("pk", filter=Q(wake_up_for__gt=now - retry.LOST_AFTER)))["out"]
+    out = metrics.wake_ups_out(now)
     yield GaugeMetricFamily("durable_objects_wake_ups_out", "Messages that alarms wait for.", out)
 
 
 def _dispatcher(now: datetime) -> Iterator[Metric]:
-    last = Dispatcher.objects.using(engine.DATABASE).aggregate(last=Max("last_pass_at"))["last"]
+    last = Dispatcher.objects.aggregate(last=Max("last_pass_at"))["last"]
     if last is not None:
         text = "How long ago some dispatcher made its last pass; missing where none ever did."
         seconds = (now - last).total_seconds()
@@ -120,7 +116,7 @@ def _dispatcher(now: datetime) -> Iterator[Metric]:
 def _lateness(now: datetime) -> Metric:
     late: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0] * len(BUCKETS))
     total: dict[tuple[int, str], float] = defaultdict(float)
-    runs = AlarmRun.objects.using(engine.DATABASE).filter(ended_at__gt=now - LATELY).order_by("-ended_at")
+    runs = AlarmRun.objects.filter(ended_at__gt=now - LATELY).order_by("-ended_at")
     for kind, outcome, started, due in runs.values_list("object__kind", "outcome", "started_at", "due_at")[:NEWEST]:
         seconds = max((started - due).total_seconds(), 0.0)
         late[kind, outcome][next(n for n, end in enumerate(BUCKETS) if seconds <= end)] += 1
@@ -141,11 +137,11 @@ def _lateness(now: datetime) -> Metric:
 def _batches(now: datetime) -> Iterator[Metric]:
     unfinished = GaugeMetricFamily(
         "batcher_batches_unfinished",
-        f"Batches that are still to be delivered, counted to {COUNTED_TO}.",
+        f"Batches that are still to be delivered, counted to {metrics.COUNTED_TO}.",
         labels=["status"],
     )
     for status in (Batch.Status.OPEN, Batch.Status.SET_ASIDE):
-        unfinished.add_metric([status.value], queries.count(Batch.objects.unfinished().filter(status=status)))
+        unfinished.add_metric([status.value], metrics.count(Batch.objects.unfinished().filter(status=status)))
     yield unfinished
     newest = Batch.objects.filter(sealed_at__gt=now - LATELY).order_by("-sealed_at")
     found = Counter(newest.values_list("status", flat=True)[:NEWEST])
@@ -159,27 +155,15 @@ def _batches(now: datetime) -> Iterator[Metric]:
     yield lately
 
 
-def _waiting() -> Metric:
-    first = queries.alarms_in("armed", clock.now()).order_by("due_at").values("pk")[:DUE_FIRST]
-    batchers = [pk for pk, model in kinds.runnable().items() if issubclass(model, Batcher)]
-    lines = Entry.objects.using(engine.DATABASE).filter(key=LINE, object__in=first, object__kind__in=batchers)
-    decoded = [serializer.decode(text) for text in lines.values_list("value", flat=True)]
-    waiting = sum(line.get("tail", 1) - line.get("head", 1) for line in decoded)
+def _waiting(now: datetime) -> Metric:
+    waiting = sum(queue_lengths(metrics.first_due(Batcher, now, DUE_FIRST).values_list("pk", flat=True)).values())
     text = f"Items that wait for a batch, of the batchers among the {DUE_FIRST} alarms that are due first."
     return GaugeMetricFamily("batcher_items_waiting", text, waiting)
 
 
-def _armed() -> int:
-    conn = clock.connection()
-    counted = queries.count(queries.alarms_in("armed", clock.now()))
-    if counted < COUNTED_TO or conn.vendor != "postgresql":
-        return counted
-    with conn.cursor() as cursor:  # the partial index holds the armed ones and nothing else
-        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = 'durable_objects_armed'::regclass")
-        return max(counted, int(cursor.fetchone()[0]))
-
-
 def _class_of(kind: int) -> str:
     content_type = ContentType.objects.get_for_id(kind)
-    model = kinds.class_of(content_type)
-    return f"{content_type.app_label}.{content_type.model}" if model is None else str(model._meta.label)
+    model = content_type.model_class()
+    if model is not None and issubclass(model, DurableObject):
+        return model._meta.label
+    return f"{content_type.app_label}.{content_type.model}"

@@ -10,7 +10,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from durable_objects import InvalidInput, now
-from durable_objects.admin.objects import NameForm
+from durable_objects.admin import NameForm
 from reminders import channels
 from reminders.conf import defaults
 from reminders.models import ARGUMENTS, Plan, Recipient, Reminder

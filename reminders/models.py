@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar
 
 from durable_objects import AlarmInfo, DurableObjectError, InvalidInput, exclusive, failpoints, now
-from durable_objects.models import DurableObject, ObjectManager
-from durable_objects.tables import Alarm
+from durable_objects.models import Alarm, DurableObject, ObjectManager
 from durable_objects.validation import show
 from reminders import delivery
 from reminders.channels import TryLater

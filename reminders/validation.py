@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-from durable_objects import InvalidAlarmTime, InvalidInput, InvalidValue
-from durable_objects.alarms.times import check_alarm_time
+from durable_objects import InvalidAlarmTime, InvalidInput, InvalidValue, check_alarm_time
 from durable_objects.validation import show, text_flaw
 from reminders import channels
 from reminders.conf import defaults

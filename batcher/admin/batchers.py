@@ -19,9 +19,18 @@ from batcher.items import refused_item
 from batcher.models import Batch, Batcher
 from batcher.queue import Waiting
 from durable_objects import DurableObjectError
-from durable_objects.admin import CANCEL, DELETE, REVIVE, DurableObjectAdmin, SettingsInline, Verb
-from durable_objects.admin.display import to_come
-from durable_objects.admin.queries import alarm_columns, alarm_of, now_of
+from durable_objects.admin import (
+    CANCEL,
+    DELETE,
+    REVIVE,
+    DurableObjectAdmin,
+    SettingsInline,
+    Verb,
+    alarm_columns,
+    alarm_of,
+    now_of,
+    to_come,
+)
 
 
 @admin.register(Batcher)

@@ -17,11 +17,21 @@ from django.utils.safestring import SafeString
 
 from batcher.admin.actions import FAIL, REPLAY
 from batcher.models import Batch, Batcher
-from durable_objects.admin import OperableAdmin, ReadOnlyAdmin, Verb
-from durable_objects.admin.display import NOTHING, Status, class_of, label, to_come, when
-from durable_objects.admin.filters import ObjectFilter
-from durable_objects.admin.queries import badge, moment, now_of
-from durable_objects.tables import Object
+from durable_objects.admin import (
+    NOTHING,
+    ObjectFilter,
+    OperableAdmin,
+    ReadOnlyAdmin,
+    Status,
+    Verb,
+    badge,
+    moment,
+    now_of,
+    to_come,
+    when,
+)
+from durable_objects.formatting import class_of, label
+from durable_objects.models import Object
 
 #: Characters of the items' JSON, and items that were not accepted, that a batch's page shows.
 ITEMS_SHOWN = 20_000

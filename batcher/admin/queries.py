@@ -11,11 +11,11 @@ from django.db.models import OuterRef, Subquery
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from batcher.queue import counts
+from batcher.queue import queue_lengths
 from batcher.tables import Batch, Upstream
-from durable_objects.admin.display import NOTHING, absolute, gist, relative, short, span, to_come, when
-from durable_objects.admin.queries import badge
-from durable_objects.tables import Object
+from durable_objects.admin import NOTHING, badge, to_come, when
+from durable_objects.formatting import absolute, gist, relative, short, span
+from durable_objects.models import Object
 
 #: Batches that a batcher's page lists.
 BATCHES = 10
@@ -35,7 +35,7 @@ def standings(rows: Iterable[Object]) -> dict[int, Standing]:
     newest = Batch.objects.filter(batcher_id=OuterRef("pk")).order_by("-sealed_at").values("pk")[:1]
     keys = dict(Object.objects.filter(pk__in=ids).values_list("pk", Subquery(newest)))
     batches = Batch.objects.defer("items_json").in_bulk([key for key in keys.values() if key is not None])
-    waiting = counts(ids)
+    waiting = queue_lengths(ids)
     return {pk: Standing(waiting.get(pk, 0), batches.get(keys.get(pk))) for pk in ids}
 
 

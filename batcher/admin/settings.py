@@ -12,8 +12,7 @@ from django.utils.safestring import SafeString
 
 from batcher.conf import defaults
 from batcher.tables import BatcherSettings
-from durable_objects.admin import ChangesForm, ReadableJSONField, SettingsInline
-from durable_objects.admin.display import NOTHING
+from durable_objects.admin import NOTHING, ChangesForm, ReadableJSONField, SettingsInline
 from durable_objects.masking import MASK
 
 

@@ -10,9 +10,7 @@ from django.utils.safestring import SafeString
 
 from batcher.admin.queries import next_probe as probe_of
 from batcher.tables import Upstream
-from durable_objects.admin import ReadOnlyAdmin
-from durable_objects.admin.display import NOTHING
-from durable_objects.admin.queries import badge, moment, now_of
+from durable_objects.admin import NOTHING, ReadOnlyAdmin, badge, moment, now_of
 
 
 @admin.register(Upstream)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from batcher.models import Batcher
 from durable_objects import DurableObjectError
-from durable_objects.management.database_messages import in_words
+from durable_objects.management.base import in_words
 
 CHUNK = 500
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from durable_objects.management.streams import lines_of
+from durable_objects.management.base import lines_of
 
 SPANS = {"window", "quiet", "give_up_after"}
 TEXTS = {"upstream_url", "secret"}

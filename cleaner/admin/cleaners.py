@@ -17,9 +17,8 @@ from cleaner.conf import defaults
 from cleaner.models import CleanerSettings, PeriodicCleaner, in_seconds
 from cleaner.status import Standing, standings
 from durable_objects import DurableObjectError
-from durable_objects.admin import DELETE, FIRE_NOW, REVIVE, DurableObjectAdmin, Verb
-from durable_objects.admin.display import label
-from durable_objects.admin.queries import alarm_columns, now_of
+from durable_objects.admin import DELETE, FIRE_NOW, REVIVE, DurableObjectAdmin, Verb, alarm_columns, now_of
+from durable_objects.formatting import label
 from durable_objects.models import DurableObject
 
 #: So long a dry run looks, all chosen cleaners together: an answer of the page waits for it.

@@ -12,8 +12,8 @@ from cleaner import durations
 from cleaner.sparkline import bars
 from cleaner.status import Standing, runs_of
 from cleaner.tables import CleanerRun
-from durable_objects.admin.display import NOTHING, absolute, gist, relative, span, to_come, when
-from durable_objects.admin.queries import badge
+from durable_objects.admin import NOTHING, badge, to_come, when
+from durable_objects.formatting import absolute, gist, relative, span
 
 #: Cleanups that a page draws, and lists.
 DRAWN, LISTED = 30, 12

@@ -11,17 +11,20 @@ Objects of classes that are not registered are found under "Objects", with the s
 
 from durable_objects.admin.actions import OperableAdmin
 from durable_objects.admin.base import AnswersAddresses, BaseAdmin
+from durable_objects.admin.display import NOTHING, Status, to_come, when
+from durable_objects.admin.filters import ObjectFilter
 from durable_objects.admin.forms import ChangesForm, ReadableJSONField
 from durable_objects.admin.inlines import SettingsInline
 from durable_objects.admin.object_actions import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
-from durable_objects.admin.objects import DurableObjectAdmin
-from durable_objects.admin.queries import ReadOnlyAdmin
+from durable_objects.admin.objects import DurableObjectAdmin, NameForm
+from durable_objects.admin.queries import ReadOnlyAdmin, alarm_columns, alarm_of, badge, moment, now_of
 from durable_objects.admin.tables import AlarmAdmin, AlarmRunAdmin, EntryAdmin, ObjectAdmin
 
 __all__ = [
     "CANCEL",
     "DELETE",
     "FIRE_NOW",
+    "NOTHING",
     "REVIVE",
     "AlarmAdmin",
     "AlarmRunAdmin",
@@ -30,10 +33,20 @@ __all__ = [
     "ChangesForm",
     "DurableObjectAdmin",
     "EntryAdmin",
+    "NameForm",
     "ObjectAdmin",
+    "ObjectFilter",
     "OperableAdmin",
     "ReadOnlyAdmin",
     "ReadableJSONField",
     "SettingsInline",
+    "Status",
     "Verb",
+    "alarm_columns",
+    "alarm_of",
+    "badge",
+    "moment",
+    "now_of",
+    "to_come",
+    "when",
 ]

@@ -26,8 +26,11 @@ from durable_objects.handler_errors import is_failure, named, tellable
 from durable_objects.kinds import content_types, label_of
 from durable_objects.management import streams
 from durable_objects.management.database_messages import in_words, one_line
+from durable_objects.management.streams import lines_of
 from durable_objects.models import DurableObject
 from durable_objects.tables import Object
+
+__all__ = ["ManyLines", "PlainCommand", "in_words", "lines_of"]
 
 Row = TypeVar("Row", bound=Model)
 

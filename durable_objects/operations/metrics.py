@@ -6,13 +6,29 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Count, Q, QuerySet
 
 from durable_objects import kinds
+from durable_objects.alarms import retry
 from durable_objects.alarms.queries import COUNTED_TO, alarms_in, count
 from durable_objects.conf import engine
 from durable_objects.database import clock
+from durable_objects.models import DurableObject
 from durable_objects.tables import Alarm, AlarmRun
+
+__all__ = [
+    "COUNTED_TO",
+    "Lateness",
+    "armed",
+    "count",
+    "counts",
+    "first_due",
+    "lateness",
+    "load_ahead",
+    "oldest_overdue",
+    "said",
+    "wake_ups_out",
+]
 
 #: The load ahead: so many bars of so long, each counted to so many.
 BARS = 30
@@ -45,6 +61,31 @@ def counts(now: datetime, states: list[str]) -> dict[str, int]:
     """How many alarms are in each of these states (``states.STATES``), each counted to ``COUNTED_TO``."""
     unknown = kinds.unknown()
     return {state: count(alarms_in(state, now, unknown)) for state in states}
+
+
+def armed(now: datetime) -> int:
+    """Count the armed alarms, exactly up to ``COUNTED_TO``; beyond that, on PostgreSQL, as its planner estimates."""
+    conn = clock.connection()
+    counted = count(alarms_in("armed", now))
+    if counted < COUNTED_TO or conn.vendor != "postgresql":
+        return counted
+    with conn.cursor() as cursor:  # the partial index holds the armed ones and nothing else
+        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = 'durable_objects_armed'::regclass")
+        return max(counted, int(cursor.fetchone()[0]))
+
+
+def wake_ups_out(now: datetime) -> int:
+    """Count the wake-ups that are on their way, among the ``COUNTED_TO`` alarms that are due first."""
+    soon = alarms_in("armed", now).filter(due_at__lte=now + engine.HORIZON).order_by("due_at")[:COUNTED_TO]
+    out: int = soon.aggregate(out=Count("pk", filter=Q(wake_up_for__gt=now - retry.LOST_AFTER)))["out"]
+    return out
+
+
+def first_due(model: type[DurableObject], now: datetime, among: int) -> QuerySet[Alarm]:
+    """Return the alarms of this class and its subclasses among the ``among`` armed alarms due first, unordered."""
+    first = alarms_in("armed", now).order_by("due_at").values("pk")[:among]
+    of_class = [pk for pk, known in kinds.runnable().items() if issubclass(known, model)]
+    return Alarm.objects.filter(pk__in=first, object__kind__in=of_class)
 
 
 def oldest_overdue(now: datetime) -> Alarm | None:

@@ -8,8 +8,8 @@ import time
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects import embedding
 from durable_objects.conf import engine
-from durable_objects.delivery import dispatcher
 from durable_objects.logs import get_logger
 
 logger = get_logger("project.dispatcher")
@@ -67,7 +67,7 @@ class Dispatcher:
         self._seen_version = version
         if written or time.monotonic() >= self._next_pass:
             self._next_pass = time.monotonic() + engine.DISPATCH_EVERY.total_seconds()
-            dispatcher.run_pass()
+            embedding.run_pass()
 
 
 def data_version(connection: BaseDatabaseWrapper) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 from celery.worker import WorkController
 from celery.worker import state as worker_state
 
-from durable_objects.delivery import publisher
+from durable_objects import embedding
 from project.celery import app
 
 logging.getLogger("kombu.connection").setLevel(logging.ERROR)  # it warns that memory:// names no host
@@ -35,7 +35,7 @@ class EmbeddedWorker:
         self._thread.start()
         if not self._ready.wait(SECONDS_TO_START):
             raise RuntimeError(f"the embedded Celery worker was not ready within {SECONDS_TO_START:.0f} s; see the log")
-        publisher.worker_started()
+        embedding.worker_started()
 
     def is_alive(self) -> bool:
         """Whether it still takes messages."""
@@ -46,7 +46,7 @@ class EmbeddedWorker:
 
         What had not ended can be cut off with the process: it is not committed, and runs again after the next start.
         """
-        publisher.worker_stopped()
+        embedding.worker_stopped()
         setattr(worker_state, "should_stop", 0)  # its exit code: 0
         end = time.monotonic() + seconds
         while self._thread.is_alive() and time.monotonic() < end:

@@ -10,9 +10,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from durable_objects.admin import ReadOnlyAdmin
-from durable_objects.admin.display import NOTHING, absolute, gist, label, when
-from durable_objects.admin.queries import badge, moment, now_of
+from durable_objects.admin import NOTHING, ReadOnlyAdmin, badge, moment, now_of, when
+from durable_objects.formatting import absolute, gist, label
 from reminders.models import Delivery
 
 

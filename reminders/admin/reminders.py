@@ -12,11 +12,21 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from durable_objects import now
-from durable_objects.admin import DELETE, FIRE_NOW, REVIVE, DurableObjectAdmin, Verb
-from durable_objects.admin.display import NOTHING, gist, short, to_come, when
-from durable_objects.admin.queries import alarm_of, badge, now_of
-from durable_objects.models import DurableObject
-from durable_objects.tables import Alarm
+from durable_objects.admin import (
+    DELETE,
+    FIRE_NOW,
+    NOTHING,
+    REVIVE,
+    DurableObjectAdmin,
+    Verb,
+    alarm_of,
+    badge,
+    now_of,
+    to_come,
+    when,
+)
+from durable_objects.formatting import gist, short
+from durable_objects.models import Alarm, DurableObject
 from reminders import delivery
 from reminders.forms import REPEATS, ReminderForm
 from reminders.models import Delivery, DeliveryFailed, Plan, Recipient, Reminder

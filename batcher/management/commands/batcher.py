@@ -13,8 +13,7 @@ from django.core.management.base import CommandParser
 
 from batcher.management import lines, output, setting
 from batcher.models import Batch, Batcher
-from durable_objects.management.base import PlainCommand
-from durable_objects.management.streams import lines_of
+from durable_objects.management.base import PlainCommand, lines_of
 
 SHOWN = 20
 EXAMPLES = {

@@ -19,8 +19,7 @@ from django.core.management.base import CommandError
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
-from durable_objects.database import clock
-from durable_objects.delivery import dispatcher, processes
+from durable_objects import embedding, now
 from durable_objects.logs import get_logger
 from durable_objects.management.base import PlainCommand
 from project import tokens
@@ -89,7 +88,7 @@ class Command(PlainCommand):
         if not settings.CELERY_BROKER_URL.startswith("memory:"):
             return None
         with patient():
-            dispatcher.forget_wake_ups()  # what was rung before this start is gone with the broker that held it
+            embedding.forget_wake_ups()  # what was rung before this start is gone with the broker that held it
         worker = EmbeddedWorker()
         worker.start()
         return worker
@@ -114,7 +113,7 @@ class Command(PlainCommand):
                 lines.append(
                     f"Admin       {address}/admin/  login {name} (lost the password? manage.py changepassword {name})"
                 )
-            if others := processes.others(clock.now()):
+            if others := embedding.other_dispatchers(now()):
                 lines.append(
                     f"Shared with  {', '.join(others)}, at work on this database too: each runs some of the alarms"
                 )
