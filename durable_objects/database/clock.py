@@ -15,6 +15,7 @@ from django.utils.timezone import make_aware
 
 from durable_objects.conf import engine
 from durable_objects.database import supported
+from durable_objects.database.backends import backend_of
 from durable_objects.database.errors import own_statements
 
 _READING = "durable_objects_clock"
@@ -33,35 +34,35 @@ fake: Callable[[], datetime] | None = None
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the database's clock said at a moment, carried on with the process's monotonic clock."""
+    """What the database's clock showed at a moment, carried on with the process's monotonic clock."""
 
     at: datetime
     anchor: float
 
     def now(self) -> datetime:
-        """The database's time, without asking it again."""
+        """Return the database's time, without asking it again."""
         return fake() if fake is not None else self.at + timedelta(seconds=self.passed())
 
     def passed(self) -> float:
-        """Seconds since the clock was read."""
+        """Return the seconds since the clock was read."""
         return monotonic() - self.anchor
 
 
 def keep_reading(conn: BaseDatabaseWrapper, at: datetime) -> Reading:
-    """The database has just said ``at``: ``now()`` goes by that until ``drop_reading``."""
+    """Keep what the database has just answered: ``now()`` goes by it until ``drop_reading``."""
     reading = conn.__dict__[_READING] = Reading(at, monotonic())
     _thread.conn = conn
     return reading
 
 
 def drop_reading(conn: BaseDatabaseWrapper) -> None:
-    """The last turn on this connection is over: ``now()`` asks the database again."""
+    """End what ``keep_reading`` began, when the last turn on this connection is over: ``now()`` asks again."""
     conn.__dict__.pop(_READING, None)
     _thread.conn = None
 
 
 def connection() -> BaseDatabaseWrapper:
-    """This thread's connection to the database that holds the engine's tables.
+    """Return this thread's connection to the database that has the engine's tables.
 
     Raises ``ImproperlyConfigured`` where the engine cannot work on it.
 
@@ -72,32 +73,31 @@ def connection() -> BaseDatabaseWrapper:
 
 
 def now_sql(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
-    """The SQL that selects now, with its parameters. Everything that asks the database for the time uses it.
-
-    SQLite runs in the process that asks, so the process's clock is its clock (its own function counts milliseconds).
-    """
-    if conn.vendor == "postgresql" and fake is None:
-        return selected(conn, "clock_timestamp()"), []
+    """Return the SQL that selects now, with its parameters. Everything that asks the database for the time uses it."""
+    backend = backend_of(conn)
+    if backend.clock is not None and fake is None:
+        return backend.select_moment(backend.clock), []
     moment = to_database(conn, fake() if fake is not None else datetime.now(UTC))
-    return selected(conn, "%s::timestamptz" if conn.vendor == "postgresql" else "%s"), [moment]
+    return backend.select_moment(backend.moment_parameter), [moment]
 
 
 def now() -> datetime:
-    """The time that alarms are judged by, aware and in UTC: the database's clock, or the ``FakeClock`` that is open.
+    """Return the time that alarms are judged by, aware and in UTC: the database's clock, or the open ``FakeClock``.
 
     On PostgreSQL one small query, inside a turn none. It is the time of the call, not of the transaction's start; in a
-    turn it is behind by as long as the answer was on its way that told the time.
+    turn it is behind by as long as the answer with the time was on its way.
     """
-    reading: Reading | None = connection().__dict__.get(_READING)
-    if reading is None or fake is not None or connection().vendor == "sqlite":
+    conn = connection()
+    reading: Reading | None = conn.__dict__.get(_READING)
+    if reading is None or fake is not None or backend_of(conn).clock is None:
         return read()
     return reading.now()
 
 
 def read() -> datetime:
-    """As ``now``, asked for anew: not behind the moment of the call."""
+    """Return the same as ``now``, but always ask the database: not behind the moment of the call."""
     conn = connection()
-    if fake is not None or conn.vendor == "sqlite":
+    if fake is not None or backend_of(conn).clock is None:
         return fake() if fake is not None else datetime.now(UTC)
     expression, params = now_sql(conn)
     with own_statements(conn), conn.cursor() as cursor:
@@ -106,24 +106,19 @@ def read() -> datetime:
 
 
 def to_database(conn: BaseDatabaseWrapper, value: datetime | None) -> Any:
-    """A moment as the database's driver wants it as a parameter (SQLite: text in UTC). A naive one is local time."""
+    """Return a moment as the database's driver wants it for a parameter. A naive one is in Django's current zone."""
     if value is None:
         return None
     moment = (make_aware(value) if value.tzinfo is None else value).astimezone(UTC)
-    return moment if conn.vendor == "postgresql" else str(moment.replace(tzinfo=None))
+    return backend_of(conn).write_moment(moment)
 
 
 def selected(conn: BaseDatabaseWrapper, expression: str) -> str:
-    """The SQL that selects a moment so that ``from_database`` reads it: text in UTC.
-
-    What PostgreSQL itself makes of a moment goes by the session's TimeZone and DateStyle, and may name a year 10000.
-    """
-    if conn.vendor != "postgresql":
-        return expression
-    return f"to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
+    """Return the SQL that selects a moment so that ``from_database`` reads it."""
+    return backend_of(conn).select_moment(expression)
 
 
 def from_database(value: Any) -> datetime:
-    """A moment as the driver gave it (text: in UTC), aware and in UTC."""
+    """Return a moment as the driver gave it (text: in UTC), aware and in UTC."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
