@@ -16,12 +16,13 @@ class PostgreSQL(Backend):
     moment_parameter = "%s::timestamptz"
 
     def write_moment(self, moment: datetime) -> datetime:
+        """Return it as it is: psycopg writes moments."""
         return moment
 
     def select_moment(self, expression: str) -> str:
-        # PostgreSQL's own text goes by the session's TimeZone and DateStyle, and may name a year 10000.
+        """Return SQL for text in UTC: PostgreSQL's own goes by the session's TimeZone and DateStyle, or to year 10000."""
         return f"to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
 
     def read_column(self, value: datetime) -> datetime:
-        # Naive where it was not selected as text and USE_TZ is off: in the connection's zone then.
+        """Return it in the connection's zone if naive: it was not selected as text, and USE_TZ is off."""
         return value if value.tzinfo else value.replace(tzinfo=ZoneInfo(self.conn.timezone_name))
