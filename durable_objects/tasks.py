@@ -174,4 +174,4 @@ def _broker_is_private() -> bool:
 
 
 handler_errors.never_count(WorkerShutdown, WorkerTerminate)
-publisher.connect(_publish, _broker_is_private, _publish_group)
+publisher.register(_publish, _broker_is_private, _publish_group)

@@ -36,9 +36,9 @@ LATE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
-    """Wake-ups of one class, sent since anything was heard: how many, the first and last of them, and the fewest times
-    that one was sent again.
+class Unconsumed:
+    """Wake-ups of one class, sent since the last that is known to have been consumed: how many, when the first and the
+    last of them were sent, and the smallest ``wake_ups_lost`` among them.
     """
 
     number: int
@@ -60,46 +60,46 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How the alarms of some classes stand that are due.
+    """How many due alarms of some classes have a wake-up out, and how much more may be sent.
 
-    ``heard_to``: what was sent before then was heard or is lost; None: nothing is known to have been heard.
-    ``is_heard``: whether somebody hears, as far as one knows. ``out``: due alarms whose wake-up may be in the broker;
-    ``late``: those of them for which it was sent when they were overdue. ``waiting``: wake-ups that wait for their
-    time, counted to MAX_OUT. ``silent``: by class, what may have been lost.
+    ``consumed_to``: what was sent before then was consumed or is lost; None: no consumption is on record.
+    ``has_consumer``: whether workers consume, as far as one knows. ``out``: due alarms whose wake-up may be in the
+    broker; ``late``: those of them for which it was sent when they were overdue. ``waiting``: wake-ups that wait for
+    their time, counted to MAX_OUT. ``unconsumed``: by class, what may have been lost.
     """
 
-    heard_to: datetime | None
-    is_heard: bool
+    consumed_to: datetime | None
+    has_consumer: bool
     out: int
     late: int
     waiting: int
-    silent: dict[int, Silence]
+    unconsumed: dict[int, Unconsumed]
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many more may be sent for alarms that are due.
 
-        What only waits for its time takes no room, and what was sent in time neither, which calls do: one message for
-        each alarm, without a limit. All of it does while nobody hears.
+        What only waits for its time takes no capacity, and what was sent in time neither, which calls do: one message
+        for each alarm, without a limit. All of it does while there is no consumer.
         """
-        return int(max(engine.MAX_OUT - (self.late if self.is_heard else self.out), 0))
+        return int(max(engine.MAX_OUT - (self.late if self.has_consumer else self.out), 0))
 
     @property
-    def room_ahead(self) -> int:
-        """How many more may be sent ahead of their time."""
+    def capacity_early(self) -> int:
+        """How many more may be sent before they are due."""
         return int(max(engine.MAX_OUT - self.waiting - self.out, 0))
 
     @property
     def share(self) -> int:
-        """How many a pass may send ahead of their time though there is no room: none while nobody hears."""
-        return int(max(engine.MAX_OUT // SHARE, 1)) if self.is_heard else 0
+        """How many a pass may send before they are due though there is no capacity: none without a consumer."""
+        return int(max(engine.MAX_OUT // SHARE, 1)) if self.has_consumer else 0
 
 
 def look(now: datetime, kinds: Collection[int]) -> Backlog:
     """How the alarms of these classes stand. Reads indexes: what is due, what waits, the last runs."""
-    heard_to, last_end = _heard(now)
+    consumed_to, last_end = _heard(now)
     due = Q(state=ARMED, due_at__lte=now, wake_up_for__lte=now, wake_up_for__gt=FORGOTTEN, object__kind__in=kinds)
-    since = Q(wake_up_for__gte=heard_to or FORGOTTEN)
+    since = Q(wake_up_for__gte=consumed_to or FORGOTTEN)
     counted = _alarms().filter(due & free(now) & (since | Q(wake_up_for__gt=now - retry.LOST_AFTER))).order_by("due_at")
     found = (
         _alarms()
@@ -118,11 +118,11 @@ def look(now: datetime, kinds: Collection[int]) -> Backlog:
     for row in found:
         out, late = out + row["out"], late + row["late"]
         if row["number"]:
-            silent[row["object__kind_id"]] = Silence(row["number"], row["first"], row["last"], row["fewest"])
+            silent[row["object__kind_id"]] = Unconsumed(row["number"], row["first"], row["last"], row["fewest"])
     is_silent = any(silence.first <= now - retry.LOST_AFTER for silence in silent.values())
-    is_heard = not is_silent or (last_end is not None and last_end > now - retry.LOST_AFTER)
+    has_consumer = not is_silent or (last_end is not None and last_end > now - retry.LOST_AFTER)
     ahead = _alarms().filter(state=ARMED, due_at__gt=now, due_at__lte=now + engine.HORIZON, wake_up_for__gt=now)
-    return Backlog(heard_to, is_heard, out, late, ahead.values("pk")[: engine.MAX_OUT].count(), silent)
+    return Backlog(consumed_to, has_consumer, out, late, ahead.values("pk")[: engine.MAX_OUT].count(), silent)
 
 
 def _heard(now: datetime) -> tuple[datetime | None, datetime | None]:

@@ -142,7 +142,7 @@ def reads_entries() -> bool:
     return not isinstance(found, type) or issubclass(found, DatabaseScheduler)
 
 
-def silent(asked: list[Broker], seconds: float) -> dict[Broker, str]:
+def unreachable(asked: list[Broker], seconds: float) -> dict[Broker, str]:
     """Those that do not answer within ``seconds``, asked at once, and why. A broker may hold a thread for longer."""
     said: dict[Broker, str | None] = {}
     app: Any = current_app._get_current_object()  # type: ignore[attr-defined]  # of this thread, not of those
@@ -159,7 +159,7 @@ def silent(asked: list[Broker], seconds: float) -> dict[Broker, str]:
     return {broker: why for broker, why in told.items() if why is not None}
 
 
-def listeners(seconds: float) -> dict[str, set[str]]:
+def active_queues(seconds: float) -> dict[str, set[str]]:
     """The queues of each worker that answers within ``seconds``; none where a broker does not carry such questions."""
     found: dict[str, Any] = {}
     control = current_app.control  # of this thread, not of that one

@@ -41,28 +41,28 @@ def free(now: datetime) -> Q:
     return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
 
 
-def fresh(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
+def unsent(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
     """Armed alarms of these classes, due or due soon, that no wake-up is out for; the first due first."""
-    return unheard(now, kinds).filter(wake_up_for__isnull=True).order_by("due_at")
+    return publishable(now, kinds).filter(wake_up_for__isnull=True).order_by("due_at")
 
 
-def lost(now: datetime, kinds: Collection[int], heard_to: datetime | None) -> QuerySet[Alarm]:
+def lost(now: datetime, kinds: Collection[int], consumed_to: datetime | None) -> QuerySet[Alarm]:
     """Those whose wake-up is lost: it is overdue, and what was sent after it was heard. The first sent first, so that
     each has its turn.
     """
     before = Q(wake_up_for__lte=FORGOTTEN)
-    if heard_to is not None:
-        before |= Q(wake_up_for__lt=heard_to)
-    return unheard(now, kinds).filter(_overdue(now) & before).order_by("wake_up_for", "due_at")
+    if consumed_to is not None:
+        before |= Q(wake_up_for__lt=consumed_to)
+    return publishable(now, kinds).filter(_overdue(now) & before).order_by("wake_up_for", "due_at")
 
 
-def silent(now: datetime, kind: int) -> QuerySet[Alarm]:
+def unconsumed(now: datetime, kind: int) -> QuerySet[Alarm]:
     """Due alarms of one class whose wake-up is overdue, though nobody may hear.
 
     Those first that were sent again least often, so that each time it is another one; and of these the last due: the
     end of the queue, if there is one.
     """
-    return unheard(now, [kind]).filter(_overdue(now), due_at__lte=now).order_by("wake_ups_lost", "-due_at")
+    return publishable(now, [kind]).filter(_overdue(now), due_at__lte=now).order_by("wake_ups_lost", "-due_at")
 
 
 def _overdue(now: datetime) -> Q:
@@ -73,7 +73,7 @@ def _overdue(now: datetime) -> Q:
     return overdue
 
 
-def unheard(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
+def publishable(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
     """Armed alarms of these classes, due or due soon, with no run going: what the others choose from."""
     armed = Q(state=ARMED, due_at__lte=now + engine.HORIZON, object__kind__in=kinds)
     return Alarm.objects.using(engine.DATABASE).filter(armed & free(now))
@@ -109,7 +109,7 @@ def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
     return claims
 
 
-def forget_all_rung(now: datetime, *, alone: bool) -> None:
+def mark_all_lost(now: datetime, *, alone: bool) -> None:
     """What was sent before is lost, and processes that are certainly gone run nothing: a worker with a broker of its
     own has just been started. What others run goes on; if nobody tells that they are gone, their leases run out.
 
@@ -123,7 +123,7 @@ def forget_all_rung(now: datetime, *, alone: bool) -> None:
     rows.filter(wake_up_for__isnull=False, due_at__lte=now).update(wake_up_for=FORGOTTEN)
 
 
-def forget_rings(rings: Mapping[int, tuple[int, bool]]) -> None:
+def mark_unsent(rings: Mapping[int, tuple[int, bool]]) -> None:
     """These wake-ups, by object the number and whether it was sent before, could not be sent: let the dispatcher send
     others at its next pass. One that was sent before keeps its number, since the first one may still be in the broker.
     """

@@ -40,7 +40,7 @@ class Pass:
     whether anybody hears.
     """
 
-    rung: int = 0
+    published: int = 0
     rescued: int = 0
     pruned: int = 0
     behind: bool = False
@@ -48,12 +48,12 @@ class Pass:
 
     def as_dict(self) -> dict[str, int]:
         """The figures by name."""
-        return {"rung": self.rung, "rescued": self.rescued, "pruned": self.pruned}
+        return {"published": self.published, "rescued": self.rescued, "pruned": self.pruned}
 
     def __add__(self, later: Pass) -> Pass:
         """Both together; how it stands is said by the later one."""
         return Pass(
-            self.rung + later.rung,
+            self.published + later.published,
             self.rescued + later.rescued,
             self.pruned + later.pruned,
             later.behind,
@@ -77,7 +77,7 @@ def run_pass(limit: int | None = None, *, share: bool = True, between: bool = Fa
     if not clock.connection().in_atomic_block:  # that of a test case is not ours to close
         clock.connection().close_if_unusable_or_obsolete()
     made = _make_pass(limit, share, between)
-    if publisher.is_heard():
+    if publisher.has_consumer():
         processes.sign(clock.now(), refused=publisher.is_broken())
     return made
 
@@ -90,10 +90,10 @@ def catch_up(limit: timedelta, *, share: bool = True) -> Pass:
     whole, end = Pass(), time.monotonic() + limit.total_seconds()
     heard = time.monotonic()
     while True:
-        done = run_pass(share=share and not whole.rung, between=bool(whole.rung) and not whole.probes)
+        done = run_pass(share=share and not whole.published, between=bool(whole.published) and not whole.probes)
         whole += done
         now = time.monotonic()
-        heard = now if done.rung else heard
+        heard = now if done.published else heard
         if not (done.behind or whole.probes) or now > min(end, heard + SECONDS_WITHOUT_PROGRESS):
             return whole
         time.sleep(SECONDS_BETWEEN_PASSES)
@@ -105,22 +105,22 @@ def forget_wake_ups() -> None:
     Runs of processes that are gone are taken over; those of others that live, on this database too, go on.
     """
     now = clock.now()
-    claims.forget_all_rung(now, alone=not processes.others(now))
+    claims.mark_all_lost(now, alone=not processes.others(now))
 
 
 def _make_pass(limit: int | None, share: bool, between: bool) -> Pass:
     pruned = Pass(pruned=_prune())
-    if not publisher.is_heard():
+    if not publisher.has_consumer():
         return pruned
     probed = Pass()
     if publisher.is_broken():
-        probed = _ring(1, share=False, probe=True)
-        if not probed.rung:
+        probed = _publish(1, share=False, probe=True)
+        if not probed.published:
             return pruned
-    return pruned + probed + _ring(limit, share=share, between=between)
+    return pruned + probed + _publish(limit, share=share, between=between)
 
 
-def _ring(limit: int | None, *, share: bool, probe: bool = False, between: bool = False) -> Pass:
+def _publish(limit: int | None, *, share: bool, probe: bool = False, between: bool = False) -> Pass:
     choice = _claim(limit, share, between)
     failpoints.reach("dispatch.marked")
     sent = publisher.publish(choice.wake_ups, publisher.Budget(engine.DISPATCH_EVERY.total_seconds()), probe=probe)
@@ -141,18 +141,18 @@ def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Cho
     """First what is due, never sent or lost, the longest first; then, within a room of its own, what is due soon."""
     now, known = clock.now(), kinds.runnable()
     found = backlog.look(now, known)
-    soon = [claims.fresh(now, known), claims.lost(now, known, found.heard_to)]
+    soon = [claims.unsent(now, known), claims.lost(now, known, found.consumed_to)]
     overdue = [rows.filter(due_at__lte=now) for rows in soon]
     left = 2 * engine.MAX_OUT + backlog.FEW * len(known) if limit is None else limit
 
-    most = min(found.room, left)
+    most = min(found.capacity, left)
     due = claims.claim(now, most, *overdue[:1] if between else overdue)
     if between:
         due += claims.claim(now, most - len(due), *overdue[1:])
-    behind = len(due) == most and (most > 0 or (found.is_heard and any(rows.exists() for rows in overdue)))
+    behind = len(due) == most and (most > 0 or (found.has_consumer and any(rows.exists() for rows in overdue)))
     probes = _probe(now, known, found, left - len(due))
     left -= len(due) + len(probes)
-    most = min(max(found.room_ahead - len(due), found.share if share else 0), left)
+    most = min(max(found.capacity_early - len(due), found.share if share else 0), left)
     ahead = claims.claim(now, most, *[rows.filter(due_at__gt=now) for rows in soon])
     wake_ups = [_wake_up(each, known[each.kind_id]) for each in [*due, *probes, *ahead]]
     return _Choice(wake_ups, behind, len(probes))
@@ -166,15 +166,15 @@ def _probe(
     """
     claimed: list[claims.Claim] = []
     for kind in known:
-        silence = found.silent.get(kind)
+        silence = found.unconsumed.get(kind)
         most = backlog.FEW if silence and silence.is_small else 1
         if silence and not silence.is_small and now < silence.next_probe:
             continue
         some: list[claims.Claim] = []
-        if not found.is_heard and not found.room:
-            some = claims.claim(now, min(1, limit - len(claimed)), claims.fresh(now, [kind]).filter(due_at__lte=now))
+        if not found.has_consumer and not found.capacity:
+            some = claims.claim(now, min(1, limit - len(claimed)), claims.unsent(now, [kind]).filter(due_at__lte=now))
         if silence and not some:
-            some = claims.claim(now, min(most, limit - len(claimed)), claims.silent(now, kind))
+            some = claims.claim(now, min(most, limit - len(claimed)), claims.unconsumed(now, kind))
         claimed += some
     return claimed
 

@@ -49,12 +49,12 @@ def sign(now: datetime, *, refused: bool) -> None:
 
 def others(now: datetime) -> list[str]:
     """The names of other processes that have passed lately and may be alive."""
-    rows = Dispatcher.objects.using(engine.DATABASE).filter(last_pass_at__gte=now - silent_after())
+    rows = Dispatcher.objects.using(engine.DATABASE).filter(last_pass_at__gte=now - stopped_after())
     names = rows.order_by("process").values_list("process", flat=True)
     return [name for name in names if not process.is_gone(name)]
 
 
-def silent_after() -> timedelta:
+def stopped_after() -> timedelta:
     """Without a pass for so long nobody dispatches: half the horizon, or three passes."""
     half, three = engine.HORIZON / 2, 3 * engine.DISPATCH_EVERY
     longest: timedelta = max(half, three)
@@ -67,10 +67,10 @@ def trouble(now: datetime) -> str | None:
     last = rows.first()
     if last is None:
         return f"No dispatcher has made a pass for a day or more, if ever: {_whose_turn(now)}."
-    if last.last_pass_at < now - silent_after():
+    if last.last_pass_at < now - stopped_after():
         silent = span(now - last.last_pass_at)
         return f"No dispatcher has made a pass for {silent}: {_whose_turn(now)}."
-    awake = rows.filter(last_pass_at__gte=now - silent_after())
+    awake = rows.filter(last_pass_at__gte=now - stopped_after())
     if last.refused_since is not None and not awake.filter(refused_since=None).exists():
         return f"The broker has taken no wake-ups for {span(now - last.refused_since)}: look after the broker."
     return None

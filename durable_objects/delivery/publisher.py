@@ -28,8 +28,8 @@ SECONDS_AFTER_COMMIT = 1.0
 MOST_AFTER_COMMIT = 100
 
 #: One message carries at most so many alarms, whose times differ by at most so much.
-MOST_TOGETHER = 100
-TOGETHER_WITHIN = timedelta(milliseconds=50)
+MOST_PER_MESSAGE = 100
+GROUPED_WITHIN = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Budget:
 
 
 @dataclass(slots=True)
-class _Bell:
+class _Publisher:
     publish: Callable[[WakeUp], None] | None = None
     publish_group: Callable[[Sequence[WakeUp]], None] | None = None
     is_private: Callable[[], bool] = lambda: False
@@ -79,10 +79,10 @@ class _Bell:
     broken_until: float = 0.0
 
 
-_bell = _Bell()
+_publisher = _Publisher()
 
 
-def connect(
+def register(
     publish: Callable[[WakeUp], None],
     is_private: Callable[[], bool],
     publish_group: Callable[[Sequence[WakeUp]], None] | None = None,
@@ -90,42 +90,42 @@ def connect(
     """Say how a wake-up is sent, or several in one message, and whether the broker reaches no further than this
     process (``tasks`` does).
     """
-    _bell.publish, _bell.is_private, _bell.publish_group = publish, is_private, publish_group
+    _publisher.publish, _publisher.is_private, _publisher.publish_group = publish, is_private, publish_group
 
 
 def worker_started() -> None:
     """This process runs a worker of its own, so a message on its private memory broker will be heard."""
-    _bell.worker_here = True
+    _publisher.worker_here = True
 
 
 def worker_stopped() -> None:
     """The opposite of ``worker_started``."""
-    _bell.worker_here = False
+    _publisher.worker_here = False
 
 
 def has_worker() -> bool:
     """Whether a worker lives in this process."""
-    return _bell.worker_here
+    return _publisher.worker_here
 
 
-def is_heard() -> bool:
+def has_consumer() -> bool:
     """Whether a message would reach a worker if the broker took it."""
-    if _bell.publish is None or clock.fake is not None:
+    if _publisher.publish is None or clock.fake is not None:
         return False
-    return _bell.worker_here or not _bell.is_private()
+    return _publisher.worker_here or not _publisher.is_private()
 
 
 def is_broken() -> bool:
     """Whether a message could not be sent just now, so that nobody but a probe tries for some seconds."""
-    return clock.monotonic() < _bell.broken_until
+    return clock.monotonic() < _publisher.broken_until
 
 
-def can_ring() -> bool:
+def can_publish() -> bool:
     """Whether a wake-up sent now would count: if not, the slot must not say that one is out."""
-    return is_heard() and not is_broken()
+    return has_consumer() and not is_broken()
 
 
-def has_room(conn: BaseDatabaseWrapper) -> bool:
+def has_capacity(conn: BaseDatabaseWrapper) -> bool:
     """Whether the transaction may mark another wake-up to send after its commit: it has not very many already."""
     return len(conn.run_on_commit) <= MOST_AFTER_COMMIT
 
@@ -154,14 +154,14 @@ def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) 
     sent, failed = 0, []
     for message in _messages(wake_ups):
         try:
-            if not is_heard() or (is_broken() and not probe) or not budget.is_left():
+            if not has_consumer() or (is_broken() and not probe) or not budget.is_left():
                 failed += message
                 continue
             failpoints.reach("bell.before_publish")
             _publish(message)
-            sent, _bell.broken_until = sent + len(message), 0.0
+            sent, _publisher.broken_until = sent + len(message), 0.0
         except Exception as error:  # noqa: BLE001  whatever a broker's client raises, it must not reach the caller
-            probe, _bell.broken_until = False, clock.monotonic() + BREAK_SECONDS
+            probe, _publisher.broken_until = False, clock.monotonic() + BREAK_SECONDS
             logger.warning(
                 "wake-up for object %s (%s in all) not sent (%r): the dispatcher will",
                 message[0].object_id, len(message), error,
@@ -175,7 +175,7 @@ def _messages(wake_ups: Iterable[WakeUp]) -> Iterator[list[WakeUp]]:
     """Those that may go together, due at about the same time; all others one by one."""
     together: list[WakeUp] = []
     for wake_up in wake_ups:
-        if wake_up.grouped and _bell.publish_group is not None:
+        if wake_up.grouped and _publisher.publish_group is not None:
             together.append(wake_up)
         else:
             yield [wake_up]
@@ -183,8 +183,8 @@ def _messages(wake_ups: Iterable[WakeUp]) -> Iterator[list[WakeUp]]:
     message: list[WakeUp] = []
     for wake_up in sorted(together, key=lambda each: (each.time_limit, each.at)):
         first = message[0] if message else wake_up
-        apart = max(wake_up.at, now) - max(first.at, now) > TOGETHER_WITHIN or wake_up.time_limit != first.time_limit
-        if apart or len(message) == MOST_TOGETHER:
+        apart = max(wake_up.at, now) - max(first.at, now) > GROUPED_WITHIN or wake_up.time_limit != first.time_limit
+        if apart or len(message) == MOST_PER_MESSAGE:
             yield message
             message = []
         message.append(wake_up)
@@ -193,17 +193,17 @@ def _messages(wake_ups: Iterable[WakeUp]) -> Iterator[list[WakeUp]]:
 
 
 def _publish(message: Sequence[WakeUp]) -> None:
-    if _bell.publish_group is not None and len(message) > 1:
-        _bell.publish_group(message)
-    elif _bell.publish is not None:
-        _bell.publish(message[0])
+    if _publisher.publish_group is not None and len(message) > 1:
+        _publisher.publish_group(message)
+    elif _publisher.publish is not None:
+        _publisher.publish(message[0])
 
 
 def _forget(failed: Sequence[WakeUp]) -> None:
     if not failed:
         return
     try:
-        claims.forget_rings({wake_up.object_id: (wake_up.wake_up_number, wake_up.rescue) for wake_up in failed})
+        claims.mark_unsent({wake_up.object_id: (wake_up.wake_up_number, wake_up.rescue) for wake_up in failed})
     except Exception:  # noqa: BLE001  best effort, after the commit: the caller's work is done
         logger.warning(
             "object %s (%s in all) keeps a wake-up that was never sent until it counts as lost",

@@ -40,7 +40,7 @@ def _brokers(now: datetime) -> Iterator[Finding]:
         text = f"No wake-up can be sent to {broker}: {flaw}."
         yield Finding("broker_transport", text, "Install what it needs, or mend CELERY_BROKER_URL.")
     usable = [broker for broker in asked if broker not in flaws]
-    silent = brokers.silent(usable, SECONDS_TO_ANSWER)
+    silent = brokers.unreachable(usable, SECONDS_TO_ANSWER)
     others = len(silent) < len(usable)
     for broker, why in silent.items():
         text = f"The broker does not answer: {broker} ({why})." + (" Another one does." if others else "")
@@ -60,7 +60,7 @@ def _workers(now: datetime) -> Iterator[Finding]:
         text = f"No wake-up can be sent: CELERY_TASK_ROUTES raised {error}."
         yield Finding("route", text, "Let the function take what Celery gives it: docs/production.md, on routes.")
         return
-    listeners = brokers.listeners(SECONDS_FOR_WORKERS)
+    listeners = brokers.active_queues(SECONDS_FOR_WORKERS)
     if queue is None or any(queue in queues for queues in listeners.values()):
         return
     if listeners:

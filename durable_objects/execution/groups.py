@@ -30,7 +30,7 @@ logger = get_logger(__name__)
 
 #: A transaction that has lasted so long is committed, and what is left of its group goes on in another one: nobody
 #: waits much longer than for the slowest of its runs.
-SECONDS_TOGETHER = 0.25
+SECONDS_PER_TRANSACTION = 0.25
 
 #: After so many runs that made their group be undone, the rest are woken alone.
 MOST_UNDONE = 3
@@ -113,7 +113,7 @@ class _Group:
                     pause = min(pause, wait)
                 elif wait < 0:
                     decided.add(turn.object_id)
-                elif not together.turns or clock.monotonic() - begun < SECONDS_TOGETHER:
+                elif not together.turns or clock.monotonic() - begun < SECONDS_PER_TRANSACTION:
                     together.turns.append(turn)
                     ran += self._run(turn)
                     decided.add(turn.object_id)

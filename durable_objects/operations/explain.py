@@ -208,14 +208,14 @@ def _next_pass() -> str:
 def _not_out(due: datetime, now: datetime) -> tuple[str, str]:
     """Why no wake-up is out, and when one is sent."""
     found, said = backlog.look(now, kinds.runnable()), "No wake-up is out for it."
-    if due > now and not found.room_ahead:
+    if due > now and not found.capacity_early:
         return (
             f"{said} As many as may be (MAX_OUT is {engine.MAX_OUT:,}) wait ahead of their time already.",
             f"A pass sends at least {found.share} more, the next ones first; when it is due it comes before them.",
         )
-    if due <= now and not found.room:
+    if due <= now and not found.capacity:
         said += f" As many as may be (MAX_OUT is {engine.MAX_OUT:,}) are out and were not heard yet"
-        if not found.is_heard:
+        if not found.has_consumer:
             return f"{said}: does a worker run?", "A dispatcher sends it as soon as any wake-up is heard."
         return f"{said}.", "A dispatcher sends it as soon as some of them are heard, the longest overdue first."
     return said, _next_pass()
@@ -224,8 +224,8 @@ def _not_out(due: datetime, now: datetime) -> tuple[str, str]:
 def _sent_again(wake_up_for: datetime, now: datetime) -> str:
     """When a wake-up is sent again that counts as lost."""
     found = backlog.look(now, kinds.runnable())
-    if (found.heard_to is None or wake_up_for >= found.heard_to) and any(
-        not each.is_small for each in found.silent.values()
+    if (found.consumed_to is None or wake_up_for >= found.consumed_to) and any(
+        not each.is_small for each in found.unconsumed.values()
     ):
         return (
             "Nothing that was sent since then was heard: does a worker run? One alarm of each class is sent again "

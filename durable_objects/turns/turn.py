@@ -167,16 +167,16 @@ class Turn(Hold):
             self.run.requested_alarm = requested  # decided when the run ends
         elif requested is not None:
             self.slot.apply(requested.at)
-        if self.slot.needs_wake_up(self.now) and self._may_ring():
+        if self.slot.needs_wake_up(self.now) and self._may_publish():
             self.slot.mark_published(self.now)
             groups, limit = self.handle.alarm_groups, self.handle.alarm_time_limit
             flush.wake_ups.append(publisher.wake_up(self.slot, limit, grouped=groups))
         flush.slots.append(self.slot)
         flush.runs += self._ended
 
-    def _may_ring(self) -> bool:
+    def _may_publish(self) -> bool:
         """Whether a wake-up sent after the commit would count, and there is room for it."""
-        return publisher.can_ring() and (self.is_shared or publisher.has_room(self.conn))
+        return publisher.can_publish() and (self.is_shared or publisher.has_capacity(self.conn))
 
     def record(self, run: Run, outcome: str, error: str = "") -> None:
         """Write down how the run ended, with what else this turn stores."""

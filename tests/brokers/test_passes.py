@@ -34,7 +34,7 @@ class Broker:
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """The bell rings here, and nobody hears it."""
     broker = Broker()
-    monkeypatch.setattr(publisher, "_bell", publisher._Bell(publish=broker))
+    monkeypatch.setattr(publisher, "_publisher", publisher._Publisher(publish=broker))
     return broker
 
 
@@ -53,9 +53,9 @@ def test_a_broken_broker_is_asked_once_by_callers_and_once_by_each_pass(broker: 
     assert broker.tried == 2
     assert not Alarm.objects.filter(wake_up_for__isnull=False).exists()
     broker.works = True
-    assert dispatcher.run_pass().rung == 5
+    assert dispatcher.run_pass().published == 5
     assert broker.tried == 7
-    assert publisher.can_ring()
+    assert publisher.can_publish()
 
 
 def test_nothing_is_marked_that_nobody_was_told(broker: Broker) -> None:
@@ -67,9 +67,9 @@ def test_nothing_is_marked_that_nobody_was_told(broker: Broker) -> None:
 
 def test_five_dispatchers_ring_for_each_alarm_once(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Passes at the same time share the alarms out: none is rung twice, none is left."""
-    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
+    monkeypatch.setattr(publisher, "_publisher", publisher._Publisher())
     arm(60)
-    monkeypatch.setattr(publisher, "_bell", publisher._Bell(publish=broker))
+    monkeypatch.setattr(publisher, "_publisher", publisher._Publisher(publish=broker))
     start, failures = threading.Barrier(5), []
 
     def run() -> None:

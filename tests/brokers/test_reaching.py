@@ -167,8 +167,8 @@ def test_a_queue_that_nobody_listens_on(
 ) -> None:
     """Wake-ups go to a queue, which is named; that none of the workers listens on it is trouble, silence is not."""
     say(broker_url="redis://")
-    monkeypatch.setattr(brokers, "silent", lambda asked, seconds: {})
-    monkeypatch.setattr(brokers, "listeners", lambda seconds: listeners)
+    monkeypatch.setattr(brokers, "unreachable", lambda asked, seconds: {})
+    monkeypatch.setattr(brokers, "active_queues", lambda seconds: listeners)
     assert "queue" not in findings()
     Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(hours=1))
     found = findings()
@@ -207,8 +207,8 @@ def test_routes_that_are_functions(
     router = Router(prepare([route]), app.amqp.queues, create_missing=True, app=app)
     monkeypatch.setitem(vars(app.amqp), "router", router)
     say(broker_url="redis://")
-    monkeypatch.setattr(brokers, "silent", lambda asked, seconds: {})
-    monkeypatch.setattr(brokers, "listeners", lambda seconds: {"w@a": {"celery"}})
+    monkeypatch.setattr(brokers, "unreachable", lambda asked, seconds: {})
+    monkeypatch.setattr(brokers, "active_queues", lambda seconds: {"w@a": {"celery"}})
     monkeypatch.setattr(tasks, "_apply", lambda task, args, options: None)
     Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(0))
     found = {finding.code: finding for finding in delivery._workers(engine_clock.now())}
@@ -281,7 +281,7 @@ def test_a_real_worker_says_what_it_listens_on(tmp_path: Path) -> None:
         own_broker("redis", tmp_path) as broker,
         Site(tmp_path, f"sqlite:///{tmp_path / 'a.sqlite3'}", broker.url) as site,
     ):
-        ask = "from durable_objects.delivery import brokers; print(brokers.queue(), brokers.listeners(5))"
+        ask = "from durable_objects.delivery import brokers; print(brokers.queue(), brokers.active_queues(5))"
         other = site.worker("other", "-Q", "dispatch", pool="threads")
         told = site.execute(ask)
         assert told.startswith("alarms {'other@")

@@ -69,8 +69,8 @@ class Message:
 @pytest.fixture
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
     """The wake-ups that Celery was given in this test, where a broker takes everything."""
-    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
-    publisher.connect(tasks._publish, lambda: False)
+    monkeypatch.setattr(publisher, "_publisher", publisher._Publisher())
+    publisher.register(tasks._publish, lambda: False)
     sent: list[Message] = []
     monkeypatch.setattr(
         tasks.fire_alarm,

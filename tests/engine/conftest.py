@@ -34,9 +34,9 @@ def obj(script: Script) -> Scripted:
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[publisher.WakeUp]:
+def published(monkeypatch: pytest.MonkeyPatch) -> list[publisher.WakeUp]:
     """The wake-ups that were published in this test, by a publisher that always succeeds."""
-    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
+    monkeypatch.setattr(publisher, "_publisher", publisher._Publisher())
     wake_ups: list[publisher.WakeUp] = []
-    publisher.connect(wake_ups.append, lambda: False)
+    publisher.register(wake_ups.append, lambda: False)
     return wake_ups

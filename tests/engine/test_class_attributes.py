@@ -71,13 +71,13 @@ def test_assigned_later_it_is_refused_by_a_check_and_by_calls(
 def test_alarm_that_is_set_already_waits(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    rung: list[publisher.WakeUp],
+    published: list[publisher.WakeUp],
     cls: Any,
     given: tuple[str, Any],
 ) -> None:
     """It is not run, not counted and not lost; the log names the flaw, and other classes' alarms are sent as ever."""
     cls.objects.get_by_name("a").storage.set_alarm(NOW)
-    [wake_up] = rung
+    [wake_up] = published
     monkeypatch.setattr(tasks, "_send", lambda args, delay, **options: None)
     monkeypatch.setattr(cls, *given)
     if cls is Grouped:
@@ -85,7 +85,7 @@ def test_alarm_that_is_set_already_waits(
     assert tasks.fire_alarm(wake_up.object_id, wake_up.wake_up_number) == "again"
     assert f"{cls.__name__}.{given[0]} is" in caplog.text
     Alarm.objects.update(wake_up_for=None)
-    assert dispatcher.run_pass().rung == 0
+    assert dispatcher.run_pass().published == 0
     slot = Alarm.objects.get()
     assert (slot.state, slot.retry_count, slot.crashed_starts) == ("armed", 0, 0)
     assert not AlarmRun.objects.exists()

@@ -69,8 +69,8 @@ def test_who_sets_an_alarm_never_hears_of_the_log(
     def refuse(wake_up: publisher.WakeUp) -> None:
         raise OSError("away")
 
-    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
-    publisher.connect(refuse, lambda: False)
+    monkeypatch.setattr(publisher, "_publisher", publisher._Publisher())
+    publisher.register(refuse, lambda: False)
     obj = Scripted.objects.get_by_name("a")
     obj.storage.set_alarm(timedelta(0))
     assert obj.storage.get_alarm() is not None
@@ -95,14 +95,14 @@ def test_a_pass_that_raises_is_told_and_the_next_one_comes(
             handlers[signal.SIGTERM](signal.SIGTERM, frame)
         if len(passes) < 3:
             raise error
-        return dispatcher.Pass(rung=1)
+        return dispatcher.Pass(published=1)
 
     monkeypatch.setattr(dispatcher, "catch_up", catch_up)
     monkeypatch.setattr("durable_objects.conf.engine.DISPATCH_EVERY", timedelta(seconds=0.01))
     monkeypatch.setattr("durable_objects.management.streams.outlive", lambda: None)
     out, err = StringIO(), StringIO()
     call_command("alarms", "dispatch", "--loop", stdout=out, stderr=err)
-    assert out.getvalue().count("rung 1") == 2
+    assert out.getvalue().count("published 1") == 2
     assert err.getvalue().count("the pass failed, tried again in") == 2
     assert ("Traceback" in err.getvalue()) is not isinstance(error, OperationalError)
 

@@ -95,7 +95,7 @@ def test_clock_refuses_what_would_mislead(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(RuntimeError, match="open already"), FakeClock():
             pass
         assert durable_objects.now() == clock.now()
-    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
+    monkeypatch.setattr(publisher, "_publisher", publisher._Publisher())
     publisher.worker_started()
     with pytest.raises(RuntimeError, match="worker"), FakeClock():
         pass

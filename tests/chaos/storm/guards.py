@@ -43,13 +43,13 @@ def fence() -> None:
 
 
 def rescue() -> None:
-    """The dispatcher rings only for what was never rung for; lost wake-ups and dead workers' runs are left alone."""
-    whole = claims.unheard
+    """The dispatcher sends only what was never sent; lost wake-ups and dead workers' runs are left alone."""
+    whole = claims.publishable
 
-    def unheard(*args: Any) -> QuerySet[Alarm]:
+    def publishable(*args: Any) -> QuerySet[Alarm]:
         return whole(*args).filter(wake_up_for__isnull=True, leased_until__isnull=True)
 
-    _replace(claims, "unheard", unheard)
+    _replace(claims, "publishable", publishable)
 
 
 def never_early() -> None:
@@ -186,12 +186,12 @@ def steady_consumer() -> None:
 
 
 def room_for_what_is_due() -> None:
-    """What only waits for its time takes room as well, and no pass sends more than there is room for, to ask either."""
+    """What only waits for its time takes capacity as well, and no pass sends more than that, to probe either."""
 
-    def room(self: backlog.Backlog) -> int:
+    def capacity(self: backlog.Backlog) -> int:
         return int(max(engine.MAX_OUT - self.waiting - self.out, 0))
 
-    _replace(backlog.Backlog, "room", property(room))
+    _replace(backlog.Backlog, "capacity", property(capacity))
     _replace(backlog.Backlog, "share", 0)
     _replace(dispatcher, "_probe", lambda *args: [])
 

@@ -35,7 +35,7 @@ def install() -> None:
         setattr(leases, "renew", renew)
         setattr(Producer, "publish", publish)
     if os.environ.get("CHAOS_TOGETHER"):
-        setattr(publisher, "TOGETHER_WITHIN", timedelta(milliseconds=500))  # so that there are groups
+        setattr(publisher, "GROUPED_WITHIN", timedelta(milliseconds=500))  # so that there are groups
     guards.take_out(os.environ.get("CHAOS_TAKEN_OUT", ""))
 
 

@@ -51,11 +51,11 @@ def test_other_database_that_is_away_is_a_failure(obj: Scripted, script: Script,
     assert obj.storage.get("written") is None
 
 
-def test_so_it_is_in_a_group(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_so_it_is_in_a_group(script: Script, published: list[publisher.WakeUp]) -> None:
     """The one whose other database is away is put out of the group; the others run."""
     script.alarm = lambda obj, info: refused() if obj.name == "a" else None
     Grouped.objects.set_alarms({"a": NOW, "b": NOW})
-    assert fire_group([(each.object_id, each.wake_up_number) for each in rung], timedelta(minutes=1)) == 1
+    assert fire_group([(each.object_id, each.wake_up_number) for each in published], timedelta(minutes=1)) == 1
     assert Alarm.objects.get(object__name="b").state == "idle"
 
 

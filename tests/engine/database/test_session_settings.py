@@ -108,7 +108,7 @@ def test_statement_of_bytes_is_a_statement(script: Script) -> None:
     assert fire(armed()).verdict is Verdict.SUCCEEDED
 
 
-def test_session_that_a_group_began_is_kept(script: Script, rung: list[Any]) -> None:
+def test_session_that_a_group_began_is_kept(script: Script, published: list[Any]) -> None:
     """What the engine itself, or the project, sets on each new session is not taken for a handler's."""
     pids = []
     script.alarm = lambda obj, info: pids.append(one_value("SELECT pg_backend_pid()"))
@@ -116,16 +116,16 @@ def test_session_that_a_group_began_is_kept(script: Script, rung: list[Any]) -> 
         Grouped.objects.set_alarms({"a": timedelta(0)})
         if not pids:
             connection.close()
-        assert fire_group([(rung[-1].object_id, rung[-1].wake_up_number)], timedelta(minutes=1)) == 1
+        assert fire_group([(published[-1].object_id, published[-1].wake_up_number)], timedelta(minutes=1)) == 1
     assert pids[0] == pids[1]
 
 
-def test_groups_leave_nothing_either(script: Script, rung: list[Any]) -> None:
+def test_groups_leave_nothing_either(script: Script, published: list[Any]) -> None:
     """As above, for alarms that run together."""
     before = one_value("SELECT pg_backend_pid()")
     script.alarm = lambda obj, info: say("SET lock_timeout = 1")
     Grouped.objects.set_alarms({"a": timedelta(0)})
-    assert fire_group([(each.object_id, each.wake_up_number) for each in rung], timedelta(minutes=1)) == 1
+    assert fire_group([(each.object_id, each.wake_up_number) for each in published], timedelta(minutes=1)) == 1
     assert one_value("SELECT pg_backend_pid()") != before
 
 

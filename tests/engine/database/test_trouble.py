@@ -240,17 +240,17 @@ def test_initialize_and_alarm_died_are_put_off_too(obj: Scripted, script: Script
     assert obj.storage.get_alarm() is not None, "alarm_died() has set the next one"
 
 
-def test_group_counts_nothing(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_group_counts_nothing(script: Script, published: list[publisher.WakeUp]) -> None:
     """A group that meets it is woken one by one, and those come again."""
     script.alarm = count
     Grouped.objects.set_alarms(dict.fromkeys("abc", NOW))
-    pairs = [(each.object_id, each.wake_up_number) for each in rung]
-    rung.clear()
+    pairs = [(each.object_id, each.wake_up_number) for each in published]
+    published.clear()
     with locked(Entry):
         assert fire_group(pairs, timedelta(minutes=1)) == 0
-    assert len(rung) == 3
+    assert len(published) == 3
     assert not AlarmRun.objects.exists()
-    assert [fire(each.object_id, each.wake_up_number).verdict for each in rung] == [Verdict.SUCCEEDED] * 3
+    assert [fire(each.object_id, each.wake_up_number).verdict for each in published] == [Verdict.SUCCEEDED] * 3
 
 
 def test_run_that_comes_back_to_its_object_waits(obj: Scripted, script: Script) -> None:

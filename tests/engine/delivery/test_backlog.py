@@ -63,7 +63,7 @@ def later(by: timedelta) -> None:
 
 
 def test_what_waits_for_its_time_keeps_nothing_back(
-    script: Script, rung: list[publisher.WakeUp], settings: Settings
+    script: Script, published: list[publisher.WakeUp], settings: Settings
 ) -> None:
     """With more than ``MAX_OUT`` wake-ups out ahead of their time, an overdue and a lost alarm are sent at once, and a
     far one ahead of its time.
@@ -75,11 +75,11 @@ def test_what_waits_for_its_time_keeps_nothing_back(
     [lost] = alarms_of(1, -MINUTE, prefix="lost", wake_up_for=-MINUTE)
     [far] = alarms_of(1, 55 * SECOND, prefix="far")
     dispatcher.run_pass()
-    assert {wake_up.object_id for wake_up in rung} == {overdue, lost, far}
+    assert {wake_up.object_id for wake_up in published} == {overdue, lost, far}
 
 
 def test_what_calls_have_sent_keeps_nothing_back(
-    script: Script, rung: list[publisher.WakeUp], settings: Settings
+    script: Script, published: list[publisher.WakeUp], settings: Settings
 ) -> None:
     """Where calls send more than ``MAX_OUT`` that workers have not come to yet, an overdue alarm is sent even so."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 10}
@@ -88,54 +88,56 @@ def test_what_calls_have_sent_keeps_nothing_back(
         alarms_of(2, -ago * SECOND, prefix=f"busy{ago}-", wake_up_for=-ago * SECOND)
     [overdue] = alarms_of(1, -MINUTE, prefix="overdue")
     dispatcher.run_pass()
-    assert overdue in {wake_up.object_id for wake_up in rung}
+    assert overdue in {wake_up.object_id for wake_up in published}
 
 
-def test_ahead_of_time_there_is_a_bound(script: Script, rung: list[publisher.WakeUp], settings: Settings) -> None:
+def test_ahead_of_time_there_is_a_bound(script: Script, published: list[publisher.WakeUp], settings: Settings) -> None:
     """Ahead of their time at most ``MAX_OUT`` are sent, and then a tenth of it in each pass: the next ones first."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
     pks = alarms_of(50, 30 * SECOND)
-    assert [dispatcher.run_pass().rung for _ in range(4)] == [20, 2, 2, 2]
-    assert [wake_up.object_id for wake_up in rung] == pks[:26]
-    assert dispatcher.catch_up(SECOND).rung == 2
-    assert dispatcher.run_pass(share=False).rung == 0
+    assert [dispatcher.run_pass().published for _ in range(4)] == [20, 2, 2, 2]
+    assert [wake_up.object_id for wake_up in published] == pks[:26]
+    assert dispatcher.catch_up(SECOND).published == 2
+    assert dispatcher.run_pass(share=False).published == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [7, 80])
-def test_a_night_without_workers(script: Script, rung: list[publisher.WakeUp], settings: Settings, number: int) -> None:
+def test_a_night_without_workers(
+    script: Script, published: list[publisher.WakeUp], settings: Settings, number: int
+) -> None:
     """Overdue alarms of which nobody hears cost ``MAX_OUT`` messages and one of a class at a time, of a few as well."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
     alarms_of(number, -MINUTE)
     first = min(number, 20)
     dispatcher.run_pass()
-    assert len(rung) == first
+    assert len(published) == first
     later(15 * MINUTE)
     for _ in range(8 * 4):
         dispatcher.run_pass()
         later(15 * MINUTE)
     few = number * backlog.TIMES if number <= backlog.FEW else 0
-    assert len(rung) <= first + few + 8 * 4
-    assert max(retries(rung)) - min(retries(rung)) <= 1 or not few, "each time it is another one"
-    assert max(retries(rung)) <= (2 if not few else 1 + backlog.TIMES + 8 * 4 // number + 1)
+    assert len(published) <= first + few + 8 * 4
+    assert max(retries(published)) - min(retries(published)) <= 1 or not few, "each time it is another one"
+    assert max(retries(published)) <= (2 if not few else 1 + backlog.TIMES + 8 * 4 // number + 1)
 
 
-def retries(rung: list[publisher.WakeUp]) -> list[int]:
+def retries(published: list[publisher.WakeUp]) -> list[int]:
     """How often each object was rung for."""
     times: dict[int, int] = {}
-    for wake_up in rung:
+    for wake_up in published:
         times[wake_up.object_id] = times.get(wake_up.object_id, 0) + 1
     return list(times.values())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [3, 40])
-def test_the_pauses_double(script: Script, rung: list[publisher.WakeUp], number: int) -> None:
+def test_the_pauses_double(script: Script, published: list[publisher.WakeUp], number: int) -> None:
     """What may have been lost is sent again after 10, 20, 40 … 300 s, one of many or each of a few."""
     alarms_of(number, -SECOND)
     sent = []
     for second in range(0, 400, 10):
-        if dispatcher.run_pass().rung:
+        if dispatcher.run_pass().published:
             sent.append(second)
         later(10 * SECOND)
     assert sent[0] == 0
@@ -145,32 +147,34 @@ def test_the_pauses_double(script: Script, rung: list[publisher.WakeUp], number:
     assert max(pauses) <= 310
 
 
-def test_all_flows_as_soon_as_one_is_heard(script: Script, rung: list[publisher.WakeUp], settings: Settings) -> None:
+def test_all_flows_as_soon_as_one_is_heard(
+    script: Script, published: list[publisher.WakeUp], settings: Settings
+) -> None:
     """When the broker has lost everything, the first wake-up that is heard brings the others with it."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 100}
     alarms_of(80, -MINUTE, wake_up_for=-MINUTE)
 
     def hear(wake_up: publisher.WakeUp) -> None:
-        rung.append(wake_up)
+        published.append(wake_up)
         fire(wake_up.object_id, wake_up.wake_up_number, rescue=wake_up.rescue)
 
-    publisher.connect(hear, lambda: False)
-    assert dispatcher.catch_up(10 * SECOND).rung == 80
+    publisher.register(hear, lambda: False)
+    assert dispatcher.catch_up(10 * SECOND).published == 80
     assert AlarmRun.objects.count() == 80
 
 
-def test_a_rescue_that_runs_is_heard(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_a_rescue_that_runs_is_heard(script: Script, published: list[publisher.WakeUp]) -> None:
     """A probe whose handler takes long is heard when it starts, not when it ends."""
     alarms_of(30, -MINUTE, wake_up_for=-MINUTE)
-    assert dispatcher.run_pass().rung == 1
+    assert dispatcher.run_pass().published == 1
     now = durable_objects.now()
-    Alarm.objects.filter(pk=rung[0].object_id).update(
+    Alarm.objects.filter(pk=published[0].object_id).update(
         crashed_starts=1, leased_until=now + MINUTE, wake_up_for=None, wake_ups_lost=0, fence=1
     )
-    assert dispatcher.run_pass().rung == 29
+    assert dispatcher.run_pass().published == 29
 
 
-def test_a_long_queue_is_not_doubled(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_a_long_queue_is_not_doubled(script: Script, published: list[publisher.WakeUp]) -> None:
     """While workers are busy with what was sent first, what was sent later is not sent again, however long it takes."""
     alarms_of(40, -10 * MINUTE, wake_up_for=-10 * MINUTE)
     ran(-11 * MINUTE, -SECOND)
@@ -178,11 +182,11 @@ def test_a_long_queue_is_not_doubled(script: Script, rung: list[publisher.WakeUp
         dispatcher.run_pass()
         later(10 * SECOND)
         ran(-11 * MINUTE - number * 10 * SECOND, -SECOND)
-    assert len(rung) <= 2
+    assert len(published) <= 2
 
 
 def test_one_class_that_nobody_knows_does_not_keep_another_back(
-    script: Script, rung: list[publisher.WakeUp], settings: Settings
+    script: Script, published: list[publisher.WakeUp], settings: Settings
 ) -> None:
     """Alarms of a class that no worker has take all the room, and one of another class is sent at once all the same."""
     from tests.models import Counter
@@ -191,7 +195,7 @@ def test_one_class_that_nobody_knows_does_not_keep_another_back(
     alarms_of(20, -2 * MINUTE, prefix="unknown", wake_up_for=-MINUTE)
     [other] = alarms_of(1, -MINUTE, model=Counter, prefix="good")
     dispatcher.run_pass()
-    assert other in {wake_up.object_id for wake_up in rung}
+    assert other in {wake_up.object_id for wake_up in published}
 
 
 @dataclass(frozen=True)
@@ -233,27 +237,27 @@ ROWS = strategies.lists(
 @limited(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @pytest.mark.usefixtures("script")
 def test_whatever_is_out_what_is_overdue_is_sent(  # noqa: PLR0917  pytest and Hypothesis name them
-    rung: list[publisher.WakeUp], settings: Settings, rows: list[Row], overdue: int, was_sent: bool, most: int
+    published: list[publisher.WakeUp], settings: Settings, rows: list[Row], overdue: int, was_sent: bool, most: int
 ) -> None:
     """Whatever other alarms there are, and whichever of them nobody can run, an overdue one is sent within a bounded
     number of passes, as long as what can be run is run.
     """
     settings.DURABLE_OBJECTS = {"MAX_OUT": most}
     Object.objects.all().delete()
-    rung.clear()
+    published.clear()
     pks = [row.make(number) for number, row in enumerate(rows)]
     deaf = {pk for pk, row in zip(pks, rows, strict=True) if row.how == "deaf"}
     [wanted] = alarms_of(1, -overdue * SECOND, prefix="wanted", wake_up_for=-overdue * SECOND if was_sent else None)
     for _ in range(12 + 4 * len(rows)):
-        heard = len(rung)
+        heard = len(published)
         dispatcher.run_pass()
-        if any(wake_up.object_id == wanted for wake_up in rung):
+        if any(wake_up.object_id == wanted for wake_up in published):
             break
-        for wake_up in rung[heard:]:
+        for wake_up in published[heard:]:
             if wake_up.object_id not in deaf and wake_up.at <= durable_objects.now():
                 fire(wake_up.object_id, wake_up.wake_up_number, rescue=wake_up.rescue)
         later(5 * SECOND)
     else:
-        pytest.fail(f"never sent; {[(wake_up.object_id, wake_up.wake_up_number) for wake_up in rung]}")
+        pytest.fail(f"never sent; {[(wake_up.object_id, wake_up.wake_up_number) for wake_up in published]}")
     Object.objects.all().delete()
     ContentType.objects.filter(model="ghost").delete()

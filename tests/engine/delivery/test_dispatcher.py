@@ -38,13 +38,13 @@ def slot_of(name: str, due_in: timedelta, *, now: datetime, **columns: object) -
 
 #: (name, due in, columns of the row, whether a pass rings, whether as a rescue)
 ROWS: list[tuple[str, timedelta, dict[str, object], bool, bool]] = [
-    ("never rung, overdue", -HOUR, {}, True, False),
-    ("never rung, due soon", 50 * SECOND, {}, True, False),
-    ("never rung, far", 70 * SECOND, {}, False, False),
-    ("rung just now", 5 * SECOND, {"wake_up_for": 5 * SECOND}, False, False),
-    ("rung, overdue within the grace", -8 * SECOND, {"wake_up_for": -8 * SECOND}, False, False),
+    ("never published, overdue", -HOUR, {}, True, False),
+    ("never published, due soon", 50 * SECOND, {}, True, False),
+    ("never published, far", 70 * SECOND, {}, False, False),
+    ("published just now", 5 * SECOND, {"wake_up_for": 5 * SECOND}, False, False),
+    ("published, overdue within the grace", -8 * SECOND, {"wake_up_for": -8 * SECOND}, False, False),
     ("lost", -12 * SECOND, {"wake_up_for": -12 * SECOND}, True, True),
-    ("lost, rung again 15 s ago", -MINUTE, {"wake_up_for": -15 * SECOND, "wake_ups_lost": 1}, False, False),
+    ("lost, sent again 15 s ago", -MINUTE, {"wake_up_for": -15 * SECOND, "wake_ups_lost": 1}, False, False),
     ("lost twice", -MINUTE, {"wake_up_for": -25 * SECOND, "wake_ups_lost": 1}, True, True),
     ("lost often, four minutes ago", -HOUR, {"wake_up_for": -4 * MINUTE, "wake_ups_lost": 9}, False, False),
     ("lost often, six minutes ago", -HOUR, {"wake_up_for": -6 * MINUTE, "wake_ups_lost": 9}, True, True),
@@ -57,19 +57,19 @@ ROWS: list[tuple[str, timedelta, dict[str, object], bool, bool]] = [
 ]
 
 
-def test_one_pass_over_rows_of_every_age(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_one_pass_over_rows_of_every_age(script: Script, published: list[publisher.WakeUp]) -> None:
     """A pass rings for exactly what is due soon with no wake-up out and no run going; a second one for nothing."""
     now = durable_objects.now()
     pks = {name: slot_of(name, due_in, now=now, **columns) for name, due_in, columns, *_ in ROWS}
-    rung.clear()
+    published.clear()
     before = {slot.pk: slot for slot in Alarm.objects.all()}
     done = dispatcher.run_pass()
-    heard = {wake_up.object_id: wake_up for wake_up in rung}
+    heard = {wake_up.object_id: wake_up for wake_up in published}
     assert {name for name, pk in pks.items() if pk in heard} == {name for name, *_, rings, _ in ROWS if rings}
     assert {name for name, pk in pks.items() if pk in heard and heard[pk].rescue} == {
         name for name, *_, rescue in ROWS if rescue
     }
-    assert (done.rung, done.rescued) == (len(rung), sum(rescue for *_, rescue in ROWS))
+    assert (done.published, done.rescued) == (len(published), sum(rescue for *_, rescue in ROWS))
     for slot in Alarm.objects.filter(pk__in=heard):
         old, wake_up = before[slot.pk], heard[slot.pk]
         assert (wake_up.wake_up_number, wake_up.retries) == (slot.wake_up_number, slot.retry_count)
@@ -81,85 +81,85 @@ def test_one_pass_over_rows_of_every_age(script: Script, rung: list[publisher.Wa
         assert slot.wake_up_for is not None
         assert slot.due_at is not None
         assert slot.wake_up_for >= slot.due_at
-    rung.clear()
-    assert dispatcher.run_pass().rung == 0
-    assert rung == []
+    published.clear()
+    assert dispatcher.run_pass().published == 0
+    assert published == []
 
 
 def test_overdue_first_and_never_more_than_there_is_room(
-    script: Script, rung: list[publisher.WakeUp], settings: Settings
+    script: Script, published: list[publisher.WakeUp], settings: Settings
 ) -> None:
     """A pass takes the longest overdue first, and never has more than ``MAX_OUT`` wake-ups out."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 3}
     now = durable_objects.now()
     pks = [slot_of(str(minutes), -minutes * MINUTE, now=now) for minutes in (1, 5, 3, 4, 2)]
-    rung.clear()
-    assert dispatcher.run_pass(limit=1).rung == 1
-    assert dispatcher.run_pass().rung == 2
-    assert dispatcher.run_pass().rung == 0
-    assert [wake_up.object_id for wake_up in rung] == [pks[1], pks[3], pks[2]]
-    fire(pks[1], rung[0].wake_up_number)
-    assert dispatcher.run_pass().rung == 1
+    published.clear()
+    assert dispatcher.run_pass(limit=1).published == 1
+    assert dispatcher.run_pass().published == 2
+    assert dispatcher.run_pass().published == 0
+    assert [wake_up.object_id for wake_up in published] == [pks[1], pks[3], pks[2]]
+    fire(pks[1], published[0].wake_up_number)
+    assert dispatcher.run_pass().published == 1
 
 
-def test_many_dispatchers_at_once_ring_once_each(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_many_dispatchers_at_once_ring_once_each(script: Script, published: list[publisher.WakeUp]) -> None:
     """Dispatchers that pass at one moment take rows that no other has."""
     now = durable_objects.now()
     pks = [slot_of(str(number), -MINUTE, now=now) for number in range(20)]
-    rung.clear()
+    published.clear()
     at_once(4, lambda number: dispatcher.run_pass())
-    assert sorted(wake_up.object_id for wake_up in rung) == sorted(pks)
+    assert sorted(wake_up.object_id for wake_up in published) == sorted(pks)
 
 
-def test_every_alarm_runs_though_every_message_is_lost(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_every_alarm_runs_though_every_message_is_lost(script: Script, published: list[publisher.WakeUp]) -> None:
     """The row is the truth: a wake-up that was lost is sent again under its number, and the alarm runs once."""
     pk = slot_of("a", -12 * SECOND, now=durable_objects.now(), wake_up_for=-12 * SECOND)
     lost = Alarm.objects.get()
-    rung.clear()
+    published.clear()
     dispatcher.run_pass()
-    [again] = rung
+    [again] = published
     assert (again.wake_up_number, again.rescue) == (lost.wake_up_number, True)
     assert fire(pk, again.wake_up_number, rescue=True).verdict is Verdict.SUCCEEDED
     assert fire(pk, lost.wake_up_number).verdict is Verdict.DROPPED
     assert len(script.infos) == 1
 
 
-def test_death_between_mark_and_message_is_made_up_for(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_death_between_mark_and_message_is_made_up_for(script: Script, published: list[publisher.WakeUp]) -> None:
     """A dispatcher that dies before it published leaves rows that count as lost later on."""
     slot_of("a", -MINUTE, now=durable_objects.now())
-    rung.clear()
+    published.clear()
     with crash_at("dispatch.marked"), pytest.raises(SimulatedCrash):
         dispatcher.run_pass()
-    assert rung == []
+    assert published == []
     Alarm.objects.update(wake_up_for=durable_objects.now() - 11 * SECOND)
-    assert dispatcher.run_pass().rung == 1
+    assert dispatcher.run_pass().published == 1
 
 
 def test_a_pass_that_would_not_be_heard_marks_nothing(
-    clock: FakeClock, script: Script, rung: list[publisher.WakeUp]
+    clock: FakeClock, script: Script, published: list[publisher.WakeUp]
 ) -> None:
     """Where nothing can be published nothing is marked as out."""
     slot_of("a", -MINUTE, now=clock.now())
-    assert dispatcher.run_pass().rung == 0
+    assert dispatcher.run_pass().published == 0
     assert Alarm.objects.get().wake_up_for is None
 
 
 def test_unknown_classes_are_left_alone(
-    script: Script, rung: list[publisher.WakeUp], monkeypatch: pytest.MonkeyPatch
+    script: Script, published: list[publisher.WakeUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Alarms of a class that this code lacks are not rung for, and a class not migrated yet stops nobody else's."""
     now = durable_objects.now()
     parked, known = slot_of("parked", -MINUTE, now=now), slot_of("known", -MINUTE, now=now)
     Object.objects.filter(pk=parked).update(kind=ContentType.objects.create(app_label="tests", model="gone"))
     monkeypatch.setattr(Counter._meta, "model_name", "unmigrated")
-    rung.clear()
+    published.clear()
     dispatcher.run_pass()
-    assert [wake_up.object_id for wake_up in rung] == [known]
+    assert [wake_up.object_id for wake_up in published] == [known]
     Object.objects.all().delete()
     ContentType.objects.filter(model="gone").delete()
 
 
-def test_forgotten_wake_ups_are_rung_anew(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_forgotten_wake_ups_are_rung_anew(script: Script, published: list[publisher.WakeUp]) -> None:
     """When the only worker starts with an empty broker, what was out and what ran before is rung for at once."""
     now = durable_objects.now()
     wanted = {
@@ -168,14 +168,14 @@ def test_forgotten_wake_ups_are_rung_anew(script: Script, rung: list[publisher.W
         slot_of("ran", -MINUTE, now=now, wake_up_for=-MINUTE, leased_until=MINUTE, leased_generation=1),
         slot_of("often lost", -MINUTE, now=now, wake_up_for=-SECOND, wake_ups_lost=9),
     }
-    rung.clear()
-    assert dispatcher.run_pass().rung == 0
+    published.clear()
+    assert dispatcher.run_pass().published == 0
     dispatcher.forget_wake_ups()
     dispatcher.run_pass()
-    assert {wake_up.object_id for wake_up in rung} == wanted
+    assert {wake_up.object_id for wake_up in published} == wanted
 
 
-def test_runs_of_living_processes_are_left_alone(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_runs_of_living_processes_are_left_alone(script: Script, published: list[publisher.WakeUp]) -> None:
     """A start ends the leases of processes that are certainly gone, at once, and of no others: these run out."""
     now = durable_objects.now()
     host = process.name().rpartition(":")[0]
@@ -187,22 +187,22 @@ def test_runs_of_living_processes_are_left_alone(script: Script, rung: list[publ
     }  # fmt: skip
     leased = {"wake_up_for": None, "leased_until": MINUTE, "leased_generation": 1}
     pks = {name: slot_of(name, -MINUTE, now=now, **leased, leased_by=by) for name, by in names.items()}
-    rung.clear()
+    published.clear()
     dispatcher.forget_wake_ups()
     dispatcher.run_pass()
-    assert {wake_up.object_id for wake_up in rung} == {pks["before"], pks["ended"]}
+    assert {wake_up.object_id for wake_up in published} == {pks["before"], pks["ended"]}
 
 
-def test_a_living_dispatchers_wake_ups_keep_their_number(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_a_living_dispatchers_wake_ups_keep_their_number(script: Script, published: list[publisher.WakeUp]) -> None:
     """Beside another one that passes, what is out is sent by both, under one number, so that it runs wherever first."""
     now = durable_objects.now()
     row = Dispatcher.objects.create(process="another-host:1", started_at=now, last_pass_at=now)
     slot_of("waits", 5 * SECOND, now=now, wake_up_for=5 * SECOND, wake_up_number=7)
     slot_of("due", -SECOND, now=now, wake_up_for=-SECOND, wake_up_number=7)
-    rung.clear()
+    published.clear()
     dispatcher.forget_wake_ups()
     dispatcher.run_pass()
-    assert [wake_up.wake_up_number for wake_up in rung] == [7, 7]
+    assert [wake_up.wake_up_number for wake_up in published] == [7, 7]
     assert processes.others(now) == ["another-host:1"]
     row.delete()
 

@@ -27,11 +27,11 @@ NOW, SECOND, HOUR = timedelta(0), timedelta(seconds=1), timedelta(hours=1)
 
 
 def test_only_the_number_that_is_out_runs_and_only_once(
-    obj: Scripted, script: Script, rung: list[publisher.WakeUp]
+    obj: Scripted, script: Script, published: list[publisher.WakeUp]
 ) -> None:
     """A wake-up with another number than the row's is dropped, and so is each one after the run."""
     obj.storage.set_alarm(NOW)
-    [wake_up] = rung
+    [wake_up] = published
     assert fire(wake_up.object_id, wake_up.wake_up_number - 1).verdict is Verdict.DROPPED
     assert fire(wake_up.object_id, wake_up.wake_up_number + 1).verdict is Verdict.DROPPED
     assert script.infos == []
@@ -69,11 +69,11 @@ def test_a_little_early_waits_and_never_runs_early(obj: Scripted, script: Script
 
 
 def test_early_is_rung_again_for_the_rest_under_a_new_number(
-    obj: Scripted, script: Script, rung: list[publisher.WakeUp]
+    obj: Scripted, script: Script, published: list[publisher.WakeUp]
 ) -> None:
     """Of several wake-ups that come early, one goes on for the rest of the time, and none runs."""
     obj.storage.set_alarm(30 * SECOND)
-    [wake_up] = rung
+    [wake_up] = published
     fired = fire(wake_up.object_id, wake_up.wake_up_number)
     assert fired.verdict is Verdict.AGAIN
     assert fired.wake_up_number == wake_up.wake_up_number + 1
@@ -84,17 +84,19 @@ def test_early_is_rung_again_for_the_rest_under_a_new_number(
 
 
 def test_early_for_an_alarm_moved_far_away_is_left_to_the_dispatcher(
-    obj: Scripted, rung: list[publisher.WakeUp]
+    obj: Scripted, published: list[publisher.WakeUp]
 ) -> None:
     """An alarm that was moved past the horizon has no message out once the early one has come."""
     obj.storage.set_alarm(30 * SECOND)
     obj.storage.set_alarm(5 * HOUR)
-    [wake_up] = rung
+    [wake_up] = published
     assert fire(wake_up.object_id, wake_up.wake_up_number).verdict is Verdict.DROPPED
     assert Alarm.objects.get().wake_up_for is None
 
 
-def test_three_deliveries_of_one_failing_alarm(obj: Scripted, script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_three_deliveries_of_one_failing_alarm(
+    obj: Scripted, script: Script, published: list[publisher.WakeUp]
+) -> None:
     """However often a wake-up is delivered at once, it is one run, counted once, with its back-off kept."""
 
     def fail(obj: Scripted, info: AlarmInfo) -> None:
@@ -102,7 +104,7 @@ def test_three_deliveries_of_one_failing_alarm(obj: Scripted, script: Script, ru
 
     script.alarm = fail
     obj.storage.set_alarm(NOW)
-    [wake_up] = rung
+    [wake_up] = published
     fired = at_once(3, lambda number: fire(wake_up.object_id, wake_up.wake_up_number))
     assert sorted(one.verdict.value for one in fired) == ["again", "dropped", "failed"]
     slot, run = Alarm.objects.get(), AlarmRun.objects.get()
@@ -117,17 +119,17 @@ def test_three_deliveries_of_one_failing_alarm(obj: Scripted, script: Script, ru
 
 
 def test_retry_comes_with_the_number_of_the_run_that_failed(
-    obj: Scripted, script: Script, rung: list[publisher.WakeUp]
+    obj: Scripted, script: Script, published: list[publisher.WakeUp]
 ) -> None:
     """A failed run keeps its number and says that its retry is out, so that nobody else rings for it."""
     script.alarm = lambda obj, info: 1 / 0
     obj.storage.set_alarm(NOW)
-    [wake_up] = rung
+    [wake_up] = published
     fired = fire(wake_up.object_id, wake_up.wake_up_number)
     slot = Alarm.objects.get()
     assert (fired.verdict, fired.failures, slot.wake_up_number) == (Verdict.FAILED, 1, wake_up.wake_up_number)
     assert slot.wake_up_for == slot.due_at
-    assert len(rung) == 1
+    assert len(published) == 1
 
 
 def test_busy_object_is_rung_for_again_uncounted(

@@ -27,7 +27,7 @@ LIMIT = timedelta(minutes=1)
 NAMES = ["a", "b", "c", "d"]
 
 
-class Rung(list[list[publisher.WakeUp]]):
+class Published(list[list[publisher.WakeUp]]):
     """The messages that were published."""
 
     def alone(self) -> list[int]:
@@ -36,20 +36,22 @@ class Rung(list[list[publisher.WakeUp]]):
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> Rung:
+def published(monkeypatch: pytest.MonkeyPatch) -> Published:
     """What is published in this test, by a publisher that always succeeds and knows groups."""
-    monkeypatch.setattr(publisher, "_bell", publisher._Bell())
-    messages = Rung()
-    publisher.connect(lambda one: messages.append([one]), lambda: False, lambda several: messages.append(list(several)))
+    monkeypatch.setattr(publisher, "_publisher", publisher._Publisher())
+    messages = Published()
+    publisher.register(
+        lambda one: messages.append([one]), lambda: False, lambda several: messages.append(list(several))
+    )
     return messages
 
 
 @pytest.fixture
-def alarms(script: Script, rung: Rung) -> list[tuple[int, int]]:
+def alarms(script: Script, published: Published) -> list[tuple[int, int]]:
     """Four alarms that are due, rung for together; the message's pairs."""
     Grouped.objects.set_alarms(dict.fromkeys(NAMES, timedelta(0)))
-    (message,) = rung
-    rung.clear()
+    (message,) = published
+    published.clear()
     return [(wake_up.object_id, wake_up.wake_up_number) for wake_up in message]
 
 
@@ -77,7 +79,7 @@ def odd_one(oddly: Callable[[Any], object]) -> Callable[[Any, AlarmInfo], None]:
     return alarm
 
 
-def test_group_runs_in_one_transaction(alarms: list[tuple[int, int]], script: Script, rung: Rung) -> None:
+def test_group_runs_in_one_transaction(alarms: list[tuple[int, int]], script: Script, published: Published) -> None:
     """All handlers of a message run, in order of their keys, by one commit; a second delivery does nothing."""
     inside: list[int] = []
 
@@ -92,7 +94,7 @@ def test_group_runs_in_one_transaction(alarms: list[tuple[int, int]], script: Sc
     assert [run.outcome for run in AlarmRun.objects.all()] == ["succeeded"] * 4
     assert not Alarm.objects.exclude(state="idle").exists()
     assert fire_group(alarms, LIMIT) == 0
-    assert rung == []
+    assert published == []
 
 
 def swallow(obj: Any) -> None:
@@ -130,7 +132,7 @@ def call_another(obj: Any) -> None:
 
 @pytest.mark.parametrize("oddly", [fail, unlock, unlock_quietly, call_another, swallow])
 def test_odd_one_is_undone_and_woken_alone(
-    alarms: list[tuple[int, int]], script: Script, rung: Rung, oddly: Callable[[Any], object]
+    alarms: list[tuple[int, int]], script: Script, published: Published, oddly: Callable[[Any], object]
 ) -> None:
     """A handler that raises, unlocks, calls another object or hides an error of the database leaves nothing behind and
     costs nothing; its neighbours run once each.
@@ -142,30 +144,34 @@ def test_odd_one_is_undone_and_woken_alone(
     assert runs() == {"a": 1, "b": 0, "c": 1, "d": 1}
     b = Alarm.objects.get(object__name="b")
     assert (b.state, b.retry_count, b.crashed_starts) == ("armed", 0, 0)
-    assert b.pk in rung.alone()
+    assert b.pk in published.alone()
     assert not Note.objects.filter(text="left behind").exists()
     assert Counter.objects.get_by_name("other").storage.get("count") is None
 
 
-def test_one_that_fails_in_a_group_counts_once_alone(alarms: list[tuple[int, int]], script: Script, rung: Rung) -> None:
+def test_one_that_fails_in_a_group_counts_once_alone(
+    alarms: list[tuple[int, int]], script: Script, published: Published
+) -> None:
     """What was woken alone fails there, once: its retry comes as always."""
     script.alarm = odd_one(fail)
     fire_group(alarms, LIMIT)
-    ((wake_up,),) = rung
+    ((wake_up,),) = published
     fired = fire(wake_up.object_id, wake_up.wake_up_number)
     assert (fired.verdict.value, fired.delay) == ("failed", timedelta(seconds=2))
     assert [run.retry_count for run in AlarmRun.objects.filter(outcome="failed")] == [0]
 
 
-def test_many_failures_break_the_group_up(alarms: list[tuple[int, int]], script: Script, rung: Rung) -> None:
+def test_many_failures_break_the_group_up(alarms: list[tuple[int, int]], script: Script, published: Published) -> None:
     """A group in which everything fails is not run over and over: the rest is woken one by one."""
     script.alarm = lambda obj, info: fail(obj)
     assert fire_group(alarms, LIMIT) == 0
-    assert sorted(rung.alone()) == sorted(object_id for object_id, _ in alarms)
+    assert sorted(published.alone()) == sorted(object_id for object_id, _ in alarms)
     assert len(script.infos) == groups.MOST_UNDONE
 
 
-def test_object_that_somebody_has_is_not_waited_for(alarms: list[tuple[int, int]], script: Script, rung: Rung) -> None:
+def test_object_that_somebody_has_is_not_waited_for(
+    alarms: list[tuple[int, int]], script: Script, published: Published
+) -> None:
     """A group leaves out what is locked, and wakes it alone."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one lock for all")
@@ -184,21 +190,21 @@ def test_object_that_somebody_has_is_not_waited_for(alarms: list[tuple[int, int]
     finally:
         release.set()
     keeper.result()
-    assert rung.alone() == [holder.pk]
+    assert published.alone() == [holder.pk]
     assert runs()["b"] == 0
 
 
 def test_slow_neighbour_holds_up_one_transaction_only(
-    alarms: list[tuple[int, int]], script: Script, rung: Rung, monkeypatch: pytest.MonkeyPatch
+    alarms: list[tuple[int, int]], script: Script, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has run is committed when the time for a transaction is over; the others go on in the next ones."""
-    monkeypatch.setattr(groups, "SECONDS_TOGETHER", 60)
+    monkeypatch.setattr(groups, "SECONDS_PER_TRANSACTION", 60)
     committed: list[int] = []
 
     def alarm(obj: Any, info: AlarmInfo) -> None:
         committed.append(AlarmRun.objects.count())
         if len(committed) == 2:
-            groups.SECONDS_TOGETHER = 0
+            groups.SECONDS_PER_TRANSACTION = 0
         count(obj, info)
 
     script.alarm = alarm
@@ -209,7 +215,7 @@ def test_slow_neighbour_holds_up_one_transaction_only(
 
 @pytest.mark.parametrize("point", ["firing.after_handler", "bell.before_publish"])
 def test_death_in_a_group_is_as_if_it_never_ran(
-    alarms: list[tuple[int, int]], script: Script, rung: Rung, point: str
+    alarms: list[tuple[int, int]], script: Script, published: Published, point: str
 ) -> None:
     """A process that dies inside a group leaves all its alarms armed, for the dispatcher to ring for."""
     script.alarm = odd_one(fail)
@@ -220,25 +226,25 @@ def test_death_in_a_group_is_as_if_it_never_ran(
     assert set(runs().values()) == ({0} if point == "firing.after_handler" else {0, 1})
 
 
-def test_early_ones_are_waited_for_and_far_ones_are_not(script: Script, rung: Rung) -> None:
+def test_early_ones_are_waited_for_and_far_ones_are_not(script: Script, published: Published) -> None:
     """Never early: what is due in a moment runs then; what was moved away is woken alone, or not at all."""
     Grouped.objects.set_alarms(dict.fromkeys(NAMES, timedelta(seconds=0.2)))
-    (message,) = rung
+    (message,) = published
     Grouped.objects.get_by_name("c").storage.set_alarm(timedelta(hours=1))
     Grouped.objects.get_by_name("d").storage.delete_alarm()
-    rung.clear()
+    published.clear()
     script.alarm = count
     assert fire_group([(each.object_id, each.wake_up_number) for each in message], LIMIT) == 2
     assert runs() == {"a": 1, "b": 1, "c": 0, "d": 0}
     assert all(run.started_at >= run.due_at for run in AlarmRun.objects.all())
 
 
-def test_dispatcher_rings_for_groups_in_one_message(script: Script, rung: Rung) -> None:
+def test_dispatcher_rings_for_groups_in_one_message(script: Script, published: Published) -> None:
     """Alarms of such classes that are due together go in one message, retries and rescues in their own."""
     with FakeClock():
         Grouped.objects.set_alarms(dict.fromkeys(NAMES, timedelta(0)))
     Alarm.objects.filter(object__name="a").update(retry_count=1)
     Alarm.objects.filter(object__name="b").update(wake_up_for="2020-01-01T00:00:00Z")
     done = run_pass()
-    assert (done.rung, done.rescued) == (4, 1)
-    assert sorted(map(len, rung)) == [1, 1, 2]
+    assert (done.published, done.rescued) == (4, 1)
+    assert sorted(map(len, published)) == [1, 1, 2]

@@ -20,11 +20,11 @@ NOW = timedelta(0)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ["fire_alarm", "fire_alarms", "dispatch_alarms"])
 def test_task_inside_a_callers_transaction_runs_nothing(
-    script: Script, rung: list[publisher.WakeUp], name: str
+    script: Script, published: list[publisher.WakeUp], name: str
 ) -> None:
     """Whichever task it is, it fails before anything ran or was counted, and says what to do; outside it works."""
     Grouped.objects.get_by_name("a").storage.set_alarm(NOW)
-    [wake_up] = rung
+    [wake_up] = published
     calls: dict[str, Callable[[], object]] = {
         "fire_alarm": lambda: fire_alarm(wake_up.object_id, wake_up.wake_up_number),
         "fire_alarms": lambda: fire_alarms([(wake_up.object_id, wake_up.wake_up_number)], 60.0),

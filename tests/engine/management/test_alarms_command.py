@@ -82,7 +82,7 @@ def test_bad_input_is_refused_in_words(arguments: tuple[str, ...], words: str) -
     assert not Object.objects.exists()
 
 
-def test_dispatch_makes_one_pass_and_tells_its_figures(obj: Scripted, rung: list[Any]) -> None:
+def test_dispatch_makes_one_pass_and_tells_its_figures(obj: Scripted, published: list[Any]) -> None:
     """One pass, its figures by name."""
     (figures,) = alarms("dispatch")
-    assert set(figures) == {"rung", "rescued", "pruned"}
+    assert set(figures) == {"published", "rescued", "pruned"}

@@ -30,40 +30,42 @@ def overdue(name: str, by: timedelta = MINUTE, **columns: object) -> tuple[Scrip
     return obj, due
 
 
-def test_fire_now_keeps_the_time_of_one_that_is_due(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_fire_now_keeps_the_time_of_one_that_is_due(script: Script, published: list[publisher.WakeUp]) -> None:
     """An overdue alarm that is told to run now keeps its due time, so its run is told and recorded as late as it is."""
     obj, due = overdue("a")
     actions.fire_now(obj)
     assert Alarm.objects.get().due_at == due
-    [wake_up] = rung
+    [wake_up] = published
     assert fire(obj.pk, wake_up.wake_up_number).verdict is Verdict.SUCCEEDED
     assert script.infos[0].lateness >= MINUTE
     assert AlarmRun.objects.get().due_at == due
 
 
-def test_fire_now_does_not_put_it_behind_the_others(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_fire_now_does_not_put_it_behind_the_others(script: Script, published: list[publisher.WakeUp]) -> None:
     """The message that waits in a long queue stays valid: another one is sent under the same number."""
     obj, _ = overdue("a")
     actions.fire_now(obj)
     actions.fire_now(obj)
-    assert [wake_up.wake_up_number for wake_up in rung] == [7, 7]
+    assert [wake_up.wake_up_number for wake_up in published] == [7, 7]
     assert fire(obj.pk, 7).verdict is Verdict.SUCCEEDED
 
 
-def test_fire_now_where_nobody_can_publish_is_the_dispatchers(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_fire_now_where_nobody_can_publish_is_the_dispatchers(
+    script: Script, published: list[publisher.WakeUp]
+) -> None:
     """From a process that cannot publish, the next pass sends it, under its number, the longest overdue first."""
     later, _ = overdue("later", MINUTE, wake_up_for=None)
     obj, _ = overdue("a", 2 * MINUTE, wake_up_for=durable_objects.now())
-    publisher.connect(rung.append, lambda: True)
+    publisher.register(published.append, lambda: True)
     actions.fire_now(obj)
-    publisher.connect(rung.append, lambda: False)
+    publisher.register(published.append, lambda: False)
     dispatcher.run_pass()
-    assert [(wake_up.object_id, wake_up.wake_up_number) for wake_up in rung] == [(obj.pk, 7), (later.pk, 8)]
+    assert [(wake_up.object_id, wake_up.wake_up_number) for wake_up in published] == [(obj.pk, 7), (later.pk, 8)]
 
 
 @pytest.mark.parametrize("due_in", [5 * SECOND, timedelta(hours=2)])
 def test_fire_now_brings_one_forward_that_is_not_due(
-    script: Script, rung: list[publisher.WakeUp], due_in: timedelta
+    script: Script, published: list[publisher.WakeUp], due_in: timedelta
 ) -> None:
     """An alarm, or a retry, that waits for its time runs now, by a wake-up of its own; the later one is turned away."""
     at = durable_objects.now() + due_in
@@ -72,13 +74,15 @@ def test_fire_now_brings_one_forward_that_is_not_due(
     slot = Alarm.objects.get()
     assert slot.due_at is not None
     assert slot.due_at <= durable_objects.now()
-    assert (slot.retry_count, [wake_up.wake_up_number for wake_up in rung]) == (2, [8])
+    assert (slot.retry_count, [wake_up.wake_up_number for wake_up in published]) == (2, [8])
     assert fire(obj.pk, 7).verdict is Verdict.DROPPED
     assert fire(obj.pk, 8).verdict is Verdict.SUCCEEDED
 
 
 @pytest.mark.parametrize("late", [0 * SECOND, 11 * SECOND, MINUTE, 10 * MINUTE])
-def test_calls_do_not_send_again_what_is_out(script: Script, rung: list[publisher.WakeUp], late: timedelta) -> None:
+def test_calls_do_not_send_again_what_is_out(
+    script: Script, published: list[publisher.WakeUp], late: timedelta
+) -> None:
     """A call on an overdue object neither renumbers its wake-up, which may wait in a long queue, nor adds another one:
     what got lost is the dispatcher's, so that many calls cannot fill the broker.
     """
@@ -86,11 +90,11 @@ def test_calls_do_not_send_again_what_is_out(script: Script, rung: list[publishe
     for number in range(3):
         obj.storage.put("k", number)
     slot = Alarm.objects.get()
-    assert (rung, slot.wake_up_number, slot.wake_ups_lost) == ([], 7, 1)
+    assert (published, slot.wake_up_number, slot.wake_ups_lost) == ([], 7, 1)
 
 
-def test_fire_now_keeps_the_place_of_one_that_was_never_sent(script: Script, rung: list[publisher.WakeUp]) -> None:
+def test_fire_now_keeps_the_place_of_one_that_was_never_sent(script: Script, published: list[publisher.WakeUp]) -> None:
     """An overdue alarm with no wake-up out gets one at once, and is as late as it is."""
     obj, due = overdue("a", wake_up_for=None)
     actions.fire_now(obj)
-    assert (Alarm.objects.get().due_at, [wake_up.wake_up_number for wake_up in rung]) == (due, [8])
+    assert (Alarm.objects.get().due_at, [wake_up.wake_up_number for wake_up in published]) == (due, [8])

@@ -169,13 +169,13 @@ def test_initialize_may_leave_nothing_open_either(script: Script, leave: Code) -
 
 
 @pytest.mark.parametrize("leave", [CLOSED, atomic, two_atomics, part, untouchable], ids=lambda each: str(each.__name__))
-def test_in_a_group_it_fails_alone(script: Script, rung: list[Any], leave: Code) -> None:
+def test_in_a_group_it_fails_alone(script: Script, published: list[Any], leave: Code) -> None:
     """The others of the group run, together or alone."""
     script.alarm = lambda obj, info: leave(obj) if obj.name == "a" else None
     Grouped.objects.set_alarms(dict.fromkeys("abc", NOW))
     with calm_after():
-        fire_group([(each.object_id, each.wake_up_number) for each in rung], timedelta(minutes=1))
-        for wake_up in list(rung)[1:]:
+        fire_group([(each.object_id, each.wake_up_number) for each in published], timedelta(minutes=1))
+        for wake_up in list(published)[1:]:
             fire(wake_up.object_id, wake_up.wake_up_number)
     assert states() == {"a": ("armed", 1), "b": ("idle", 0), "c": ("idle", 0)}
 

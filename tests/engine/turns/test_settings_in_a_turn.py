@@ -65,7 +65,7 @@ def test_limit_for_ones_own_statements_is_none_for_the_end(
     assert Entry.objects.count() == 6
 
 
-def test_limit_of_one_in_a_group(script: Script, rung: list[Any]) -> None:
+def test_limit_of_one_in_a_group(script: Script, published: list[Any]) -> None:
     """What one of a group sets does not keep the others' writes."""
 
     def alarm(obj: Any, info: AlarmInfo) -> None:
@@ -74,7 +74,7 @@ def test_limit_of_one_in_a_group(script: Script, rung: list[Any]) -> None:
 
     script.alarm = alarm
     Grouped.objects.set_alarms(dict.fromkeys("ab", timedelta(0)))
-    pairs = [(each.object_id, each.wake_up_number) for each in rung]
+    pairs = [(each.object_id, each.wake_up_number) for each in published]
     assert fire_group(pairs, timedelta(minutes=1)) == 2
     assert Entry.objects.count() == 12
 
