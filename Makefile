@@ -1,38 +1,35 @@
-# make setup   .venv with all that the others need (each of them sees to it itself)
-# make demo    the whole story on this machine, in under 90 seconds
-# make up      the web server, a worker and the dispatcher in one process, until Ctrl-C
-# make test    the tests, in four processes; make test ARGS="-k batcher" for some of them in one
-# make chaos   CHAOS_MINUTES (30) of random faults on Redis, as many with groups, on RabbitMQ and on the embedded
-#              default, then the single scenarios; make chaos ARGS="tests/chaos/test_storm.py -k redis" for a part
-# make bench   speed, ours and its peers', in about 15 minutes: writes docs/performance.md
-# make lint    style, types, import walls, migrations, Django's checks
-# make lock    requirements/*.txt from requirements/*.in; make lock ARGS=--upgrade for newer versions
 ARGS =
 PYTHON = .venv/bin/python
 CLEAN = sh scripts/clean-env
 
-.PHONY: setup demo up test chaos bench lint lock
+.PHONY: help setup demo up test check chaos bench lint format docs lock
 
-setup:
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+setup: ## .venv with all that the others need (each of them sees to it itself)
 	@sh scripts/make-venv
 
-demo: setup
+demo: setup ## the whole story on this machine, in under 90 seconds
 	@$(CLEAN) $(PYTHON) manage.py demo $(ARGS)
 
 # Here the caller's DATABASE_URL, PORT and so on are meant for us (README, Settings); what would break Python is not.
-up: setup
+up: setup ## the web server, a worker and the dispatcher in one process, until Ctrl-C
 	@unset PYTHONHOME PYTHONPATH DJANGO_SETTINGS_MODULE; PYTHONUTF8=1 exec $(PYTHON) manage.py up $(ARGS)
 
-test: setup
+test: setup ## the tests, in four processes; ARGS="-k batcher" for some of them in one
 	@$(CLEAN) $(PYTHON) -m pytest $(or $(ARGS),-n 4)
 
-chaos: setup
+check: ## what CI runs, all that must hold before a change lands; on Debian, as root: it installs what it needs
+	@bash .ci/run
+
+chaos: setup ## random faults for CHAOS_MINUTES (30) on each broker, then single scenarios; ARGS for a part
 	@CHAOS_MINUTES=$${CHAOS_MINUTES:-30} $(CLEAN) $(PYTHON) -m pytest -m chaos $(or $(ARGS),tests/chaos)
 
-bench: setup
+bench: setup ## speed, ours and its peers', in about 15 minutes: writes docs/performance.md
 	@$(CLEAN) env $$(sh scripts/make-peers) $(PYTHON) -m benchmarks $(ARGS)
 
-lint: setup
+lint: setup ## style, types, import rules, migrations, Django's checks
 	@$(CLEAN) $(PYTHON) -m ruff check .
 	@$(CLEAN) $(PYTHON) -m ruff format --check .
 	@$(CLEAN) $(PYTHON) -m mypy
@@ -41,5 +38,13 @@ lint: setup
 		$(PYTHON) manage.py makemigrations --check --dry-run --settings tests.settings
 	@$(CLEAN) $(PYTHON) manage.py check --fail-level WARNING
 
-lock: setup
+format: setup ## put the code into the style that lint asks for
+	@$(CLEAN) $(PYTHON) -m ruff check --fix-only .
+	@$(CLEAN) $(PYTHON) -m ruff format .
+
+docs: setup ## what docs/ has from sources: the diagrams (needs Graphviz), the conformance table
+	@sh scripts/draw-diagrams
+	@$(CLEAN) $(PYTHON) -m tests.conformance
+
+lock: setup ## requirements/*.txt from requirements/*.in; ARGS=--upgrade for newer versions
 	@sh scripts/write-locks $(ARGS)

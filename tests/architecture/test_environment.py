@@ -1,4 +1,4 @@
-"""What the process environment may say, and what is said when it says something else."""
+"""What the process environment may set, and what is reported when it sets something else."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_any_variable_it_runs_on_this_machine_alone(tmp_path: Path) -> None:
     """Nothing set means SQLite in a file, a broker inside the process, and loopback names only."""
-    said = Environment(tmp_path / "var")
-    assert said.debug
-    assert said.database()["NAME"] == str(tmp_path / "var" / "db.sqlite3")
-    assert said.broker_url() == "memory://"
-    assert said.allowed_hosts() == ["localhost", "127.0.0.1", "[::1]"]
-    assert (said.api_tokens(), said.port()) == ([], None)
+    environment = Environment(tmp_path / "var")
+    assert environment.debug
+    assert environment.database()["NAME"] == str(tmp_path / "var" / "db.sqlite3")
+    assert environment.broker_url() == "memory://"
+    assert environment.allowed_hosts() == ["localhost", "127.0.0.1", "[::1]"]
+    assert (environment.api_tokens(), environment.port()) == ([], None)
 
 
 def test_the_development_secret_is_made_once_and_kept(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_production_refuses_to_start_without(missing: str, tmp_path: Path, monke
     for name in {"SECRET_KEY", "ALLOWED_HOSTS", "API_TOKENS"} - {missing}:
         monkeypatch.setenv(name, "given")
     monkeypatch.setenv("DEBUG", "0")
-    said = Environment(tmp_path)
+    environment = Environment(tmp_path)
     with pytest.raises(ImproperlyConfigured, match=f"production needs {missing}"):
-        getattr(said, missing.lower())()
+        getattr(environment, missing.lower())()
 
 
 def test_another_database_or_broker_alone_is_not_production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +166,8 @@ def test_sqlite_takes_its_write_lock_at_the_beginning(tmp_path: Path) -> None:
 def test_a_postgresql_address_is_read_as_libpq_reads_it(tmp_path: Path) -> None:
     """User, password with its escapes, host, port, name and options all arrive."""
     entry = database("postgresql://ada:a%2Fb@db.example:5433/shop?sslmode=require&connect_timeout=2", tmp_path)
-    said = {name: entry[name] for name in ("USER", "PASSWORD", "HOST", "PORT", "NAME")}
-    assert said == {"USER": "ada", "PASSWORD": "a/b", "HOST": "db.example", "PORT": "5433", "NAME": "shop"}
+    chosen = {name: entry[name] for name in ("USER", "PASSWORD", "HOST", "PORT", "NAME")}
+    assert chosen == {"USER": "ada", "PASSWORD": "a/b", "HOST": "db.example", "PORT": "5433", "NAME": "shop"}
     assert entry["OPTIONS"]["sslmode"] == "require"
     assert int(entry["OPTIONS"]["connect_timeout"]) == 2
 

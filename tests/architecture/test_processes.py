@@ -1,4 +1,4 @@
-"""The tests' own processes: one that ends by itself is told, whoever started it."""
+"""The tests' own processes: one that ends by itself is reported, whoever started it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def site_in(folder: Path) -> Site:
 
 
 def gone(process: Child) -> None:
-    """Wait until it has ended, without the harness being told that it may."""
+    """Wait until it has ended, without the harness expecting it."""
     process._process.wait(20)
 
 
@@ -60,7 +60,7 @@ def with_an_error_of_its_own(folder: Path) -> None:
 
 @pytest.mark.parametrize(("command", "code"), [(ENDS, 3), (DONE, 0)], ids=["with an error", "with 0"])
 def test_a_process_that_ends_by_itself_fails_its_block(tmp_path: Path, command: list[str], code: int) -> None:
-    """What is to live until it is told to end is a failure when it does not, whatever its exit code."""
+    """A process that is to live until it is stopped is a failure when it does not, whatever its exit code."""
     with pytest.raises(Failure, match=f"ended by itself with {code}"):
         in_a_block(tmp_path, command)
     with pytest.raises(AssertionError, match=f"'worker': {code}"):
@@ -93,6 +93,6 @@ def test_the_end_of_a_child_that_was_killed_is_not_its_parents(tmp_path: Path) -
 
 
 def test_an_error_of_the_test_is_not_hidden(tmp_path: Path) -> None:
-    """Where the block fails anyway, that is what is told."""
+    """Where the block fails anyway, that is what is reported."""
     with pytest.raises(ZeroDivisionError):
         with_an_error_of_its_own(tmp_path)

@@ -43,7 +43,7 @@ def test_a_name_without_docstring_is_found() -> None:
     source = '''
 def bare(): ...
 def _private(): ...
-class Told:
+class Shown:
     """Says."""
     def method(self): ...
     def has_add_permission(self, request): ...
@@ -53,7 +53,7 @@ class Told:
 class Command:
     def handle(self): ...
 '''
-    assert list(undocumented(source)) == ["bare", "Told.method"]
+    assert list(undocumented(source)) == ["bare", "Shown.method"]
 
 
 def test_every_test_states_its_rule() -> None:
@@ -68,8 +68,8 @@ def test_every_test_states_its_rule() -> None:
     assert silent == []
 
 
-def test_the_walls_stand() -> None:
-    """No import crosses a wall of pyproject.toml: apps over engine, floor over floor, Celery in its one room."""
+def test_no_import_breaks_a_rule() -> None:
+    """Every import obeys the contracts of pyproject.toml: apps over engine, level over level, Celery in three modules."""
     command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     run = subprocess.run(
         [sys.executable, "-c", command, "--no-cache", "--no-logo"],
@@ -113,7 +113,7 @@ def test_locks_hold_what_was_asked_for() -> None:
         pinned = {match["name"] for match in map(_PIN.fullmatch, lock.read_text("utf-8").splitlines()) if match}
         asked = re.findall(r"^[a-z][a-z0-9-]*", lock.with_suffix(".in").read_text("utf-8"), re.MULTILINE)
         assert set(asked) <= pinned, name(lock)
-        assert [wish for wish in asked if f"**{wish}**" not in reasons] == []
+        assert [each for each in asked if f"**{each}**" not in reasons] == []
 
 
 def test_both_locks_agree() -> None:

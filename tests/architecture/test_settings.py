@@ -102,6 +102,6 @@ def test_every_number_and_span_has_bounds(app: AppSettings) -> None:
 
 @pytest.mark.parametrize("nothing", [None, [], "LEASE"])
 def test_what_is_no_dict_is_refused(nothing: Any) -> None:
-    """None, as an environment variable may leave it, is told as what it is."""
+    """None, as an environment variable may leave it, is reported as what it is."""
     with override_settings(DURABLE_OBJECTS=nothing), pytest.raises(ImproperlyConfigured, match="expected a dict"):
         _ = engine.LEASE

@@ -173,7 +173,7 @@ def test_a_changed_lock_installs_again(checkout: Checkout) -> None:
 
 
 def test_a_half_made_environment_is_mended(checkout: Checkout) -> None:
-    """An installation that broke off fails, is not taken for a whole one, and is made anew by the next call."""
+    """An installation that broke off fails, is not taken for a whole one, and is made again by the next call."""
     checkout.offline.touch()
     assert (checkout.make() != 0, checkout.asked()) == (True, ["venv", "pip"])
     checkout.offline.unlink()
