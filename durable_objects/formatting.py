@@ -1,4 +1,4 @@
-"""How things are said in words: spans, moments, names, errors, stored values."""
+"""Texts for people: spans of time, moments, names, errors, stored values."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from durable_objects.tables import Object
 
 #: What stands for a value that is not to be shown.
 HIDDEN = "••••••"
-#: Types whose own way of writing says more to people than Python's; the type stands beside it.
+#: Types whose ``str()`` reads better than their ``repr()``; the type is shown beside it.
 _WRITTEN_PLAINLY = (date, time, timedelta, Decimal, UUID)
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def span(length: timedelta) -> str:
-    """A span of time in its two largest units: ``2 h 5 min``, ``250 ms``. Negative ones are said without the sign."""
+    """Write a span of time in its two largest units: ``2 h 5 min``, ``250 ms``. A minus sign is left out."""
     seconds = abs(length.total_seconds())
     if 0 < seconds < 1:
         return f"{1000 * seconds:.3g} ms"
@@ -45,58 +45,66 @@ def span(length: timedelta) -> str:
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """``in 5 min`` or ``5 min ago``."""
+    """Write ``in 5 min``, ``5 min ago`` or ``now``."""
     if moment == now:
         return "now"
     return f"in {span(moment - now)}" if moment > now else f"{span(now - moment)} ago"
 
 
 def absolute(moment: datetime, timespec: str = "seconds") -> str:
-    """The moment, in the current time zone and with its name."""
+    """Write the moment in the current time zone, and name the zone."""
     try:
         local = timezone.localtime(moment)
-    except OverflowError:  # the last hours of 9999, in a zone to the east: of these UTC can tell
+    except OverflowError:  # the last hours of 9999, in a zone to the east: written in UTC
         local = moment
     return f"{local.replace(tzinfo=None).isoformat(' ', timespec)} {local:%Z}"
 
 
 def label(name: str) -> str:
-    """A name so that it can be seen and told from others: one with invisible characters is quoted and escaped."""
+    """Write a name so that it can be seen: one with invisible characters is quoted and escaped."""
     return name if name.isprintable() and name == name.strip() else visible(json.dumps(name))
 
 
 def short(text: str, limit: int = 60) -> str:
-    """The beginning of a text that may be long."""
-    return text if len(text) <= limit else text[:limit] + "…"
+    """Return the text; of one longer than ``limit`` its beginning and an ellipsis, cut behind a word if one ends in
+    the second half.
+    """
+    if len(text) <= limit:
+        return text
+    words, _, rest = text[: limit + 1].rpartition(" ")
+    return (words if words and 2 * len(rest) <= limit else text[:limit]).rstrip() + "…"
 
 
 def class_of(row: Object) -> str:
-    """The class of an object, also of one that this code does not have. Content types are cached by Django."""
+    """Name the class of an object, also one that this code does not have. Content types are cached by Django."""
     return class_name(content_types().get_for_id(row.kind_id))
 
 
 def class_name(kind: ContentType) -> str:
-    """The class's label; for one that this code does not have, what the content type calls it."""
+    """Return the class's label; for one that this code does not have, the content type's, and say so."""
     model = kinds.class_of(kind)
     return f"{kind.app_label}.{kind.model} (unknown here)" if model is None else str(model._meta.label)
 
 
 def is_known(row: Object) -> bool:
-    """Whether this code has the object's class; one that it has not is *parked* and left alone."""
+    """Return whether this code has the object's class; an object without is *parked* and left alone."""
     return kinds.class_of(content_types().get_for_id(row.kind_id)) is not None
 
 
 def gist(error: str) -> str:
-    """The one line that says most: of a traceback the one that names the error, of any other text the first."""
+    """Return the line that says most: of a traceback the one that names the error, of any other text the first.
+
+    At most 200 characters; a line that is longer ends with an ellipsis.
+    """
     lines = [line for line in error.splitlines() if line.strip()]
     lines = [line[4:] for line in lines if line.startswith("  | ")] or lines  # the outermost of a group of exceptions
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     after = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else lines
-    return (after or lines or [""])[0][:200]
+    return short((after or lines or [""])[0], 199)
 
 
 class Value(NamedTuple):
-    """A stored value for reading. ``cut``: only the beginning of its JSON text is shown, and ``kind`` is a guess."""
+    """A stored value for people to read. ``cut``: ``text`` is the beginning of its JSON, and ``kind`` is a guess."""
 
     kind: str
     text: str
@@ -104,7 +112,7 @@ class Value(NamedTuple):
 
 
 def value(start: str, limit: int) -> Value:
-    """Decode a stored text, or show its first ``limit`` characters if it has more (then ``start`` has more too)."""
+    """Decode a stored text; of one longer than ``limit`` show the first ``limit`` characters, undecoded."""
     if len(start) > limit:
         return Value(_kind_of(start), start[:limit], cut=True)
     try:
@@ -126,7 +134,7 @@ def _kind_of(text: str) -> str:
 
 
 def masked(row: Object) -> Callable[[str], bool]:
-    """Which keys of this object are not to be shown: its class's ``masked_keys``; all of a class unknown here."""
+    """Return a test for keys to hide: the class's ``masked_keys``; every key where this code lacks the class."""
     handle = row.handle()
     patterns = type(handle).masked_keys if handle is not None else ["*"]
     return lambda key: any(fnmatchcase(key, pattern) for pattern in patterns)

@@ -59,7 +59,7 @@ def figures_of(site: AdminSite, request: HttpRequest) -> dict[str, Any]:
     tiles = [
         {
             "title": title,
-            "figure": metrics.said(counted[state]),
+            "figure": metrics.counted(counted[state]),
             "note": f"oldest {span(age)}" if state == "due" and age is not None else "",
             "kind": BAD.get(state, "") if counted[state] else "",
             "url": f"{alarms_url}?state={state}",
@@ -78,8 +78,8 @@ def figures_of(site: AdminSite, request: HttpRequest) -> dict[str, Any]:
         "load": _load(metrics.load_ahead(now)),
         "late": late,
         "percentiles": [(name, span(getattr(late, name))) for name in ("p50", "p95", "p99")] if late else [],
-        "waiting": f"{metrics.said(counted['due'])}, the longest since {span(age)}" if age is not None else "0",
-        "lateness_runs": metrics.said(late.runs, metrics.RUNS) if late else "0",
+        "waiting": f"{metrics.counted(counted['due'])}, the longest since {span(age)}" if age is not None else "0",
+        "lateness_runs": metrics.counted(late.runs, metrics.RUNS) if late else "0",
     }
 
 
@@ -90,13 +90,13 @@ def _load(counted: list[int]) -> dict[str, Any]:
         (
             number / most if most else 0.0,
             "armed",
-            f"in {at * minutes} to {(at + 1) * minutes} min: {metrics.said(number, metrics.BAR_COUNTED_TO)}",
+            f"in {at * minutes} to {(at + 1) * minutes} min: {metrics.counted(number, metrics.BAR_COUNTED_TO)}",
         )
         for at, number in enumerate(counted)
     ]
     total = (
-        metrics.said(sum(counted), metrics.BAR_COUNTED_TO) if most >= metrics.BAR_COUNTED_TO else f"{sum(counted):,}"
+        metrics.counted(sum(counted), metrics.BAR_COUNTED_TO) if most >= metrics.BAR_COUNTED_TO else f"{sum(counted):,}"
     )
     label = f"Alarms due in the next hour, by {minutes} minutes: {total} in all, at most "
-    label += f"{metrics.said(most, metrics.BAR_COUNTED_TO)} at a time"
+    label += f"{metrics.counted(most, metrics.BAR_COUNTED_TO)} at a time"
     return {"chart": charts.bars(heights, label, slots=metrics.BARS, width=600, height=80), "most": label}

@@ -51,7 +51,7 @@ def late(now: datetime) -> Late:
         return Late(by, None)
     number = count(alarms_in("due", now).filter(due_at__lt=now - LATE_AFTER))
     are = "alarm is" if number == 1 else "alarms are"
-    return Late(by, f"{metrics.said(number)} {are} late, the oldest by {span(by)}. {why_late(oldest, now)}")
+    return Late(by, f"{metrics.counted(number)} {are} late, the oldest by {span(by)}. {why_late(oldest, now)}")
 
 
 def _late(now: datetime) -> Iterator[Finding]:
@@ -75,7 +75,7 @@ def _dead(now: datetime) -> Iterator[Finding]:
     if number:
         last = alarms_in("dead", now).order_by("-pk").first()
         error = gist(last.last_error) if last else ""
-        text = f"Dead alarms: {metrics.said(number)}. One says: {error}"
+        text = f"Dead alarms: {metrics.counted(number)}. One says: {error}"
         advice = "Mend the cause, then `manage.py alarms revive --all`."
         yield Finding("dead", text, advice, is_trouble=False, state="dead")
 
@@ -84,7 +84,7 @@ def _parked(now: datetime) -> Iterator[Finding]:
     for kind in kinds.unknown():
         number = count(alarms_in("armed", now).filter(object__kind=kind))
         if number:
-            text = f"Alarms of a class unknown here: {metrics.said(number)} of {class_name(kind)}."
+            text = f"Alarms of a class unknown here: {metrics.counted(number)} of {class_name(kind)}."
             advice = "Deploy the class, or cancel them."
             yield Finding("parked", text, advice, is_trouble=False, state="parked")
 
@@ -94,7 +94,7 @@ def _left_behind(now: datetime) -> Iterator[Finding]:
     over = Alarm.objects.using(engine.DATABASE).filter(leased_until__lt=now - engine.LEASE)
     number = count(over)
     if number:
-        text = f"Leases of runs that are gone: {metrics.said(number)}, over for more than {span(engine.LEASE)}."
+        text = f"Leases of runs that are gone: {metrics.counted(number)}, over for more than {span(engine.LEASE)}."
         advice = "--fix ends them, so that the next wake-up runs at once."
         yield Finding("lease", text, advice, fix=lambda: f"ended {_repair(over, _end_lease)} leases")
 
@@ -103,7 +103,7 @@ def _without_due_time(now: datetime) -> Iterator[Finding]:
     rows = alarms_in("armed", now).filter(due_at=None)
     number = count(rows)
     if number:
-        text = f"Armed alarms without a due time, which never run: {metrics.said(number)}."
+        text = f"Armed alarms without a due time, which never run: {metrics.counted(number)}."
         advice = "Somebody changed the table by hand. --fix makes them due now."
         yield Finding("no_due_time", text, advice, fix=lambda: f"made {_repair(rows, _make_due)} alarms due now")
 

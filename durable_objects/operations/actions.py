@@ -1,7 +1,7 @@
 """What an operator does to an alarm or an object: fire now, move, cancel, revive, delete. Each is a turn of the object.
 
-Cancel and delete need no class: they also work for objects whose class this code does not have any more, and for one
-whose name was written past the engine and is none.
+Cancel and delete need no class: they also work for an object whose class this code does not have any more, and for a
+row that the engine did not write, with a name that no object can have.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Result = TypeVar("Result")
 
 
 def fire_now(obj: Object) -> None:
-    """Let the alarm run now: one that is set keeps its retries and the time it was asked for; else it is set to now.
+    """Make the alarm due now. One that is armed keeps its retries and its scheduled time; otherwise it is set to now.
 
-    Raises ``DurableObjectError`` for a dead alarm, which is to be revived instead.
+    Raises ``DurableObjectError`` for a dead alarm, which must be revived instead.
     """
 
     def fire(open_turn: turn_module.Turn) -> None:
@@ -48,7 +48,7 @@ def move(obj: Object, when: datetime | timedelta) -> None:
 
 
 def cancel(obj: Object) -> bool:
-    """Take the alarm away, armed or dead; whether there was one. Needs no class."""
+    """Delete the alarm, armed or dead; return whether there was one. Needs no class."""
 
     def delete_alarm(open_turn: turn_module.Turn) -> bool:
         was_set = open_turn.slot.state != IDLE
@@ -60,9 +60,9 @@ def cancel(obj: Object) -> bool:
 
 
 def delete(obj: Object) -> bool:
-    """Delete the object with its storage, alarm and history; whether it was there. Needs no class.
+    """Delete the object with its storage, alarm and history; return whether it was there. Needs no class.
 
-    Raises ``DurableObjectError`` where a table that this code does not know still has a row of it.
+    Raises ``DurableObjectError`` while a table that this code does not know has a row of it.
     """
     handle = _handle_if_known(obj)
     if handle is not None:
@@ -77,20 +77,19 @@ def delete(obj: Object) -> bool:
     try:
         return _in_turn_of(parked, discard, obj.pk)
     except IntegrityError as error:
-        said = " ".join(str(error).split())
         raise DurableObjectError(
-            f"{parked.key} has a row in a table of its class or of an app, which this code does not have: deploy that "
-            f"class once more to delete it, or drop the table. The database says: {said}"
+            f"{parked.key} has a row in a table of a class or an app that this code does not have: deploy that class "
+            f"again to delete the object, or drop the table. The database says: {' '.join(str(error).split())}"
         ) from error
 
 
 def revive(obj: Object) -> None:
-    """Let a dead alarm run again, now, with all its retries. Raises ``DurableObjectError`` when it is not dead."""
+    """Arm a dead alarm again, due now and with all its retries. Raises ``DurableObjectError`` when it is not dead."""
 
     def arm_again(open_turn: turn_module.Turn) -> None:
         slot = open_turn.slot
         if slot.state != DEAD:
-            raise DurableObjectError(f"{obj.name!r} has no dead alarm (it is {slot.state}): nothing was revived")
+            raise DurableObjectError(f"the alarm of {obj.name!r} is not dead but {slot.state}: nothing was revived")
         slot.revive(open_turn.now)
 
     _in_turn(obj, arm_again)
@@ -106,7 +105,7 @@ def _handle_if_known(obj: Object) -> DurableObject | None:
 
 
 def handle_of(obj: Object) -> DurableObject:
-    """The object by its class. Raises ``ClassUnknown`` where this code has none, or no object can have its name."""
+    """Return the object's handle. Raises ``ClassUnknown`` if there is no class, or no object can have the name."""
     handle = _handle_if_known(obj)
     if handle is None:
         raise ClassUnknown(

@@ -1,8 +1,8 @@
-"""Objects with entries and alarms as JSON lines, out and in again; of any size, in bounded memory.
+"""Export and import objects with their entries and alarms as JSON lines: of any size, in bounded memory.
 
 The first line names the format. Each object is a line with ``kind``, ``name``, ``fields`` (a subclass's own) and
-``alarm``, followed by a line with ``key`` and ``value`` for each entry, the value as it is stored. What an app keeps in
-tables of its own is not among it.
+``alarm``, followed by a line with ``key`` and ``value`` for each entry, the value as it is stored. Rows
+that an app keeps in tables of its own are not included.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from durable_objects.turns.turn import Turn
 
 FORMAT = "durable_objects/1"
 
-#: Objects, and entries, that are read or written at once; and bytes of entries.
+#: Objects or entries, and bytes of entries, that are read or written in one statement.
 PAGE = 100
 BYTES = 4_000_000
 
-#: The object's number in the file, the line's, and what it says.
+#: The object's number in the file, the line's number, and the line's JSON object.
 Parsed = tuple[int, int, dict[str, Any]]
 
 
@@ -54,12 +54,12 @@ class Imported:
     reason: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return it for JSON."""
         return asdict(self)
 
 
 def dump(rows: QuerySet[Object]) -> Iterator[str]:
-    """The lines of these objects. On PostgreSQL all as they are at one moment, on SQLite each object."""
+    """Yield the lines of these objects: on PostgreSQL from one snapshot, on SQLite from one per object."""
     yield _line({"format": FORMAT, "exported_at": clock.now().isoformat()})
     with _snapshot():
         seen = 0
@@ -72,18 +72,18 @@ def dump(rows: QuerySet[Object]) -> Iterator[str]:
 def load(
     lines: Iterable[str], *, arm: bool = False, replace: bool = False, dry_run: bool = False
 ) -> Iterator[Imported]:
-    """Store the objects of these lines, each in a transaction of its own, and answer what became of it.
+    """Store the objects of these lines, each in a transaction of its own, and yield what became of each.
 
-    They arrive *held*: an alarm that was armed is set only with ``arm`` (its retries begin anew; a time that is past
-    means now); one that was dead is dead again. One that has fields, storage or an alarm is left alone unless
-    ``replace``. ``initialize()`` does not run. With ``dry_run`` nothing is written. Raises ``InvalidInput`` with the
-    number of a line that cannot be read; what came before it is stored.
+    They arrive with alarms on hold: one that was armed is set only with ``arm`` (with all its retries; a time that is
+    past means now); one that was dead is dead again. An object that already has fields, storage or an alarm is left
+    alone unless ``replace``. ``initialize()`` does not run. With ``dry_run`` nothing is written. Raises
+    ``InvalidInput`` with the number of a line that cannot be read; the objects before it are stored.
     """
-    for number, group in groupby(_parsed(lines), key=lambda parsed: parsed[0]):
-        at_line, header, rest = _opened(group)
+    for number, group in groupby(_parse(lines), key=lambda parsed: parsed[0]):
+        at_line, header, rest = _split(group)
         if number == 0:
             if header.get("format") != FORMAT:
-                raise InvalidInput(f"line 1 says {header.get('format')!r}; allowed: a file of the format {FORMAT!r}")
+                raise InvalidInput(f"line 1 names the format {header.get('format')!r}; this code reads {FORMAT!r}")
             continue
         try:
             handle = _handle(header)
@@ -113,8 +113,8 @@ def _alarm(slot: Alarm | None) -> dict[str, Any] | None:
     if slot is None or slot.state == Alarm.State.IDLE:
         return None
     times = {name: getattr(slot, name) for name in ("scheduled_at", "due_at")}
-    said = {name: moment and moment.isoformat() for name, moment in times.items()}
-    return {"state": slot.state, **said, "retry_count": slot.retry_count, "last_error": slot.last_error}
+    iso = {name: moment and moment.isoformat() for name, moment in times.items()}
+    return {"state": slot.state, **iso, "retry_count": slot.retry_count, "last_error": slot.last_error}
 
 
 def _own_values(handle: DurableObject | None, pk: int) -> dict[str, Any]:
@@ -128,9 +128,9 @@ def _handle(header: dict[str, Any]) -> DurableObject:
     try:
         model = apps.get_model(str(header["kind"]))
     except (LookupError, ValueError) as error:
-        raise ClassUnknown(f"no class {header['kind']!r} here") from error
+        raise ClassUnknown(f"this code has no class {header['kind']!r}") from error
     if not issubclass(model, DurableObject):
-        raise ClassUnknown(f"{header['kind']} is no class of durable objects")
+        raise ClassUnknown(f"{header['kind']} is not a class of durable objects")
     handle = model.by_name(header.get("name", ""))
     known = {field.attname: field for field in handle._own_fields()}
     for name, value in (header.get("fields") or {}).items():
@@ -169,35 +169,35 @@ def _write(turn: Turn, chunk: dict[str, str], *, cleared: bool = False) -> None:
     round_trip.send(turn.conn, entry_sql.storing([entry_sql.Change(turn.object_id, chunk, cleared)]))
 
 
-def _set_alarm(turn: Turn, handle: DurableObject, said: dict[str, Any] | None, *, arm: bool) -> str:
+def _set_alarm(turn: Turn, handle: DurableObject, alarm: dict[str, Any] | None, *, arm: bool) -> str:
     turn.slot.disarm()
-    if said is None:
+    if alarm is None:
         return "none"
-    if said["state"] == DEAD:
-        turn.slot.die(str(said["last_error"]))
-        turn.slot.set(scheduled_at=_time(said["scheduled_at"]), retry_count=int(said["retry_count"]))
+    if alarm["state"] == DEAD:
+        turn.slot.die(str(alarm["last_error"]))
+        turn.slot.set(scheduled_at=_time(alarm["scheduled_at"]), retry_count=int(alarm["retry_count"]))
         return "dead"
-    if said["state"] != ARMED or not arm:
+    if alarm["state"] != ARMED or not arm:
         return "held"
     if not handle.has_alarm_handler():
-        raise AlarmHandlerMissing(f"{handle.key[0]} has no alarm() to run")
-    turn.request_alarm(_time(said["due_at"] or said["scheduled_at"]))
+        raise AlarmHandlerMissing(f"{handle.key[0]} has no alarm() method, so its alarm cannot be set")
+    turn.request_alarm(_time(alarm["due_at"] or alarm["scheduled_at"]))
     return "armed"
 
 
 def _try_out(handle: DurableObject, header: dict[str, Any], rest: Iterator[tuple[str, str]]) -> Imported:
-    said = header.get("alarm")
-    if said:
-        _time(said["scheduled_at"] or said["due_at"])
-    return Imported(*handle.key, "imported", sum(1 for _ in rest), "held" if said else "none")
+    alarm = header.get("alarm")
+    if alarm:
+        _time(alarm["scheduled_at"] or alarm["due_at"])
+    return Imported(*handle.key, "imported", sum(1 for _ in rest), "held" if alarm else "none")
 
 
 def _is_used(handle: DurableObject) -> bool:
     return lock.find(clock.connection(), handle.kind_pk(), handle.name) is not None
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[Parsed]:
-    """Each line with its number and that of its object; 0 is the line that names the format."""
+def _parse(lines: Iterable[str]) -> Iterator[Parsed]:
+    """Yield each line with the number of its object, and its own; object 0 is the line that names the format."""
     number = -1
     for at_line, line in enumerate(lines, start=1):
         try:
@@ -206,18 +206,18 @@ def _parsed(lines: Iterable[str]) -> Iterator[Parsed]:
         except (ValueError, TypeError, RecursionError) as error:
             raise InvalidInput(f"line {at_line} is not a JSON object: {error}") from error
         if not isinstance(parsed, dict) or (number < 0) or not parsed.keys() & {"format", "kind", "key"}:
-            raise InvalidInput(f"line {at_line} is none of the format {FORMAT!r}: {line[:60]!r}")
+            raise InvalidInput(f"line {at_line} is not of the format {FORMAT!r}: {line[:60]!r}")
         yield number, at_line, parsed
 
 
-def _opened(group: Iterator[Parsed]) -> tuple[int, dict[str, Any], Iterator[tuple[str, str]]]:
-    """An object's first line, and its entries as they are read on."""
+def _split(group: Iterator[Parsed]) -> tuple[int, dict[str, Any], Iterator[tuple[str, str]]]:
+    """Split an object's lines into the first one's number, its fields, and the entries, read one by one."""
     _, at_line, header = next(group)
     return at_line, header, (_entry(line, fields) for _, line, fields in group)
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _entry(at_line: int, fields: dict[str, Any]) -> tuple[str, str]:
@@ -229,13 +229,13 @@ def _entry(at_line: int, fields: dict[str, Any]) -> tuple[str, str]:
         raise InvalidInput(f"line {at_line}: {error}") from error
 
 
-def _time(said: str | None) -> datetime | None:
+def _time(text: str | None) -> datetime | None:
     try:
-        moment = None if said is None else datetime.fromisoformat(said)
+        moment = None if text is None else datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{said!r} is no ISO time: {error}") from error
+        raise InvalidInput(f"{text!r} is not an ISO 8601 time: {error}") from error
     if moment is not None and moment.utcoffset() is None:
-        raise InvalidInput(f"{said!r} has no offset from UTC")
+        raise InvalidInput(f"{text!r} has no offset from UTC")
     return moment
 
 

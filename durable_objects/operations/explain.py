@@ -1,7 +1,8 @@
-"""Why an alarm ran when it did, why it has not run yet, and what happens next: in words, from what is on record."""
+"""Why an alarm ran when it did, why it has not run yet, and what happens next: in sentences, from the tables."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -50,7 +51,7 @@ class Explanation:
         return steps_of(self.run) if self.run else []
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: moments in ISO, spans in seconds."""
+        """Return it for JSON: times in ISO 8601, spans in seconds."""
         run = self.run and {
             "outcome": self.run.outcome,
             "retry_count": self.run.retry_count,
@@ -64,7 +65,7 @@ class Explanation:
 
 
 def explain(row: Object, now: datetime) -> Explanation:
-    """All that is on record about the object's alarm; a handful of queries."""
+    """Explain the object's alarm at ``now`` from its slot and its history. A handful of queries, no lock."""
     slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
     runs = AlarmRun.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("-id")
     handle = row.handle()
@@ -74,17 +75,17 @@ def explain(row: Object, now: datetime) -> Explanation:
     retries = handle.alarm_max_retries if handle else None
     why: list[str] = []
     if slot is None or status.word == "idle":
-        following = ["Nothing, until the object's code sets an alarm or somebody fires it."]
+        following = ["Nothing, until the object's code sets an alarm or an operator fires it."]
     elif status.word == "running":
         why, following = _running(slot, now)
     elif status.word == "dead":
         last_dead = runs.filter(outcome=AlarmRun.Outcome.DEAD).first()
         why, following = _dead(slot, last_dead, now)
     elif not known:
-        why = [f"No class {class_of(row)}: a worker that has it will run this alarm, uncounted until then."]
+        why = [f"No class {class_of(row)}: a worker that has it will run this alarm; until then no retry is counted."]
         following = ["Deploy the class again, rename its content type, or cancel the alarm."]
     elif handle is None:
-        why = [f"No object can have the name {show(row.name)}: it was written past the engine, and no run can begin."]
+        why = [f"No object can have the name {show(row.name)}: the engine did not write the row, and no run can begin."]
         following = ["Cancel the alarm or delete the object; or give its row another name by SQL."]
     else:
         why, following = _armed_because(slot, now, retries)
@@ -92,17 +93,17 @@ def explain(row: Object, now: datetime) -> Explanation:
 
 
 def steps_of(run: AlarmRun) -> list[Step]:
-    """The run's moments in order, each with the time it took and who took it."""
+    """Return the run's moments in order, each with the time since the one before and what spent it."""
     steps = [Step("planned", run.scheduled_at)]
     if run.due_at != run.scheduled_at:
         steps.append(Step("due", run.due_at, None, "a retry, moved or revived"))
     ready = run.due_at
     if run.wake_up_for is not None and run.wake_up_for > run.due_at:
-        steps.append(Step("rung", run.wake_up_for, run.wake_up_for - ready, "dispatch"))
+        steps.append(Step("sent", run.wake_up_for, run.wake_up_for - ready, "dispatch"))
         ready = run.wake_up_for
     elif run.wake_up_for is not None:
-        steps.append(Step("rung", run.wake_up_for, timedelta(0), "dispatch (ahead of its time)"))
-    share = "broker and queue" if run.wake_up_for else "dispatch, broker and queue: when it was rung is not on record"
+        steps.append(Step("sent", run.wake_up_for, timedelta(0), "dispatch (ahead of its time)"))
+    share = "broker and queue" if run.wake_up_for else "dispatch, broker and queue: when it was sent is not on record"
     steps.append(Step("picked up", run.picked_up_at, max(run.picked_up_at - ready, timedelta(0)), share))
     ready = max(ready, run.picked_up_at)
     steps.append(Step("started", run.started_at, max(run.started_at - ready, timedelta(0)), "lock"))
@@ -111,18 +112,18 @@ def steps_of(run: AlarmRun) -> list[Step]:
 
 
 def status_of(alarm: Alarm | None, now: datetime, *, known: bool) -> Status:
-    """How an object's alarm stands. ``known``: whether its class is; ``parked`` if not."""
+    """Return the state of an object's alarm. ``known``: whether this code has its class; ``parked`` if not."""
     if alarm is None or (alarm.state == Alarm.State.IDLE and not _is_leased(alarm, now)):
         return Status("idle", "No alarm is set." if alarm else "No alarm was ever set.")
     if _is_leased(alarm, now):
-        return Status("running", "A run that has let go of the lock keeps this object. It renews its lease by itself.")
+        return Status("running", "A run is in unlocked(). Its worker keeps the object by a lease, and renews it.")
     if alarm.state == Alarm.State.DEAD:
         return Status("dead", "Its retries are used up.")
     return _armed(alarm, alarm.due_at or now, now, known)
 
 
 def why_late(slot: Alarm, now: datetime) -> str:
-    """What keeps an alarm that is overdue, in one sentence, without names of hosts or objects: anyone may read it."""
+    """Say in a sentence what delays an overdue alarm. Names no host and no object: anyone may read it."""
     if not is_known(slot.object):
         return f"No class {class_of(slot.object)}."
     return _armed_because(slot, now, None)[0][0]
@@ -130,7 +131,7 @@ def why_late(slot: Alarm, now: datetime) -> str:
 
 def _armed(alarm: Alarm, due: datetime, now: datetime, known: bool) -> Status:
     if not known:
-        return Status("parked", f"Due {relative(due, now)}, but its class is unknown here: left alone.")
+        return Status("parked", f"Due {relative(due, now)}, but this code does not have its class: left alone.")
     if now - OVERDUE_AFTER < due <= now:
         return Status("due", f"Due since {span(now - due)}.")
     if due <= now:
@@ -145,24 +146,23 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
     trouble = processes.trouble(now)
     why, following = [trouble] if trouble else [], []
     if due > now + engine.HORIZON:
-        why.append(f"It is further away than the horizon ({span(engine.HORIZON)}), so it waits in the database only.")
-        following.append(f"A dispatcher rings for it from {absolute(due - engine.HORIZON)} on.")
+        why.append(f"It is further away than HORIZON ({span(engine.HORIZON)}), so only the database knows of it yet.")
+        following.append(f"A dispatcher sends its wake-up from {absolute(due - engine.HORIZON)} on.")
     elif slot.leased_until is not None and slot.leased_until <= now:
         since = relative(slot.leased_until, now)
-        why.insert(0, f"Its run let the lease end {since}: the worker is gone, or it hangs.")
-        why.append(f"That run was in {slot.leased_by or 'a worker whose name is not on record'}.")
-        following.append("A dispatcher rings again, and the new run takes over.")
+        why.insert(0, f"The lease of its run ended {since}: the worker is gone, or it hangs.")
+        why.append(f"The worker was {slot.leased_by or 'one whose name is not on record'}.")
+        following.append("A dispatcher sends a wake-up again, and the new run takes over.")
     else:
-        said, comes = _wake_up(slot, due, now)
-        why.append(said)
+        where, comes = _wake_up(slot, due, now)
+        why.append(where)
         following.append(comes)
     if due <= now and _is_locked(slot):
-        said = "The object is locked at this very moment: its alarm, or a call on it, is running."
-        why[:0] = [f"{said} A wake-up waits in line for it.", *_who_has_it(slot)]
+        locked = "The object is locked right now: its alarm, or a call on it, is running. A wake-up waits for the lock."
+        why[:0] = [locked, *_locked_by(slot)]
     if slot.crashed_starts:
-        why.append(
-            f"It was started {slot.crashed_starts} times without an end; after {retry.MAX_CRASHED_STARTS} it is dead."
-        )
+        crashed = f"Runs that started and never ended (the worker crashed or was killed): {slot.crashed_starts}"
+        why.append(f"{crashed}; after {retry.MAX_CRASHED_STARTS} the alarm is dead.")
     if slot.retry_count:
         of = f" of {retries}" if retries is not None else ""
         why.append(f"This is retry {slot.retry_count}{of}; the last run failed: {gist(slot.last_error)}")
@@ -170,27 +170,27 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
 
 
 def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
-    """Where the message is, and who does what next."""
+    """Say where the wake-up's message is, and what happens next."""
     if slot.wake_up_for is None:
-        return _not_out(due, now)
+        return _not_out(slot, due, now)
     if slot.wake_up_for == FORGOTTEN:
-        return f"Wake-up {slot.wake_up_number} is to be sent once more.", _next_pass()
+        return f"Wake-up {slot.wake_up_number} is to be sent again.", _next_pass()
     lost_at = slot.wake_up_for + retry.lost_after(slot.wake_ups_lost)
     number = slot.wake_up_number
-    again = f" It was sent again {slot.wake_ups_lost} times." if slot.wake_ups_lost else ""
+    again = f" Sent again so far: {slot.wake_ups_lost} times." if slot.wake_ups_lost else ""
     if now >= lost_at:
-        said = f"Wake-up {number} counts as lost since {span(now - lost_at)}: no worker has taken it.{again}"
-        said += _where_to(slot) * (slot.wake_ups_lost > 1)
-        return said, _sent_again(slot.wake_up_for, now)
+        lost = f"Wake-up {number} has counted as lost for {span(now - lost_at)}: no worker has taken it.{again}"
+        return lost + _where_to(slot) * (slot.wake_ups_lost > 1), _sent_again(slot, now)
     if slot.wake_up_for > now or due > now:
         return (
-            f"Wake-up {number} is out; the broker, or a worker that holds it back, has it until then.{again}",
+            f"Wake-up {number} is out: until then the broker has it, or a worker that waits for its time.{again}",
             f"A worker runs it {relative(max(due, slot.wake_up_for), now)}.",
         )
-    said = (
-        f"Wake-up {number} is out since {span(now - slot.wake_up_for)}: the broker has it, or a worker's queue.{again}"
+    out_for = span(now - slot.wake_up_for)
+    return (
+        f"Wake-up {number} has been out for {out_for}: the broker has it, or a worker that is busy.{again}",
+        f"A worker takes it; if none has by {absolute(lost_at)}, a dispatcher sends it again.",
     )
-    return said, f"A worker takes it; if none has by {absolute(lost_at)}, a dispatcher rings again."
 
 
 def _where_to(slot: Alarm) -> str:
@@ -198,38 +198,49 @@ def _where_to(slot: Alarm) -> str:
         queue = brokers.queue(slot.pk, slot.wake_up_number)
     except brokers.RouteFailed as error:
         return f" None can be sent: CELERY_TASK_ROUTES raised {error}."
-    return f" It goes to {'an exchange' if queue is None else f'the queue {queue!r}'}: does a worker listen there?"
+    return f" It goes to {'an exchange' if queue is None else f'the queue {queue!r}'}: does a worker consume from it?"
+
+
+def start_worker(queue: str | None) -> str:
+    """Name the command that starts a worker for this queue (None: for Celery's default queues)."""
+    if any(broker.kind == "memory" for broker in brokers.brokers()):
+        return "Start the process that has the worker inside: no other one can use memory://."
+    return f"Start one with `celery -A PROJECT worker{f' -Q {queue}' if queue else ''}`."
+
+
+def _is_a_worker_running(slot: Alarm) -> str:
+    queue = None
+    with suppress(brokers.RouteFailed):
+        queue = brokers.queue(slot.pk, slot.wake_up_number)
+    return f"is a worker running? {start_worker(queue)}"
 
 
 def _next_pass() -> str:
     return f"The next dispatcher's pass sends one (every {span(engine.DISPATCH_EVERY)})."
 
 
-def _not_out(due: datetime, now: datetime) -> tuple[str, str]:
-    """Why no wake-up is out, and when one is sent."""
-    found, said = backlog.look(now, kinds.runnable()), "No wake-up is out for it."
+def _not_out(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
+    """Say why no wake-up is out, and when one is sent."""
+    found, none = backlog.look(now, kinds.runnable()), "No wake-up is out for it."
     if due > now and not found.capacity_early:
-        return (
-            f"{said} As many as may be (MAX_OUT is {engine.MAX_OUT:,}) wait ahead of their time already.",
-            f"A pass sends at least {found.share} more, the next ones first; when it is due it comes before them.",
-        )
+        full = f"{none} MAX_OUT ({engine.MAX_OUT:,}) wake-ups wait ahead of their time already."
+        return full, f"Each pass sends at least {found.share} more, earliest first; once due, it goes before those."
     if due <= now and not found.capacity:
-        said += f" As many as may be (MAX_OUT is {engine.MAX_OUT:,}) are out and were not heard yet"
+        full = f"{none} MAX_OUT ({engine.MAX_OUT:,}) wake-ups are out that no worker has taken yet"
         if not found.has_consumer:
-            return f"{said}: does a worker run?", "A dispatcher sends it as soon as any wake-up is heard."
-        return f"{said}.", "A dispatcher sends it as soon as some of them are heard, the longest overdue first."
-    return said, _next_pass()
+            return f"{full}: {_is_a_worker_running(slot)}", "A dispatcher sends it once a worker has taken one."
+        return f"{full}.", "A dispatcher sends it once workers have taken some of them, the longest overdue first."
+    return none, _next_pass()
 
 
-def _sent_again(wake_up_for: datetime, now: datetime) -> str:
-    """When a wake-up is sent again that counts as lost."""
+def _sent_again(slot: Alarm, now: datetime) -> str:
+    """Say when a wake-up that counts as lost is sent again."""
     found = backlog.look(now, kinds.runnable())
-    if (found.consumed_to is None or wake_up_for >= found.consumed_to) and any(
-        not each.is_small for each in found.unconsumed.values()
-    ):
+    unconsumed = found.consumed_to is None or (slot.wake_up_for is not None and slot.wake_up_for >= found.consumed_to)
+    if unconsumed and any(not each.is_small for each in found.unconsumed.values()):
         return (
-            "Nothing that was sent since then was heard: does a worker run? One alarm of each class is sent again "
-            "after 10, 20 … 300 s, and all of them as soon as one is heard."
+            f"No worker has taken anything sent since then: {_is_a_worker_running(slot)} One alarm of each class is "
+            "sent again after 10, 20 … 300 s, and all others once a worker takes one."
         )
     return _next_pass()
 
@@ -238,8 +249,10 @@ def _running(slot: Alarm, now: datetime) -> tuple[list[str], list[str]]:
     until = slot.leased_until or now
     why = [f"Leased by {slot.leased_by or 'a worker'} until {absolute(until)} ({relative(until, now)})."]
     if slot.leased_generation != slot.generation:
-        why.append("The alarm was set or deleted anew meanwhile; that stands when the run ends.")
-    following = ["The run ends and settles. If its worker is gone, the lease ends then and a dispatcher rings again."]
+        why.append("The alarm was set or deleted during the run; that stands when the run ends.")
+    following = [
+        "The run ends. If its worker is gone, the lease runs out at that time, and a dispatcher sends a wake-up again."
+    ]
     return why, following
 
 
@@ -255,7 +268,7 @@ def _is_leased(alarm: Alarm, now: datetime) -> bool:
 
 
 def _is_locked(slot: Alarm) -> bool:
-    """Whether somebody has the object's row. Asked without waiting; only PostgreSQL can tell."""
+    """Return whether a transaction has the object's row locked. Does not wait; False where only PostgreSQL can tell."""
     conn = clock.connection()
     if conn.vendor != "postgresql" or conn.in_atomic_block:
         return False
@@ -264,8 +277,8 @@ def _is_locked(slot: Alarm) -> bool:
         return cursor.fetchone() is None
 
 
-def _who_has_it(slot: Alarm) -> list[str]:
-    """In words, the session that has the object's row locked, as far as this one may see it."""
+def _locked_by(slot: Alarm) -> list[str]:
+    """Name the session that has the object's row locked, as far as this one may see it."""
     table = Object._meta.db_table
     with clock.connection().cursor() as cursor:
         cursor.execute(
@@ -277,5 +290,5 @@ def _who_has_it(slot: Alarm) -> list[str]:
     if row is None:
         return []
     pid, application, client, since = row
-    who = f"the database's session {pid}" + (f" of {application!r}" if application else "")
-    return [f"It is had by {who} from {client or 'the same machine'}, in a transaction of {span(since)} so far."]
+    who = f"Database session {pid}" + (f" of {application!r}" if application else "")
+    return [f"{who} from {client or 'the same machine'} has it, in a transaction that began {span(since)} ago."]

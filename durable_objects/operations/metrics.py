@@ -1,4 +1,4 @@
-"""How all alarms stand, in figures that cost the same however many there are: nothing is counted beyond a bound."""
+"""Figures on all alarms, at a cost that does not grow with their number: nothing is counted beyond a bound."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ __all__ = [
     "Lateness",
     "armed",
     "count",
+    "counted",
     "counts",
     "first_due",
     "lateness",
     "load_ahead",
     "oldest_overdue",
-    "said",
     "wake_ups_out",
 ]
 
-#: The load ahead: so many bars of so long, each counted to so many.
+#: The load ahead: ``BARS`` bars of ``BAR`` each, counted to ``BAR_COUNTED_TO``.
 BARS = 30
 BAR = timedelta(minutes=2)
 BAR_COUNTED_TO = 1_000
 
-#: Lateness is told of the runs of the last hour, of so many of the newest at most.
+#: Lateness covers the runs of the last ``RUNS_FOR``, of these the newest ``RUNS``.
 RUNS_FOR = timedelta(hours=1)
 RUNS = 5_000
 
 
 @dataclass(frozen=True)
 class Lateness:
-    """Of the last hour's runs, from when they were due to their start; ``failed`` are those that did not succeed."""
+    """Time from due to start of the last hour's runs; ``failed`` counts those that did not succeed."""
 
     runs: int
     failed: int
@@ -52,13 +52,13 @@ class Lateness:
     capped: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Spans in seconds."""
+        """Return it for JSON, spans in seconds."""
         spans = {name: getattr(self, name).total_seconds() for name in ("p50", "p95", "p99")}
         return {"runs": self.runs, "failed": self.failed, **spans}
 
 
 def counts(now: datetime, states: list[str]) -> dict[str, int]:
-    """How many alarms are in each of these states (``states.STATES``), each counted to ``COUNTED_TO``."""
+    """Count the alarms in each of these states (of ``alarms.queries.STATES``), up to ``COUNTED_TO``."""
     unknown = kinds.unknown()
     return {state: count(alarms_in(state, now, unknown)) for state in states}
 
@@ -66,12 +66,12 @@ def counts(now: datetime, states: list[str]) -> dict[str, int]:
 def armed(now: datetime) -> int:
     """Count the armed alarms, exactly up to ``COUNTED_TO``; beyond that, on PostgreSQL, as its planner estimates."""
     conn = clock.connection()
-    counted = count(alarms_in("armed", now))
-    if counted < COUNTED_TO or conn.vendor != "postgresql":
-        return counted
+    number = count(alarms_in("armed", now))
+    if number < COUNTED_TO or conn.vendor != "postgresql":
+        return number
     with conn.cursor() as cursor:  # the partial index holds the armed ones and nothing else
         cursor.execute("SELECT reltuples FROM pg_class WHERE oid = 'durable_objects_armed'::regclass")
-        return max(counted, int(cursor.fetchone()[0]))
+        return max(number, int(cursor.fetchone()[0]))
 
 
 def wake_ups_out(now: datetime) -> int:
@@ -89,17 +89,17 @@ def first_due(model: type[DurableObject], now: datetime, among: int) -> QuerySet
 
 
 def oldest_overdue(now: datetime) -> Alarm | None:
-    """The alarm that is due for longest and not running, with its object; None when none is due."""
+    """Return the alarm that has been due for longest and is not running, with its object; None if none is due."""
     return alarms_in("due", now).select_related("object__kind").order_by("due_at").first()
 
 
-def said(number: int, at_most: int = COUNTED_TO) -> str:
-    """A count as people read it: one that reached its bound says so."""
+def counted(number: int, at_most: int = COUNTED_TO) -> str:
+    """Write a count for people to read: ``1,234``, or ``10,000+`` for one that reached its bound."""
     return f"{number:,}+" if number >= at_most else f"{number:,}"
 
 
 def load_ahead(now: datetime) -> list[int]:
-    """Alarms due in each of the next ``BARS`` spans of ``BAR``, each counted to ``BAR_COUNTED_TO``. One statement."""
+    """Count the alarms due in each of the next ``BARS`` spans of ``BAR``, up to ``BAR_COUNTED_TO``. One statement."""
     conn, table = clock.connection(), Alarm._meta.db_table
     bar = (
         f"SELECT %s, COUNT(*) FROM (SELECT 1 FROM {table} WHERE state = '{Alarm.State.ARMED.value}' "
@@ -114,7 +114,7 @@ def load_ahead(now: datetime) -> list[int]:
 
 
 def lateness(now: datetime) -> Lateness | None:
-    """How late the last hour's runs were, of the newest ``RUNS`` of them; None when nothing ran."""
+    """Return how late the last hour's runs were, judged by the newest ``RUNS``; None if nothing ran."""
     rows = AlarmRun.objects.using(engine.DATABASE).filter(Q(ended_at__gt=now - RUNS_FOR)).order_by("-ended_at")
     read = list(rows.values_list("started_at", "due_at", "outcome")[:RUNS])
     if not read:

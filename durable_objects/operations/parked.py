@@ -1,4 +1,4 @@
-"""Objects whose class this code does not have: a handle that needs none, for what can be done to any object."""
+"""Handles of objects whose class this code does not have, for what can be done to any object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from durable_objects.turns.handle import Key
 
 
 class Parked:
-    """The handle of an object by its row: no ``initialize()`` runs, no field is read, no row is made."""
+    """The handle of an object by its row alone: no ``initialize()`` runs, no field is read, no row is inserted."""
 
     alarm_groups: ClassVar[bool] = False
     read_ahead: ClassVar[tuple[str | type[models.Model], ...]] = ()
@@ -27,20 +27,20 @@ class Parked:
 
     @property
     def key(self) -> Key:
-        """What its content type calls the class, and the name."""
+        """The label that the content type has for the class, and the name."""
         return label_of(self._row.kind_id), self.name
 
     def kind_pk(self) -> int:
-        """The primary key of the class's content type."""
+        """Return the primary key of the class's content type."""
         return self._row.kind_id
 
     def admitted(self, object_id: int) -> None:
-        """Refuse another row than the one that was meant, made anew after that was deleted: ``RunSuperseded``."""
+        """Raise ``RunSuperseded`` for another row than this one: the object was deleted and created again."""
         if object_id != self._row.pk:
-            raise RunSuperseded(f"object {self._row.pk} ({self.name!r}) is gone: it was deleted meanwhile")
+            raise RunSuperseded(f"object {self._row.pk} ({self.name!r}) is gone: somebody deleted it")
 
     def follow(self, other: object, *, keep_unsaved: bool) -> None:
-        """Nothing: it has no fields."""
+        """Do nothing: it has no fields."""
 
     def initialize(self) -> None:
-        """Nothing: it is the class's."""
+        """Do nothing: only the class could."""

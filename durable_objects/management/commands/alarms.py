@@ -138,7 +138,7 @@ class Command(SpeakingCommand):
         """Each alarm in a turn of its own, page by page; what fails is told and does not stop the others."""
         found = count(_matching(options))
         if found:
-            asked = f"{metrics.said(found)} alarms"
+            asked = f"{metrics.counted(found)} alarms"
             confirm(options, f"{options['verb']} {asked}?", f"{asked} match; --yes does it to all of them")
         done, failed = 0, []
         with self.progress(found, options["verb"]) as bar:

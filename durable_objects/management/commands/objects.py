@@ -41,7 +41,7 @@ from durable_objects.management.streams import lines_of
 from durable_objects.models import DurableObject
 from durable_objects.operations import actions, dump
 from durable_objects.operations.explain import explain, status_of
-from durable_objects.operations.metrics import said
+from durable_objects.operations.metrics import counted
 from durable_objects.tables import Alarm, AlarmRun, Object
 
 #: Methods that the engine calls, and nobody else.
@@ -103,7 +103,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
     def _list(self, options: dict[str, Any]) -> None:
         if options["kind"] is None:
             for kind, rows in _by_class():
-                self.say(options, {"kind": kind, "objects": count(rows)}, f"{said(count(rows)):>8}  {kind}")
+                self.say(options, {"kind": kind, "objects": count(rows)}, f"{counted(count(rows)):>8}  {kind}")
             return
         now = clock.now()
         rows = _objects(options).select_related("kind", "alarm_row")
@@ -168,7 +168,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
             raise CommandError("say which: KIND and NAME, or KIND and --all (with --prefix)")
         if options["all"]:
             rows = _objects(options)
-            asked = f"{said(count(rows))} objects of {options['kind']}"
+            asked = f"{counted(count(rows))} objects of {options['kind']}"
         else:
             obj = find_object(options)
             rows = Object.objects.using(engine.DATABASE).filter(kind_id=_kind_id(obj), name=obj.name)

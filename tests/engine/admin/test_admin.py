@@ -68,7 +68,7 @@ SAID = {
     "overdue": "overdue Should have run 1 min ago.",
     "retrying": "retrying Failed runs: 1. The next try is in 2 s.",
     "dead": "dead Its retries are used up.",
-    "running": "running A run that has let go of the lock keeps this object.",
+    "running": "running A run is in unlocked(). Its worker keeps the object by a lease, and renews it.",
     "parked": "parked Due in 1 min, but its class is unknown here",
 }
 

@@ -24,14 +24,14 @@ pytestmark = pytest.mark.django_db
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
-def told(obj: Object, clock: FakeClock) -> str:
-    """All that is said of an object's alarm, as one text."""
-    explained = explain(Object.objects.get(pk=obj.pk), clock.now())
-    return " ".join([explained.status.word, explained.status.sentence, *explained.why, "Next:", *explained.next])
+def explained(obj: Object, clock: FakeClock) -> str:
+    """All sentences on an object's alarm, as one text."""
+    found = explain(Object.objects.get(pk=obj.pk), clock.now())
+    return " ".join([found.status.word, found.status.sentence, *found.why, "Next:", *found.next])
 
 
 def passed(clock: FakeClock, ago: timedelta = timedelta(0), *, refused: bool = False) -> None:
-    """A dispatcher made its last pass so long ago."""
+    """Record a dispatcher whose last pass was that long ago."""
     at = clock.now() - ago
     Dispatcher.objects.create(
         process=f"host:{ago}", started_at=at, last_pass_at=at, refused_since=at if refused else None
@@ -46,7 +46,7 @@ def change(obj: Scripted, **columns: object) -> None:
 CASES: dict[str, tuple[Callable[[Scripted, FakeClock], object], list[str]]] = {
     "far": (
         lambda obj, clock: obj.storage.set_alarm(timedelta(days=2)),
-        ["armed Runs in 2 d.", "further away than the horizon (1 min)", "A dispatcher rings for it from 2026-05-03"],
+        ["armed Runs in 2 d.", "further away than HORIZON (1 min)", "A dispatcher sends its wake-up from 2026-05-03"],
     ),
     "no wake-up out": (
         lambda obj, clock: obj.storage.set_alarm(10 * SECOND),
@@ -54,35 +54,38 @@ CASES: dict[str, tuple[Callable[[Scripted, FakeClock], object], list[str]]] = {
     ),
     "ahead of its time": (
         lambda obj, clock: change(obj, wake_up_number=3, wake_up_for=clock.now() + MINUTE),
-        ["Wake-up 3 is out; the broker, or a worker that holds it back", "A worker runs it in 1 min."],
+        ["Wake-up 3 is out: until then the broker has it, or a worker", "A worker runs it in 1 min."],
     ),
     "in the broker": (
         lambda obj, clock: change(obj, due_at=clock.now() - SECOND, wake_up_number=3, wake_up_for=clock.now() - SECOND),
-        ["Wake-up 3 is out since 1 s: the broker has it", "a dispatcher rings again."],
+        ["Wake-up 3 has been out for 1 s: the broker has it", "a dispatcher sends it again."],
     ),
     "lost": (
         lambda obj, clock: change(
             obj, due_at=clock.now() - MINUTE, wake_up_number=3, wake_ups_lost=1, wake_up_for=clock.now() - MINUTE
         ),
-        ["overdue", "Wake-up 3 counts as lost since 40 s", "It was sent again 1 times."],
+        ["overdue", "Wake-up 3 has counted as lost for 40 s", "Sent again so far: 1 times."],
     ),
     "leased": (
         lambda obj, clock: change(obj, leased_until=clock.now() + MINUTE, leased_by="web-1:77", leased_generation=1),
-        ["running", "Leased by web-1:77 until 2026-05-01 12:01:00 UTC (in 1 min).", "the lease ends then"],
+        ["running", "Leased by web-1:77 until 2026-05-01 12:01:00 UTC (in 1 min).", "the lease runs out at that time"],
     ),
     "left behind": (
         lambda obj, clock: change(
             obj, due_at=clock.now() - MINUTE, leased_until=clock.now() - SECOND, leased_by="web-1:77", crashed_starts=3
         ),
         [
-            "let the lease end 1 s ago",
-            "That run was in web-1:77.",
-            "started 3 times without an end; after 10 it is dead",
+            "The lease of its run ended 1 s ago",
+            "The worker was web-1:77.",
+            "started and never ended (the worker crashed or was killed): 3; after 10 the alarm is dead",
         ],
     ),
     "retrying": (
         lambda obj, clock: change(
-            obj, retry_count=2, due_at=clock.now() + 4 * SECOND, last_error="Traceback\nValueError: upstream said 503"
+            obj,
+            retry_count=2,
+            due_at=clock.now() + 4 * SECOND,
+            last_error="Traceback\nValueError: upstream answered 503",
         ),
         ["Failed runs: 2. The next try is in 4 s.", "This is retry 2 of 6; the last run failed: "],
     ),
@@ -91,18 +94,18 @@ CASES: dict[str, tuple[Callable[[Scripted, FakeClock], object], list[str]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_alarm_is_explained(case: str, clock: FakeClock, obj: Scripted) -> None:
-    """Each way in which an alarm can stand is told with its reason and what comes next."""
+    """Each way in which an alarm can stand is explained with its reason and what comes next."""
     passed(clock)
     obj.storage.set_alarm(MINUTE)
     put, sentences = CASES[case]
     put(obj, clock)
-    text = told(obj, clock)
+    text = explained(obj, clock)
     assert [sentence for sentence in sentences if sentence not in text] == [], text
     assert "dispatcher has made" not in text
 
 
-def test_no_room_is_told(clock: FakeClock, obj: Scripted) -> None:
-    """Where as many wake-ups are out as may be, that is why an alarm has none, and what it waits for is told."""
+def test_max_out_is_the_reason(clock: FakeClock, obj: Scripted) -> None:
+    """While MAX_OUT wake-ups are out, that is the reason why an alarm has none, and what it waits for is shown."""
     passed(clock)
     for name, due, wake_up_for in (("out", -MINUTE, timedelta(0)), ("ahead", 20 * SECOND, 20 * SECOND)):
         other = Scripted.objects.get_by_name(name)
@@ -110,59 +113,58 @@ def test_no_room_is_told(clock: FakeClock, obj: Scripted) -> None:
         change(other, due_at=clock.now() + due, wake_up_for=clock.now() + wake_up_for)
     obj.storage.set_alarm(10 * SECOND)
     with override_settings(DURABLE_OBJECTS={"MAX_OUT": 1}):
-        assert "(MAX_OUT is 1) wait ahead of their time already" in told(obj, clock)
+        assert "MAX_OUT (1) wake-ups wait ahead of their time already" in explained(obj, clock)
         change(obj, due_at=clock.now() - SECOND)
-        assert "(MAX_OUT is 1) are out and were not heard yet. Next: A dispatcher sends it as soon as" in told(
-            obj, clock
-        )
+        full = "MAX_OUT (1) wake-ups are out that no worker has taken yet"
+        assert f"{full}. Next: A dispatcher sends it once workers have taken some" in explained(obj, clock)
         clock.advance(MINUTE)
-        assert "were not heard yet: does a worker run?" in told(obj, clock)
+        assert f"{full}: is a worker running?" in explained(obj, clock)
 
 
-def test_that_nobody_hears_is_told(clock: FakeClock, obj: Scripted) -> None:
-    """Of many wake-ups that are not heard only some are sent again, and that is what is said of the others."""
+def test_that_no_worker_takes_any_is_the_reason(clock: FakeClock, obj: Scripted) -> None:
+    """Of many wake-ups that no worker takes only some are sent again; the others show that, and what to start."""
     passed(clock)
     for number in range(12):
         other = Scripted.objects.get_by_name(f"o{number}")
         other.storage.set_alarm(MINUTE)
         change(other, due_at=clock.now() - MINUTE, wake_up_number=1, wake_up_for=clock.now() - MINUTE)
-    text = told(other, clock)
-    assert "Wake-up 1 counts as lost since 50 s" in text
-    assert "Nothing that was sent since then was heard: does a worker run?" in text
+    text = explained(other, clock)
+    assert "Wake-up 1 has counted as lost for 50 s" in text
+    assert "No worker has taken anything sent since then: is a worker running? Start " in text
 
 
 def test_a_dead_one_says_since_when_and_why(clock: FakeClock, obj: Scripted, script: Script) -> None:
     """A dead alarm names when it died and the line of the error that says most; a fresh object says there is none."""
     obj.save()
-    assert "idle No alarm was ever set." in told(obj, clock)
+    assert "idle No alarm was ever set." in explained(obj, clock)
     script.alarm = fail
     obj.storage.set_alarm(timedelta(0))
     change(obj, retry_count=6)
     run_due_alarms()
     clock.advance(3 * MINUTE)
-    text = told(obj, clock)
+    text = explained(obj, clock)
     assert "Dead since 2026-05-01 12:00:00 UTC (3 min ago), at retry 6: ValueError: refused by <b>upstream</b>" in text
 
 
 def test_a_parked_one_says_so(clock: FakeClock) -> None:
     """An alarm of a class that this code does not have says that this is why."""
     lost = park(state="armed", due_at=clock.now(), scheduled_at=clock.now(), generation=1)
-    assert "parked" in told(lost, clock)
-    assert "No class ghost.phantom (unknown here)" in told(lost, clock)
+    assert "parked" in explained(lost, clock)
+    assert "No class ghost.phantom (unknown here)" in explained(lost, clock)
 
 
 def test_nobody_dispatches(clock: FakeClock, obj: Scripted) -> None:
     """Without a pass for long, or with a broker that refuses, that is the first reason given, and what to do."""
     obj.storage.set_alarm(MINUTE)
-    assert "No dispatcher has made a pass for a day or more, if ever: does beat run?" in told(obj, clock)
+    assert "No dispatcher has made a pass for a day or more, if ever: does beat run?" in explained(obj, clock)
     passed(clock, 3 * MINUTE)
-    assert "No dispatcher has made a pass for 3 min: does beat run?" in told(obj, clock)
+    assert "No dispatcher has made a pass for 3 min: does beat run?" in explained(obj, clock)
     with override_settings(DURABLE_OBJECTS={"DISPATCHED_BY": "command"}):
-        assert "for 3 min: start `manage.py alarms dispatch --loop`." in told(obj, clock)
+        assert "for 3 min: start `manage.py alarms dispatch --loop`." in explained(obj, clock)
     passed(clock, SECOND, refused=True)
-    assert "The broker has taken no wake-ups for 1 s" in told(obj, clock)
+    assert "The broker has taken no wake-ups for 1 s" in explained(obj, clock)
     passed(clock)
-    assert "The broker" not in told(obj, clock)
+    assert "The broker" not in explained(obj, clock)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -171,7 +173,7 @@ def test_a_run_under_the_lock_is_seen(clock: FakeClock, obj: Scripted) -> None:
     """An overdue alarm whose object is locked says that first, and looking does not wait for the lock."""
     obj.storage.set_alarm(timedelta(0))
     clock.advance(MINUTE)
-    assert "locked at this very moment" not in told(obj, clock)
+    assert "The object is locked right now" not in explained(obj, clock)
     other = connection.copy()
     try:
         with other.cursor() as cursor:
@@ -179,8 +181,8 @@ def test_a_run_under_the_lock_is_seen(clock: FakeClock, obj: Scripted) -> None:
             cursor.execute("SELECT 1 FROM durable_objects_object WHERE id = %s FOR NO KEY UPDATE", [obj.pk])
             cursor.execute("SELECT pg_backend_pid()")
             (pid,) = cursor.fetchone()
-        assert "locked at this very moment" in told(obj, clock)
-        assert f"session {pid}" in told(obj, clock), "and whose it is"
+        assert "The object is locked right now" in explained(obj, clock)
+        assert f"Database session {pid}" in explained(obj, clock), "and whose it is"
         assert str(pid) not in why_late(Alarm.objects.get(), clock.now()), "which is not for everybody"
     finally:
         other.close()
@@ -208,7 +210,7 @@ def test_a_pass_is_on_record(clock: FakeClock) -> None:
 
 
 def test_each_step_has_its_share(clock: FakeClock) -> None:
-    """Of a run's lateness each part is told by whose it is: dispatch, broker, lock, handler."""
+    """Of a run's lateness each part has its cause: dispatch, broker, lock, handler."""
     at = clock.now()
     run = AlarmRun(
         scheduled_at=at - MINUTE, due_at=at, wake_up_for=at + 3 * SECOND, picked_up_at=at + 5 * SECOND,
@@ -217,23 +219,23 @@ def test_each_step_has_its_share(clock: FakeClock) -> None:
     shares = [(step.what, step.took, step.share) for step in steps_of(run)]
     assert shares[1] == ("due", None, "a retry, moved or revived")
     assert shares[2:] == [
-        ("rung", 3 * SECOND, "dispatch"),
+        ("sent", 3 * SECOND, "dispatch"),
         ("picked up", 2 * SECOND, "broker and queue"),
         ("started", SECOND, "lock"),
         ("ended", 4 * SECOND, "handler"),
     ]
     run.wake_up_for, run.picked_up_at = at, at - SECOND
     early = {step.what: step.took for step in steps_of(run)}
-    assert (early["rung"], early["picked up"], early["started"]) == (timedelta(0), timedelta(0), 6 * SECOND)
+    assert (early["sent"], early["picked up"], early["started"]) == (timedelta(0), timedelta(0), 6 * SECOND)
 
 
-def test_the_command_tells_the_last_run(clock: FakeClock, obj: Scripted, script: Script) -> None:
-    """``alarms explain`` says it in JSON, last run included; an object that was never used is an error in words."""
+def test_the_command_shows_the_last_run(clock: FakeClock, obj: Scripted, script: Script) -> None:
+    """``alarms explain --json`` includes the last run; an object that was never used is an error of one line."""
     obj.storage.set_alarm(timedelta(0))
     run_due_alarms()
-    (said,) = alarms("explain", KIND, obj.name)
-    assert (said["word"], said["last_run"]["outcome"]) == ("idle", "succeeded")
-    assert [step["what"] for step in said["last_run"]["steps"]] == ["planned", "picked up", "started", "ended"]
+    (line,) = alarms("explain", KIND, obj.name)
+    assert (line["word"], line["last_run"]["outcome"]) == ("idle", "succeeded")
+    assert [step["what"] for step in line["last_run"]["steps"]] == ["planned", "picked up", "started", "ended"]
     assert lost_after(0) == 10 * SECOND
     with pytest.raises(CommandError, match="it was never used"):
         alarms("explain", KIND, "nobody")

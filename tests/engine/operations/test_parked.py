@@ -173,7 +173,7 @@ def test_a_table_of_the_class_that_is_left_is_told(clock: FakeClock) -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute("INSERT INTO left_behind VALUES (%s)", [row.pk])
-        with pytest.raises(DurableObjectError, match="deploy that class once more to delete it, or drop the table"):
+        with pytest.raises(DurableObjectError, match="deploy that class again to delete the object, or drop the table"):
             actions.delete(row)
         assert Alarm.objects.filter(pk=row.pk).exists()
     finally:
