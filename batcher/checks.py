@@ -7,8 +7,8 @@ from typing import Any
 from django.core import checks
 
 from batcher.conf import defaults
-from batcher.configuration import RULES, check
 from batcher.errors import InvalidSetting
+from batcher.setting_rules import RULES, check
 
 
 @checks.register

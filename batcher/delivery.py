@@ -11,8 +11,8 @@ import httpx
 from batcher import circuit_breaker, upstream
 from batcher.circuit_breaker import Gate
 from batcher.conf import defaults
-from batcher.configuration import Policy
 from batcher.responses import Answer, Verdict
+from batcher.setting_rules import Policy
 from batcher.tables import Batch
 from durable_objects import RunSuperseded, failpoints, now, signing
 from durable_objects.handler_errors import is_failure, tellable

@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef, QuerySet
 
 from batcher.models import Batcher
-from batcher.queue import LINE, Waiting
+from batcher.queue import LINE, Queue
 from durable_objects.doctor import Finding, question
 from durable_objects.models import Alarm, Entry
 
@@ -34,8 +34,8 @@ def _suspects() -> QuerySet[Batcher]:
 
 
 def _is_stranded(batcher: Batcher) -> bool:
-    waiting = Waiting(batcher.storage)
-    return bool(waiting.count) and not waiting.held
+    queue = Queue(batcher.storage)
+    return bool(queue.count) and not queue.paused
 
 
 def _flush(batchers: list[Batcher]) -> str:

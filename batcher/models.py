@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Unpack
 
-from batcher import batches, circuit_breaker, delivery, intake, item_keys, receipts, scheduling
-from batcher.configuration import Changes, Policy, check
+from batcher import batch_lifecycle, circuit_breaker, delivery, idempotency_keys, receipts, scheduling
 from batcher.errors import InvalidSetting, KeyReused, QueueFull, refusal
 from batcher.items import Item, checked
-from batcher.queue import LINE, Waiting
+from batcher.queue import LINE, Queue, add
 from batcher.receipts import ItemState, Receipt, waiting_receipt
 from batcher.responses import Answer, Verdict
 from batcher.secrets import masked
+from batcher.setting_rules import Changes, Policy, check
 from batcher.tables import Batch, BatcherSettings, Upstream, policy_of
 from durable_objects import AlarmInfo, exclusive, failpoints, now
 from durable_objects.logs import get_logger
@@ -65,15 +65,15 @@ class Batcher(DurableObject):
         """
         moment = now()
         if key is not None:
-            item_keys.check(key)
-            before = None if Waiting(self.storage).is_new else item_keys.item_with(self.pk, key, item, moment)
+            idempotency_keys.check(key)
+            before = None if Queue(self.storage).is_new else idempotency_keys.item_with(self.pk, key, item, moment)
             if before is not None:
                 return self.receipt(before)
         self.add_item(item)
-        waiting = Waiting(self.storage)
-        receipt = waiting_receipt(waiting.tail - 1, waiting)
+        queue = Queue(self.storage)
+        receipt = waiting_receipt(queue.tail - 1, queue)
         if key is not None:
-            item_keys.remember(self.pk, key, item, receipt.item, moment)
+            idempotency_keys.remember(self.pk, key, item, receipt.item, moment)
         return receipt
 
     @exclusive(combine=True)
@@ -82,14 +82,14 @@ class Batcher(DurableObject):
         line = checked(items)
         if line:
             self._append(line)
-        waiting = Waiting(self.storage)
-        return [waiting_receipt(number, waiting) for number in range(waiting.tail - len(line), waiting.tail)]
+        queue = Queue(self.storage)
+        return [waiting_receipt(number, queue) for number in range(queue.tail - len(line), queue.tail)]
 
     # -- questions, all of them plain reads
 
     def queued(self) -> int:
         """How many items wait for a batch (not those in one already)."""
-        return Waiting(self.storage).count
+        return Queue(self.storage).count
 
     def receipt(self, item: int) -> Receipt:
         """What became of the item with this number. Looked up, not searched for, however many wait or went."""
@@ -141,10 +141,10 @@ class Batcher(DurableObject):
         It ends the pause of the upstream's circuit breaker. Raises ``InvalidInput`` for one that was split, and for
         what is no batch of this batcher.
         """
-        batches.revive(self._batch(batch_id), self._policy(), now())
-        waiting = Waiting(self.storage)
-        waiting.held = False
-        self._try_now(waiting, now())
+        batch_lifecycle.revive(self._batch(batch_id), self._policy(), now())
+        queue = Queue(self.storage)
+        queue.paused = False
+        self._try_now(queue, now())
 
     @exclusive
     def fail(self, batch_id: uuid.UUID | str, reason: str = "failed by hand") -> None:
@@ -155,11 +155,11 @@ class Batcher(DurableObject):
         batch = self._batch(batch_id)
         if batch.finished_at is not None:
             raise refusal(f"{batch} is {batch.status} already", "a batch that is open or set aside")
-        batches.fail(batch, reason, now())
+        batch_lifecycle.fail(batch, reason, now())
         if (alarm := self.storage.get_alarm()) is not None:
-            waiting = Waiting(self.storage)
-            scheduling.alarm_by(self, waiting, min(alarm, waiting.due or alarm))
-            waiting.save()
+            queue = Queue(self.storage)
+            queue.set_alarm_by(min(alarm, queue.due or alarm))
+            queue.save()
 
     # -- batches out
 
@@ -199,43 +199,43 @@ class Batcher(DurableObject):
         if batch is None:
             return
         policy, moment = self._policy(), now()
-        batches.settle(batch, answer, policy, moment)
+        batch_lifecycle.settle(batch, answer, policy, moment)
         level = logging.INFO if answer.verdict is Verdict.DELIVERED else logging.WARNING
         logger.log(
             level, "Batcher %r: batch %s of %s items, try %s: %s, now %s", self.name, batch.id, batch.item_count,
             batch.attempts, answer.status_code or answer.text or "done", batch.status,
         )  # fmt: skip
-        if batches.may_split(batch, policy):
-            batches.split(batch, moment)
-        batches.prune(self.pk, Waiting(self.storage).tail, moment)
+        if batch_lifecycle.may_split(batch, policy):
+            batch_lifecycle.split(batch, moment)
+        batch_lifecycle.prune(self.pk, Queue(self.storage).tail, moment)
 
     # -- turns and small questions
 
     @exclusive(combine=True)
     def _append(self, line: list[Item]) -> int:
-        return intake.add(self, line)
+        return add(self, line)
 
     @exclusive
     def _hold(self) -> bool:
         was_set = self.storage.get_alarm() is not None
-        waiting = Waiting(self.storage)
-        waiting.hold()
-        waiting.save()
+        queue = Queue(self.storage)
+        queue.pause()
+        queue.save()
         self.storage.delete_alarm()
         return was_set
 
     @exclusive
     def _hurry(self) -> None:
-        moment, waiting = now(), Waiting(self.storage)
-        if not (batches.hasten(self.pk, moment) or waiting.count):
+        moment, queue = now(), Queue(self.storage)
+        if not (batch_lifecycle.hasten(self.pk, moment) or queue.count):
             return
-        waiting.flush(moment)
-        self._try_now(waiting, moment)
+        queue.flush(moment)
+        self._try_now(queue, moment)
 
-    def _try_now(self, waiting: Waiting, moment: datetime) -> None:
+    def _try_now(self, queue: Queue, moment: datetime) -> None:
         circuit_breaker.end_pause(self._policy().upstream_url, moment)
-        scheduling.alarm_by(self, waiting, moment)
-        waiting.save()
+        queue.set_alarm_by(moment)
+        queue.save()
 
     def _object_id(self) -> int | None:
         """The row, if there is one: a question to a batcher that was never used must not make it."""

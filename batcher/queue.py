@@ -1,9 +1,9 @@
-"""The items that wait for their batch, in a batcher's storage: cheap to add to however many wait, taken oldest first.
+"""The items that wait for their batch: capacity, adding, taking, and when they go.
 
-Each item has a key of its own, numbered with leading zeros so that text order is the order of arrival; one further key
-holds the head and tail of the line, its bytes, and when it is due. Moments are whole microseconds since the epoch
-there: plain JSON, which is the quickest to write. Nothing here counts, scans or skips: a line of a million items costs
-what one of ten does.
+They are kept in the batcher's storage. Each item has a key of its own, numbered with leading zeros so that text order
+is the order of arrival; one further key holds head and tail of the queue, its bytes, and when it is due. Moments are
+whole microseconds since the epoch there: plain JSON, which is the quickest to write. Nothing here counts, scans or
+skips: a queue of a million items costs what one of ten does.
 """
 
 from __future__ import annotations
@@ -14,19 +14,29 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from batcher.configuration import Policy
-from batcher.items import Item
-from durable_objects.models import Entry, Storage, decode
+from batcher import idempotency_keys
+from batcher.errors import QueueFull
+from batcher.items import Item, refused_item
+from batcher.setting_rules import Policy
+from batcher.tables import Batch, policy_of
+from durable_objects import now
+from durable_objects.models import DurableObject, Entry, Storage, decode
+from durable_objects.validation import show
 
+#: The storage key of the queue's own entry, and the prefix of the items'.
 LINE = "line"
 ITEM = "item:"
+
+#: The bounds of ``QueueFull.retry_after``.
+SOONEST = timedelta(seconds=1)
+LATEST = timedelta(hours=1)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Waiting:
-    """The line, as read in this turn. Change it inside one turn only, and ``save()`` at the end."""
+class Queue:
+    """The queue, as read in this turn. Change it inside one turn only, and ``save()`` at the end."""
 
     def __init__(self, storage: Storage) -> None:
         line: dict[str, Any] = storage.get(LINE, {})
@@ -38,7 +48,7 @@ class Waiting:
         self._flushed: int = line.get("flushed", 1)
         #: The bytes of the waiting items as JSON.
         self.size: int = line.get("bytes", 0)
-        #: When the waiting items are to go; None when nothing waits, or until somebody asks again.
+        #: When the waiting items are to go; None when nothing waits, or while the batcher is paused.
         self.due: datetime | None = _moment(line.get("due"))
         #: When their window ends, however many come, and when the last one came: what ``quiet`` goes by.
         self._ceiling: datetime | None = _moment(line.get("ceiling"))
@@ -46,7 +56,7 @@ class Waiting:
         #: What the batcher itself has set its alarm to; one for another time was set by a person.
         self.planned: datetime | None = _moment(line.get("planned"))
         #: Somebody cancelled the alarm: nothing goes until the next item or ``flush()``.
-        self.held: bool = line.get("held", False)
+        self.paused: bool = line.get("held", False)
         self._added: dict[str, Any] = {}
 
     @property
@@ -60,7 +70,7 @@ class Waiting:
         return self.tail - 1
 
     def is_full(self, policy: Policy) -> bool:
-        """Whether what waits fills a batch."""
+        """Return whether what waits fills a batch."""
         return self.count >= policy.max_items or self.size >= policy.max_bytes
 
     @property
@@ -69,11 +79,11 @@ class Waiting:
         return self.tail == 1
 
     def begin(self, number: int) -> None:
-        """A new line, whose first item has this number."""
+        """Start a new queue, whose first item has this number."""
         self.head = self.tail = number
 
     def append(self, items: Sequence[Item], now: datetime) -> None:
-        """Add to the end of the line."""
+        """Add to the end of the queue."""
         at = _micros(now)
         self._added |= {_key(number): {"item": item.value, "at": at} for number, item in enumerate(items, self.tail)}
         self.tail += len(items)
@@ -81,58 +91,69 @@ class Waiting:
         self._last = now
 
     def open_window(self, policy: Policy, now: datetime) -> None:
-        """A window begins with the item that came now."""
+        """Begin a window with the item that came now."""
         self._ceiling = now + policy.window
         self.due = min(self._ceiling, now + policy.quiet) if policy.quiet else self._ceiling
 
     def stay_quiet(self, policy: Policy, now: datetime) -> None:
-        """Another item came within the window: with ``quiet`` it is put off, but never beyond its end."""
+        """Put the window off, where ``quiet`` is set, for an item that came within it; never beyond its end."""
         if policy.quiet and self.due is not None and now < self.due:
             self.due = max(self.due, min(now + policy.quiet, self._ceiling or self.due))
 
     def take(self, policy: Policy, now: datetime) -> tuple[int, list[str]]:
-        """Take the oldest items, as many as one batch holds (at least one), out of storage: the number of the first,
-        and their JSON texts. Numbers within a batch have no gap, also where an entry was deleted by hand.
+        """Take the oldest items, as many as one batch may have (at least one), out of storage.
 
-        What is left is due when the first item of it has waited its window.
+        Returns the number of the first, and their JSON texts. Numbers within a batch have no gap, also where an entry
+        was deleted by hand. What is left is due when the first item of it has waited its window.
         """
         taken: dict[int, Item] = {}
-        size, room = 0, True
-        while room and (page := self._page(start=max(taken, default=self.head - 1) + 1, policy=policy)):
+        size, has_space = 0, True
+        while has_space and (page := self._page(start=max(taken, default=self.head - 1) + 1, policy=policy)):
             for key, entry in page.items():
                 item, number = Item.of(entry["item"]), _number(key)
                 fits = len(taken) < policy.max_items and size + item.size <= policy.max_bytes
-                room = not taken or (fits and number - 1 in taken)
-                if not room:
+                has_space = not taken or (fits and number - 1 in taken)
+                if not has_space:
                     break
                 taken[number] = item
                 size += item.size
         self._storage.delete_many(map(_key, taken))
         first = min(taken, default=self.tail)
-        self.head = self.tail if room else first + len(taken)
+        self.head = self.tail if has_space else first + len(taken)
         self.size = max(self.size - size, 0) if self.count else 0
         self.due = self._due_again(policy, now)
         return first, [item.text for item in taken.values()]
 
     def flush(self, now: datetime) -> None:
-        """All that waits is due now, in however many batches."""
-        self.held, self._flushed = False, self.tail
+        """Make all that waits due now, in however many batches; ends a pause."""
+        self.paused, self._flushed = False, self.tail
         self.due = now if self.count else None
 
-    def hold(self) -> None:
-        """Nothing is due until somebody asks again."""
-        self.held, self.due = True, None
+    def pause(self) -> None:
+        """Make nothing due until the next item or ``flush()``."""
+        self.paused, self.due = True, None
+
+    def set_alarm(self, at: datetime) -> None:
+        """Set the batcher's alarm, and remember that it was not a person. ``save()`` afterwards."""
+        self._storage.set_alarm(at)
+        self.planned = self._storage.get_alarm()
+
+    def set_alarm_by(self, at: datetime) -> None:
+        """Set the alarm as ``set_alarm`` does, unless an earlier one is set."""
+        alarm = self._storage.get_alarm()
+        if alarm is None or at < alarm:
+            self.set_alarm(at)
 
     def save(self) -> None:
-        """Write the line back, and what was added to it."""
+        """Write the queue back, and what was added to it."""
         line: dict[str, Any] = {"head": self.head, "tail": self.tail, "flushed": self._flushed, "bytes": self.size}
         moments = {"due": self.due, "ceiling": self._ceiling, "last": self._last, "planned": self.planned}
-        line |= {name: _micros(at) for name, at in moments.items()} | {"held": self.held}
+        line |= {name: _micros(at) for name, at in moments.items()} | {"held": self.paused}
         self._storage.put_many({**self._added, LINE: line})
         self._added = {}
 
     def _page(self, *, start: int, policy: Policy) -> dict[str, Any]:
-        """The next items in line: no more of them at once than about one batch's bytes.
+        """Read the next items, at most about one batch's bytes of them.
 
         From a number on, and not from the prefix: PostgreSQL would walk over all that were taken since its last vacuum.
         """
@@ -152,8 +173,63 @@ class Waiting:
         return max(min(self._ceiling, quiet_at), now)
 
 
+def add(batcher: DurableObject, items: Sequence[Item]) -> int:
+    """Add all of these, in a turn of the batcher, and return how many wait then.
+
+    Raises ``InvalidValue``, ``QueueFull``; then none was added.
+    """
+    policy = policy_of(batcher)
+    if largest := max((item.size for item in items if item.size > policy.max_bytes), default=0):
+        raise refused_item(f"an item takes {largest} bytes as JSON", f"at most max_bytes, {policy.max_bytes}")
+    moment, queue, alarm = now(), Queue(batcher.storage), batcher.storage.get_alarm()
+    if queue.is_new:
+        idempotency_keys.forget_all(batcher.pk)
+        queue.begin(Batch.objects.of(batcher.pk).next_item())
+    if policy.max_queued:
+        _refuse_beyond(policy, batcher, queue, len(items), alarm - moment if alarm else policy.window)
+    queue.append(items, moment)
+    # Overdue without an alarm: it was taken away by hand, and this item opens a new window.
+    stranded = (
+        alarm is None
+        and queue.due is not None
+        and queue.due < moment
+        and not Batch.objects.of(batcher.pk).is_retrying()
+    )
+    news = queue.due is None or stranded
+    if news:
+        queue.open_window(policy, moment)
+    else:
+        queue.stay_quiet(policy, moment)
+    if queue.is_full(policy) and queue.due is not None and queue.due > moment:
+        queue.due, news = moment, True
+    queue.paused = False
+    # An alarm that is set is moved for a new window or a full batch only: somebody may have moved it on purpose, and
+    # one that comes too early for an item that came later is put off once, when it runs.
+    if alarm is None or (news and not Batch.objects.of(batcher.pk).is_retrying()):
+        queue.set_alarm_by(queue.due or moment)
+    queue.save()
+    return queue.count
+
+
+def _refuse_beyond(policy: Policy, batcher: DurableObject, queue: Queue, more: int, pause: timedelta) -> None:
+    """Raise unless there is capacity for ``more`` items. Those in an unfinished batch count as well."""
+    if more > policy.max_queued:
+        raise refused_item(f"{more} items at once", f"at most max_queued, {policy.max_queued}")
+    if queue.accepted + more <= policy.max_queued:
+        return  # no need to ask how many of them are finished
+    undelivered = queue.count
+    if undelivered + more <= policy.max_queued:
+        undelivered += Batch.objects.of(batcher.pk).unfinished().item_count()
+    if undelivered + more > policy.max_queued:
+        raise QueueFull(
+            f"batcher {show(batcher.name)} holds {undelivered} items that are not delivered yet: {more} more were not "
+            f"accepted. Allowed: at most max_queued, {policy.max_queued}.",
+            min(max(pause, SOONEST), LATEST),
+        )
+
+
 def queue_lengths(object_ids: Sequence[int] | QuerySet[Any, int]) -> dict[int, int]:
-    """How many items wait in each of these batchers, in one query; those that were never used are left out."""
+    """Return how many items wait in each of these batchers, in one query; those that were never used are left out."""
     lines = Entry.objects.filter(object_id__in=object_ids, key=LINE).values_list("object_id", "value")
     decoded = ((pk, decode(text)) for pk, text in lines)
     return {pk: line["tail"] - line["head"] for pk, line in decoded}

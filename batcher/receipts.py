@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
-from batcher.queue import Waiting
+from batcher.queue import Queue
 from batcher.tables import Batch
 from durable_objects.models import Storage
 
@@ -45,22 +45,22 @@ class Receipt:
     outcome_unknown: bool = False
 
 
-def waiting_receipt(item: int, waiting: Waiting) -> Receipt:
+def waiting_receipt(item: int, queue: Queue) -> Receipt:
     """Of an item in the line."""
-    return Receipt(item, ItemState.WAITING, position=item - waiting.head + 1)
+    return Receipt(item, ItemState.WAITING, position=item - queue.head + 1)
 
 
 def find(storage: Storage, object_id: int | None, item: int) -> Receipt:
     """The receipt of the item with this number, as committed now."""
     if type(item) is not int or not 0 < item <= LARGEST or object_id is None:
         return Receipt(item, ItemState.UNKNOWN)
-    waiting = Waiting(storage)
-    if waiting.head <= item < waiting.tail:
-        return waiting_receipt(item, waiting)
+    queue = Queue(storage)
+    if queue.head <= item < queue.tail:
+        return waiting_receipt(item, queue)
     batch = _batch_of(object_id, item)
     if batch is not None:
         return _in_batch(item, batch)
-    return Receipt(item, ItemState.UNKNOWN, why="no longer on record" if item < waiting.tail else "never accepted")
+    return Receipt(item, ItemState.UNKNOWN, why="no longer on record" if item < queue.tail else "never accepted")
 
 
 def _batch_of(object_id: int, item: int) -> Batch | None:

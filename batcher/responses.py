@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-from batcher import item_statuses
+from batcher import response_items
 from durable_objects import now
 from durable_objects.handler_errors import named
 from durable_objects.http_bodies import readable
@@ -114,8 +114,8 @@ def read(
     pause = retry_after(headers.get("Retry-After"))
     if verdict is Verdict.DELIVERED:
         try:
-            said = item_statuses.read(body, content_type, item_count, is_multi=status == MULTI_STATUS)
-        except item_statuses.Unreadable:
+            said = response_items.read(body, content_type, item_count, is_multi=status == MULTI_STATUS)
+        except response_items.Unreadable:
             return Answer(Verdict.RETRY, status, text, pause, unknown=True)
         if isinstance(said, list):
             outcomes: Outcomes = {

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from batcher.configuration import RULES, Policy, check
 from batcher.errors import InvalidSetting
+from batcher.setting_rules import RULES, Policy, check
 from durable_objects.models import DurableObject
 
 
@@ -77,6 +77,10 @@ class BatchQuerySet(models.QuerySet["Batch"]):
     def unfinished(self) -> BatchQuerySet:
         """Those that are still to be delivered: ``open`` and ``set_aside``."""
         return self.filter(finished_at__isnull=True)  # said so, and not by status, because SQLite finds its index then
+
+    def is_retrying(self) -> bool:
+        """Return whether one of them is in its quick retries, so that newer items wait."""
+        return self.unfinished().filter(status=Batch.Status.OPEN).exists()
 
     def next_try(self) -> datetime | None:
         """When the first of them is to be tried."""
@@ -179,7 +183,7 @@ class Batch(models.Model):
 
 
 class ItemKey(models.Model):
-    """Which item came with a key of the client's own. Committed together with the item; written by ``item_keys``."""
+    """Which item came with a key of the client's own. Committed with the item; only ``idempotency_keys`` writes it."""
 
     id = models.BigAutoField(primary_key=True)
     batcher = models.ForeignKey("durable_objects.Object", on_delete=models.CASCADE, related_name="+", db_index=False)

@@ -48,14 +48,14 @@ def measure(items: int) -> dict[str, Any]:
     from django.core.management import call_command
     from django.db import connection
 
-    from batcher.management import lines
+    from batcher.management import bulk_add
     from batcher.models import Batcher
 
     call_command("migrate", verbosity=0)
     small, large = Batcher.objects.get_by_name("small"), Batcher.objects.get_by_name("large")
     small.add_items(range(10))
     began = time.monotonic()
-    lines.add(large, (f"line {number}\n" for number in range(items)), lines.as_text, show_progress=False)
+    bulk_add.add(large, (f"line {number}\n" for number in range(items)), bulk_add.as_text, show_progress=False)
     figures: dict[str, Any] = {
         "items": items,
         "filled_per_s": round(items / (time.monotonic() - began)),

@@ -9,7 +9,7 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, register
 
 from cleaner.conf import defaults
-from cleaner.configuration import allowed_models, resolve
+from cleaner.setting_rules import allowed_models, resolve
 from durable_objects import InvalidInput
 
 

@@ -10,8 +10,8 @@ from django.db import DatabaseError
 
 from cleaner.cleanup import CleanupEnded, Counted, OnChunk, clean, count, say_nothing
 from cleaner.conf import defaults
-from cleaner.configuration import check, choose
 from cleaner.schedule import following
+from cleaner.setting_rules import check, choose
 from cleaner.tables import CleanerProgress, CleanerRun, CleanerSettings
 from cleaner.targets import ModelRows, OwnStorage, Target
 from durable_objects import AlarmInfo, DurableObjectError, exclusive, now

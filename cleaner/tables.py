@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from cleaner.conf import defaults
-from cleaner.configuration import check, choose
+from cleaner.setting_rules import check, choose
 from cleaner.targets import Chunk, OwnStorage
 from durable_objects import InvalidInput
 

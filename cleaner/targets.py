@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, Min, Q
 from django.utils import timezone
 
-from cleaner import chunking, configuration, expiry
+from cleaner import chunking, expiry, setting_rules
 from durable_objects.bulk_delete import sweep
 from durable_objects.conf import engine
 from durable_objects.models import DurableObject, Entry
@@ -85,8 +85,8 @@ class ModelRows:
 
     def __init__(self, label: str, field: str) -> None:
         """Raises ``InvalidInput`` when the project's settings do not allow it, or it does not exist."""
-        label, field = configuration.choose(label, field)
-        self._model, self._field = configuration.resolve(label, field)
+        label, field = setting_rules.choose(label, field)
+        self._model, self._field = setting_rules.resolve(label, field)
         self.name = f"{label}.{field}"
 
     def chunk(self, after: str | None, limit: int, older_than: datetime, *, delete: bool) -> Chunk:

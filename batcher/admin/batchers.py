@@ -17,7 +17,7 @@ from batcher.admin.queries import Standing, breaker, last_answer, line, newest_b
 from batcher.admin.settings import BatcherSettingsInline
 from batcher.items import refused_item
 from batcher.models import Batch, Batcher
-from batcher.queue import Waiting
+from batcher.queue import Queue
 from durable_objects import DurableObjectError
 from durable_objects.admin import (
     CANCEL,
@@ -109,12 +109,12 @@ class BatcherAdmin(DurableObjectAdmin):
         return known[row.pk]
 
     def _batching(self, row: Batcher, request: HttpRequest) -> dict[str, Any]:
-        now, waiting, upstream = now_of(request), Waiting(row.storage), row.upstream()
+        now, queue, upstream = now_of(request), Queue(row.storage), row.upstream()
         settings, slot = row.settings(), alarm_of(row)
         facts = [
-            ("Items waiting", f"{waiting.count:,}"),
-            ("Their size as JSON", f"{waiting.size:,} B"),
-            ("They go", "when somebody flushes or adds" if waiting.held else to_come(waiting.due, now)),
+            ("Items waiting", f"{queue.count:,}"),
+            ("Their size as JSON", f"{queue.size:,} B"),
+            ("They go", "when somebody flushes or adds" if queue.paused else to_come(queue.due, now)),
             ("Upstream", settings["upstream_url"] or "none: batches are logged"),
         ]
         return {

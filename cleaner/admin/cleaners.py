@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 
-from cleaner.admin import wording
+from cleaner.admin import display
 from cleaner.admin.settings import CleanerSettingsInline, changes_of
 from cleaner.conf import defaults
 from cleaner.models import CleanerSettings, PeriodicCleaner, in_seconds
@@ -81,9 +81,9 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
 
         return [
             *self.list_display,
-            column("cleaning", wording.in_list),
+            column("cleaning", display.in_list),
             *alarm_columns(request)[1:2],
-            column("last removed", wording.last_run),
+            column("last removed", display.last_run),
         ]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
@@ -98,7 +98,7 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
         """Add how the cleaning stands."""
         row = context.get("original")
         if row is not None:
-            context["cleaning"] = wording.page_of(row.pk, self._standing(request, row), now_of(request))
+            context["cleaning"] = display.page_of(row.pk, self._standing(request, row), now_of(request))
         return super().render_change_form(request, context, *args, **kwargs)
 
     def offered(self, request: HttpRequest, row: Any) -> list[Verb]:

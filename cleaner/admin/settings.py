@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 
 from cleaner import durations
 from cleaner.conf import defaults
-from cleaner.configuration import allowed_models
+from cleaner.setting_rules import allowed_models
 from cleaner.tables import CleanerSettings
 from cleaner.targets import OwnStorage
 from durable_objects import InvalidInput

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from batcher.management import lines, output, setting
+from batcher.management import bulk_add, output, setting_values
 from batcher.models import Batch, Batcher
 from durable_objects.management.base import PlainCommand, lines_of
 
@@ -88,11 +88,11 @@ class Command(PlainCommand):
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher, given = _of(options), options["items"]
-        read = lines.as_json if options["json_items"] else lines.as_text
+        read = bulk_add.as_json if options["json_items"] else bulk_add.as_text
         if given == ["-"]:
-            added = lines.add(batcher, lines_of(sys.stdin), read, show_progress=not options["json"])
+            added = bulk_add.add(batcher, lines_of(sys.stdin), read, show_progress=not options["json"])
         else:
-            added = lines.add(batcher, given, read, show_progress=False)
+            added = bulk_add.add(batcher, given, read, show_progress=False)
         return {"added": added, **output.state(batcher)}
 
     def _show(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Command(PlainCommand):
 
     def _configure(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)
-        given = itertools.starmap(setting.change, (text.partition("=")[::2] for text in options["changes"]))
+        given = itertools.starmap(setting_values.change, (text.partition("=")[::2] for text in options["changes"]))
         batcher.configure(**dict(given))
         return {"batcher": batcher.name, "settings": batcher.settings()}
 

@@ -146,7 +146,7 @@ def test_pruning_is_bounded(
     batcher.add_items(range(6))
     pass_time(alarm_clock)
     settings.BATCHER = {"KEEP_DELIVERED_ITEMS": 1}
-    monkeypatch.setattr("batcher.batches.PRUNED_AT_ONCE", 2)
+    monkeypatch.setattr("batcher.batch_lifecycle.PRUNED_AT_ONCE", 2)
     batcher.add_item("a")
     pass_time(alarm_clock, WINDOW)
     assert Batch.objects.count() == 5

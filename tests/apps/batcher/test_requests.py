@@ -11,8 +11,8 @@ import pytest
 from django.core.management import call_command
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from batcher.configuration import Policy
 from batcher.models import Batch, Batcher, BatcherSettings
+from batcher.setting_rules import Policy
 from durable_objects import InvalidInput
 from durable_objects.testing import FakeClock
 from tests.support.passing_time import pass_time

@@ -12,9 +12,9 @@ from typing import Any
 
 from batcher import backoff
 from batcher.conf import defaults
-from batcher.configuration import Policy
 from batcher.errors import refusal
 from batcher.responses import Answer, Outcomes, Verdict, verdict_on_all
+from batcher.setting_rules import Policy
 from batcher.tables import Batch
 
 #: What a try, a replay or a person may change; never the items.

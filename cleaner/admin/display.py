@@ -9,7 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from cleaner import durations
-from cleaner.sparkline import bars
+from cleaner.admin.sparkline import bars
 from cleaner.status import Standing, runs_of
 from cleaner.tables import CleanerRun
 from durable_objects.admin import NOTHING, badge, to_come, when

@@ -38,7 +38,7 @@ def test_the_same_again_is_the_same_item(batcher: Batcher, upstream: Upstream, a
 
 def test_a_key_is_known_for_a_day(batcher: Batcher, alarm_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a day it is a new key; old ones are forgotten as new ones come, some at a time."""
-    monkeypatch.setattr("batcher.item_keys.FORGET_AT_MOST", 3)
+    monkeypatch.setattr("batcher.idempotency_keys.FORGET_AT_MOST", 3)
     numbers = [batcher.submit("x", key=f"k{number}").item for number in range(6)]
     alarm_clock.advance(DAY - timedelta(seconds=1))
     assert batcher.submit("x", key="k0").item == numbers[0]
