@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from batcher.models import Batcher
 from durable_objects import DurableObjectError
-from durable_objects.management.base import in_words
+from durable_objects.management.base import message_for
 
 CHUNK = 500
 
@@ -47,7 +47,7 @@ def add(batcher: Batcher, lines: Iterable[str], read: Read, *, show_progress: bo
             f"line {added + 1:,} was not added: {error} (the {added:,} lines before it were added, and none after it)"
         ) from error
     except Error as error:
-        raise CommandError(f"{in_words(error)} (the {added:,} lines before that were added)") from error
+        raise CommandError(f"{message_for(error)} (the {added:,} lines before that were added)") from error
     return added
 
 

@@ -1,4 +1,4 @@
-"""What the commands share: how they find what they are told of, how they answer, and how they fail."""
+"""What the commands share: how they find classes and objects, print answers, and report errors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import click
@@ -19,18 +20,18 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.db.models import Model, QuerySet
 
-from durable_objects import DurableObjectError, escaping
+from durable_objects import DurableObjectError, escaping, kinds
 from durable_objects.conf import engine
+from durable_objects.database.messages import message_for, one_line
 from durable_objects.errors import InvalidName
 from durable_objects.handler_errors import is_failure, named, tellable
 from durable_objects.kinds import content_types, label_of
 from durable_objects.management import streams
-from durable_objects.management.database_messages import in_words, one_line
 from durable_objects.management.streams import lines_of
 from durable_objects.models import DurableObject
 from durable_objects.tables import Object
 
-__all__ = ["ManyLines", "PlainCommand", "in_words", "lines_of"]
+__all__ = ["ManyLines", "PlainCommand", "lines_of", "message_for"]
 
 Row = TypeVar("Row", bound=Model)
 
@@ -39,51 +40,52 @@ PAGE = 500
 
 
 class ManyLines(CommandError):
-    """Ends a command with more than a line: each of which says something of its own."""
+    """Ends a command with several lines, each about something else."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(map(escaping.one_line, lines)))
 
 
 class VisibleOutput(OutputWrapper):
-    """An output in which nothing steers the terminal but Django's own colours."""
+    """An output that escapes control characters, but for Django's own colours."""
 
     def write(self, msg: str = "", style_func: Any = None, ending: str | None = None) -> None:  # type: ignore[override]  # as Django has it
-        """Write, with what steers terminals escaped."""
+        """Write the text with its control characters escaped."""
         super().write(escaping.visible(msg), style_func, ending)
 
 
 class PlainCommand(BaseCommand):
-    """A command that fails in one line and with 1, whatever the engine or the database says; ``--traceback`` has more.
+    """A command that fails with one line and exit code 1, whatever the engine or the database raises; ``--traceback``
+    shows more.
 
-    When nobody reads its output any more it ends without a word. Django's own options are taken behind a verb too.
+    When nobody reads its output any more it ends silently. Django's own options may stand behind a verb too.
     """
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """The parser, whose verbs take Django's own options as well."""
+        """Return the parser, whose verbs take Django's own options as well."""
         parser = super().create_parser(*args, **kwargs)
         for verbs in parser._actions:
             if isinstance(verbs, argparse._SubParsersAction):
                 for verb in verbs.choices.values():
                     _take_options_of(parser, verb)
-                    _tell_in_one_line(verb)
-        _tell_in_one_line(parser)
+                    _report_in_one_line(verb)
+        _report_in_one_line(parser)
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """From a command line: whatever the streams of this process can take."""
+        """Run from a command line, with standard streams that may be closed, full or of another encoding."""
         streams.prepare()
         self.stdout, self.stderr = VisibleOutput(sys.stdout), VisibleOutput(streams.lasting(sys.stderr))
         self.stderr.style_func = self.style.ERROR
         try:
             super().run_from_argv(argv)
         except streams.OutputLost:
-            sys.exit(streams.EXIT_UNHEARD)
+            sys.exit(streams.EXIT_READER_GONE)
         finally:
             streams.settle()
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Raises ``CommandError`` for what the engine or the database says, ``OutputLost`` when nobody reads."""
+        """Run. Raises ``CommandError`` for errors of the engine or the database, ``OutputLost`` when nobody reads."""
         out: Any = streams.Output(options.pop("stdout", None) or self.stdout)
         self.stdout = VisibleOutput(out)
         self.stderr = VisibleOutput(streams.bare(options.pop("stderr", None) or self.stderr))
@@ -102,28 +104,28 @@ class PlainCommand(BaseCommand):
         except DurableObjectError as error:
             raise CommandError(escaping.one_line(str(error))) from error
         except Error as error:
-            raise CommandError(in_words(error)) from error
+            raise CommandError(message_for(error)) from error
         return answer
 
     def progress(self, length: int, label: str) -> Any:
-        """A progress bar on standard error, which may be closed: the work goes on without."""
+        """Return a progress bar on standard error; if that is closed, the work goes on without it."""
         return click.progressbar(length=length, label=label, file=streams.lasting(sys.stderr))
 
     def outlive_streams(self) -> None:
-        """From now on this process goes on whatever becomes of its standard output and error."""
+        """Let this process go on from now on whatever becomes of its standard output and error."""
         streams.outlive()
         self.stdout = VisibleOutput(streams.lasting(self.stdout))
         self.stderr = VisibleOutput(streams.lasting(self.stderr))
 
 
-class SpeakingCommand(PlainCommand):
-    """A command of verbs: each is a method of its name with ``_`` before it; ``--json`` makes it answer in JSON."""
+class VerbCommand(PlainCommand):
+    """A command of verbs, each a method of its name with ``_`` before it; ``--json`` makes it print JSON."""
 
     #: Shown below the options.
     examples = ""
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """The parser, with examples below the options."""
+        """Return the parser, with examples below the options."""
         parser = super().create_parser(*args, **kwargs)
         parser.epilog, parser.formatter_class = self.examples, RawDescriptionHelpFormatter
         return parser
@@ -133,30 +135,42 @@ class SpeakingCommand(PlainCommand):
         getattr(self, f"_{options['verb']}")(options)
 
     def say(self, options: dict[str, Any], figures: dict[str, Any], text: str) -> None:
-        """One answer: a line of JSON, or the text."""
+        """Print one answer: a line of JSON, or the text."""
         self.stdout.write(json.dumps(figures, default=str) if options["json"] else text)
 
 
 def add_object(parser: CommandParser, *, may_miss: bool = False) -> None:
-    """The two arguments that name an object."""
+    """Add the two arguments that name an object."""
     nargs = "?" if may_miss else None
     parser.add_argument("kind", nargs=nargs, metavar="KIND", help="app_label.ClassName")
     parser.add_argument("name", nargs=nargs, metavar="NAME", help="the object's name")
 
 
 def find_class(label: str) -> type[DurableObject]:
-    """The class of this label. Raises ``CommandError``."""
+    """Return the class of this label. Raises ``CommandError``, which lists the labels that come near."""
     try:
         model = apps.get_model(label)
     except (LookupError, ValueError) as error:
-        raise CommandError(f"no class {label!r}: {error}") from error
+        raise CommandError(f"no class {label!r}: {_what_a_kind_is(label)}") from error
     if not issubclass(model, DurableObject) or model.is_base():
-        raise CommandError(f"{label} is not a durable object")
+        raise CommandError(f"{label} is not a durable object: {_what_a_kind_is(label)}")
     return model
 
 
+def _what_a_kind_is(label: str) -> str:
+    """Say what a KIND looks like, and which of those in this code and database come near ``label``."""
+    kinds_there = [f"{kind.app_label}.{kind.model}" for kind in kinds.unknown()]
+    labels = sorted([model._meta.label for model in kinds.classes()] + kinds_there)
+    by_name = {each.lower().rpartition(".")[2]: each for each in labels}
+    wanted = label.lower().rpartition(".")[2]
+    near = [each for each in labels if each.lower().rpartition(".")[2] == wanted]
+    near = near or [by_name[name] for name in get_close_matches(wanted, by_name)]
+    hint = f"did you mean {' or '.join(near)}?" if near else "`manage.py objects list` shows those that have objects"
+    return f"KIND is app_label.ClassName; {hint}"
+
+
 def find_kind(label: str) -> ContentType:
-    """The content type of this label, also of a class that this code does not have. Raises ``CommandError``."""
+    """Return the content type of this label, also for a class that this code does not have. Raises ``CommandError``."""
     app, _, model = label.lower().partition(".")
     kind = content_types().filter(app_label__iexact=app, model=model).first()
     if kind is None:
@@ -166,7 +180,7 @@ def find_kind(label: str) -> ContentType:
 
 
 def find_row(options: dict[str, Any]) -> Object:
-    """The row of an object, whether its class is known here or not. Raises ``CommandError``."""
+    """Return the row of an object, whether this code has its class or not. Raises ``CommandError``."""
     kind = find_kind(options["kind"])
     rows = Object.objects.using(engine.DATABASE).select_related("kind")
     row = rows.filter(kind=kind, name=options["name"]).first()
@@ -176,7 +190,7 @@ def find_row(options: dict[str, Any]) -> Object:
 
 
 def find_object(options: dict[str, Any]) -> Object:
-    """The object by its class, whether it was ever used or not; its row where this code has no such class, or no
+    """Return the object's handle, whether it was ever used or not; its row where this code has no such class, or no
     object can have that name.
 
     Raises ``CommandError``, ``InvalidName``.
@@ -193,7 +207,7 @@ def find_object(options: dict[str, Any]) -> Object:
 
 
 def confirm(options: dict[str, Any], question: str, refusal: str) -> None:
-    """Ask unless ``--yes`` was said. Raises ``CommandError`` when the answer is no, or nobody is there to answer."""
+    """Ask, unless ``--yes`` was given. Raises ``CommandError`` if the answer is no, or nobody is there to answer."""
     if options["yes"]:
         return
     if options["json"] or not sys.stdin.isatty():
@@ -203,12 +217,12 @@ def confirm(options: dict[str, Any], question: str, refusal: str) -> None:
 
 
 def kind_of(row: Object) -> str:
-    """The label that the commands take, also of a class that this code does not have."""
+    """Return the label that the commands take, also for a class that this code does not have."""
     return label_of(row.kind_id)
 
 
 def paged(rows: QuerySet[Row]) -> Iterator[Row]:
-    """The rows in the order of their keys, ``PAGE`` at a time: of those that are changed on the way each comes once."""
+    """Yield the rows by primary key, read ``PAGE`` at a time: each comes once, also if it changes on the way."""
     seen = 0
     while page := list(rows.filter(pk__gt=seen).order_by("pk")[:PAGE]):
         yield from page
@@ -216,7 +230,7 @@ def paged(rows: QuerySet[Row]) -> Iterator[Row]:
 
 
 def moment(text: str) -> datetime | timedelta:
-    """An ISO time, or seconds from now. Raises ``CommandError``."""
+    """Read an ISO 8601 time, or seconds from now. Raises ``CommandError``."""
     try:
         return timedelta(seconds=float(text)) if text.replace(".", "", 1).isdigit() else datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:
@@ -224,8 +238,8 @@ def moment(text: str) -> datetime | timedelta:
 
 
 @contextmanager
-def told_in_words() -> Iterator[None]:
-    """Whatever an object's own code raises becomes a line; ``--traceback`` shows the rest."""
+def errors_in_one_line() -> Iterator[None]:
+    """Turn whatever an object's own code raises into a ``CommandError`` of one line; ``--traceback`` shows the rest."""
     try:
         yield
     except (CommandError, DurableObjectError, Error, streams.OutputLost):
@@ -236,14 +250,14 @@ def told_in_words() -> Iterator[None]:
         raise CommandError(one_line(named(error))) from tellable(error)
 
 
-def _tell_in_one_line(parser: argparse.ArgumentParser) -> None:
-    """What is wrong with the arguments names them."""
+def _report_in_one_line(parser: argparse.ArgumentParser) -> None:
+    """Report wrong arguments, which the message repeats, in one line without control characters."""
     tell = parser.error
     setattr(parser, "error", lambda message: tell(escaping.one_line(message)))
 
 
 def _take_options_of(parser: CommandParser, verb: argparse.ArgumentParser) -> None:
-    """Where they are not given behind the verb, they are not mentioned: what stood before it stays."""
+    """Let a verb take the parser's options too. One not given behind the verb keeps the value given before it."""
     for action in parser._actions:
         if action.option_strings and not {*action.option_strings} & {*verb._option_string_actions}:
             taken = copy.copy(action)

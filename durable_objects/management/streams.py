@@ -1,6 +1,7 @@
-"""Standard streams that decide nothing: one that is closed, full, or cannot say a character, ends no work halfway.
+"""Standard streams that end no work halfway: when one is closed or full, or its encoding lacks a character.
 
-What only reads stops quietly when nobody listens any more (``Output``); what keeps promises goes on (``Lasting``).
+A command that only reads stops silently when its reader is gone (``Output``); a process that keeps promises goes on
+(``Lasting``).
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any, TextIO
 
 from django.core.management.base import OutputWrapper
 
-#: What the end of a process by SIGPIPE looks like to a shell: no trouble, the reader had enough.
-EXIT_UNHEARD = 141
+#: The exit code that a shell sees when SIGPIPE ends a process: the reader had enough.
+EXIT_READER_GONE = 141
 
 _ESCAPED = "durable_objects.escaped"
 
 
 class OutputLost(Exception):
-    """Standard output takes nothing any more. ``is_closed``: its reader is gone, as in ``… | head``."""
+    """Standard output can no longer be written. ``is_closed``: its reader is gone, as in ``… | head``."""
 
     def __init__(self, error: OSError | ValueError) -> None:
         super().__init__(f"standard output cannot be written: {getattr(error, 'strerror', None) or error}")
@@ -29,14 +30,14 @@ class OutputLost(Exception):
 
 
 def lines_of(file: Iterable[str]) -> Iterator[str]:
-    """The lines of a text without their ends: LF, or CR LF as Windows has it, whose byte order mark is left out too."""
+    """Yield the lines of a text without line ends (LF or CR LF) and without a byte order mark."""
     for number, line in enumerate(file):
         text = line.removeprefix("\ufeff") if number == 0 else line
         yield text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
 def bare(out: Any) -> Any:
-    """The stream inside: one more wrapper around one of Django's would end a line twice."""
+    """Return the stream inside Django's wrappers: one more wrapper around one of those would end a line twice."""
     while isinstance(out, OutputWrapper):
         out = vars(out)["_out"]
     return out
@@ -51,7 +52,7 @@ class _Stream:
 
 
 class Output(_Stream):
-    """A stream whose failures are told from those of anything else: raises ``OutputLost``."""
+    """A stream whose failures raise ``OutputLost``, so that they cannot be taken for those of anything else."""
 
     def write(self, text: str) -> None:
         """Write, or raise ``OutputLost``."""
@@ -69,24 +70,25 @@ class Output(_Stream):
 
 
 class Lasting(_Stream):
-    """A stream that loses what it cannot write, and is tried again with the next line."""
+    """A stream that drops what it cannot write, and tries again with the next line."""
 
     def write(self, text: str) -> None:
-        """Write and flush what can be."""
+        """Write and flush, or drop the text."""
         with contextlib.suppress(Exception):
             self._out.write(text)
             self._out.flush()
 
     def flush(self) -> None:
-        """Flush what can be."""
+        """Flush, or do nothing."""
         with contextlib.suppress(Exception):
             self._out.flush()
 
 
 def prepare() -> None:
-    """Call when a process starts: streams that are missing lead nowhere, and what cannot be encoded is escaped.
+    """Call when a process starts: missing streams go to the null device, and what cannot be encoded is escaped.
 
-    A descriptor that is missing would go to the next file or socket that is opened, and get what is meant for a person.
+    The number of a missing descriptor would go to the next file or socket that is opened, which would then get texts
+    meant for a person.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -102,13 +104,13 @@ def prepare() -> None:
 
 
 def outlive() -> None:
-    """Let this process outlive its streams: all that is written to them from now on gets lost where it cannot be."""
+    """Let this process outlive its standard output and error: what cannot be written to them is dropped from now on."""
     sys.stdout = lasting(sys.stdout)
     sys.stderr = lasting(sys.stderr)
 
 
 def settle() -> None:
-    """Call when a process ends: what cannot be written is dropped, for Python would complain and end with 120."""
+    """Call when a process ends: drop what cannot be written, since Python would complain and exit with 120."""
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is None:
             continue
@@ -120,12 +122,12 @@ def settle() -> None:
 
 
 def lasting(stream: Any) -> TextIO:
-    """The stream, as one that loses what it cannot write."""
+    """Return the stream as one that drops what it cannot write."""
     return stream if isinstance(stream, Lasting) else Lasting(stream)  # type: ignore[return-value]  # it acts as one
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """As JSON writes it, so that JSON stays JSON."""
+    """Escape as JSON does, so that JSON stays JSON."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")

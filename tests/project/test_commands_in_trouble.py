@@ -61,7 +61,7 @@ def judge(results: list[dict[str, Any]], words: str) -> dict[str, Any]:
     }
 
 
-def told_once(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def reported_once(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Without the verb that says a line more for each object."""
     return [each for each in results if not each["verb"].startswith("objects import")]
 
@@ -103,20 +103,20 @@ def test_an_sqlite_file_in_trouble(
 
 @pytest.mark.slow
 def test_a_database_that_is_half_migrated(tmp_path: Path) -> None:
-    """Where the engine's tables are and the apps' are not, whoever needs those is told to migrate."""
+    """Where the engine's tables are and the apps' are not, whoever needs those is asked to migrate."""
     url = empty(tmp_path)
     for app in ("contenttypes", "durable_objects"):
         assert manage(url, "migrate", app, "--verbosity", "0").returncode == 0
     results = [each for each in every_verb(url, "up") if each["code"] != 0]
     assert {each["verb"].split()[0] for each in results} >= {"batcher", "cleaner", "reminders", "tokens"}
-    told = told_once(results)
-    assert judge(told, "") == {}
-    assert {each["verb"] for each in told if "migrate" not in each["err"] + each["out"]} == set()
+    reported = reported_once(results)
+    assert judge(reported, "") == {}
+    assert {each["verb"] for each in reported if "migrate" not in each["err"] + each["out"]} == set()
 
 
 @pytest.mark.slow
 def test_a_file_that_another_process_writes_to(tmp_path: Path) -> None:
-    """An SQLite file locked for longer than the time-out: who writes is told in one line; who reads is answered."""
+    """An SQLite file locked for longer than the time-out: who writes gets one line; who reads is answered."""
     url = empty(tmp_path)
     assert manage(url, "migrate", "--verbosity", "0").returncode == 0
     holder = sqlite3.connect(tmp_path / "db.sqlite3", isolation_level=None)
@@ -126,7 +126,7 @@ def test_a_file_that_another_process_writes_to(tmp_path: Path) -> None:
     finally:
         holder.close()
     failed = [each for each in results if each["code"] != 0]
-    assert judge(told_once(failed), "") == {}
+    assert judge(reported_once(failed), "") == {}
     assert {"batcher add a item", "tokens create a --scope metrics:read"} <= {each["verb"] for each in failed}
 
 
@@ -150,7 +150,7 @@ def _postgresql(case: str) -> Iterator[str]:
 
 POSTGRESQL = [
     ("refused", "does not answer", ()),
-    ("password", "lets nobody in", ()),
+    ("password", "refuses the connection", ()),
     ("missing", "database", ()),
     ("unmigrated", "run `manage.py migrate`", ("up",)),
 ]
@@ -168,9 +168,9 @@ def test_a_server_in_trouble(case: str, words: str, left_out: tuple[str, ...]) -
 @pytest.mark.slow
 @pytest.mark.services("postgresql")
 def test_a_server_that_takes_no_writes() -> None:
-    """A server that is read-only answers who reads; who writes is told in one line to ask the primary."""
+    """A server that is read-only answers who reads; who writes is asked in one line to use the primary."""
     with _postgresql("read-only") as url:
         failed = [each for each in every_verb(url) if each["code"] != 0]
-    assert judge([each for each in told_once(failed) if not each["verb"].startswith("alarms doctor")], "") == {}
+    assert judge([each for each in reported_once(failed) if not each["verb"].startswith("alarms doctor")], "") == {}
     (added,) = [each for each in failed if each["verb"] == "batcher add a item"]
-    assert "It takes no writes: ask its primary" in added["err"]
+    assert "It is read-only: use the primary" in added["err"]

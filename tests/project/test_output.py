@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 WITHIN = 60.0
 SECONDS_TO_MIGRATE = 300.0
-#: A pass each half second, that has something to tell: an alarm that no worker takes is rung for again and again.
+#: A pass each half second, with something to report: a wake-up that no worker takes is sent again and again.
 ENGINE = {"DISPATCH_EVERY": 0.2, "HORIZON": 5}
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="this machine has no /dev/full")
@@ -47,7 +47,7 @@ def site(migrated: Path, tmp_path: Path) -> Iterator[Site]:
     file = tmp_path / "db.sqlite3"
     shutil.copy(migrated, file)
     with Site(tmp_path, f"sqlite:///{file}", "memory://", engine=ENGINE) as site:
-        # A process that is not unbuffered finds out at its end, as those do that nobody has told otherwise.
+        # A process that is not unbuffered finds out at its end, as processes do by default.
         del site.environment["PYTHONUNBUFFERED"]
         yield site
 
@@ -129,7 +129,7 @@ def test_a_dispatcher_outlives_its_output(site: Site, streams: Streams, form: Se
     ):
         first = wait_for("a pass", lambda: passes(site), seconds=WITHIN)
         wait_for("another pass", lambda: passes(site), seconds=WITHIN, until=lambda seen: seen > first)
-        time.sleep(2)  # it has told of several by now
+        time.sleep(2)  # it has reported several by now
         assert process.poll() is None
         again = passes(site)
         wait_for("one more pass", lambda: passes(site), seconds=WITHIN, until=lambda seen: seen > again)

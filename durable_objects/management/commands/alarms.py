@@ -18,40 +18,40 @@ from durable_objects import doctor
 from durable_objects.alarms.queries import STATES, alarms_in, count
 from durable_objects.conf import engine
 from durable_objects.database import clock
+from durable_objects.database.messages import message_for
 from durable_objects.delivery import dispatcher, publisher
 from durable_objects.escaping import one_line
 from durable_objects.formatting import absolute, gist, label, span
 from durable_objects.handler_errors import is_failure, named
 from durable_objects.management.base import (
     ManyLines,
-    SpeakingCommand,
+    VerbCommand,
     add_object,
     confirm,
+    errors_in_one_line,
     find_kind,
     find_object,
     find_row,
     kind_of,
     moment,
     paged,
-    told_in_words,
 )
-from durable_objects.management.database_messages import in_words
 from durable_objects.operations import actions, metrics
 from durable_objects.operations.explain import Explanation, explain
 from durable_objects.tables import Alarm, Object
 
-#: Verbs that change alarms: what they say, and which alarms ``--all`` means unless ``--state`` says otherwise.
+#: Verbs that change alarms: their help, and the state of the alarms that ``--all`` takes without ``--state``.
 VERBS = {
-    "run": ("let the alarm run now", "armed"),
+    "run": ("make the alarm due now", "armed"),
     "move": ("set the alarm to another time", "armed"),
-    "cancel": ("take the alarm away", "armed"),
-    "revive": ("let a dead alarm run again, with all its retries", "dead"),
+    "cancel": ("delete the alarm", "armed"),
+    "revive": ("arm a dead alarm again, due now and with all its retries", "dead"),
 }
-FAILURES_TOLD = 20
+FAILURES_SHOWN = 20
 
 
-class Command(SpeakingCommand):
-    help = "Look at alarms, say why they have not run, move them, and ring for those that are due."
+class Command(VerbCommand):
+    help = "List alarms, explain why one has not run, change them, and send wake-ups for those that are due."
     examples = """examples:
   manage.py alarms list --state dead
   manage.py alarms explain batcher.Batcher orders
@@ -63,26 +63,32 @@ class Command(SpeakingCommand):
   manage.py alarms dispatch --loop"""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """One subcommand for each verb."""
+        """Add a subcommand for each verb."""
         verbs = parser.add_subparsers(dest="verb", required=True)
-        listing = verbs.add_parser("list", help="alarms, the next one first")
+        listing = verbs.add_parser("list", help="list alarms, the next one first")
         _add_filters(listing, default="armed")
         listing.add_argument("--limit", type=int, default=50)
-        add_object(verbs.add_parser("explain", help="why it ran when it did, or has not run, and what comes next"))
+        add_object(
+            verbs.add_parser("explain", help="why the alarm ran when it did, or has not run, and what comes next")
+        )
         for verb, (text, state) in VERBS.items():
-            one = verbs.add_parser(verb, help=f"{text}; --all for all that match")
+            one = verbs.add_parser(verb, help=f"{text}; with --all, every alarm that matches")
             add_object(one, may_miss=True)
             if verb == "move":
                 one.add_argument("when", metavar="WHEN", help="ISO time with its offset, or seconds from now")
-            one.add_argument("--all", action="store_true", help="all alarms that match, instead of KIND NAME")
-            one.add_argument("--yes", action="store_true", help="do not ask before doing it to all")
+            one.add_argument("--all", action="store_true", help="every alarm that matches, instead of KIND NAME")
+            one.add_argument("--yes", action="store_true", help="do not ask for confirmation")
             _add_filters(one, default=state)
-        passes = verbs.add_parser("dispatch", help="ring for what is due soon or got lost: one pass")
+        passes = verbs.add_parser(
+            "dispatch", help="one pass: send wake-ups for alarms that are due soon, and lost ones again"
+        )
         passes.add_argument("--loop", action="store_true", help="pass after pass, until SIGINT or SIGTERM")
-        asked = verbs.add_parser("doctor", help="what is wrong, and what to do; exits with 1 if there is trouble")
-        asked.add_argument("--fix", action="store_true", help="repair what can be repaired")
+        asked = verbs.add_parser(
+            "doctor", help="find what is wrong, and say what to do; exits with 1 if there is trouble"
+        )
+        asked.add_argument("--fix", action="store_true", help="repair what it can")
         for subparser in verbs.choices.values():
-            subparser.add_argument("--json", action="store_true", help="print JSON, a value per line")
+            subparser.add_argument("--json", action="store_true", help="print JSON, one value per line")
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = _matching(options).select_related("object__kind")
@@ -92,9 +98,9 @@ class Command(SpeakingCommand):
 
     def _explain(self, options: dict[str, Any]) -> None:
         row = find_row(options)
-        told = explain(row, clock.now())
-        figures = {"kind": kind_of(row), "name": row.name, **told.as_dict()}
-        self.say(options, figures, "\n".join(lines(f"{kind_of(row)} {label(row.name)}", told)))
+        found = explain(row, clock.now())
+        figures = {"kind": kind_of(row), "name": row.name, **found.as_dict()}
+        self.say(options, figures, "\n".join(lines(f"{kind_of(row)} {label(row.name)}", found)))
 
     def _run(self, options: dict[str, Any]) -> None:
         self._operate(options, actions.fire_now, lambda obj, done: ({"run": True}, "due now"))
@@ -112,7 +118,7 @@ class Command(SpeakingCommand):
         self._operate(
             options,
             actions.cancel,
-            lambda obj, done: ({"cancelled": done}, "cancelled" if done else "nothing was set"),
+            lambda obj, done: ({"cancelled": done}, "cancelled" if done else "there was no alarm"),
         )
 
     def _revive(self, options: dict[str, Any]) -> None:
@@ -125,21 +131,25 @@ class Command(SpeakingCommand):
         answer: Callable[[Object, Any], tuple[dict[str, Any], str]],
     ) -> None:
         if options["all"] == (options["name"] is not None):
-            raise CommandError("say which: KIND and NAME, or --all (with --class, --prefix, --state)")
+            raise CommandError(
+                "name one by KIND and NAME, or take all that match by --all (with --class, --prefix, --state)"
+            )
         if options["all"]:
             self._operate_on_all(options, verb)
             return
         obj = find_object(options)
-        with told_in_words():
-            told = answer(obj, verb(obj))
-        self.say(options, *told)
+        with errors_in_one_line():
+            figures, text = answer(obj, verb(obj))
+        self.say(options, figures, text)
 
     def _operate_on_all(self, options: dict[str, Any], verb: Callable[[Object], object]) -> None:
-        """Each alarm in a turn of its own, page by page; what fails is told and does not stop the others."""
+        """Do it to each alarm in a turn of its own, page by page; a failure is reported, and the others go on."""
         found = count(_matching(options))
         if found:
             asked = f"{metrics.counted(found)} alarms"
-            confirm(options, f"{options['verb']} {asked}?", f"{asked} match; --yes does it to all of them")
+            confirm(
+                options, f"{options['verb']} {asked}?", f"{asked} match: add --yes to {options['verb']} all of them"
+            )
         done, failed = 0, []
         with self.progress(found, options["verb"]) as bar:
             for row in paged(_matching(options).select_related("object")):
@@ -151,16 +161,16 @@ class Command(SpeakingCommand):
                         raise
                     failed.append(f"{label(row.object.name)}: {named(error)}")
                 bar.update(1)
-        self.say(options, {"done": done, "failed": len(failed), "failures": failed[:FAILURES_TOLD]}, f"{done} done")
+        self.say(options, {"done": done, "failed": len(failed), "failures": failed[:FAILURES_SHOWN]}, f"{done} done")
         if failed:
-            raise ManyLines(f"{len(failed)} failed:", *failed[:FAILURES_TOLD])
+            raise ManyLines(f"{len(failed)} failed:", *failed[:FAILURES_SHOWN])
 
     def _dispatch(self, options: dict[str, Any]) -> None:
         if not options["loop"]:
             made = dispatcher.run_pass().as_dict()
             self.say(options, made, ", ".join(f"{name} {figure}" for name, figure in made.items()))
             if publisher.is_broken():
-                raise CommandError("the broker takes no wake-ups: look after it, `manage.py alarms doctor` asks it")
+                raise CommandError("the broker takes no wake-ups: `manage.py alarms doctor` shows why")
             return
         stopped = threading.Event()
 
@@ -175,14 +185,14 @@ class Command(SpeakingCommand):
             stopped.wait(engine.DISPATCH_EVERY.total_seconds())
 
     def _pass_again(self, options: dict[str, Any]) -> None:
-        """One round of the loop. Whatever it meets is told, and ends nothing: the next may go well."""
+        """Make one pass of the loop. Report whatever it raises, and go on: the next one may succeed."""
         try:
             made = dispatcher.catch_up(engine.DISPATCH_EVERY).as_dict()
             if any(made.values()):
                 self.say(options, made, ", ".join(f"{name} {figure}" for name, figure in made.items()))
         except Exception as error:  # noqa: BLE001  whatever it was, alarms wait for the next pass
-            told = in_words(error) if isinstance(error, Error) else "".join(traceback.format_exception(error))
-            self.stderr.write(f"the pass failed, tried again in {span(engine.DISPATCH_EVERY)}: {told}")
+            text = message_for(error) if isinstance(error, Error) else "".join(traceback.format_exception(error))
+            self.stderr.write(f"the pass failed, tried again in {span(engine.DISPATCH_EVERY)}: {text}")
             with contextlib.suppress(Exception):
                 clock.connection().close()
 
@@ -200,27 +210,29 @@ class Command(SpeakingCommand):
             )
         troubles = sum(finding.is_trouble for finding in found)
         if troubles:
-            raise CommandError(f"{troubles} in trouble")
+            raise CommandError(f"troubles found: {troubles}")
         self.say(options, {"ok": True}, "No trouble.")
 
 
-def lines(title: str, told: Explanation) -> Iterator[str]:
-    """An explanation as text."""
-    yield f"{title}: {told.status.word}. {one_line(told.status.sentence)}"
-    yield from (f"  why   {one_line(sentence)}" for sentence in told.why)
-    yield from (f"  next  {one_line(sentence)}" for sentence in told.next)
-    if told.run is not None:
-        error = f", {gist(told.run.error)}" if told.run.error else ""
-        yield f"last run: {told.run.outcome}, retry {told.run.retry_count}{error}"
-        for step in told.steps:
+def lines(title: str, found: Explanation) -> Iterator[str]:
+    """Yield an explanation as lines of text."""
+    yield f"{title}: {found.status.word}. {one_line(found.status.sentence)}"
+    yield from (f"  why   {one_line(sentence)}" for sentence in found.why)
+    yield from (f"  next  {one_line(sentence)}" for sentence in found.next)
+    if found.run is not None:
+        error = f", {gist(found.run.error)}" if found.run.error else ""
+        yield f"last run: {found.run.outcome}, retry {found.run.retry_count}{error}"
+        for step in found.steps:
             took = f"  +{span(step.took)} {step.share}" if step.took is not None else f"  {step.share}"
             yield f"  {step.what:<10}{absolute(step.at, 'milliseconds')}{took}".rstrip()
 
 
 def _add_filters(parser: CommandParser, default: str) -> None:
-    parser.add_argument("--state", choices=list(STATES), default=default, help=f"default: {default}")
-    parser.add_argument("--class", dest="of_class", metavar="KIND", help="only of this class")
-    parser.add_argument("--prefix", default="", help="only of objects whose name begins so")
+    parser.add_argument(
+        "--state", choices=list(STATES), default=default, help=f"only alarms in this state; default: {default}"
+    )
+    parser.add_argument("--class", dest="of_class", metavar="KIND", help="only alarms of this class")
+    parser.add_argument("--prefix", default="", help="only objects whose name begins with this")
 
 
 def _matching(options: dict[str, Any]) -> QuerySet[Alarm]:

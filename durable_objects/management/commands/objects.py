@@ -20,23 +20,23 @@ from durable_objects.database import clock
 from durable_objects.entries import serializer
 from durable_objects.entries.sql import Range, scan
 from durable_objects.escaping import one_line
-from durable_objects.formatting import HIDDEN, absolute, is_known, label, masked, short, span, value
+from durable_objects.formatting import HIDDEN, absolute, gist, is_known, label, masked, short, span, value
 from durable_objects.handler_errors import is_failure, named
 from durable_objects.kinds import content_types
 from durable_objects.management.base import (
     ManyLines,
-    SpeakingCommand,
+    VerbCommand,
     add_object,
     confirm,
+    errors_in_one_line,
     find_class,
     find_kind,
     find_object,
     find_row,
     kind_of,
     paged,
-    told_in_words,
 )
-from durable_objects.management.commands.alarms import FAILURES_TOLD, lines
+from durable_objects.management.commands.alarms import FAILURES_SHOWN, lines
 from durable_objects.management.streams import lines_of
 from durable_objects.models import DurableObject
 from durable_objects.operations import actions, dump
@@ -44,61 +44,64 @@ from durable_objects.operations.explain import explain, status_of
 from durable_objects.operations.metrics import counted
 from durable_objects.tables import Alarm, AlarmRun, Object
 
-#: Methods that the engine calls, and nobody else.
+#: Methods that only the engine calls.
 HOOKS = {"initialize", "alarm", "alarm_died"}
 RUNS = 10
 
 
-class Command(SpeakingCommand):
-    help = "Look into objects of any class, call their methods, and move them between databases."
+class Command(VerbCommand):
+    help = "Show objects of any class, call their methods, delete them, and move them between databases."
     examples = """examples:
   manage.py objects list                                     (the classes)
   manage.py objects list batcher.Batcher --prefix eu- --state dead
   manage.py objects show batcher.Batcher orders
   manage.py objects call batcher.Batcher orders add_item '{"id": 1}'
   manage.py objects call batcher.Batcher orders configure max_items=50 upstream_url='"http://127.0.0.1:9000/"'
-  manage.py objects delete shop.Gone --all --yes             (also of a class that is gone from the code)
+  manage.py objects delete shop.Gone --all --yes             (also if the class is gone from the code)
   manage.py objects export batcher.Batcher > batchers.jsonl
   manage.py objects import batchers.jsonl --dry-run
 
-ARGS are JSON, NAME=JSON by keyword; text is written '"text"'. What has no JSON of its own (times, tuples …) is written
-as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
+ARGS are JSON, or NAME=JSON by keyword; text is written '"text"'. Values that JSON lacks (times, tuples …) are written
+as `objects show --json` shows them. `import` leaves alarms on hold unless --arm."""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """One subcommand for each verb."""
+        """Add a subcommand for each verb."""
         verbs = parser.add_subparsers(dest="verb", required=True)
-        listing = verbs.add_parser("list", help="the classes, or the objects of one class by name")
+        listing = verbs.add_parser("list", help="list the classes, or the objects of one class by name")
         listing.add_argument("kind", nargs="?", metavar="KIND", help="app_label.ClassName")
-        listing.add_argument("--prefix", default="", help="only those whose name begins so")
-        listing.add_argument("--state", choices=list(STATES), help="only those whose alarm stands so")
-        listing.add_argument("--after", metavar="NAME", help="go on after this name")
+        listing.add_argument("--prefix", default="", help="only objects whose name begins with this")
+        listing.add_argument("--state", choices=list(STATES), help="only objects whose alarm is in this state")
+        listing.add_argument("--after", metavar="NAME", help="continue after this name")
         listing.add_argument("--limit", type=int, default=50)
-        show = verbs.add_parser("show", help="its storage, its alarm and why it stands so, its last runs")
+        show = verbs.add_parser("show", help="show an object: its storage, its alarm, explained, and its last runs")
         add_object(show)
-        show.add_argument("--prefix", default="", help="only keys that begin so")
-        show.add_argument("--after", metavar="KEY", help="go on after this key")
-        show.add_argument("--limit", type=int, default=100, help="entries, default 100")
+        show.add_argument("--prefix", default="", help="only keys that begin with this")
+        show.add_argument("--after", metavar="KEY", help="continue after this key")
+        show.add_argument("--limit", type=int, default=100, help="entries to show, default 100")
         call = verbs.add_parser("call", help="call a public method of its class; prints what it returns, as JSON")
         add_object(call)
         call.add_argument("method", metavar="METHOD")
         call.add_argument("arguments", nargs="*", metavar="ARGS", help="JSON, or NAME=JSON")
         away = verbs.add_parser(
-            "delete", help="delete with storage, alarm and history; needs no class; --all that match"
+            "delete",
+            help="delete with storage, alarm and history, also without the class; with --all, all that match",
         )
         add_object(away, may_miss=True)
         away.add_argument("--all", action="store_true", help="all objects of KIND, instead of one by NAME")
-        away.add_argument("--prefix", default="", help="with --all: only those whose name begins so")
-        away.add_argument("--yes", action="store_true", help="do not ask before")
-        out = verbs.add_parser("export", help="objects with entries and alarms as JSON lines, to standard output")
-        out.add_argument("kind", nargs="?", metavar="KIND", help="app_label.ClassName; none: of every class")
-        out.add_argument("--prefix", default="", help="only those whose name begins so")
-        back = verbs.add_parser("import", help="store what `export` wrote; alarms arrive held")
-        back.add_argument("file", metavar="FILE", help="- for standard input")
+        away.add_argument("--prefix", default="", help="with --all: only objects whose name begins with this")
+        away.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+        out = verbs.add_parser(
+            "export", help="write objects with their entries and alarms to standard output, as JSON lines"
+        )
+        out.add_argument("kind", nargs="?", metavar="KIND", help="app_label.ClassName; without it, every class")
+        out.add_argument("--prefix", default="", help="only objects whose name begins with this")
+        back = verbs.add_parser("import", help="store what `export` wrote, alarms on hold")
+        back.add_argument("file", metavar="FILE", help="a file, or - for standard input")
         back.add_argument("--arm", action="store_true", help="set the alarms that were armed")
-        back.add_argument("--replace", action="store_true", help="also objects that are there already")
+        back.add_argument("--replace", action="store_true", help="overwrite objects that exist already")
         back.add_argument("--dry-run", action="store_true", help="read and check everything, write nothing")
         for subparser in verbs.choices.values():
-            subparser.add_argument("--json", action="store_true", help="print JSON, a value per line")
+            subparser.add_argument("--json", action="store_true", help="print JSON, one value per line")
 
     def _list(self, options: dict[str, Any]) -> None:
         if options["kind"] is None:
@@ -127,25 +130,26 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
         where = Range(prefix=options["prefix"] or None, after=options["after"])
         entries = scan(clock.connection(), row.pk, where, options["limit"])
         runs = AlarmRun.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("-id")[:RUNS]
-        told = explain(row, clock.now())
+        found = explain(row, clock.now())
         if options["json"]:
             shown = {key: HIDDEN if hidden(key) else json.loads(text) for key, text in entries.items()}
-            figures = {"kind": kind_of(row), "name": row.name, "id": row.pk, "alarm": told.as_dict()}
+            figures = {"kind": kind_of(row), "name": row.name, "id": row.pk, "alarm": found.as_dict()}
             self.say(options, {**figures, "storage": shown, "runs": [_run(run) for run in runs]}, "")
             return
-        for line in lines(f"{kind_of(row)} {label(row.name)} (id {row.pk})", told):
+        for line in lines(f"{kind_of(row)} {label(row.name)} (id {row.pk})", found):
             self.stdout.write(line)
-        self.stdout.write(f"storage, {len(entries)} of its entries:")
+        self.stdout.write(f"storage, {len(entries)} entries shown:")
         for key, text in entries.items():
             read = value(text, len(text))
             text_shown = HIDDEN if hidden(key) else short(" ".join(read.text.split()), 100)
             self.stdout.write(f"  {label(key)}  {read.kind}, {len(text.encode()):,} B  {text_shown}")
         if len(entries) == options["limit"]:
             self.stdout.write(f"more: --after {json.dumps(next(reversed(entries)), ensure_ascii=False)}")
-        self.stdout.write("runs, the last first:")
+        self.stdout.write("last runs, newest first:")
         for run in runs:
             late, took = span(run.started_at - run.due_at), span(run.ended_at - run.started_at)
-            self.stdout.write(f"  {absolute(run.started_at)}  {run.outcome}  late by {late}, took {took}")
+            error = f"  {one_line(gist(run.error))}" if run.error else ""
+            self.stdout.write(f"  {absolute(run.started_at)}  {run.outcome}  late by {late}, took {took}{error}")
 
     def _call(self, options: dict[str, Any]) -> None:
         obj = find_class(options["kind"]).by_name(options["name"])
@@ -156,7 +160,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
         except TypeError as error:
             signature = f"{options['method']}{inspect.signature(method)}"
             raise CommandError(f"{error}; it is {signature}") from error
-        with told_in_words():
+        with errors_in_one_line():
             result = method(*args, **kwargs)
         try:
             self.stdout.write(serializer.encode(result))
@@ -165,7 +169,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
 
     def _delete(self, options: dict[str, Any]) -> None:
         if options["kind"] is None or options["all"] == (options["name"] is not None):
-            raise CommandError("say which: KIND and NAME, or KIND and --all (with --prefix)")
+            raise CommandError("name one by KIND and NAME, or take all of KIND by --all (with --prefix)")
         if options["all"]:
             rows = _objects(options)
             asked = f"{counted(count(rows))} objects of {options['kind']}"
@@ -173,7 +177,9 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
             obj = find_object(options)
             rows = Object.objects.using(engine.DATABASE).filter(kind_id=_kind_id(obj), name=obj.name)
             asked = f"{options['kind']} {label(obj.name)}"
-        confirm(options, f"delete {asked}, with storage, alarm and history?", f"{asked}: --yes deletes without asking")
+        confirm(
+            options, f"delete {asked}, with storage, alarm and history?", f"{asked}: add --yes to delete without asking"
+        )
         done, failed = 0, []
         with self.progress(count(rows), "delete") as bar:
             for row in paged(rows):
@@ -186,7 +192,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
                 bar.update(1)
         self.say(options, {"deleted": done, "failed": len(failed)}, f"{done} deleted")
         if failed:
-            raise ManyLines(f"{len(failed)} failed:", *failed[:FAILURES_TOLD])
+            raise ManyLines(f"{len(failed)} failed:", *failed[:FAILURES_SHOWN])
 
     def _export(self, options: dict[str, Any]) -> None:
         rows = _objects(options)
@@ -209,7 +215,7 @@ as `objects show --json` shows it. `import` leaves alarms unset unless --arm."""
         text = ", ".join(f"{name} {number}" for name, number in totals.items())
         self.say(options, {**totals, "dry_run": options["dry_run"]}, text + (" (dry run)" * options["dry_run"]))
         if totals["held"] and not options["json"]:
-            self.stdout.write("Held alarms are not set; --arm sets them.")
+            self.stdout.write("Alarms on hold are not set; --arm sets them.")
         if totals["exists"] or totals["refused"]:
             raise CommandError(f"{totals['exists'] + totals['refused']} objects were not imported")
 
@@ -234,12 +240,12 @@ def _by_class() -> Iterator[tuple[str, QuerySet[Object]]]:
 
 
 def _method(obj: DurableObject, name: str) -> Callable[..., Any]:
-    """A public method that the class itself brings, not one of Django's or the engine's. Raises ``CommandError``."""
+    """Return a public method that the class itself defines, none of Django's or the engine's; else ``CommandError``."""
     own = [base for base in type(obj).__mro__ if issubclass(base, DurableObject) and not base.is_base()]
     names = {each for base in own for each, found in vars(base).items() if inspect.isfunction(found)}
     allowed = sorted(each for each in names - HOOKS if not each.startswith("_"))
     if name not in allowed:
-        raise CommandError(f"{name!r} is none of its public methods; these are: {', '.join(allowed) or 'none'}")
+        raise CommandError(f"{name!r} is not one of its public methods: {', '.join(allowed) or 'it has none'}")
     method: Callable[..., Any] = getattr(obj, name)
     return method
 
@@ -259,7 +265,7 @@ def _json(text: str) -> Any:
     try:
         return serializer.decode(text)
     except InvalidValue as error:
-        raise CommandError(f"{text!r} is no JSON; a text is written {json.dumps(text)!r}") from error
+        raise CommandError(f"{text!r} is not JSON; as a text it is written {json.dumps(text)!r}") from error
 
 
 def _run(run: AlarmRun) -> dict[str, Any]:

@@ -20,13 +20,13 @@ KIND = "tests.Scripted"
 
 
 def alarms(*arguments: str) -> list[Any]:
-    """What the command prints with ``--json``, a value per line."""
+    """Return what the command prints with ``--json``, a value per line."""
     out = StringIO()
     call_command("alarms", *arguments, "--json", stdout=out)
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
-def test_list_tells_the_next_one_first(clock: FakeClock, script: Script) -> None:
+def test_list_shows_the_next_one_first(clock: FakeClock, script: Script) -> None:
     """Armed alarms come in the order in which they are due, with all that one asks about them."""
     for name, seconds in (("later", 60), ("sooner", 30)):
         Scripted.objects.get_by_name(name).storage.set_alarm(timedelta(seconds=seconds))
@@ -40,7 +40,7 @@ def test_list_tells_the_next_one_first(clock: FakeClock, script: Script) -> None
 
 
 def test_move_run_and_cancel(clock: FakeClock, obj: Scripted, script: Script) -> None:
-    """An alarm is moved to a time or by seconds from now, run at once, and taken away."""
+    """An alarm is moved to a time or by seconds from now, run at once, and deleted."""
     assert alarms("move", KIND, obj.name, "90") == [{"alarm": (clock.now() + timedelta(seconds=90)).isoformat()}]
     assert alarms("move", KIND, obj.name, "2031-01-01T01:00:00+01:00") == [{"alarm": "2031-01-01T00:00:00+00:00"}]
     assert alarms("run", KIND, obj.name) == [{"run": True}]
@@ -52,7 +52,7 @@ def test_move_run_and_cancel(clock: FakeClock, obj: Scripted, script: Script) ->
 
 
 def test_revive_is_for_the_dead_only(clock: FakeClock) -> None:
-    """A dead alarm is listed with its error and runs again once revived; one that is not dead is refused in words."""
+    """A dead alarm is listed with its error and runs again once revived; one that is not dead is refused."""
     obj = Impatient.objects.get_by_name("a")
     obj.storage.set_alarm(timedelta(0))
     run_due_alarms()
@@ -70,19 +70,25 @@ def test_revive_is_for_the_dead_only(clock: FakeClock) -> None:
     [
         (("run", "tests.Nothing", "a"), "no class 'tests.Nothing'"),
         (("run", "auth.User", "a"), "not a durable object"),
+        (
+            ("explain", "Scripted", "a"),
+            r"no class 'Scripted': KIND is app_label.ClassName; did you mean tests.Scripted\?",
+        ),
+        (("explain", "test.scriptd", "a"), r"did you mean tests.Scripted\?"),
+        (("explain", "nothing.like.it", "a"), "KIND is app_label.ClassName; `manage.py objects list` shows"),
         (("run", KIND, ""), "characters"),
         (("move", KIND, "a", "tomorrow"), "neither an ISO time nor a number of seconds"),
         (("move", KIND, "a", "2031-01-01T00:00:00"), "naive"),
     ],
 )
 def test_bad_input_is_refused_in_words(arguments: tuple[str, ...], words: str) -> None:
-    """What cannot be meant is said in one line, and makes no row."""
+    """What cannot be meant is refused in one line that says what can, and makes no row."""
     with pytest.raises(CommandError, match=words):
         alarms(*arguments)
     assert not Object.objects.exists()
 
 
-def test_dispatch_makes_one_pass_and_tells_its_figures(obj: Scripted, published: list[Any]) -> None:
+def test_dispatch_makes_one_pass_and_prints_its_figures(obj: Scripted, published: list[Any]) -> None:
     """One pass, its figures by name."""
     (figures,) = alarms("dispatch")
     assert set(figures) == {"published", "rescued", "pruned"}

@@ -13,10 +13,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from durable_objects.tables import Alarm, Object
-from durable_objects.testing import FakeClock
+from durable_objects.testing import FakeClock, run_due_alarms
 from tests.engine.management.test_alarms_command import alarms
 from tests.models import Account, Counter, Script, Scripted
-from tests.support.admin_pages import park
+from tests.support.admin_pages import fail, park
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ VALUES = {"a": (1, {"n": Decimal("1.50")}), "b": datetime(2026, 1, 2, 3, 4, 5, 6
 
 
 def objects(*arguments: str) -> list[Any]:
-    """What the command prints with ``--json``, a value per line."""
+    """Return what the command prints with ``--json``, a value per line."""
     out = StringIO()
     call_command("objects", *arguments, "--json", stdout=out, stderr=StringIO())
     return [json.loads(line) for line in out.getvalue().splitlines()]
@@ -49,7 +49,7 @@ def test_list_goes_by_class_and_name(clock: FakeClock, script: Script) -> None:
 
 
 def test_show_is_typed_and_masked(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stored values with their types, alarm and runs; what the class says is secret is not shown."""
+    """The stored values with their types, alarm and runs; what the class masks is not shown."""
     obj = Counter.objects.get_by_name("one")
     obj.storage.put_many({**VALUES, "secret:key": "hunter2"})
     monkeypatch.setattr(Counter, "masked_keys", ("secret:*",))
@@ -65,6 +65,19 @@ def test_show_is_typed_and_masked(clock: FakeClock, monkeypatch: pytest.MonkeyPa
     assert objects("show", "ghost.phantom", lost.name)[0]["storage"] == {"k": "••••••"}
 
 
+def test_show_has_each_failed_runs_error(clock: FakeClock, script: Script) -> None:
+    """A run that failed is listed with the line of its error that says most."""
+    script.alarm = fail
+    obj = Scripted.objects.get_by_name("one")
+    obj.storage.set_alarm(timedelta(0))
+    run_due_alarms()
+    out = StringIO()
+    call_command("objects", "show", "tests.Scripted", "one", stdout=out)
+    (line,) = [line for line in out.getvalue().splitlines() if " late by " in line]
+    assert "  failed  " in line
+    assert line.endswith("ValueError: refused by <b>upstream</b>")
+
+
 def test_call_runs_a_public_method(clock: FakeClock) -> None:
     """A method of the class is called with JSON arguments, by place or name, and its answer is printed as JSON."""
     assert objects("call", "tests.Counter", "one", "add", "5") == [5]
@@ -75,11 +88,11 @@ def test_call_runs_a_public_method(clock: FakeClock) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("tests.Counter", "one", "delete"), "'delete' is none of its public methods; these are: add"),
-        (("tests.Scripted", "one", "alarm"), "none of its public methods; these are: none"),
-        (("tests.Counter", "one", "run_exclusive"), "none of its public methods"),
-        (("tests.Counter", "one", "_own_fields"), "none of its public methods"),
-        (("tests.Counter", "one", "add", "five"), "'five' is no JSON; a text is written"),
+        (("tests.Counter", "one", "delete"), "'delete' is not one of its public methods: add"),
+        (("tests.Scripted", "one", "alarm"), "not one of its public methods: it has none"),
+        (("tests.Counter", "one", "run_exclusive"), "not one of its public methods"),
+        (("tests.Counter", "one", "_own_fields"), "not one of its public methods"),
+        (("tests.Counter", "one", "add", "five"), "'five' is not JSON; as a text it is written"),
         (("tests.Counter", "one", "add", "1", "2"), "too many positional arguments; it is add"),
         (("tests.Counter", "one", "add", '"x"'), "TypeError: "),
         (("tests.Nothing", "one", "add"), "no class"),
@@ -162,13 +175,13 @@ def test_what_is_there_is_left_alone(clock: FakeClock, tmp_path: Path) -> None:
 
 BAD = {
     "not json\n": "line 2 is not a JSON object",
-    "[]\n": "line 2 is none of the format",
+    "[]\n": "line 2 is not of the format",
     '{"kind":"tests.counter","name":""}\n': "object of line 2: .*characters",
     '{"kind":"tests.counter","name":"x"}\n{"key":"","value":1}\n': "line 3: .*bytes",
     '{"kind":"tests.counter","name":"x"}\n{"key":"k","value":{"$type":"newer"}}\n': "line 3: .*cannot be read",
-    '{"kind":"tests.counter","name":"x"}\n{"key":"k","value":NaN}\n': "NaN is no JSON",
+    '{"kind":"tests.counter","name":"x"}\n{"key":"k","value":NaN}\n': "NaN is not JSON",
     '{"kind":"tests.account","name":"x","fields":{"balance":"many"}}\n': "field 'balance'",
-    '{"kind":"tests.scripted","name":"x","alarm":{"state":"armed","due_at":"soon"}}\n': "no ISO time",
+    '{"kind":"tests.scripted","name":"x","alarm":{"state":"armed","due_at":"soon"}}\n': "not an ISO 8601 time",
 }
 
 
@@ -181,7 +194,7 @@ def test_a_file_that_cannot_be_meant(lines: str, tmp_path: Path) -> None:
         objects("import", str(path), "--arm")
     assert not Object.objects.exists()
     path.write_text('{"format":"other"}\n', "utf-8")
-    with pytest.raises(CommandError, match="allowed: a file of the format"):
+    with pytest.raises(CommandError, match="this code reads"):
         objects("import", str(path))
 
 
@@ -193,7 +206,7 @@ def test_verbs_work_on_all_that_match(clock: FakeClock, script: Script, monkeypa
     for name in ("a1", "a2", "a3", "a4", "b"):
         Scripted.objects.get_by_name(name).storage.set_alarm(HOUR)
     Alarm.objects.filter(object__name__in=["a1", "a2", "a3", "b"]).update(state="dead", due_at=None)
-    with pytest.raises(CommandError, match="3 alarms match; --yes does it to all of them"):
+    with pytest.raises(CommandError, match="3 alarms match: add --yes to revive all of them"):
         alarms("revive", "--all", "--prefix", "a")
     assert alarms("revive", "--all", "--prefix", "a", "--yes") == [{"done": 3, "failed": 0, "failures": []}]
     assert alarms("move", "60", "--all", "--class", KIND_OF, "--yes")[0]["done"] == 4
@@ -203,7 +216,7 @@ def test_verbs_work_on_all_that_match(clock: FakeClock, script: Script, monkeypa
         alarms("move", "60", "--all", "--yes")
     assert alarms("cancel", "--all", "--yes")[0]["failed"] == 0
     assert set(Alarm.objects.values_list("object__name", "state")) >= {("b", "dead"), ("lost", "idle"), ("a1", "idle")}
-    with pytest.raises(CommandError, match="say which"):
+    with pytest.raises(CommandError, match="name one by KIND and NAME"):
         alarms("cancel")
 
 

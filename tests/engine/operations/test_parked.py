@@ -118,7 +118,7 @@ def test_it_is_shown_exported_and_deleted_without_the_class(kind: tuple[str, str
     assert command("objects", "show", label, "lost")[0]["storage"] == {"k": "••••••"}
     exported = command("objects", "export", label)
     assert [line.get("name") or line.get("key") for line in exported[1:]] == ["lost", "k"]
-    with pytest.raises(CommandError, match="--yes deletes without asking"):
+    with pytest.raises(CommandError, match="add --yes to delete without asking"):
         command("objects", "delete", label, "lost")
     assert command("objects", "delete", label, "lost", "--yes") == [{"deleted": 1, "failed": 0}]
     assert [model.objects.count() for model in (Object, Entry, Alarm)] == [0, 0, 0]
@@ -137,7 +137,7 @@ def test_delete_takes_all_that_match_and_known_ones_by_their_own_delete(clock: F
         ("phantom", "b"), ("scripted", "a2"), ("scripted", "b"),
     ]  # fmt: skip
     for wrong in (["ghost.phantom"], ["ghost.phantom", "b", "--all"], ["--all"]):
-        with pytest.raises(CommandError, match="say which"):
+        with pytest.raises(CommandError, match="name one by KIND and NAME"):
             command("objects", "delete", *wrong, "--yes")
 
 
