@@ -91,4 +91,4 @@ def _whose_turn(now: datetime) -> str:
     sent = [entry.last_run_at for entry in entries if entry.last_run_at]
     if sent and max(sent) > now - BEAT_WRITES_WITHIN:
         return f"beat sent passes lately, so look for the worker that takes {beat.TASK} from its queue"
-    return f"does beat run? Else {by_command}"
+    return f"is beat running? Start it with `celery -A PROJECT beat`, or {by_command}"

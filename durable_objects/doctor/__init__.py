@@ -1,4 +1,4 @@
-"""What is wrong, found by asking: the engine's own questions, and those that apps bring in a module ``doctor``.
+"""Questions that find what is wrong: the engine's own, and those that apps bring in a module ``doctor``.
 
 # shop/doctor.py
 from durable_objects.doctor import Finding, question
@@ -25,19 +25,19 @@ _of_apps: list[Question] = []
 
 
 def question(asked: Question) -> Question:
-    """Register a function that is given the database's now and yields what is wrong. It may take seconds."""
+    """Register a function that takes the database's now and yields findings. It may take seconds."""
     if asked not in _of_apps:
         _of_apps.append(asked)
     return asked
 
 
 def glance(now: datetime) -> list[Finding]:
-    """What can be seen at a glance, troubles first: for pages, each question a small read of an index."""
+    """Return what a page can afford to ask, troubles first: each question is a small read of an index."""
     return _sorted(finding for ask in alarms.AT_A_GLANCE for finding in ask(now))
 
 
 def examine(now: datetime) -> list[Finding]:
-    """Everything, the questions of every installed app's ``doctor`` module among it, troubles first."""
+    """Ask every question, those of all installed apps' ``doctor`` modules included; return findings, troubles first."""
     autodiscover_modules("doctor")
     asked = [*alarms.AT_A_GLANCE, *alarms.INVARIANTS, *environment.QUESTIONS, *delivery.QUESTIONS, *_of_apps]
     return _sorted(finding for ask in asked for finding in ask(now))

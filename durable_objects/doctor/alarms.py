@@ -23,26 +23,26 @@ from durable_objects.operations import actions, metrics
 from durable_objects.operations.explain import why_late
 from durable_objects.tables import Alarm, AlarmRun
 
-#: An alarm that is overdue by more than this is late: a lost wake-up is rung again within 10 s, a busy object waited
-#: for a few seconds; what takes longer has nobody to run it.
+#: An alarm that is overdue by more than this is late: a lost wake-up is sent again within 10 s, and a busy object is
+#: waited for a few seconds; what takes longer has nobody to run it.
 LATE_AFTER = timedelta(seconds=30)
 
-#: Rows that one repair or question looks at.
+#: Rows that a repair reads at once.
 AT_MOST = 1_000
-#: The newest runs, among which an object with too many is looked for.
+#: The newest runs, which are searched for an object that has too many.
 NEWEST_RUNS = 20_000
 
 
 @dataclass(frozen=True)
 class Late:
-    """By how much the oldest overdue alarm is late (0: none is due), and if that is too much, why."""
+    """By how much the oldest due alarm is late (0: none is due), and why, if that is more than ``LATE_AFTER``."""
 
     by: timedelta
     cause: str | None
 
 
 def late(now: datetime) -> Late:
-    """Whether alarms run in time. A few reads of indexes, whatever there is; the cause names no object and no host."""
+    """Return whether alarms run in time. Reads a few indexes; the cause names no object and no host."""
     oldest = metrics.oldest_overdue(now)
     if oldest is None or oldest.due_at is None:
         return Late(timedelta(), None)
@@ -57,16 +57,16 @@ def late(now: datetime) -> Late:
 def _late(now: datetime) -> Iterator[Finding]:
     cause = late(now).cause
     if cause is not None:
-        advice = "Do what the sentence says; `manage.py alarms explain` tells it of each alarm."
+        advice = "Do what the sentence says; `manage.py alarms explain KIND NAME` explains any one of them."
         yield Finding("late", cause, advice, state="overdue")
 
 
 def _nobody_dispatches(now: datetime) -> Iterator[Finding]:
     trouble = processes.trouble(now)
     if trouble is not None and alarms_in("armed", now).exists():
-        advice = "Without a dispatcher, alarms that are far away or whose message gets lost never run."
+        advice = "Without a dispatcher, alarms that are far away, or whose message was lost, never run."
         if tasks.settings_in_force()["broker"] == "memory":
-            advice += " The broker is memory://: only the process that has the worker inside can be the one."
+            advice += " The broker is memory://: it must be the process that has the worker inside."
         yield Finding("dispatcher", trouble, advice)
 
 
@@ -76,7 +76,7 @@ def _dead(now: datetime) -> Iterator[Finding]:
         last = alarms_in("dead", now).order_by("-pk").first()
         error = gist(last.last_error) if last else ""
         text = f"Dead alarms: {metrics.counted(number)}. One says: {error}"
-        advice = "Mend the cause, then `manage.py alarms revive --all`."
+        advice = "Correct the cause, then `manage.py alarms revive --all`."
         yield Finding("dead", text, advice, is_trouble=False, state="dead")
 
 
@@ -84,19 +84,19 @@ def _parked(now: datetime) -> Iterator[Finding]:
     for kind in kinds.unknown():
         number = count(alarms_in("armed", now).filter(object__kind=kind))
         if number:
-            text = f"Alarms of a class unknown here: {metrics.counted(number)} of {class_name(kind)}."
+            text = f"Alarms of a class that this code does not have: {metrics.counted(number)} of {class_name(kind)}."
             advice = "Deploy the class, or cancel them."
             yield Finding("parked", text, advice, is_trouble=False, state="parked")
 
 
 def _left_behind(now: datetime) -> Iterator[Finding]:
-    """Leases that ended long ago: a dispatcher would have had them taken over at once."""
+    """Find leases that ran out long ago: a dispatcher would have had their runs taken over at once."""
     over = Alarm.objects.using(engine.DATABASE).filter(leased_until__lt=now - engine.LEASE)
     number = count(over)
     if number:
-        text = f"Leases of runs that are gone: {metrics.counted(number)}, over for more than {span(engine.LEASE)}."
-        advice = "--fix ends them, so that the next wake-up runs at once."
-        yield Finding("lease", text, advice, fix=lambda: f"ended {_repair(over, _end_lease)} leases")
+        text = f"Leases of runs that are gone: {metrics.counted(number)}, which ended over {span(engine.LEASE)} ago."
+        advice = "--fix removes them, so that the next wake-up runs at once."
+        yield Finding("lease", text, advice, fix=lambda: f"removed leases: {_repair(over, _end_lease)}")
 
 
 def _without_due_time(now: datetime) -> Iterator[Finding]:
@@ -105,11 +105,11 @@ def _without_due_time(now: datetime) -> Iterator[Finding]:
     if number:
         text = f"Armed alarms without a due time, which never run: {metrics.counted(number)}."
         advice = "Somebody changed the table by hand. --fix makes them due now."
-        yield Finding("no_due_time", text, advice, fix=lambda: f"made {_repair(rows, _make_due)} alarms due now")
+        yield Finding("no_due_time", text, advice, fix=lambda: f"made due now: {_repair(rows, _make_due)}")
 
 
 def _too_much_history(now: datetime) -> Iterator[Finding]:
-    """What the dispatcher prunes once a minute; a day and a tenth of grace."""
+    """Find runs that the dispatcher should have deleted, which prunes once a minute: by a day, or a tenth of them."""
     runs = AlarmRun.objects.using(engine.DATABASE)
     old = runs.filter(ended_at__lt=now - engine.HISTORY_FOR - timedelta(days=1)).exclude(outcome="dead").exists()
     newest = runs.order_by("-id").values("id")[:NEWEST_RUNS]
@@ -117,19 +117,19 @@ def _too_much_history(now: datetime) -> Iterator[Finding]:
     many = per_object.filter(runs__gt=engine.HISTORY_PER_OBJECT * 1.1).order_by("-runs").first()
     if old or many:
         most = f"an object has {many['runs']:,} runs" if many else f"runs are older than {span(engine.HISTORY_FOR)}"
-        text = f"The history is above its bounds: {most}, and nobody prunes it fast enough."
+        text = f"The history is larger than its settings allow: {most}, and no dispatcher prunes it fast enough."
         yield Finding(
             "history", text, "--fix prunes it.", fix=lambda: f"pruned {history.Pruning().go_on(now, inf)[0]} runs"
         )
 
 
-def _repair(rows: Any, mend: Callable[[Alarm], object]) -> int:
-    """Mend all of the rows, some at a time; those that were mended are no longer among them."""
-    mended, seen = 0, 0
+def _repair(rows: Any, repair: Callable[[Alarm], object]) -> int:
+    """Repair all of the rows, ``AT_MOST`` at a time, and count them; one that was repaired no longer matches."""
+    repaired, seen = 0, 0
     while found := list(rows.filter(pk__gt=seen).select_related("object").order_by("pk")[:AT_MOST]):
-        mended += sum(bool(mend(row)) for row in found)
+        repaired += sum(bool(repair(row)) for row in found)
         seen = found[-1].pk
-    return mended
+    return repaired
 
 
 def _end_lease(row: Alarm) -> bool:

@@ -1,4 +1,4 @@
-"""One thing that is wrong."""
+"""What a question of the doctor finds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """``text`` says what is wrong, ``advice`` what to do; ``fix`` repairs it and says in words what it did.
+    """``text`` says what is wrong, ``advice`` what to do; ``fix`` repairs it and returns a sentence on what it did.
 
-    A finding that ``is_trouble`` breaks or threatens a promise; any other only wants to be known. ``state`` names the
-    alarms that it is about (``states.STATES``), where there is such a list.
+    A finding that ``is_trouble`` breaks or threatens a promise; any other is a notice. ``state`` names the list of
+    alarms that it is about (one of ``alarms.queries.STATES``), if there is one.
     """
 
     code: str
@@ -24,7 +24,7 @@ class Finding:
     state: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return it for JSON."""
         return {
             "code": self.code,
             "trouble": self.is_trouble,

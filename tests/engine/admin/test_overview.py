@@ -84,7 +84,11 @@ def test_it_says_what_wants_attention(admin_client: Client, site: FakeClock) -> 
     """In words, troubles first, with the doctor's advice and a way to the alarms that it is about."""
     text = text_of(admin_client, overview())
     late = "1 alarm is late, the oldest by 2 min. No dispatcher has made a pass for 3 min"
-    said = [late, "Dead alarms: 1. One says: ValueError: no", "Alarms of a class unknown here: 1 of ghost.phantom"]
+    said = [
+        late,
+        "Dead alarms: 1. One says: ValueError: no",
+        "Alarms of a class that this code does not have: 1 of ghost.phantom",
+    ]
     assert [text.find(sentence) for sentence in said] == sorted(text.find(sentence) for sentence in said)
     assert all(sentence in text for sentence in said)
     assert f'{list_url(Alarm)}?state=overdue">Show them' in admin_client.get(overview()).content.decode()

@@ -65,7 +65,9 @@ def test_late_and_why(clock: FakeClock, script: Script) -> None:
     code, lines = ask()
     assert (code, codes(lines)) == (1, {"late", "dispatcher"})
     figures = health.figures()
-    cause = "2 alarms are late, the oldest by 1 min 35 s. No dispatcher has made a pass for 1 min 35 s: does beat run?"
+    cause = (
+        "2 alarms are late, the oldest by 1 min 35 s. No dispatcher has made a pass for 1 min 35 s: is beat running?"
+    )
     assert figures["cause"].startswith(cause)
     assert lines[0]["text"] == figures["cause"]
     assert "web-1" not in json.dumps(figures)
@@ -73,7 +75,7 @@ def test_late_and_why(clock: FakeClock, script: Script) -> None:
 
 
 def test_dead_ones_are_news_but_no_trouble(healthy: FakeClock) -> None:
-    """A dead alarm is told with its error; it was kept as promised, so the exit code stays 0."""
+    """A dead alarm is reported with its error; it was kept as promised, so the exit code stays 0."""
     Impatient.objects.get_by_name("a").storage.set_alarm(timedelta(0))
     run_due_alarms()
     healthy.advance(timedelta(seconds=2))
@@ -94,7 +96,7 @@ def test_impossible_rows_are_repaired(healthy: FakeClock, script: Script) -> Non
     assert (code, codes(lines)) == (1, {"no_due_time", "lease"})
     code, lines = ask("--fix")
     assert code == 0
-    assert [line.get("fixed") for line in lines] == ["ended 1 leases", "made 1 alarms due now", None]
+    assert [line.get("fixed") for line in lines] == ["removed leases: 1", "made due now: 1", None]
     assert Alarm.objects.get(pk=timeless.pk).due_at == healthy.now()
     after = Alarm.objects.get(pk=leased.pk)
     assert (after.leased_until, after.fence) == (None, 4)
@@ -191,7 +193,7 @@ def test_clocks_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_app_may_ask(healthy: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question that an app registers is asked with the database's now, and its findings are told."""
+    """A question that an app registers is asked with the database's now, and its findings are reported."""
 
     def asked(now: Any) -> Iterator[doctor.Finding]:
         yield doctor.Finding("shop.orphans", f"orphans at {now}", "Adopt them.", is_trouble=False)

@@ -156,9 +156,9 @@ def test_a_parked_one_says_so(clock: FakeClock) -> None:
 def test_nobody_dispatches(clock: FakeClock, obj: Scripted) -> None:
     """Without a pass for long, or with a broker that refuses, that is the first reason given, and what to do."""
     obj.storage.set_alarm(MINUTE)
-    assert "No dispatcher has made a pass for a day or more, if ever: does beat run?" in explained(obj, clock)
+    assert "No dispatcher has made a pass for a day or more, if ever: is beat running?" in explained(obj, clock)
     passed(clock, 3 * MINUTE)
-    assert "No dispatcher has made a pass for 3 min: does beat run?" in explained(obj, clock)
+    assert "No dispatcher has made a pass for 3 min: is beat running?" in explained(obj, clock)
     with override_settings(DURABLE_OBJECTS={"DISPATCHED_BY": "command"}):
         assert "for 3 min: start `manage.py alarms dispatch --loop`." in explained(obj, clock)
     passed(clock, SECOND, refused=True)
