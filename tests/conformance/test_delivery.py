@@ -1,4 +1,4 @@
-"""How an alarm comes to its handler: at least once, never early, after ``initialize()``, told what it is."""
+"""How an alarm comes to its handler: at least once, never early, after ``initialize()``, with what it is."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_s19_a_good_end_is_the_end(clock: FakeClock, obj: Scripted, script: Scri
 @behaviour("DO-31", "the handler called `setAlarm(B)` and returned: B stays and will run, A is gone")
 @behaviour("S20", "what a handler set is not cleared by its end")
 def test_do_31_a_handler_sets_the_next_alarm(clock: FakeClock, obj: Scripted, script: Script) -> None:
-    """A handler that sets its alarm anew is called again at that time, as a new alarm."""
+    """A handler that sets its alarm again is called again at that time, as a new alarm."""
     script.alarm = lambda obj, info: obj.storage.set_alarm(HOUR)
     obj.storage.set_alarm(NOW)
     for _ in range(3):
@@ -92,7 +92,7 @@ def test_do_32_never_early(clock: FakeClock, obj: Scripted, script: Script) -> N
 
 @behaviour("DO-33", "usually within milliseconds; it may be late")
 def test_do_33_a_late_run_says_so(clock: FakeClock, obj: Scripted, script: Script) -> None:
-    """An alarm that nobody could run in time runs late, and its handler is told by how much."""
+    """An alarm that nobody could run in time runs late, and its handler learns by how much."""
     obj.storage.set_alarm(SECOND)
     clock.advance(HOUR)
     assert outcomes(run_due_alarms()) == ["succeeded"]
@@ -160,15 +160,15 @@ def test_do_39_a_failed_run_leaves_nothing_since_its_last_unlock(
 
 
 @behaviour("DO-40", "the handler gets retryCount, isRetry, and scheduledTime, which is the original one on each retry")
-def test_do_40_the_handler_is_told_about_its_run(clock: FakeClock, obj: Scripted, script: Script) -> None:
+def test_do_40_the_handler_learns_about_its_run(clock: FakeClock, obj: Scripted, script: Script) -> None:
     """``info`` has the count, whether it is a retry, the time that was asked for (a ``datetime``), and the lateness."""
     script.alarm = fail
     obj.storage.set_alarm(SECOND)
     asked_for = clock.now() + SECOND
     clock.advance(SECOND)
     climb(clock)
-    told = [(info.retry_count, info.is_retry, info.scheduled_at, info.lateness) for info in script.infos]
-    assert told == [(count, count > 0, asked_for, NOW) for count in range(7)]
+    learnt = [(info.retry_count, info.is_retry, info.scheduled_at, info.lateness) for info in script.infos]
+    assert learnt == [(count, count > 0, asked_for, NOW) for count in range(7)]
 
 
 @behaviour("C27", "an alarm's trace event carries the scheduled time")

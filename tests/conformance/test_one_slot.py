@@ -32,7 +32,7 @@ def test_do_11_the_last_set_stands(clock: FakeClock, obj: Scripted, script: Scri
     assert script.infos[0].lateness == 8 * HOUR
 
 
-@behaviour("DO-12", "`setAlarm(A)` over A, no handler running: nothing is written or scheduled anew")
+@behaviour("DO-12", "`setAlarm(A)` over A, no handler running: nothing is written or scheduled again")
 @behaviour("S11", "setting the same time again does nothing")
 def test_do_12_the_same_time_again_is_nothing(
     obj: Scripted, messages: list[Message], committed: Callable[[], AbstractContextManager[object]]

@@ -31,7 +31,7 @@ def test_c2_a_fresh_handle_reads_what_is_stored(clock: FakeClock, obj: Scripted)
         assert again().run_exclusive(again().storage.get_alarm) == clock.now() + HOUR
 
 
-@behaviour("J1", "set now + 50 ms; it reads back; in the handler null; told its time; not early; null afterwards")
+@behaviour("J1", "set now + 50 ms; it reads back; in the handler null; it learns its time; not early; null afterwards")
 def test_j1_an_alarm_by_the_real_clock(obj: Scripted, script: Script) -> None:
     """By the database's real clock: a wake-up that is 50 ms early waits, and the handler starts when it is due."""
     seen = []
@@ -176,9 +176,9 @@ def test_j18_schedules_are_objects(clock: FakeClock) -> None:
     "J19",
     "the name is there before the alarm; lost and overdue alarms are armed again at the start; a reset keeps "
     "one-shot work; a breaker after three crashes",
-    differs="the breaker comes after ten (DO-46); nothing has to be armed again: the dispatcher rings for it",
+    differs="the breaker comes after ten (DO-46); nothing has to be armed again: the dispatcher sends its wake-up",
 )
-def test_j19_what_got_lost_is_rung_for_again(
+def test_j19_what_got_lost_is_sent_again(
     obj: Scripted, script: Script, messages: list[Message], committed: Callable[[], AbstractContextManager[object]]
 ) -> None:
     """A message that never left, and a worker lost in its run, cost time only: the alarm runs, by its name."""

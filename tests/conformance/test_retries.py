@@ -49,7 +49,7 @@ def test_do_43_the_ladder(clock: FakeClock, failing: Scripted) -> None:
     "called, and it can be revived (`manage.py alarms revive`, the admin)",
 )
 def test_do_44_seven_runs_then_a_dead_row(clock: FakeClock, failing: Scripted, script: Script) -> None:
-    """After the seventh failure the object is told and the alarm kept, with what was raised."""
+    """After the seventh failure the object learns of it and the alarm is kept, with what was raised."""
     assert outcomes(climb(clock)) == ["failed"] * 6 + ["dead"]
     assert [info.retry_count for info in script.infos] == [0, 1, 2, 3, 4, 5, 6]
     assert [str(error) for error in script.deaths] == ["run 6"]

@@ -204,9 +204,9 @@ def test_do_72_what_json_would_lose(storage: Storage) -> None:
         storage.put("k", {1: "a"})
 
 
-@behaviour("J6", "a counter persists; deleteAll starts anew; an abort loses what was not flushed")
+@behaviour("J6", "a counter persists; deleteAll starts afresh; an abort loses what was not flushed")
 def test_j6_a_counter_persists(storage: Storage) -> None:
-    """Each fresh handle reads what others wrote; a call that raises loses its writes; delete_all starts anew."""
+    """Each fresh handle reads what others wrote; a call that raises loses its writes; delete_all starts afresh."""
     for number in (1, 2, 3):
         assert Counter.objects.get_by_name("a").add() == number
 

@@ -66,14 +66,14 @@ def test_s4_other_writes_send_nothing(obj: Scripted, messages: list[Message], co
 
 @behaviour(
     "S5",
-    "the scheduler is told before an implicit commit",
+    "the scheduler is notified before an implicit commit",
     differs="after it: a message that arrives before the commit would find nothing. If it is lost, the dispatcher's "
     "next pass finds the row; nothing to do",
 )
-@behaviour("S6", "the scheduler is told before an explicit commit", differs="after it, as S5")
+@behaviour("S6", "the scheduler is notified before an explicit commit", differs="after it, as S5")
 @behaviour("S7", "nested commits schedule nothing, only the outermost does")
-@behaviour("S27", "an earlier time: first told, then committed", differs="committed, then told, as S5")
-def test_s5_told_after_the_outermost_commit(obj: Scripted, messages: list[Message], committed: Committed) -> None:
+@behaviour("S27", "an earlier time: first notified, then committed", differs="committed, then notified, as S5")
+def test_s5_notified_after_the_outermost_commit(obj: Scripted, messages: list[Message], committed: Committed) -> None:
     """Neither the end of a block nor that of the turn sends; the commit of the caller's transaction does, once."""
     with committed():
         with transaction.atomic(), obj.storage.transaction():
@@ -106,15 +106,15 @@ def test_do_56_a_message_is_never_later_than_the_row(
 
 @behaviour(
     "DO-57",
-    "a new or earlier time: tell the scheduler, then commit; if telling fails the write fails and the object is reset",
-    differs="trouble with the broker never fails the caller: the alarm stands, and the dispatcher rings for it",
+    "a new or earlier time: notify the scheduler, then commit; if that fails the write fails and the object is reset",
+    differs="trouble with the broker never fails the caller: the alarm stands, and the dispatcher sends its wake-up",
 )
 @behaviour("S8", "the scheduler throws: the commit fails, the old alarm is back", differs="the alarm stands, as DO-57")
-@behaviour("S31", "telling of an earlier time is refused: the write fails", differs="the alarm stands, as DO-57")
+@behaviour("S31", "notice of an earlier time is refused: the write fails", differs="the alarm stands, as DO-57")
 def test_do_57_no_broker_is_not_the_callers_trouble(
     obj: Scripted, script: Script, no_broker: None, committed: Committed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With no broker the set is committed; when there is one again a dispatcher's pass rings."""
+    """With no broker the set is committed; when there is one again a dispatcher's pass publishes."""
     for seconds in (20, 10):
         with committed():
             obj.storage.set_alarm(seconds * SECOND)
@@ -131,8 +131,8 @@ def test_do_57_no_broker_is_not_the_callers_trouble(
 
 
 @behaviour("DO-58", "a later time, or none: commit first, then tell; many moves become few calls")
-@behaviour("S28", "a later time: first committed, then told")
-@behaviour("S30", "several moves later are told in order, after the commit")
+@behaviour("S28", "a later time: first committed, then notified")
+@behaviour("S30", "several moves later are notified in order, after the commit")
 @behaviour("S33", "many quick moves later become one call for the last")
 def test_do_58_moves_to_later_send_nothing(
     obj: Scripted, script: Script, messages: list[Message], committed: Committed
@@ -150,7 +150,7 @@ def test_do_58_moves_to_later_send_nothing(
         assert [one.deliver() for one in messages] == ["dropped", "succeeded"]
 
 
-@behaviour("S32", "telling of a later time is refused: harmless")
+@behaviour("S32", "notice of a later time is refused: harmless")
 def test_s32_a_later_time_needs_no_broker(obj: Scripted, no_broker: None, committed: Committed) -> None:
     """Moving or clearing an alarm while the broker is away does what it says."""
     obj.storage.set_alarm(10 * SECOND)
@@ -166,7 +166,7 @@ def test_s32_a_later_time_needs_no_broker(obj: Scripted, no_broker: None, commit
 
 @behaviour(
     "S29",
-    "several earlier times in flight: the commit waits for the earliest to be told",
+    "several earlier times in flight: the commit waits for the earliest to be notified",
     differs="no commit waits for a message, and each earlier time sends one: only the last counts",
 )
 @behaviour("S35", "moved later and then earlier: the later one is dropped; never two calls at once")

@@ -1,4 +1,4 @@
-"""The stateful model test. What it asserts is told in full by pytest, in the rooms beside the test too."""
+"""The stateful model test. What it asserts is reported in full by pytest, in the modules beside the test too."""
 
 import pytest
 

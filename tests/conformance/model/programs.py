@@ -49,7 +49,7 @@ class ArmIfNone:
 
 @dataclass(frozen=True)
 class Unlocked:
-    """Lets go of the object; what the steps do meanwhile are turns of their own."""
+    """Unlocks the object; what the steps do meanwhile are turns of their own."""
 
     program: Program
 

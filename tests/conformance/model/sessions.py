@@ -19,7 +19,7 @@ PATIENCE = 30.0
 
 @dataclass
 class Session:
-    """The turns that one thread has open: locked, and let go by ``unlocked()``; how many blocks are open in them."""
+    """The turns that one thread has open: locked, and unlocked by ``unlocked()``; how many blocks are open in them."""
 
     held: dict[str, Frame] = field(default_factory=dict)
     loose: dict[str, Frame] = field(default_factory=dict)

@@ -57,10 +57,10 @@ class Frame:
 
 @dataclass
 class World:
-    """All that is stored, the wishes of the runs in progress, and how runs ended: (number, object, outcome)."""
+    """All that is stored, what the runs in progress requested of their alarms, and how runs ended: (number, object, outcome)."""
 
     objects: dict[str, ModelObject] = field(default_factory=dict)
-    wishes: dict[int, tuple[datetime | None, int]] = field(default_factory=dict)
+    requested: dict[int, tuple[datetime | None, int]] = field(default_factory=dict)
     history: list[tuple[int, str, str]] = field(default_factory=list)
 
     def copy(self) -> World:
@@ -100,8 +100,8 @@ class Model:
         return obj.leased_until is not None and obj.leased_until > self.now()
 
     def lease(self, frame: Frame) -> None:
-        """The run lets go, and nobody else may run this alarm for a while."""
-        self.met["runs that let go"] += 1
+        """The run unlocks, and nobody else may run this alarm for a while."""
+        self.met["runs that unlocked"] += 1
         obj = self.world.objects[frame.name]
         obj.owner, obj.leased_until, obj.leased_version = frame.token, self.now() + LEASE, frame.version
 
@@ -122,8 +122,8 @@ class Model:
         return obj.made != frame.made or (frame.is_run and obj.owner != frame.token)
 
     def moved(self, frame: Frame) -> bool:
-        """Whether ``initialize()`` put the run off: a wish for now is no move."""
-        at, _ = self.world.wishes.pop(frame.token, (self.now(), 0))
+        """Whether ``initialize()`` put the run off: a request for now is no move."""
+        at, _ = self.world.requested.pop(frame.token, (self.now(), 0))
         if at is not None and at <= self.now():
             return False
         obj = self.world.objects[frame.name]
@@ -133,9 +133,9 @@ class Model:
         return True
 
     def succeeded(self, frame: Frame) -> None:
-        """The handler returned: its wish stands unless others changed the alarm later; else the alarm is done."""
+        """The handler returned: its request stands unless others changed the alarm later; else the alarm is done."""
         obj = self.world.objects[frame.name]
-        at, version = self.world.wishes.pop(frame.token, (None, frame.version))
+        at, version = self.world.requested.pop(frame.token, (None, frame.version))
         obj.leased_until = None
         if version == obj.version:
             obj.arm(at)
@@ -148,7 +148,7 @@ class Model:
         assert frame.base is not None
         self.world.go_back(frame.base)
         obj = self.world.objects[frame.name]
-        self.world.wishes.pop(frame.token, None)
+        self.world.requested.pop(frame.token, None)
         obj.leased_until = None
         frame.is_run = False
         outcome = "failed"
@@ -235,7 +235,7 @@ class ModelStorage:
     def get_alarm(self) -> datetime | None:
         frame, obj = self._frame, self._object
         if frame is not None and frame.is_run:
-            at, version = self._model.world.wishes.get(frame.token, (None, -1))
+            at, version = self._model.world.requested.get(frame.token, (None, -1))
             if version == obj.version:
                 return at
             if frame.version == obj.version:
@@ -245,6 +245,6 @@ class ModelStorage:
 
     def _wish(self, at: datetime | None) -> None:
         if self._frame is not None and self._frame.is_run:
-            self._model.world.wishes[self._frame.token] = (at, self._object.version)
+            self._model.world.requested[self._frame.token] = (at, self._object.version)
         else:
             self._object.arm(at)
