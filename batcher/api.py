@@ -19,13 +19,13 @@ from durable_objects.validation import MAX_NAME_CHARACTERS
 
 router = Router()
 
-#: Told, and not checked here: a name that the engine refuses gets the engine's own error.
+#: For the description only, not checked here: a name that the engine refuses gets the engine's own error.
 _NAME: dict[str, Any] = {"minLength": 1, "maxLength": MAX_NAME_CHARACTERS}
 Name = Annotated[
     str,
     Path(description="The batcher's name: one path segment.", example="orders", **_NAME),
 ]
-Key = Annotated[str | None, Header(alias="Idempotency-Key", description="The same again is the same item.")]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", description="A repeated key is the same item.")]
 Number = Annotated[int, Path(ge=1, le=LARGEST, description="The item's number, as `Location` gave it.", example=17)]
 
 
@@ -56,7 +56,7 @@ class State(Queued):
 
 
 class ItemReceipt(Schema):
-    """What became of one item; ``why`` says what the upstream said of it, ``position`` is its place in the line."""
+    """What became of one item; ``why`` is the upstream's answer for it, ``position`` its place in the queue."""
 
     item: int = Field(ge=1, examples=[17])
     state: ItemState
@@ -87,11 +87,11 @@ _LOCATION = {"description": "Where the item's receipt is.", "schema": {"type": "
 def add(request: HttpRequest, response: HttpResponse, name: Name, idempotency_key: Key = None) -> dict[str, Any]:
     """Add the body as one item: the value if it is JSON by its Content-Type, else its text (UTF-8, or its charset).
 
-    With an ``Idempotency-Key`` a repetition within a day adds nothing: it is answered with the same ``Location``, and
-    with how many wait now; 422 where the key came with another item.
+    With an ``Idempotency-Key`` a repetition within a day adds nothing: the answer has the same ``Location``, and how
+    many items wait now; 422 if the key was used with another item.
 
-    ``Location`` is where the item's receipt is. 429 when the batcher holds as much as its ``max_queued`` allows:
-    ``Retry-After`` says when to come again.
+    ``Location`` is where the item's receipt is. 429 when the batcher has as many undelivered items as its
+    ``max_queued`` allows: ``Retry-After`` says when to try again.
     """
     batcher = Batcher.objects.get_by_name(name)
     receipt = batcher.submit(item_of(request), key=idempotency_key)
@@ -101,42 +101,42 @@ def add(request: HttpRequest, response: HttpResponse, name: Name, idempotency_ke
 
 @router.get("/{name}", response={200: State, _REFUSALS: Refused})
 def show(request: HttpRequest, name: Name) -> dict[str, Any]:
-    """What waits and when the batcher acts next; zeros for one that was never used."""
+    """Return how many items wait and when the batcher acts next; zeros for one that was never used."""
     return state_of(Batcher.objects.get_by_name(name))
 
 
 @router.get("/{name}/items/{item}", response={200: ItemReceipt, _REFUSALS: Refused})
 def receipt(request: HttpRequest, name: Name, item: Number) -> dict[str, Any]:
-    """What became of an item: it waits, is in a batch that is open or set aside, is delivered, or failed and why.
+    """Return what became of an item: it waits, is in an open or set-aside batch, is delivered, or failed and why.
 
     404 for a number that was never given, or is no longer on record.
     """
     found = Batcher.objects.get_by_name(name).receipt(item)
     if found.state is ItemState.UNKNOWN:
-        raise Http404(f"batcher {name!r} knows nothing of item {item}: {found.why}")
+        raise Http404(f"batcher {name!r} has no record of item {item}: {found.why}")
     return asdict(found)
 
 
 @router.delete("/{name}/alarm", response={200: State, _REFUSALS: Refused})
 def cancel_alarm(request: HttpRequest, name: Name) -> dict[str, Any]:
-    """Stop until the next item: what waits, waits on."""
+    """Pause until the next item is added: the waiting items are kept."""
     batcher = Batcher.objects.get_by_name(name)
     batcher.cancel_alarm()
     return state_of(batcher)
 
 
 def state_of(batcher: Batcher) -> dict[str, Any]:
-    """The answer about one batcher."""
+    """Return the body of an answer about one batcher."""
     return {"queued": batcher.queued(), "alarm": batcher.get_alarm_time()}
 
 
 def item_of(request: HttpRequest) -> Any:
-    """The item that a request's body is; see ``item_in``."""
+    """Read the item from a request's body; see ``item_in``."""
     return item_in(request.body, request.headers.get("Content-Type") or request.content_type or "")
 
 
 def item_in(body: bytes, content_type: str) -> Any:
-    """The item that a body is. Raises ``HttpError`` 400 for what is not the JSON or the text that it claims to be."""
+    """Read the item from a body. Raises ``HttpError`` 400 if it is not the JSON or text that it claims to be."""
     try:
         return json_in(body, content_type) if is_json(content_type) else text_in(body, content_type)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""When a batch that was not delivered is tried again. Pure arithmetic; nobody else does any."""
+"""When a batch that was not delivered is tried again. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def after_failure(
     give_up_at: datetime,
     retry_after: timedelta | None,
 ) -> NextTry:
-    """What follows a failed try. ``failures`` are those before it, counted afresh once the batch was set aside.
+    """Return what follows a failed try. ``failures`` are those before it, counted from 0 once the batch was set aside.
 
     Quick: 2, 4, 8 s … up to ``max_retries`` times. Then set aside: 1, 2, 4 … minutes, at most 60. The last try is at
     ``give_up_at``. An upstream's ``retry_after`` makes a pause longer, never shorter, and never longer than an hour.

@@ -1,4 +1,4 @@
-"""What happens to a batch: sealed, tried, settled, split, replayed, failed, pruned. The only room that writes batches.
+"""What happens to a batch: sealed, tried, settled, split, replayed, failed, pruned. Only this module writes batches.
 
 Each of these is called in a turn of the batcher, under its lock.
 """
@@ -31,7 +31,7 @@ _UNFINISHED = {Batch.Status.OPEN, Batch.Status.SET_ASIDE}
 
 
 def seal(object_id: int, first_item: int, texts: Sequence[str], policy: Policy, now: datetime) -> Batch:
-    """A new batch of these items (JSON texts), whose first try begins now."""
+    """Create a batch of these items (JSON texts), whose first try begins now."""
     return Batch.objects.create(
         batcher_id=object_id,
         items_json=f"[{','.join(texts)}]",
@@ -46,17 +46,17 @@ def seal(object_id: int, first_item: int, texts: Sequence[str], policy: Policy, 
 
 
 def begin(batch: Batch, now: datetime) -> None:
-    """Another try begins: counted before it is made, so that a crash cannot hide it."""
+    """Count another try, before it is made, so that a crash cannot hide it."""
     batch.outcome_unknown = batch.outcome_unknown or batch.began_at is not None
     batch.attempts, batch.began_at = batch.attempts + 1, now
     batch.save(update_fields=["attempts", "began_at", "outcome_unknown"])
 
 
 def settle(batch: Batch, answer: Answer, policy: Policy, now: datetime) -> None:
-    """Write down what came of a try, and when the next one is.
+    """Record the result of a try, and when the next one is.
 
-    A batch that a person has failed meanwhile stays failed, unless it is delivered. A try that was none counts for
-    nothing, and no batch is given up on it.
+    A batch that a person has failed meanwhile stays failed, unless it is delivered. A try in which nothing was
+    sent does not count, and no batch is given up for it.
     """
     was_failed = batch.status not in _UNFINISHED
     if answer.is_untried:
@@ -77,7 +77,7 @@ def settle(batch: Batch, answer: Answer, policy: Policy, now: datetime) -> None:
 
 
 def may_split(batch: Batch, policy: Policy) -> bool:
-    """Whether this settled batch is to be split: it was refused as a whole, and is proven undelivered."""
+    """Return whether this settled batch is to be split: it was refused as a whole, and is proven undelivered."""
     return (
         policy.bisect
         and batch.status == Batch.Status.FAILED
@@ -89,7 +89,7 @@ def may_split(batch: Batch, policy: Policy) -> bool:
 
 
 def split(batch: Batch, now: datetime) -> list[Batch]:
-    """Two new batches, to be tried now, of the halves of a failed one, which is kept and sent no more."""
+    """Create two batches, to be tried now, of the halves of a failed one, which is kept and not sent again."""
     items, half = batch.items, batch.item_count // 2
     batch.was_split, batch.failed_items = True, 0
     batch.save(update_fields=OUTCOME)
@@ -97,7 +97,7 @@ def split(batch: Batch, now: datetime) -> list[Batch]:
 
 
 def revive(batch: Batch, policy: Policy, now: datetime) -> None:
-    """To be tried now, under the same key, and once more for ``give_up_after`` if that fails.
+    """Make a batch due now, under the same key, and retried for ``give_up_after`` again if that fails.
 
     Raises ``InvalidInput`` for one that was split: its items are under other keys now.
     """
@@ -105,7 +105,7 @@ def revive(batch: Batch, policy: Policy, now: datetime) -> None:
         parts = ", ".join(str(pk) for pk in batch.parts.values_list("pk", flat=True))
         raise refusal(f"{batch} was split and its items are in other batches", f"its parts: {parts}")
     if batch.status == Batch.Status.DELIVERED:
-        batch.outcomes = {}  # what was accepted stays accepted, whatever is said this time
+        batch.outcomes = {}  # what was accepted stays accepted, whatever the next answer is
     if batch.status != Batch.Status.OPEN:
         batch.status, batch.failures, batch.failed_items, batch.finished_at = Batch.Status.SET_ASIDE, 0, 0, None
         batch.give_up_at = now + policy.give_up_after
@@ -115,7 +115,7 @@ def revive(batch: Batch, policy: Policy, now: datetime) -> None:
 
 
 def fail(batch: Batch, reason: str, now: datetime) -> None:
-    """Finished without another try. A try that is under way may still end well, and then the batch is delivered."""
+    """Finish a batch as failed, without another try. If a try under way still succeeds, the batch is delivered."""
     batch.answer, batch.next_try_at = reason, None
     batch.outcome_unknown = batch.outcome_unknown or batch.began_at is not None
     _finish(batch, now)
@@ -123,7 +123,7 @@ def fail(batch: Batch, reason: str, now: datetime) -> None:
 
 
 def hasten(object_id: int, now: datetime) -> int:
-    """Every unfinished batch is to be tried now; how many there are."""
+    """Make every unfinished batch due now, and return how many there are."""
     return Batch.objects.of(object_id).unfinished().update(next_try_at=now)
 
 
@@ -138,20 +138,20 @@ def prune(object_id: int, next_item: int, now: datetime) -> None:
 
 
 def _is_to_be_sent_again(batch: Batch) -> None:
-    """What was said to the tries before is told as that: it is no answer to the one that is to come."""
+    """Mark the answer to earlier tries as such: it is not the answer to the try to come."""
     if not batch.answer.startswith(SENT_AGAIN):
-        before = " ".join(str(said) for said in (batch.status_code, batch.answer) if said)
+        before = " ".join(str(part) for part in (batch.status_code, batch.answer) if part)
         batch.answer = f"{SENT_AGAIN}\nbefore that: {before}" if before else SENT_AGAIN
     batch.status_code = None
 
 
 def _merge(batch: Batch, answer: Answer) -> Verdict:
-    """Lay what was said of the items over what was said before; the verdict on the batch."""
+    """Merge the outcomes of the items into those of earlier tries, and return the verdict on the batch."""
     if answer.verdict is Verdict.DELIVERED and answer.outcomes is None:
         batch.outcomes = {}
     elif answer.outcomes is not None:
         before: Outcomes | None = batch.outcomes
-        batch.outcomes = {at: said for at, said in answer.outcomes.items() if before is None or at in before}
+        batch.outcomes = {at: outcome for at, outcome in answer.outcomes.items() if before is None or at in before}
         return verdict_on_all(batch.outcomes)
     return answer.verdict
 

@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says of settings that would only show at the first post."""
+"""Checks for ``manage.py check``: settings that would otherwise fail at the first post."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from batcher.setting_rules import RULES, check
 
 @checks.register
 def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """``settings.BATCHER`` is bound by the rules of ``configure()``."""
+    """Check ``settings.BATCHER`` by the rules of ``configure()``."""
     if defaults.flaw():
-        return []  # told by durable_objects.E010
+        return []  # durable_objects.E010 reports it
     found: list[checks.CheckMessage] = []
     values = defaults.values()
     for name in RULES:

@@ -1,6 +1,6 @@
 """Whether posts go to an upstream at all: one circuit breaker for all its batchers, in all processes, in one row.
 
-The only room that writes upstreams. While a breaker is closed and nothing has failed, asking and telling are reads.
+Only this module writes upstreams. While a breaker is closed and nothing has failed, ``ask`` and ``record`` are reads.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from durable_objects.logs import get_logger
 
 logger = get_logger("batcher")
 
-#: How soon those look again who find a probe under way: it may be over in no time.
+#: When to ask again while a probe is under way.
 LOOK_AGAIN = timedelta(seconds=5)
-#: A probe that is not heard of so long after the post's own deadline was lost with its process.
+#: A probe without a result this long after the post's own deadline was lost with its process.
 LOST_AFTER_DEADLINE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(hours=1)
 
@@ -36,12 +36,12 @@ class Gate:
 
 
 def of(url: str) -> Upstream | None:
-    """The breaker of the upstream at this address; None while nothing has ever failed there."""
+    """Return the breaker of the upstream at this address; None while nothing has ever failed there."""
     return Upstream.objects.filter(pk=origin_of(url)).first() if url else None
 
 
 def ask(url: str, now: datetime) -> Gate:
-    """May a try begin? In the batcher's turn: a probe is taken only if that commits."""
+    """Return whether a try may begin. Call it in the batcher's turn: a probe is taken only if that commits."""
     if not url or not defaults.BREAKER_FAILURES:
         return Gate()
     origin = origin_of(url)
@@ -60,15 +60,15 @@ def ask(url: str, now: datetime) -> Gate:
 
 
 def end_pause(url: str, now: datetime) -> None:
-    """A person wants a try now: the next one is let through, as the probe. One that is under way is waited for."""
+    """Let the next try through now, as the probe, because a person asked. A probe under way is waited for."""
     if url and defaults.BREAKER_FAILURES:
         Upstream.objects.filter(pk=origin_of(url), state=Upstream.State.OPEN).update(retry_at=now)
 
 
-def tell(gate: Gate, answer: Answer) -> None:
-    """What came of a try that was let through. Outside of any turn, in a transaction of its own.
+def record(gate: Gate, answer: Answer) -> None:
+    """Record the result of a try that was let through. Call it outside of any turn; it has its own transaction.
 
-    A database that refuses it is logged and no more: what became of the batch is still to be written down.
+    A database error is only logged: what became of the batch is still to be recorded.
     """
     is_alive = answer.status_code is not None and not answer.is_down
     if not gate.origin or not (answer.is_down or is_alive):
@@ -79,7 +79,7 @@ def tell(gate: Gate, answer: Answer) -> None:
         else:
             _failed(gate, answer)
     except DatabaseError:
-        logger.warning("the circuit breaker of %s could not be told of a try", gate.origin, exc_info=True)
+        logger.warning("could not record a try with the circuit breaker of %s", gate.origin, exc_info=True)
 
 
 def _succeeded(gate: Gate) -> None:
@@ -114,7 +114,7 @@ def _failed(gate: Gate, answer: Answer) -> None:
 
 
 def _pause(failures: int, answer: Answer) -> timedelta:
-    """Twice as long with each probe that failed; as long as the upstream asked for, within reason."""
+    """Return the pause: doubled with each failed probe, at least what the upstream asked for, at most an hour."""
     doubled = defaults.BREAKER_PAUSE * (1 << min(failures - defaults.BREAKER_FAILURES, 20))
     pause: timedelta = min(doubled, defaults.BREAKER_PAUSE_AT_MOST)
     return max(pause, min(answer.retry_after or pause, LONGEST_PAUSE))

@@ -1,4 +1,4 @@
-"""``settings.BATCHER``: what holds for every batcher that does not say otherwise by ``configure()``."""
+"""``settings.BATCHER``: the defaults of every batcher, unless its ``configure()`` says otherwise."""
 
 from datetime import timedelta
 
@@ -17,14 +17,14 @@ defaults = AppSettings(
         "SECRET": "",
         # How long the first item waits for others.
         "WINDOW": timedelta(seconds=10),
-        # When no item came for so long, the window ends early; 0: it does not.
+        # When no item came for this long, the window ends early; 0: it does not.
         "QUIET": timedelta(0),
-        # A batch holds at most so many items, and so many bytes of them as JSON; a full one goes at once.
+        # The items that a batch has at most, and their bytes as JSON; a full one goes at once.
         "MAX_ITEMS": 5000,
         "MAX_BYTES": 1_048_576,
-        # At most so many items are accepted and not finished, else QueueFull; 0: any number.
+        # The items that may be accepted and not finished, else QueueFull; 0: any number.
         "MAX_QUEUED": 1_000_000,
-        # For so long an item that comes again under the client's own key is the same item.
+        # How long an item that comes again under the client's own key is the same item.
         "KEYS_FOR": Within(DAY, timedelta(0), LONGEST),
         # Quick retries, 2, 4, 8 s … after each failure; then a batch is set aside and retried slowly.
         "MAX_RETRIES": 3,
@@ -35,12 +35,12 @@ defaults = AppSettings(
         # How long an upstream may take over each step of a post, and over all of it.
         "TIMEOUT": Within(timedelta(seconds=10), timedelta(seconds=0.01), DAY),
         "DEADLINE": Within(timedelta(seconds=30), timedelta(seconds=0.01), DAY),
-        # After so many failed tries in a row, of whatever batchers, an upstream is left alone; 0: never.
+        # The failed tries in a row, of any batchers, that open the circuit breaker of an upstream; 0: never.
         "BREAKER_FAILURES": Within(5, 0, 1_000_000),
-        # For so long at first, then twice as long after each probe that failed, up to the second.
+        # Its first pause, doubled after each failed probe up to the second.
         "BREAKER_PAUSE": Within(timedelta(seconds=30), timedelta(0), DAY),
         "BREAKER_PAUSE_AT_MOST": Within(timedelta(minutes=5), timedelta(0), DAY),
-        # Delivered batches are kept for so long, and those of at most so many items that came last, per batcher.
+        # How long delivered batches are kept, and of how many of the last items per batcher.
         "KEEP_DELIVERED": Within(30 * DAY, timedelta(0), LONGEST),
         "KEEP_DELIVERED_ITEMS": Within(1_000_000, 0, 1_000_000_000_000),
     },

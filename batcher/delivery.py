@@ -39,7 +39,7 @@ def post(name: str, batch: Batch, policy: Policy) -> Answer:
 
 
 def attempt(process_batch: Callable[[Batch], Answer | None], batch: Batch, gate: Gate, name: str) -> Answer:
-    """One try, of which nothing escapes but that this run was superseded. The upstream's breaker is told of it."""
+    """Make one try, recorded with the upstream's breaker. Raises ``RunSuperseded``; other errors are failed tries."""
     try:
         answer = process_batch(batch)
     except RunSuperseded:
@@ -51,12 +51,12 @@ def attempt(process_batch: Callable[[Batch], Answer | None], batch: Batch, gate:
         answer = Answer.failed(error)
     answer = answer if isinstance(answer, Answer) else Answer(Verdict.DELIVERED)
     failpoints.reach("batcher.posted")
-    circuit_breaker.tell(gate, answer)
+    circuit_breaker.record(gate, answer)
     return answer
 
 
 def _headers(text: str, batch: Batch, policy: Policy) -> httpx.Headers:
-    """The batcher's own headers, and ours over them. The signature is over the JSON text, before it is compressed."""
+    """Build the headers: the batcher's own, ours over them. The signature is over the JSON text before compression."""
     headers = httpx.Headers(dict(policy.headers))
     headers.update({"Content-Type": "application/json", "Idempotency-Key": str(batch.id)})
     if policy.gzip:

@@ -1,4 +1,4 @@
-"""What the doctor asks about batchers."""
+"""The doctor's questions about batchers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AT_MOST = 1_000
 
 @question
 def items_left_waiting(now: datetime) -> Iterator[Finding]:
-    """Items wait, no alarm is set for them, and nobody has cancelled it."""
+    """Find batchers whose items wait without an alarm, though nobody has cancelled it."""
     stranded = [batcher for batcher in _suspects() if _is_stranded(batcher)]
     if stranded:
         number = f"{len(stranded)}" + ("+" if len(stranded) >= AT_MOST else "")
@@ -26,7 +26,7 @@ def items_left_waiting(now: datetime) -> Iterator[Finding]:
 
 
 def _suspects() -> QuerySet[Batcher]:
-    """Batchers without an alarm whose line says neither that it is empty nor that it is held: read off the text."""
+    """Return batchers without an alarm whose queue is neither empty nor paused, as read off its JSON text."""
     line = Entry.objects.filter(object=OuterRef("pk"), key=LINE, value__contains='"held":false')
     waits = line.exclude(value__contains='"bytes":0,')
     none_set = Batcher.objects.exclude(alarm_row__state__in=[Alarm.State.ARMED, Alarm.State.DEAD])
@@ -41,4 +41,4 @@ def _is_stranded(batcher: Batcher) -> bool:
 def _flush(batchers: list[Batcher]) -> str:
     for batcher in batchers:
         batcher.flush()
-    return f"told {len(batchers)} batchers to send what waits"
+    return f"{len(batchers)} batchers send now what waits"

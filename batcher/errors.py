@@ -1,4 +1,4 @@
-"""What a batcher raises beside the engine's own errors."""
+"""The errors that a batcher raises beside the engine's own."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class KeyReused(InvalidInput):
 
 
 class QueueFull(DurableObjectError):
-    """The batcher holds as many undelivered items as its max_queued allows; none of these was accepted.
+    """The batcher has as many undelivered items as its max_queued allows; none of these was accepted.
 
     Add them again after `retry_after`, or raise max_queued.
     """
 
     def __init__(self, message: str, retry_after: timedelta) -> None:
         super().__init__(message)
-        #: When there may be room again: the batcher's next try.
+        #: When to try again: at the batcher's next try there may be capacity.
         self.retry_after = retry_after
 
 
 def refusal(problem: str, allowed: str) -> InvalidSetting:
-    """The error for a refused setting or argument."""
+    """Build the error for a refused setting or argument."""
     error = InvalidSetting(f"{problem}. Allowed: {allowed}.")
     error.allowed = allowed
     return error

@@ -41,10 +41,10 @@ class Item:
         pending: list[Any] = [value]
         for part in pending:  # grows while it is walked; json.dumps has seen that it ends
             if type(part) not in JSON_TYPES:
-                raise refused_item(f"an item holds {show(part)}, a {type(part).__name__}")
+                raise refused_item(f"an item contains {show(part)}, a {type(part).__name__}")
             if isinstance(part, dict):
                 if foreign := [key for key in part if type(key) is not str]:
-                    raise refused_item(f"an item holds a dict with the key {show(foreign[0])}, which is no text")
+                    raise refused_item(f"an item contains a dict with the key {show(foreign[0])}, which is not text")
                 pending.extend(part.values())
             elif isinstance(part, list):
                 pending.extend(part)
@@ -52,14 +52,14 @@ class Item:
 
 
 def checked(items: Iterable[object]) -> list[Item]:
-    """Check several items. Raises ``InvalidValue`` also for what is no iterable of items (text, bytes and dicts)."""
+    """Check several items. Raises ``InvalidValue`` also for text, bytes, dicts and what is not iterable."""
     if isinstance(items, (str, bytes, dict)) or not isinstance(items, Iterable):
         raise refused_item(f"add_items() takes a list of items, got a {type(items).__name__}")
     return [Item.of(item) for item in items]
 
 
 def refused_item(problem: str, allowed: str = ALLOWED) -> InvalidValue:
-    """The error for an item that is not taken."""
+    """Build the error for an item that is refused."""
     error = InvalidValue(f"{problem}. Allowed: {allowed}.")
     error.allowed = allowed
     return error

@@ -48,20 +48,20 @@ class Batcher(DurableObject):
     # -- items in
 
     def add_item(self, item: object) -> int:
-        """Add one item, any JSON value; how many wait now. Raises ``InvalidValue`` for anything else, ``QueueFull``."""
+        """Add one item, any JSON value, and return how many wait now. Raises ``InvalidValue``, ``QueueFull``."""
         return self.add_items([item])
 
     def add_items(self, items: Iterable[object]) -> int:
-        """Add several items, all or none of them; how many wait now. Raises ``InvalidValue``, ``QueueFull``."""
+        """Add several items, all or none, and return how many wait now. Raises ``InvalidValue``, ``QueueFull``."""
         line = checked(items)
         return self._append(line) if line else self.queued()
 
     @exclusive(combine=True)
     def submit(self, item: object, key: str | None = None) -> Receipt:
-        """Add one item as ``add_item`` does; its receipt, whose number ``receipt()`` takes.
+        """Add one item as ``add_item`` does, and return its receipt, whose number ``receipt()`` takes.
 
-        With a ``key`` of 1 to 255 characters a repetition within a day (``KEYS_FOR``) adds nothing, and gets the
-        receipt of the first. Raises ``KeyReused`` for the same key with another item.
+        With a ``key`` of 1 to 255 characters a repetition within a day (``KEYS_FOR``) adds nothing, and returns
+        the receipt of the first. Raises ``KeyReused`` for the same key with another item.
         """
         moment = now()
         if key is not None:
@@ -78,7 +78,7 @@ class Batcher(DurableObject):
 
     @exclusive(combine=True)
     def submit_all(self, items: Iterable[object]) -> list[Receipt]:
-        """Add several items as ``add_items`` does; a receipt for each, in order."""
+        """Add several items as ``add_items`` does, and return a receipt for each, in order."""
         line = checked(items)
         if line:
             self._append(line)
@@ -88,30 +88,30 @@ class Batcher(DurableObject):
     # -- questions, all of them plain reads
 
     def queued(self) -> int:
-        """How many items wait for a batch (not those in one already)."""
+        """Return how many items wait for a batch (not those in one already)."""
         return Queue(self.storage).count
 
     def receipt(self, item: int) -> Receipt:
-        """What became of the item with this number. Looked up, not searched for, however many wait or went."""
+        """Return what became of the item with this number: an indexed look-up, however many wait or were sent."""
         return receipts.find(self.storage, self._object_id(), item)
 
     def get_alarm_time(self) -> datetime | None:
-        """When the batcher acts next, aware UTC; None when nothing is to be done, or while it is at it."""
+        """Return when the batcher acts next, aware UTC; None when nothing is to be done, or while it is doing it."""
         return self.storage.get_alarm()
 
     def settings(self) -> dict[str, object]:
-        """The settings in force, by name, as they may be shown: what is secret in them is masked."""
+        """Return the settings in force, by name, with what is secret in them masked."""
         return masked(vars(self._policy()))
 
     def upstream(self) -> Upstream | None:
-        """The circuit breaker of the upstream that it posts to; None where nothing has ever failed."""
+        """Return the circuit breaker of the upstream that it posts to; None where nothing has ever failed."""
         return circuit_breaker.of(self._policy().upstream_url)
 
     # -- steering
 
     def cancel_alarm(self) -> bool:
-        """Stop until the next ``add_item`` or ``flush()``; whether an alarm was set. What waits, waits on."""
-        return self._hold() if self._object_id() is not None else False
+        """Pause until the next ``add_item`` or ``flush()``; waiting items are kept. Return whether an alarm was set."""
+        return self._pause() if self._object_id() is not None else False
 
     def flush(self) -> None:
         """Send now what waits, and try now what was not delivered yet. Does nothing when there is nothing.
@@ -138,8 +138,8 @@ class Batcher(DurableObject):
     def replay(self, batch_id: uuid.UUID | str) -> None:
         """Send a batch again, whatever became of it: the same items under the same key.
 
-        It ends the pause of the upstream's circuit breaker. Raises ``InvalidInput`` for one that was split, and for
-        what is no batch of this batcher.
+        It ends the pause of the upstream's circuit breaker. Raises ``InvalidInput`` for one that was split, and
+        for an id that is not one of this batcher's.
         """
         batch_lifecycle.revive(self._batch(batch_id), self._policy(), now())
         queue = Queue(self.storage)
@@ -148,9 +148,9 @@ class Batcher(DurableObject):
 
     @exclusive
     def fail(self, batch_id: uuid.UUID | str, reason: str = "failed by hand") -> None:
-        """Give a batch up now: it is kept as failed, and newer items go on. Raises ``InvalidInput`` if it is finished.
+        """Give up on a batch now: it is kept as failed, and newer items are sent.
 
-        A try that is under way may still deliver it.
+        Raises ``InvalidInput`` if it is finished. A try that is under way may still deliver it.
         """
         batch = self._batch(batch_id)
         if batch.finished_at is not None:
@@ -178,7 +178,7 @@ class Batcher(DurableObject):
         return delivery.post(self.name, batch, policy)
 
     def alarm(self, info: AlarmInfo) -> None:
-        """Seal what is due into a batch, post it while unlocked, write down what came of it, and set the next alarm.
+        """Seal what is due into a batch, post it while unlocked, record the result, and set the next alarm.
 
         A try that fails does not raise: its retries are the batch's own, so that items added meanwhile (their
         alarm would replace the engine's retry) cannot disturb them.
@@ -193,7 +193,7 @@ class Batcher(DurableObject):
         scheduling.plan(self, not_before=todo.gate.wait_until)
 
     def _settle(self, tried: Batch, answer: Answer) -> None:
-        """Write down what came of a try. The batch may have been deleted meanwhile; then there is nothing to write."""
+        """Record the result of a try, unless the batch was deleted meanwhile."""
         settled = Batch.objects.of(self.pk).filter(pk=tried.pk, began_at__isnull=False)
         batch = settled.defer("items_json").first()
         if batch is None:
@@ -216,7 +216,7 @@ class Batcher(DurableObject):
         return add(self, line)
 
     @exclusive
-    def _hold(self) -> bool:
+    def _pause(self) -> bool:
         was_set = self.storage.get_alarm() is not None
         queue = Queue(self.storage)
         queue.pause()
@@ -238,7 +238,7 @@ class Batcher(DurableObject):
         queue.save()
 
     def _object_id(self) -> int | None:
-        """The row, if there is one: a question to a batcher that was never used must not make it."""
+        """Return the row's key, or None: a question to a batcher that was never used must not create it."""
         return type(self).objects.filter(name=self.name).values_list("pk", flat=True).first()
 
     def _policy(self) -> Policy:

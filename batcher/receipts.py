@@ -1,4 +1,4 @@
-"""What became of one item: a look-up by its number, however many wait or went."""
+"""What became of one item: a look-up by its number, however many wait or were sent."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ItemState(StrEnum):
 class Receipt:
     """What is known of one item. ``item`` is its number among all that the batcher ever accepted, from 1.
 
-    ``position``: its place in the line from 1, while it waits. ``batch`` is the key that it goes under, ``attempt`` how
-    many tries of it began. ``why``: what the upstream said of the item, or of its batch, or why there was no answer.
+    ``position``: its place in the queue from 1, while it waits. ``batch`` is the key that it goes under, ``attempt``
+    how many tries of it began. ``why``: the upstream's answer for the item or its batch, or why none came.
     ``outcome_unknown``: not delivered as far as we know, but a try may have been taken.
     """
 
@@ -46,12 +46,12 @@ class Receipt:
 
 
 def waiting_receipt(item: int, queue: Queue) -> Receipt:
-    """Of an item in the line."""
+    """Return the receipt of an item in the queue."""
     return Receipt(item, ItemState.WAITING, position=item - queue.head + 1)
 
 
 def find(storage: Storage, object_id: int | None, item: int) -> Receipt:
-    """The receipt of the item with this number, as committed now."""
+    """Return the receipt of the item with this number, as committed now."""
     if type(item) is not int or not 0 < item <= LARGEST or object_id is None:
         return Receipt(item, ItemState.UNKNOWN)
     queue = Queue(storage)
@@ -72,11 +72,11 @@ def _batch_of(object_id: int, item: int) -> Batch | None:
 def _in_batch(item: int, batch: Batch) -> Receipt:
     state, why, doubt = ItemState(batch.status), batch.answer, batch.outcome_unknown
     if batch.outcomes is not None:
-        said = batch.outcomes.get(str(item - (batch.first_item or 0)))
-        if said is None:
+        outcome = batch.outcomes.get(str(item - (batch.first_item or 0)))
+        if outcome is None:
             state, why, doubt = ItemState.DELIVERED, "", False
         else:
-            why = f"{said['status'] or ''} {said['error']}".strip() or "failed"
+            why = f"{outcome['status'] or ''} {outcome['error']}".strip() or "failed"
     if state is ItemState.DELIVERED:
         why = ""
     return Receipt(item, state, None, batch.id, batch.attempts, why, doubt)

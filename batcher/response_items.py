@@ -1,4 +1,4 @@
-"""What an upstream's answer says of each item, in the forms in which people write that."""
+"""The result of each item in an upstream's answer, in the forms in which people write that."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from durable_objects.http_bodies import readable
 LISTS = ("results", "outcomes", "responses", "statuses", "items")
 #: Under one of these stands an answer within the answer, or a list that speaks of the items or of something else.
 WRAPPERS = ("data", "body", "result", "response", "payload", "content", "records", "entries", "d", "meta", "summary")
-#: So deep are answers within answers looked for.
+#: How deep answers within answers are searched.
 DEPTH = 4
-#: Names of what an entry says, in small letters without "_" and "-".
+#: Names of what an entry says, in lower case without "_" and "-".
 NUMBERS = {
     "status", "statuscode", "code", "httpstatus", "httpcode", "httpstatuscode", "responsecode", "responsestatus",
     "responsestatuscode",
@@ -47,7 +47,7 @@ _BAD_WORD = re.compile(
     r"unavailable|unauthori|forbidden|throttl|time(?:d |-)?out|dropped|bounced|(?:false|no|nok|ko|bad)$|(?:not|bad) "
 )
 _COMPLAINT = re.compile(r"fail|reject|error|exception|refus|invalid|unprocess|dropped|declined|bounced")
-#: What some servers write before JSON, against its being read as a script.
+#: What some servers write before JSON, so that it cannot run as a script.
 _GUARD = re.compile(r"\ufeff?\s*(?:\)\]\}'?,?|while\(1\);|for\(;;\);)?\s*")
 _NUMBER = re.compile(r"(?:HTTP/[\d.]+ )?([2-5]\d\d)(?!\S)")
 #: How JSON of items begins: with it, what cannot be parsed was cut off, or is JSON by the line.
@@ -56,33 +56,33 @@ _FINE = 200
 
 
 class Unreadable(Exception):
-    """It speaks of the items, but not so that one could rely on it."""
+    """The answer is about the items, but cannot be relied on."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """What is said of one item; ``status`` is None where that is no more than that it failed."""
+class ItemResult:
+    """The result of one item; ``status`` is None where it is only known that it failed."""
 
     status: int | None
     error: str = ""
 
 
-def read(body: bytes, content_type: str, count: int, *, is_multi: bool) -> list[Said] | int | None:
-    """Of each of so many items, in order; or a status of them all; None where it speaks of none.
+def read(body: bytes, content_type: str, count: int, *, is_multi: bool) -> list[ItemResult] | int | None:
+    """Return the results of all ``count`` items in order, or one status for all; None where the answer has neither.
 
-    Raises ``Unreadable``; with ``is_multi``, a 207, also where it does not speak of each. An answer that repeats our
-    own ``batcher`` has sent back what it got, and speaks of none.
+    Raises ``Unreadable``; with ``is_multi``, a 207, also where an item is missing. An answer that repeats our own
+    ``batcher`` is an echo of the request, and has none.
     """
     answer = _parsed(body, content_type)
     levels = list(_levels(answer, may_repeat_us=not is_multi))
     for name, entries in (found for level in levels for found in _lists(level)):
-        said = [_of_one(each, may_be_bare=is_multi or name != "items") for each in entries]
-        if any(said) or is_multi:
-            sure = [each for each in said if each is not None]
-            if not len(sure) == len(said) == count:
+        results = [_of_one(each, may_be_bare=is_multi or name != "items") for each in entries]
+        if any(results) or is_multi:
+            sure = [each for each in results if each is not None]
+            if not len(sure) == len(results) == count:
                 raise Unreadable
             if all(_is_good(each.status) for each in sure) and _of_all(levels) not in {None, _FINE}:
-                raise Unreadable  # what was said of all of them is not found in any
+                raise Unreadable  # the status of all of them contradicts each of theirs
             return sure
         if name not in WRAPPERS and len(entries) != count:
             raise Unreadable
@@ -92,7 +92,7 @@ def read(body: bytes, content_type: str, count: int, *, is_multi: bool) -> list[
 
 
 def _parsed(body: bytes, content_type: str) -> Any:
-    """The JSON; None for another kind of answer."""
+    """Parse the JSON; None for another kind of answer."""
     text = _GUARD.sub("", readable(body, content_type), count=1)
     try:
         return json.loads(text)
@@ -104,7 +104,7 @@ def _parsed(body: bytes, content_type: str) -> Any:
 
 
 def _opened(value: Any) -> Any:
-    """The value that stands as JSON text within JSON; any other as it is."""
+    """Parse JSON text within JSON; return any other value as it is."""
     if type(value) is str and value.lstrip()[:1] in {"{", "["}:
         try:
             return json.loads(value)
@@ -114,7 +114,7 @@ def _opened(value: Any) -> Any:
 
 
 def _levels(answer: Any, *, may_repeat_us: bool, depth: int = DEPTH) -> Iterator[Any]:
-    """The answer, and the answers within it."""
+    """Yield the answer, and the answers within it."""
     answer = _opened(answer)
     if not isinstance(answer, dict):
         yield answer
@@ -127,7 +127,7 @@ def _levels(answer: Any, *, may_repeat_us: bool, depth: int = DEPTH) -> Iterator
 
 
 def _lists(level: Any) -> Sequence[tuple[str, list[Any]]]:
-    """The lists that may speak of the items, each with its name; "" for a bare one."""
+    """Return the lists that may be about the items, each with its name; "" for a bare one."""
     if isinstance(level, list):
         return [("", level)]
     named = {_plain(name): _opened(value) for name, value in level.items()} if isinstance(level, dict) else {}
@@ -136,7 +136,7 @@ def _lists(level: Any) -> Sequence[tuple[str, list[Any]]]:
         value = named.get(name)
         if isinstance(value, dict) and name in LISTS and not ({*map(_plain, value)} & {*LISTS, *WRAPPERS}):
             in_order = [value[place] for place in map(str, range(len(value))) if place in value]
-            # By other keys than places one cannot know which items it speaks of.
+            # By other keys than places one cannot know which items are meant.
             if len(in_order) == len(value):
                 found.append((name, in_order))
             elif any(_of_one(each, may_be_bare=True) for each in value.values()):
@@ -146,53 +146,53 @@ def _lists(level: Any) -> Sequence[tuple[str, list[Any]]]:
     return found
 
 
-def _of_one(entry: Any, *, may_be_bare: bool) -> Said | None:
-    """What an entry says; None for nothing. Raises ``Unreadable``."""
+def _of_one(entry: Any, *, may_be_bare: bool) -> ItemResult | None:
+    """Read the result that an entry names; None for none. Raises ``Unreadable``."""
     entry = _opened(entry)
     if not isinstance(entry, dict):
         read = _number(entry) if may_be_bare else None
-        return _said([read], "") if read is not None else None
-    told = [(_plain(name), _opened(value)) for name, value in entry.items()]
-    for name, value in told[:]:
+        return _worst([read], "") if read is not None else None
+    fields = [(_plain(name), _opened(value)) for name, value in entry.items()]
+    for name, value in fields[:]:
         # {"id": 7, "response": {"status": 201}}, or {"index": {"status": 201}}, as of Elasticsearch
-        if isinstance(value, dict) and (name in WITHIN or (len(told) == 1 and not _COMPLAINT.search(name))):
-            told.remove((name, value))
-            told += [(_plain(inner), _opened(said)) for inner, said in value.items()]
-    reads = [_number(value) for name, value in told if name in NUMBERS]
-    reads += [_flag(value) for name, value in told if name in FLAGS]
+        if isinstance(value, dict) and (name in WITHIN or (len(fields) == 1 and not _COMPLAINT.search(name))):
+            fields.remove((name, value))
+            fields += [(_plain(inner), _opened(part)) for inner, part in value.items()]
+    reads = [_number(value) for name, value in fields if name in NUMBERS]
+    reads += [_flag(value) for name, value in fields if name in FLAGS]
     sure = [read for read in reads if read is not None]
-    states = [_flag(value) for name, value in told if name in STATES and type(value) in {str, bool}]
+    states = [_flag(value) for name, value in fields if name in STATES and type(value) in {str, bool}]
     sure += [read for read in states if read is not None]
-    complaints = [_is_something(value) for name, value in told if _COMPLAINT.search(name)]
+    complaints = [_is_something(value) for name, value in fields if _COMPLAINT.search(name)]
     if reads and not sure and not any(complaints):
         raise Unreadable
     if complaints and (any(complaints) or not sure):
         sure.append(not any(complaints))
-    return _said(sure, _error(dict(reversed(told)))) if sure else None
+    return _worst(sure, _error(dict(reversed(fields)))) if sure else None
 
 
 def _of_all(levels: Sequence[Any]) -> int | None:
-    """A status that stands for all items. Raises ``Unreadable`` where it only says that something failed."""
-    told = []
+    """Return a status that stands for all items. Raises ``Unreadable`` where it only says that something failed."""
+    statuses = []
     for level in levels:
         try:
-            said = _of_one(level, may_be_bare=False) if isinstance(level, dict) else None
+            result = _of_one(level, may_be_bare=False) if isinstance(level, dict) else None
         except Unreadable:
             continue  # a word of its own, on itself
-        if (type(level) in {str, bool} and _flag(level) is False) or (said is not None and said.status is None):
+        if (type(level) in {str, bool} and _flag(level) is False) or (result is not None and result.status is None):
             raise Unreadable
-        told += [said.status] if said is not None and said.status is not None else []
-    return next((status for status in told if not _is_good(status)), _FINE if told else None)
+        statuses += [result.status] if result is not None and result.status is not None else []
+    return next((status for status in statuses if not _is_good(status)), _FINE if statuses else None)
 
 
-def _said(reads: Sequence[int | bool], error: str) -> Said:
-    """The worst of what is said: an entry that contradicts itself was not taken."""
+def _worst(reads: Sequence[int | bool], error: str) -> ItemResult:
+    """Return the worst of what an entry says: one that contradicts itself was not accepted."""
     numbers = [read for read in reads if type(read) is int]
     if bad := [number for number in numbers if not _is_good(number)]:
-        return Said(bad[0], error)
+        return ItemResult(bad[0], error)
     if False in [read for read in reads if type(read) is bool]:
-        return Said(None, error)
-    return Said(numbers[0] if numbers else _FINE)
+        return ItemResult(None, error)
+    return ItemResult(numbers[0] if numbers else _FINE)
 
 
 def _is_good(status: int | None) -> bool:
@@ -215,7 +215,7 @@ def _flag(value: Any) -> bool | None:
 
 
 def _is_something(value: Any) -> bool:
-    """Whether a count, list, text or flag of what went wrong says that something did."""
+    """Return whether a count, list, text or flag of errors says that there was one."""
     if isinstance(value, list):
         return any(each not in (None, "", [], {}) and each is not False for each in value)  # 0 is a place
     if isinstance(value, dict):
@@ -223,8 +223,8 @@ def _is_something(value: Any) -> bool:
     return value.strip().lower() not in NOTHING if type(value) is str else bool(value)
 
 
-def _error(told: dict[str, Any]) -> str:
-    error = next((told[name] for name in ("error", "errors", "message", "detail", "reason") if told.get(name)), "")
+def _error(fields: dict[str, Any]) -> str:
+    error = next((fields[name] for name in ("error", "errors", "message", "detail", "reason") if fields.get(name)), "")
     return error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
 
 

@@ -16,12 +16,12 @@ from durable_objects.http_bodies import readable
 from durable_objects.masking import scrub
 
 KEPT_CHARACTERS = 2000
-"""So much of an answer's body is kept."""
+"""The characters of an answer's body that are kept."""
 
 KEPT_OF_AN_ITEM = 200
-"""So much of what is said of one item is kept."""
+"""The characters of the error of one item that are kept."""
 
-#: So much is looked through for secrets before that: one that is cut in two would not be found.
+#: The bytes that are searched for secrets before that: one that is cut in two would not be found.
 LOOKED_THROUGH = 20_000
 
 RETRIED_CLIENT_ERRORS = {408, 425, 429}
@@ -41,7 +41,7 @@ class Verdict(Enum):
 Outcomes = dict[str, dict[str, Any]]
 """By an item's place in the batch (from 0, as text), for those not accepted: ``{"status": 422, "error": "…"}``.
 
-``status`` is None where the upstream said no more than that it failed.
+``status`` is None where the upstream only reported that it failed.
 """
 
 
@@ -50,7 +50,7 @@ class Answer:
     """What came of one try: the verdict, the status (None: no answer), the start of the body or the error, and how
     long the upstream asked us to stay away.
 
-    ``outcomes``: the items that were not accepted, where the upstream said of each what became of it. ``unknown``: it
+    ``outcomes``: the items that were not accepted, where the upstream reported each of them. ``unknown``: it
     may have taken the batch without our knowing. ``is_down``: it speaks against the upstream as such, and counts for
     its circuit breaker. ``is_untried``: nothing was sent, so that it counts for nothing.
     """
@@ -68,14 +68,15 @@ class Answer:
     def failed(
         cls, error: BaseException, *, unknown: bool = False, is_down: bool = False, secrets: Sequence[str] = ()
     ) -> Answer:
-        """A try that raised: to be tried again."""
+        """Return the answer for a try that raised: to be tried again."""
         return cls(Verdict.RETRY, text=plain(scrub(named(error), secrets)), unknown=unknown, is_down=is_down)
 
 
 def verdict_on(status: int | None) -> Verdict:
-    """2xx delivered; 408, 425, 429, 5xx and redirects tried again; any other 4xx refused. Of a batch or of an item.
+    """Judge the status of a batch or an item.
 
-    None is an item of which only that was said, that it failed.
+    2xx is delivered; 408, 425, 429, 5xx and redirects are tried again; any other 4xx is refused. None stands for an
+    item that was only reported as failed.
     """
     if status is None:
         return Verdict.REFUSED
@@ -87,7 +88,7 @@ def verdict_on(status: int | None) -> Verdict:
 
 
 def verdict_on_all(outcomes: Outcomes) -> Verdict:
-    """Of a batch whose items fared so: tried again while one of them may pass, refused while one is left."""
+    """Judge a batch by its items: tried again while one of them may pass, else refused if one is left."""
     verdicts = {verdict_on(outcome["status"]) for outcome in outcomes.values()}
     if Verdict.RETRY in verdicts:
         return Verdict.RETRY
@@ -103,39 +104,39 @@ def read(
     whole: bool = True,
     secrets: Sequence[str] = (),
 ) -> Answer:
-    """What an answer to a batch of so many items means. docs/batcher.md has the forms in which it may speak of them.
+    """Read what an answer to a batch of ``item_count`` items means. docs/batcher.md has the forms it may take.
 
-    What speaks of the items in a way that cannot be relied on is tried again, as *unknown*: a 207 that does not say of
-    each what became of it, a 2xx of which some item cannot be read, or whose JSON did not come ``whole``. What is
-    kept of it has a mask in place of ``secrets``.
+    An answer about the items that cannot be relied on is tried again, as *unknown*: a 207 that does not report every
+    item, a 2xx in which some item cannot be read, or whose JSON did not come ``whole``. What is kept of it has a mask
+    in place of ``secrets``.
     """
     content_type = headers.get("Content-Type", "").lower()
     verdict, text = verdict_on(status), plain(scrub(readable(body[:LOOKED_THROUGH], content_type), secrets))
     pause = retry_after(headers.get("Retry-After"))
     if verdict is Verdict.DELIVERED:
         try:
-            said = response_items.read(body, content_type, item_count, is_multi=status == MULTI_STATUS)
+            found = response_items.read(body, content_type, item_count, is_multi=status == MULTI_STATUS)
         except response_items.Unreadable:
             return Answer(Verdict.RETRY, status, text, pause, unknown=True)
-        if isinstance(said, list):
+        if isinstance(found, list):
             outcomes: Outcomes = {
                 str(at): {
                     "status": each.status,
                     "error": plain(scrub(each.error[:KEPT_CHARACTERS], secrets), KEPT_OF_AN_ITEM),
                 }
-                for at, each in enumerate(said)
+                for at, each in enumerate(found)
                 if verdict_on(each.status) is not Verdict.DELIVERED
             }
             return Answer(verdict_on_all(outcomes), status, text, pause, outcomes)
         if not whole and "json" in content_type:
             return Answer(Verdict.RETRY, status, text, pause, unknown=True)
-        verdict = verdict_on(status if said is None else said)
+        verdict = verdict_on(status if found is None else found)
     is_down = status == 429 or status >= 500
     return Answer(verdict, status, text, pause, unknown=status in GATEWAY_ERRORS, is_down=is_down)
 
 
 def retry_after(value: str | None) -> timedelta | None:
-    """The header as a span from now, whether it came as seconds or as a date; None when it says nothing sane."""
+    """Return the header as a span from now, given as seconds or as a date; None when it is neither."""
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return timedelta(seconds=min(int(text[:12]), 10**9))
@@ -147,7 +148,7 @@ def retry_after(value: str | None) -> timedelta | None:
 
 
 def plain(text: str, characters: int = KEPT_CHARACTERS) -> str:
-    """Text that every database can keep, cut to what is worth keeping."""
+    """Cut a text to what is worth keeping, in a form that every database can store."""
     return text[:characters].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 

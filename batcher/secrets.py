@@ -1,4 +1,4 @@
-"""What is secret in a batcher's settings, and how it is shown: masked, in every place where people look."""
+"""What is secret in a batcher's settings, and how it is shown: masked, everywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECRET = {"headers", "secret"}
 
 
 def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as they may be shown: no value of a header, no signing secret, no user or password in an address."""
+    """Mask the settings: no header value, no signing secret, no user or password in an address is shown."""
     shown = dict(settings)
     if shown.get("headers"):
         shown["headers"] = dict.fromkeys(shown["headers"], MASK)

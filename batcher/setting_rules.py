@@ -1,4 +1,4 @@
-"""What a batcher goes by: its own settings over the project's, and the rules for each of them."""
+"""A batcher's settings: its own over the project's, and the rules for each of them."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class Policy:
 
     @classmethod
     def over_defaults(cls, own: Mapping[str, Any]) -> Policy:
-        """The project's settings, with those of ``own`` that are not None in their place."""
+        """Return the project's settings, overridden by those of ``own`` that are not None."""
         project = defaults.values()
         return cls(**{name: project[name.upper()] if own.get(name) is None else own[name] for name in RULES})
 
     @property
     def secrets(self) -> list[str]:
-        """The texts that nobody is to see: not in a log, not in a stored answer."""
+        """The texts that must never be shown, neither in a log nor in a stored answer."""
         return secrets_of(self.upstream_url, self.headers, self.secret)
 
 
@@ -87,7 +87,7 @@ def check(changes: Mapping[str, Any]) -> None:
 
 
 def is_header(name: Any, text: Any) -> bool:
-    """Whether a batcher may be told to send this header."""
+    """Return whether a batcher may be configured to send this header."""
     if type(name) is not str or type(text) is not str or name.lower() in SET_BY_US:
         return False
     named = bool(name) and name.isascii() and all(letter.isalnum() or letter in "!#$%&'*+-.^_`|~" for letter in name)

@@ -1,6 +1,6 @@
 """The tables: each batcher's own settings, the batches that were sealed, and the upstreams that have failed.
 
-Who writes what: ``models`` (and admin) settings, ``batches`` batches, ``breaker`` upstreams.
+Who writes what: ``models`` (and admin) settings, ``batch_lifecycle`` batches, ``circuit_breaker`` upstreams.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class BatcherSettings(models.Model):
         return f"settings of {self.object}"
 
     def clean(self) -> None:
-        """The same rules for a form as for ``configure()``."""
+        """Apply the rules of ``configure()`` to a form."""
         try:
             check(self.own())
         except InvalidSetting as refused:
@@ -57,12 +57,12 @@ class BatcherSettings(models.Model):
         return Policy.over_defaults(self.own())
 
     def own(self) -> dict[str, Any]:
-        """The settings by name; None where the project's hold."""
+        """Return the settings by name; None where the project's apply."""
         return {name: getattr(self, name) for name in RULES}
 
 
 def policy_of(batcher: DurableObject) -> Policy:
-    """The settings in force for a batcher."""
+    """Return the settings in force for a batcher."""
     row = batcher.row_of(BatcherSettings)
     return row.policy if row is not None else Policy.over_defaults({})
 
@@ -71,35 +71,35 @@ class BatchQuerySet(models.QuerySet["Batch"]):
     """Batches, by what is to be done with them."""
 
     def of(self, object_id: int) -> BatchQuerySet:
-        """Those of one batcher."""
+        """Filter those of one batcher."""
         return self.filter(batcher_id=object_id)
 
     def unfinished(self) -> BatchQuerySet:
-        """Those that are still to be delivered: ``open`` and ``set_aside``."""
-        return self.filter(finished_at__isnull=True)  # said so, and not by status, because SQLite finds its index then
+        """Filter those that are still to be delivered: ``open`` and ``set_aside``."""
+        return self.filter(finished_at__isnull=True)  # and not by status: SQLite finds its index by this only
 
     def is_retrying(self) -> bool:
         """Return whether one of them is in its quick retries, so that newer items wait."""
         return self.unfinished().filter(status=Batch.Status.OPEN).exists()
 
     def next_try(self) -> datetime | None:
-        """When the first of them is to be tried."""
+        """Return when the first of them is to be tried."""
         soonest: datetime | None = self.aggregate(at=models.Min("next_try_at"))["at"]
         return soonest
 
     def next_item(self) -> int:
-        """The number after the last item that is in one of them; 1 where none is."""
+        """Return the number after the last item that is in one of them; 1 where none is."""
         last = self.filter(first_item__isnull=False).order_by("-first_item").defer("items_json").first()
         return (last.first_item or 0) + last.item_count if last is not None else 1
 
     def item_count(self) -> int:
-        """The items in them."""
+        """Count the items in them."""
         counted: int = self.aggregate(items=models.Sum("item_count", default=0))["items"]
         return counted
 
 
 class Batch(models.Model):
-    """Items that were sealed together and are posted together, under one key, until the upstream has them.
+    """Items that are sealed into one POST, under one key, until the upstream has them.
 
     ``id`` is that key. ``attempt`` is the number of the running try, ``attempts`` of all that began (a try that was cut
     off by a crash counts). The items never change.
@@ -131,7 +131,7 @@ class Batch(models.Model):
     began_at = models.DateTimeField(null=True, blank=True)
     status_code = models.PositiveSmallIntegerField(null=True, blank=True)
     answer = models.TextField(default="", blank=True)
-    #: What the upstream last said of each item that it did not accept, by its place in the batch (from 0, as text):
+    #: The upstream's last answer for each item that it did not accept, by its place in the batch (from 0, as text):
     #: ``{"4": {"status": 422, "error": "…"}}``. What it once accepted stays accepted. None: it accepted nothing yet.
     outcomes = models.JSONField(null=True, blank=True)
     #: Once finished: how many items the upstream did not accept.

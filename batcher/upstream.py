@@ -1,4 +1,4 @@
-"""The effect: one POST to an upstream, and what its answer means."""
+"""One POST to an upstream, and what its answer means."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from durable_objects.outgoing import ProxyUnusable, TooManyCalls, origin_of
 
 __all__ = ["Answer", "Verdict", "origin_of", "post"]
 
-#: So much of an answer's body is read: enough for a word on each item.
+#: How much of an answer's body is read: enough for a result of each item.
 READ_BYTES = 65_536
 READ_BYTES_PER_ITEM = 1024
 READ_BYTES_AT_MOST = 16 * 1024 * 1024
 
 #: The upstream cannot have had the body when one of these is raised.
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-#: The fault is in what we were told to send, and where to.
+#: The fault is in the configured headers or address.
 _NOT_SENDABLE = (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
@@ -34,10 +34,10 @@ def post(
     item_count: int,
     secrets: Sequence[str] = (),
 ) -> Answer:
-    """POST ``body`` and say what the answer means. Never raises for an upstream that is down, slow, or speaks
+    """POST ``body`` and return what the answer means. Never raises for an upstream that is down, slow, or answers
     nonsense: those are answers to be tried again.
 
-    How it is bounded is told by ``outgoing.post``. No secret comes back in the answer.
+    ``outgoing.post`` says how it is bounded. No secret comes back in the answer.
     """
     limit = min(READ_BYTES + READ_BYTES_PER_ITEM * item_count, READ_BYTES_AT_MOST)
     try:

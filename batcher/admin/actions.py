@@ -1,4 +1,4 @@
-"""What an operator can do to batchers and batches."""
+"""The buttons of batchers and batches: flush, replay, fail."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from durable_objects.models import DurableObject
 
 
 def as_batcher(handle: DurableObject, row: Any) -> Batcher:
-    """The batcher that a handle is. Raises ``DurableObjectError`` for anything else."""
+    """Return the handle as a batcher. Raises ``DurableObjectError`` for anything else."""
     if not isinstance(handle, Batcher):
-        raise DurableObjectError(f"{row} belongs to an object of {handle._meta.label}, which is no batcher")
+        raise DurableObjectError(f"{row} belongs to an object of {handle._meta.label}, which is not a batcher")
     return handle
 
 
@@ -28,21 +28,21 @@ def _flush(handle: DurableObject, row: Any) -> bool:
 FLUSH = Verb(
     "flush",
     "Flush",
-    "Send now what waits in these batchers, and try now what was not delivered yet?",
-    "Told to send now",
+    "Send the waiting items of these batchers now, and try undelivered batches again now?",
+    "Flush requested",
     _flush,
 )
 REPLAY = Verb(
     "replay",
     "Replay",
     "Send these batches again, with the same items and under the same keys?",
-    "Told to send again",
+    "Replay requested",
     lambda handle, batch: as_batcher(handle, batch).replay(batch.pk),
 )
 FAIL = Verb(
     "fail",
     "Fail now",
-    "Give these batches up? They are kept as failed, and newer items go on. A try that is under way may still deliver.",
+    "Give up on these batches? They are kept as failed, and newer items are sent. A try under way may still deliver.",
     "Given up",
     lambda handle, batch: as_batcher(handle, batch).fail(batch.pk),
 )

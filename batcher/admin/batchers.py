@@ -54,7 +54,7 @@ class BatcherAdmin(DurableObjectAdmin):
         return [*self.list_display, waiting, *alarm_columns(request)[:2], *last]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Read how the page's batchers stand, together."""
+        """Read the state of all batchers of the page at once."""
         changes = super().get_changelist_instance(request)
         request.__dict__["_standings"] = standings(changes.result_list)
         return changes
@@ -92,12 +92,12 @@ class BatcherAdmin(DurableObjectAdmin):
                 user_id=user.pk, content_type_id=row.kind_id, object_id=str(row.pk), object_repr=row.name[:200],
                 action_flag=CHANGE, change_message="Added an item.",
             )  # fmt: skip
-            self.message_user(request, f"Added: {queued:,} wait now.", messages.SUCCESS)
+            self.message_user(request, f"Added. Items waiting: {queued:,}.", messages.SUCCESS)
         name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"
         return HttpResponseRedirect(reverse(name, args=[row.pk]))
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        """Settings go the way that code goes, by ``configure()``: checked, and under the batcher's lock."""
+        """Save settings as code does, by ``configure()``: checked, and under the batcher's lock."""
         changes = SettingsInline.changes(formset)
         if changes:
             form.instance.configure(**{name: None if value == "" else value for name, value in changes.items()})
@@ -114,7 +114,10 @@ class BatcherAdmin(DurableObjectAdmin):
         facts = [
             ("Items waiting", f"{queue.count:,}"),
             ("Their size as JSON", f"{queue.size:,} B"),
-            ("They go", "when somebody flushes or adds" if queue.paused else to_come(queue.due, now)),
+            (
+                "Next batch",
+                "paused until somebody flushes or adds an item" if queue.paused else to_come(queue.due, now),
+            ),
             ("Upstream", settings["upstream_url"] or "none: batches are logged"),
         ]
         return {
@@ -127,7 +130,7 @@ class BatcherAdmin(DurableObjectAdmin):
 
 
 def _item_of(text: str) -> Any:
-    """The JSON that was typed, or else the text. Raises ``InvalidValue`` for JSON that cannot be read."""
+    """Return the JSON that was typed, or else the text. Raises ``InvalidValue`` for JSON that cannot be read."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:

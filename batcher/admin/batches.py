@@ -65,20 +65,20 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
     verbs: ClassVar[tuple[Verb, ...]] = (REPLAY, FAIL)
 
     def target(self, row: Batch) -> Object:
-        """The batcher."""
+        """Return the batcher."""
         return row.batcher
 
     def status(self, request: HttpRequest, row: Batch) -> Status:
-        """What became of the batch."""
+        """Return what became of the batch."""
         return Status(row.status, f"Items: {row.item_count:,}, tries: {row.attempts}.")
 
     def offered(self, request: HttpRequest, row: Batch) -> list[Verb]:
-        """What is finished can be replayed only, and what was split into others neither."""
+        """Offer only a replay for a finished batch, and nothing for one that was split into others."""
         fits = {REPLAY: not row.was_split, FAIL: row.finished_at is None}
         return [verb for verb in super().offered(request, row) if fits[verb]]
 
     def may_use(self, request: HttpRequest, verb: Verb) -> bool:
-        """Who may change batchers may replay."""
+        """Allow it to users who may change batchers."""
         return self.may(request, verb, Batcher)
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
@@ -99,7 +99,7 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
         return [path("<path:object_id>/items.json", download, name="batcher_batch_items"), *super().get_urls()]
 
     def download(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The items as a file: the JSON array that is posted, whole."""
+        """Return the items as a file: the whole JSON array that is posted."""
         row = self.get_object(request, unquote(object_id))
         if row is None:
             raise Http404(f"There is no batch {object_id}.")
@@ -122,23 +122,23 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
 
     @admin.display(description="batcher")
     def batcher_name(self, row: Batch) -> str:
-        """The batcher's name, and its class where that is another."""
+        """Show the batcher's name, and its class if that is a subclass of ``Batcher``."""
         known = type(row.batcher.handle()) is Batcher
         return label(row.batcher.name) + ("" if known else f" ({class_of(row.batcher)})")
 
     @admin.display(description="status")
     def state(self, row: Batch) -> SafeString:
-        """What became of it."""
+        """Show the status."""
         return badge(row.status)
 
     @admin.display(description="last answer")
     def answer_shown(self, row: Batch) -> SafeString | str:
-        """What the upstream said to the last try, or why there was no answer."""
+        """Show the upstream's answer to the last try, or why there was none."""
         return format_html('<pre class="do-value">{}</pre>', row.answer) if row.answer else NOTHING
 
     @admin.display(description="items")
     def items_shown(self, row: Batch) -> SafeString:
-        """The JSON array that is posted, as far as a page can bear."""
+        """Show the JSON array that is posted, its first ``ITEMS_SHOWN`` characters."""
         text = Batch.objects.filter(pk=row.pk).values_list(Substr("items_json", 1, ITEMS_SHOWN + 1)).get()[0]
         more = f"The first {ITEMS_SHOWN:,} characters. " if len(text) > ITEMS_SHOWN else ""
         url = reverse(f"{self.admin_site.name}:batcher_batch_items", args=[row.pk])
@@ -147,15 +147,15 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
 
     @admin.display(description="items not accepted")
     def outcomes_shown(self, row: Batch) -> SafeString | str:
-        """What the upstream said of each item that it did not accept, by the item's place from 0."""
+        """Show the upstream's answer for each item that it did not accept, by the item's place from 0."""
         outcomes = sorted((row.outcomes or {}).items(), key=lambda place: int(place[0]))
-        lines = ((place, said["status"], said["error"]) for place, said in outcomes[:OUTCOMES_SHOWN])
+        lines = ((place, outcome["status"], outcome["error"]) for place, outcome in outcomes[:OUTCOMES_SHOWN])
         more = f"And {len(outcomes) - OUTCOMES_SHOWN} more." if len(outcomes) > OUTCOMES_SHOWN else ""
         return format_html("{}{}", format_html_join("", "<div>{}: {} {}</div>", lines), more) if outcomes else NOTHING
 
     @admin.display(description="split")
     def family(self, row: Batch) -> SafeString | str:
-        """The batch that it is a part of, and its own parts."""
+        """Link the batch that it is a part of, and its own parts."""
         parts = row.parts.order_by("first_item").values_list("pk", flat=True)
         kin = [("a part of", row.parent_id)] if row.parent_id else []
         kin += [("into", part) for part in parts]

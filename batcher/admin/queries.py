@@ -1,4 +1,4 @@
-"""How batchers stand, read for a whole list at once."""
+"""The state of batchers, batches and upstreams for pages, read for a whole list at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Standing:
 
 
 def standings(rows: Iterable[Object]) -> dict[int, Standing]:
-    """How each of these batchers stands, by primary key: three queries for however many."""
+    """Return the state of each of these batchers by primary key, in three queries however many there are."""
     ids = [row.pk for row in rows]
     newest = Batch.objects.filter(batcher_id=OuterRef("pk")).order_by("-sealed_at").values("pk")[:1]
     keys = dict(Object.objects.filter(pk__in=ids).values_list("pk", Subquery(newest)))
@@ -40,12 +40,12 @@ def standings(rows: Iterable[Object]) -> dict[int, Standing]:
 
 
 def newest_batches(object_id: int) -> list[Batch]:
-    """The batches of one batcher that its page lists, the newest first, without their items."""
+    """Return the batches of one batcher that its page lists, the newest first, without their items."""
     return list(Batch.objects.of(object_id).defer("items_json").order_by("-sealed_at")[:BATCHES])
 
 
 def last_answer(batch: Batch | None, now: datetime) -> SafeString | str:
-    """What became of a batch, in a line: status, answer, when it ended or, if it has not, was sealed."""
+    """Show a batch in a line: status, answer, when it ended or, if it has not, was sealed."""
     if batch is None:
         return NOTHING
     return format_html(
@@ -54,7 +54,7 @@ def last_answer(batch: Batch | None, now: datetime) -> SafeString | str:
 
 
 def breaker(upstream: Upstream | None, now: datetime, acts_at: datetime | None) -> dict[str, Any] | None:
-    """What is told of an upstream that is left alone; None where posts go. ``acts_at``: see ``next_probe``."""
+    """Describe a circuit breaker that is not closed; None where posts go. ``acts_at``: see ``next_probe``."""
     if upstream is None or upstream.state == Upstream.State.CLOSED:
         return None
     sentence = (
@@ -66,7 +66,7 @@ def breaker(upstream: Upstream | None, now: datetime, acts_at: datetime | None) 
 
 
 def next_probe(upstream: Upstream, now: datetime, acts_at: datetime | None = None) -> str:
-    """When a post goes to an upstream again that is left alone: with a batch's next try, from the end of the pause on.
+    """Say when the next post goes to an upstream whose breaker is open: with a batch's next try after the pause.
 
     ``acts_at`` is the time of that try where one batcher is asked about.
     """
@@ -82,12 +82,12 @@ def next_probe(upstream: Upstream, now: datetime, acts_at: datetime | None = Non
 
 
 def answer_of(batch: Batch) -> str:
-    """What the upstream said last, in short: its status, or why there was no answer."""
+    """Shorten the upstream's last answer: its status, or why there was none."""
     return str(batch.status_code) if batch.status_code is not None else short(gist(batch.answer))
 
 
 def line(batch: Batch, now: datetime) -> dict[str, Any]:
-    """A batch as a line of a table."""
+    """Return a batch as a line of a table."""
     return {
         "batch": batch,
         "badge": badge(batch.status),

@@ -20,7 +20,7 @@ class UnseenJSONField(ReadableJSONField):
     """JSON that can be typed; what is stored is never put into the page."""
 
     def prepare_value(self, value: Any) -> Any:
-        """What was typed and refused, and else nothing."""
+        """Return what was typed and refused, and else nothing."""
         return value if isinstance(value, str) else ""
 
 
@@ -34,13 +34,13 @@ class BatcherSettingsForm(ChangesForm):
         required=False,
         widget=forms.Textarea(attrs={"rows": 2, "cols": 60, "placeholder": '{"Authorization": "Bearer …"}'}),
         label="New headers",
-        help_text="A JSON object of names and texts. It takes the place of all that are set; {} sets none.",
+        help_text="A JSON object of header names and values. It replaces all that are set; {} removes them.",
     )
     secret = forms.CharField(
         required=False,
         widget=forms.PasswordInput(attrs={"class": "vTextField", "autocomplete": "new-password"}),
         label="New signing secret",
-        help_text="whsec_ and the secret in base64: signs posts as Standard Webhooks. Of two, with a blank, both do.",
+        help_text="whsec_ and the secret in base64: signs posts as Standard Webhooks. Two, with a space, both sign.",
     )
 
     class Meta:
@@ -80,11 +80,11 @@ class BatcherSettingsInline(SettingsInline):
 
     @admin.display(description="headers")
     def masked_headers(self, row: BatcherSettings) -> SafeString | str:
-        """The headers' names, each with a mask for its value; none of what was typed and is no set of headers."""
+        """Show the headers' names, each with a mask for its value; nothing of a value that is not a dict of headers."""
         shown = row.headers if isinstance(row.headers, dict) else {}
         return format_html_join("", "<div>{}: {}</div>", ((name, MASK) for name in shown)) or NOTHING
 
     @admin.display(description="signing secret")
     def masked_secret(self, row: BatcherSettings) -> str:
-        """Whether there is one."""
+        """Show a mask if there is one."""
         return MASK if row.secret else NOTHING

@@ -34,5 +34,5 @@ class UpstreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description="circuit breaker")
     def breaker(self, row: Upstream) -> SafeString:
-        """Closed: posts go; open: they wait; half open: one goes, as a probe."""
+        """Show the state. Closed: posts go; open: they wait; half open: one goes, as a probe."""
         return badge(row.state)

@@ -22,20 +22,20 @@ Read = Callable[[str], Any]
 
 
 def as_text(line: str) -> Any:
-    """The item that a line is: its text."""
+    """Read a line as an item: its text."""
     return line
 
 
 def as_json(line: str) -> Any:
-    """The item that a line is: the JSON on it. Raises ``ValueError``."""
+    """Read a line as an item: the JSON on it. Raises ``ValueError``."""
     return json.loads(line)
 
 
 def add(batcher: Batcher, lines: Iterable[str], read: Read, *, show_progress: bool) -> int:
-    """Add each line as one item; how many there were.
+    """Add each line as one item, and return how many there were.
 
-    Stops at the first line that is no item, and at a batcher that takes no more: ``CommandError`` with what was wrong,
-    the number of the line, and that those before it were added.
+    Raises ``CommandError`` at the first line that is not an item and when the batcher is full, with what was wrong, the
+    number of the line, and that those before it were added.
     """
     added = 0
     try:
@@ -52,7 +52,7 @@ def add(batcher: Batcher, lines: Iterable[str], read: Read, *, show_progress: bo
 
 
 def _add(batcher: Batcher, chunk: list[str], read: Read) -> Iterator[int]:
-    """Add a chunk in one turn; where a line of it is no item, line by line up to that. How many at a time."""
+    """Add a chunk in one turn, or line by line up to one that is not an item. Yields how many were added at a time."""
     try:
         batcher.add_items([read(line) for line in chunk])
     except (ValueError, RecursionError):
@@ -64,7 +64,7 @@ def _add(batcher: Batcher, chunk: list[str], read: Read) -> Iterator[int]:
 
 
 def _shown(lines: Iterator[str], *, show_progress: bool) -> Iterator[list[str]]:
-    """The lines in chunks as they come in, with a count on the terminal (standard error) while they are taken."""
+    """Yield the lines in chunks as they come in, with a count on the terminal (standard error) meanwhile."""
     console = Console(stderr=True)
     columns = (TextColumn("added"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not (show_progress and console.is_terminal)) as progress:

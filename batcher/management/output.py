@@ -1,4 +1,4 @@
-"""What the command prints of batchers and batches: as figures, and as lines for people."""
+"""What the command prints about batchers and batches: as figures, and as lines for people."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from durable_objects.formatting import gist
 
 
 def state(batcher: Batcher) -> dict[str, Any]:
-    """How much waits, and when it acts next."""
+    """Return how many items wait, and when the batcher acts next."""
     return {"batcher": batcher.name, "queued": batcher.queued(), "alarm": _iso(batcher.get_alarm_time())}
 
 
 def batches(batcher: Batcher) -> QuerySet[Batch]:
-    """All batches of one batcher."""
+    """Return all batches of one batcher."""
     return Batch.objects.filter(batcher__in=Batcher.objects.filter(name=batcher.name))
 
 
 def line(batch: Batch) -> dict[str, Any]:
-    """One batch, without its items."""
+    """Return the figures of one batch, without its items."""
     return {
         "id": str(batch.id),
         "status": batch.status,
@@ -39,7 +39,7 @@ def line(batch: Batch) -> dict[str, Any]:
 
 
 def breaker(upstream: Upstream) -> dict[str, Any]:
-    """The circuit breaker of an upstream."""
+    """Return the figures of an upstream's circuit breaker."""
     return {
         "origin": upstream.origin,
         "state": upstream.state,
@@ -50,17 +50,17 @@ def breaker(upstream: Upstream) -> dict[str, Any]:
 
 
 def as_text(result: dict[str, Any]) -> str:
-    """A result for people: one line for each name, and for each entry of a list."""
-    told = []
+    """Write a result for people: one line for each name, and for each entry of a list."""
+    lines = []
     for name, value in result.items():
         if isinstance(value, list):
-            told.append(f"{name}: {len(value)}")
-            told += ["  " + (one_line(each) if isinstance(each, str) else _pairs(each)) for each in value]
+            lines.append(f"{name}: {len(value)}")
+            lines += ["  " + (one_line(each) if isinstance(each, str) else _pairs(each)) for each in value]
         elif isinstance(value, dict):
-            told.append(f"{name}: {_pairs(value)}")
+            lines.append(f"{name}: {_pairs(value)}")
         else:
-            told.append(f"{name}: {'-' if value is None or value == '' else one_line(str(value))}")
-    return "\n".join(told)
+            lines.append(f"{name}: {'-' if value is None or value == '' else one_line(str(value))}")
+    return "\n".join(lines)
 
 
 def _pairs(values: dict[str, Any]) -> str:

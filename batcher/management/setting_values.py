@@ -1,4 +1,4 @@
-"""A setting as it is typed: ``window=30``, ``gzip=true``, ``headers={"X": "1"}``, ``secret=-``."""
+"""Read a setting as it is typed: ``window=30``, ``gzip=true``, ``headers={"X": "1"}``, ``secret=-``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TEXTS = {"upstream_url", "secret"}
 
 
 def change(name: str, text: str) -> tuple[str, Any]:
-    """The name and the value that ``configure()`` takes; what it may be is checked there.
+    """Return the name and the value that ``configure()`` takes, which checks it.
 
-    Nothing means the project's setting, ``-`` a line of standard input: a secret does not belong into the list of
+    Empty means the project's setting, ``-`` a line of standard input: a secret must not appear in the list of
     processes or the shell's history.
     """
     if text == "-":
@@ -32,5 +32,5 @@ def change(name: str, text: str) -> tuple[str, Any]:
         return name, timedelta(seconds=value) if name in SPANS else value
     except (ValueError, TypeError, OverflowError):
         raise CommandError(
-            f"the value of {name} is not what it takes: a number (times: of seconds), true or false, or a JSON object"
+            f"could not read the value of {name}. Allowed: a number (times: in seconds), true, false, or a JSON object"
         ) from None

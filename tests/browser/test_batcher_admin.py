@@ -42,7 +42,7 @@ def test_an_item_goes_from_the_form_to_the_upstream(
     expect(admin.locator(".messagelist")).to_contain_text("was changed successfully")
     admin.get_by_label("Add an item").fill('{"id": 7}')
     admin.get_by_role("button", name="Add item").click()
-    expect(admin.locator(".messagelist")).to_contain_text("Added: 1 wait now.")
+    expect(admin.locator(".messagelist")).to_contain_text("Added. Items waiting: 1.")
     screenshot("batcher-waiting")
     admin.get_by_role("button", name="Flush").click()
     expect(admin.locator("#content")).to_contain_text("Send now what waits in these batchers")

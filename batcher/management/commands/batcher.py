@@ -34,35 +34,41 @@ EXAMPLES = {
 
 
 class Command(PlainCommand):
-    help = "Add items to a batcher, look at it, send what waits, stop it, or send a batch again."
+    help = "Add items to a batcher, show it, send what waits, pause it, or send a batch again."
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """The parser, with examples below the options."""
+        """Build the parser, with examples below the options."""
         parser = super().create_parser(*args, **kwargs)
         parser.epilog = "examples:\n  " + "\n  ".join(EXAMPLES.values())
         return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(EXAMPLES))
-        listing = self._verb(verbs, "list", "batchers, with how much waits and when they act next", named=False)
-        listing.add_argument("--prefix", default="", help="only names that begin so")
+        listing = self._verb(verbs, "list", "list batchers: how many items wait, and when each acts next", named=False)
+        listing.add_argument("--prefix", default="", help="only names that begin with this")
         listing.add_argument("--limit", type=int, default=50)
         add = self._verb(verbs, "add", "add items, each argument one text; - reads them from standard input, by line")
         add.add_argument("items", nargs="+", metavar="ITEM", help="a text, or - for the lines of standard input")
         add.add_argument("--json-items", action="store_true", help="each item is JSON and not text")
-        self._verb(verbs, "show", "how many items wait, when it acts next, its settings and last batches")
-        self._verb(verbs, "flush", "send now what waits, and try now what was not delivered")
-        self._verb(verbs, "cancel", "stop until the next item")
+        self._verb(verbs, "show", "show how many items wait, when it acts next, its settings and last batches")
+        self._verb(verbs, "flush", "send now what waits, and try undelivered batches again now")
+        self._verb(verbs, "cancel", "pause until the next item or flush")
         replay = self._verb(verbs, "replay", "send batches again, under the same keys")
-        replay.add_argument("batches", nargs="*", metavar="BATCH", help="ids; none: all failed, proven undelivered")
+        replay.add_argument(
+            "batches", nargs="*", metavar="BATCH", help="ids; default: all failed ones that are proven undelivered"
+        )
         replay.add_argument("--unknown", action="store_true", help="also failed ones that may have been delivered")
-        fail = self._verb(verbs, "fail", "give batches up that are not delivered yet")
+        fail = self._verb(verbs, "fail", "give up on batches that are not delivered yet")
         fail.add_argument("batches", nargs="+", metavar="BATCH", help="ids")
         fail.add_argument("--reason", default="failed by hand")
-        receipt = self._verb(verbs, "receipt", "what became of an item")
+        receipt = self._verb(verbs, "receipt", "show what became of an item")
         receipt.add_argument("item", type=int, help="its number")
-        configure = self._verb(verbs, "configure", "change settings; times in seconds, nothing: the project's")
-        configure.add_argument("changes", nargs="+", metavar="NAME=VALUE", help="a VALUE of - is read from a line")
+        configure = self._verb(
+            verbs, "configure", "change settings; times in seconds; an empty VALUE: the project's setting"
+        )
+        configure.add_argument(
+            "changes", nargs="+", metavar="NAME=VALUE", help="a VALUE of - is read from standard input"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         verb: Callable[[dict[str, Any]], dict[str, Any]] = getattr(self, f"_{options['verb']}")

@@ -111,8 +111,8 @@ def test_a_batch(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) 
     listed = text_of(admin_client, list_url(Batch))
     assert f"{batch.pk} orders failed 2 0 4 503" in listed
     page = text_of(admin_client, page_url(Batch, batch.pk))
-    for said in ["<h1>down</h1>", '[{"n":"<b>"},2]', "Attempts: 4", "Replay"]:
-        assert said in page
+    for text in ["<h1>down</h1>", '[{"n":"<b>"},2]', "Attempts: 4", "Replay"]:
+        assert text in page
     assert admin_client.post(page_url(Batch, batch.pk), {"status": "delivered"}).status_code == 403
     assert admin_client.post(page_url(Batch, batch.pk, "delete")).status_code == 403
 
@@ -133,11 +133,11 @@ def test_replay(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -
     batch = batch_of(orders, alarm_clock)
     assert str(batch.pk) in choose(admin_client, Batch, "replay", [batch.pk]).content.decode()
     assert Batch.objects.get().status == "failed"
-    assert confirm(admin_client, Batch, "replay", [batch.pk]) == ["Told to send again: orders."]
+    assert confirm(admin_client, Batch, "replay", [batch.pk]) == ["Replay requested: orders."]
     again = Batch.objects.get()
     assert (again.pk, again.next_try_at, again.items_json) == (batch.pk, alarm_clock.now(), batch.items_json)
     assert orders.storage.get_alarm() == alarm_clock.now()
-    assert f"Told to send again (batch {batch.pk})." in text_of(admin_client, page_url(Batcher, orders.pk, "history"))
+    assert f"Replay requested (batch {batch.pk})." in text_of(admin_client, page_url(Batcher, orders.pk, "history"))
 
 
 def test_who_may_replay(orders: Batcher, alarm_clock: FakeClock) -> None:
@@ -150,7 +150,7 @@ def test_who_may_replay(orders: Batcher, alarm_clock: FakeClock) -> None:
     assert Batch.objects.get().status == "failed"
     assert not LogEntry.objects.exists()
     operator = staff(["batcher.view_batch", "batcher.change_batcher"], "olga")
-    assert confirm(operator, Batch, "replay", [batch.pk]) == ["Told to send again: orders."]
+    assert confirm(operator, Batch, "replay", [batch.pk]) == ["Replay requested: orders."]
 
 
 def test_a_list_of_batches_asks_little(
@@ -217,7 +217,7 @@ def test_an_item_is_added(admin_client: Client, orders: Batcher) -> None:
 
 def test_flush(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
     """After a yes what waits goes now; a batcher with nothing to send says so."""
-    assert confirm(admin_client, Batcher, "flush", [orders.pk]) == ["Told to send now: orders."]
+    assert confirm(admin_client, Batcher, "flush", [orders.pk]) == ["Flush requested: orders."]
     assert orders.storage.get_alarm() == alarm_clock.now()
     idle = Batcher.objects.get_by_name("idle")
     idle.save()
@@ -250,8 +250,8 @@ def test_an_open_breaker_is_told(
     Upstream.objects.create(origin="http://127.0.0.1:9", state=state, failures=7, last_error="503", retry_at=at[pause])
     Alarm.objects.filter(pk=orders.pk).update(due_at=at[acts], state="idle" if acts is None else "armed")
     page = text_of(admin_client, page_url(Batcher, orders.pk))
-    said = f"is {state.replace('_', ' ')}: 7 failures in a row, the last: 503. Batches wait, no try is counted."
-    assert f"{said} The next probe: {PROBES[case]}" in page
+    shown = f"is {state.replace('_', ' ')}: 7 failures in a row, the last: 503. Batches wait, no try is counted."
+    assert f"{shown} The next probe: {PROBES[case]}" in page
     listed = text_of(admin_client, list_url(Upstream))
     assert f"http://127.0.0.1:9 {state.replace('_', ' ')} 7 503" in listed
     assert ("ago" in listed, "in 1 min at the earliest" in listed) == (False, (state, pause) == ("open", 60))
@@ -262,7 +262,7 @@ def test_what_is_to_come_is_never_told_as_past(admin_client: Client, orders: Bat
     batch_of(orders, alarm_clock, status="set_aside", finished_at=None, next_try_at=alarm_clock.now())
     alarm_clock.advance(timedelta(seconds=70))
     page = text_of(admin_client, page_url(Batcher, orders.pk))
-    assert "They go due since 1 min" in page
+    assert "Next batch due since 1 min" in page
     assert "due since 1 min 10 s" in page
     assert "due since 1 min 10 s" in text_of(admin_client, list_url(Batch))
 
@@ -276,7 +276,7 @@ def test_a_breaker_that_closed_awaits_no_probe(admin_client: Client, orders: Bat
 def test_after_replay_the_last_answer_is_of_before(
     admin_client: Client, orders: Batcher, alarm_clock: FakeClock
 ) -> None:
-    """A failed batch that is told to go again says that in lists, until it is tried; its page has both."""
+    """A failed batch that is to be sent again shows that in lists, until it is tried; its page has both."""
     batch = batch_of(orders, alarm_clock, status_code=422, answer="no such sku", first_item=1)
     for _ in range(2):
         confirm(admin_client, Batch, "replay", [batch.pk])

@@ -110,13 +110,13 @@ def test_a_failed_probe_doubles_the_pause(upstream: Upstream, alarm_clock: FakeC
     opened(upstream, alarm_clock.now() - PAUSE)
     pauses = []
     for _ in range(5):
-        circuit_breaker.tell(circuit_breaker.ask(upstream.url, alarm_clock.now()), DOWN)
+        circuit_breaker.record(circuit_breaker.ask(upstream.url, alarm_clock.now()), DOWN)
         alarm_clock.move_to(at := Row.objects.get().retry_at or alarm_clock.now())
         pauses.append(at - (Row.objects.get().opened_at or at))
     gaps = [later - earlier for earlier, later in zip([timedelta(0), *pauses], pauses, strict=False)]
     assert gaps[1:] == [timedelta(minutes=minutes) for minutes in (2, 4, 5, 5)]
     asked = Read(Verdict.RETRY, 503, retry_after=timedelta(minutes=20), is_down=True)
-    circuit_breaker.tell(circuit_breaker.ask(upstream.url, alarm_clock.now()), asked)
+    circuit_breaker.record(circuit_breaker.ask(upstream.url, alarm_clock.now()), asked)
     assert Row.objects.get().retry_at == alarm_clock.now() + timedelta(minutes=20)
 
 
@@ -130,7 +130,7 @@ def test_success_writes_nothing_where_nothing_failed(
     Row.objects.create(origin=origin_of(upstream.url))
     gate = circuit_breaker.ask(upstream.url, alarm_clock.now())
     with CaptureQueriesContext(connection) as asked:
-        circuit_breaker.tell(gate, UP)
+        circuit_breaker.record(gate, UP)
     assert [query["sql"][:6] for query in asked.captured_queries] == ["SELECT"]
 
 
@@ -138,11 +138,11 @@ def test_what_speaks_against_an_upstream(upstream: Upstream, alarm_clock: FakeCl
     """5xx, 429 and no answer count; a refusal or a 408 proves it alive and ends the count; silence says nothing."""
     gate = Gate(origin_of(upstream.url))
     for count in (1, 2):
-        circuit_breaker.tell(gate, DOWN)
+        circuit_breaker.record(gate, DOWN)
         assert Row.objects.get().failures == count
-    circuit_breaker.tell(gate, Read(Verdict.RETRY, text="an override of its own raised"))
+    circuit_breaker.record(gate, Read(Verdict.RETRY, text="an override of its own raised"))
     assert Row.objects.get().failures == 2
-    circuit_breaker.tell(gate, Read(Verdict.REFUSED, 422))
+    circuit_breaker.record(gate, Read(Verdict.REFUSED, 422))
     assert Row.objects.get().failures == 0
 
 
@@ -158,7 +158,7 @@ def test_nobody_listens(batcher: Batcher, upstream: Upstream, alarm_clock: FakeC
 def test_a_late_failure_does_not_lengthen_the_pause(upstream: Upstream, alarm_clock: FakeClock) -> None:
     """A post that began before the breaker opened says nothing new when it fails."""
     before = opened(upstream, alarm_clock.now())
-    circuit_breaker.tell(Gate(before.origin), DOWN)
+    circuit_breaker.record(Gate(before.origin), DOWN)
     after = Row.objects.get()
     assert (after.failures, after.retry_at) == (before.failures, before.retry_at)
 
@@ -181,7 +181,7 @@ def test_a_person_ends_the_pause(batcher: Batcher, upstream: Upstream, alarm_clo
 def test_an_open_breaker_does_not_keep_a_batch_for_ever(
     batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock
 ) -> None:
-    """A batch whose time is up while the breaker is open is kept as failed, with what was last said to it."""
+    """A batch whose time is up while the breaker is open is kept as failed, with the last answer to it."""
     batcher.configure(max_retries=0, give_up_after=timedelta(minutes=1))
     upstream.script(Answer(503, body=b"maintenance"))
     batcher.add_item("a")

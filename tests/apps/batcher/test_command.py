@@ -38,8 +38,8 @@ def test_replay_leaves_alone_what_may_have_arrived(
         batcher.add_item(item)
         pass_time(alarm_clock, WINDOW)
     proven, unknown = Batch.objects.order_by("first_item")
-    said = run("replay", "orders")
-    assert (said["replayed"], said["left_unknown"]) == ([str(proven.pk)], 1)
+    shown = run("replay", "orders")
+    assert (shown["replayed"], shown["left_unknown"]) == ([str(proven.pk)], 1)
     assert run("replay", "orders", "--unknown")["replayed"] == [str(unknown.pk)]
     pass_time(alarm_clock)
     assert set(Batch.objects.values_list("status", flat=True)) == {"delivered"}
@@ -51,10 +51,10 @@ def test_show_says_what_goes_on(batcher: Batcher, upstream: Upstream, alarm_cloc
     batcher.configure(headers={"X-Key": "hidden from all"})
     batcher.add_item("a")
     pass_time(alarm_clock, WINDOW)
-    said = run("show", "orders")
-    assert (said["upstream"]["state"], said["upstream"]["failures"]) == ("closed", 1)
-    assert said["settings"]["headers"] == {"X-Key": "••••••"}
-    assert said["batches"][0]["status"] == "open"
+    shown = run("show", "orders")
+    assert (shown["upstream"]["state"], shown["upstream"]["failures"]) == ("closed", 1)
+    assert shown["settings"]["headers"] == {"X-Key": "••••••"}
+    assert shown["batches"][0]["status"] == "open"
     out = io.StringIO()
     call_command("batcher", "show", "orders", stdout=out)
     assert "last_error=503" in out.getvalue()
@@ -71,8 +71,8 @@ def test_list_fail_and_receipt(batcher: Batcher, upstream: Upstream, alarm_clock
     assert [each["batcher"] for each in run("list", "--prefix", "ot")["batchers"]] == ["others"]
     batch = Batch.objects.get(batcher=batcher)
     assert run("fail", "orders", str(batch.pk), "--reason", "by mail")["failed"] == [str(batch.pk)]
-    said = run("receipt", "orders", "1")
-    assert (said["state"], said["why"], said["batch"]) == ("failed", "by mail", str(batch.pk))
+    shown = run("receipt", "orders", "1")
+    assert (shown["state"], shown["why"], shown["batch"]) == ("failed", "by mail", str(batch.pk))
 
 
 WINDOWS = "a\r\nb \r\n\r\nc\rd\r\ne"
@@ -100,9 +100,9 @@ def test_lines_of_json_as_windows_writes_them(batcher: Batcher, monkeypatch: pyt
 def test_configure(batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings as they are typed; nothing puts one back; a secret comes by standard input and is not shown."""
     monkeypatch.setattr("sys.stdin", io.StringIO("whsec_" + "A" * 32 + "\n"))
-    said = run("configure", "orders", "window=30", "gzip=true", 'headers={"X": "12345678"}', "max_items=3", "secret=-")
-    assert "AAAA" not in str(said)
-    assert "1234" not in str(said)
+    shown = run("configure", "orders", "window=30", "gzip=true", 'headers={"X": "12345678"}', "max_items=3", "secret=-")
+    assert "AAAA" not in str(shown)
+    assert "1234" not in str(shown)
     policy = batcher._policy()
     assert (policy.window, policy.gzip, policy.max_items) == (SECOND * 30, True, 3)
     assert policy.secret == "whsec_" + "A" * 32

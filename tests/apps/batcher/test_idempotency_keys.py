@@ -24,7 +24,7 @@ WINDOW, DAY = timedelta(seconds=10), timedelta(days=1)
 
 
 def test_the_same_again_is_the_same_item(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
-    """While it waits, and once it went, a repetition adds nothing and is told what became of the first."""
+    """While it waits, and once it went, a repetition adds nothing and returns what became of the first."""
     first = batcher.submit({"n": 1}, key="k")
     assert batcher.submit({"n": 1}, key="k") == first
     assert batcher.submit({"n": 1}, key="other") != first
@@ -61,7 +61,7 @@ def test_another_item_under_the_same_key(batcher: Batcher) -> None:
     """It is refused with words, and not taken for the first; the order of a dict's keys and its text make another."""
     batcher.submit({"a": 1}, key="k")
     for other in ({"a": 2}, '{"a": 1}', None):
-        with pytest.raises(KeyReused, match="came with another item before"):
+        with pytest.raises(KeyReused, match="used with another item before"):
             batcher.submit(other, key="k")
     assert batcher.queued() == 1
 
@@ -110,7 +110,7 @@ def test_numbers_go_on_after_the_storage_was_emptied(
 
 @pytest.mark.django_db(transaction=True)
 def test_repetitions_at_the_same_time(batcher: Batcher) -> None:
-    """Of several that come at once one is added, and all are told of it."""
+    """Of several that come at once one is added, and all get its receipt."""
     numbers: list[int] = []
     together = threading.Barrier(6)
 

@@ -27,7 +27,7 @@ SEED = int(os.environ.get("OUTAGE_SEED", "20310301"))
 
 
 class OutageDay:
-    """So many batchers on several upstreams with a bad day each; ``added`` is what each was given, in order."""
+    """Batchers on several upstreams with a bad day each; ``added`` is what each was given, in order."""
 
     def __init__(self, stack: ExitStack, clock: FakeClock, batchers: int, adds: int, upstreams: int) -> None:
         self.random, self.clock, self.adds = Random(SEED), clock, adds
@@ -92,7 +92,7 @@ def judge(day: OutageDay) -> dict[str, int]:
             kept += batch.items
             assert batch.status in {"delivered", "failed"}
             assert len(failed) == batch.failed_items
-            assert delivered <= weather.taken[key], "said to be delivered, and the upstream has it not"
+            assert delivered <= weather.taken[key], "shown as delivered, but the upstream does not have it"
             assert len(weather.seen[key]) <= batch.attempts
             for body in weather.seen[key]:
                 assert json.loads(body)["items"] == batch.items, "a key with two contents"
@@ -124,7 +124,7 @@ def bad_day(settings: Any, batchers: int, adds: int, upstreams: int) -> None:
 @pytest.mark.slow
 def test_a_day_of_outages(settings: Any) -> None:
     """After a day of 5xx, 429, time-outs, resets and 207s: accepted = delivered + failed and kept, nothing waits, no
-    item is under two keys, order is kept within each batch, and what is said to be delivered the upstream has.
+    item is under two keys, order is kept within each batch, and the upstream has what is shown as delivered.
     """
     bad_day(settings, batchers=3, adds=4, upstreams=1)
 

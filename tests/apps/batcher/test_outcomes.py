@@ -19,9 +19,9 @@ SECOND = timedelta(seconds=1)
 WINDOW = timedelta(seconds=10)
 
 
-def said(*statuses: int, code: int = 207, wrap: str = "items") -> Answer:
+def answering(*statuses: int, code: int = 207, wrap: str = "items") -> Answer:
     """An answer that names a status for each item."""
-    outcomes = [{"status": status, "error": f"said {status}" if status >= 300 else ""} for status in statuses]
+    outcomes = [{"status": status, "error": f"error {status}" if status >= 300 else ""} for status in statuses]
     return Answer(code, body=json.dumps({wrap: outcomes} if wrap else outcomes).encode())
 
 
@@ -33,11 +33,11 @@ def states(batcher: Batcher, count: int) -> list[str]:
 @pytest.mark.parametrize(
     "answer",
     [
-        said(200, 201, 204),
-        said(200, 200, 200, code=200),
-        said(200, 200, 200, wrap="results"),
-        said(200, 200, 200, wrap="outcomes", code=202),
-        said(200, 200, 200, wrap=""),
+        answering(200, 201, 204),
+        answering(200, 200, 200, code=200),
+        answering(200, 200, 200, wrap="results"),
+        answering(200, 200, 200, wrap="outcomes", code=202),
+        answering(200, 200, 200, wrap=""),
         Answer(207, body=b'{"items":[{"index":{"status":201}},{"create":{"status":201}},{"status":200}]}'),
         Answer(200, body=b'{"items": ["a", "b", "c"]}'),
         Answer(200, body=b'{"batcher": "orders", "items": [{"status": 500}, {"status": 500}, {"status": 500}]}'),
@@ -62,9 +62,9 @@ def test_all_taken(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock,
     [
         Answer(207, body=b"ok"),
         Answer(207, body=b'{"items": []}'),
-        said(200),
-        said(200, 200, code=200),
-        said(200, 200, 200, 200),
+        answering(200),
+        answering(200, 200, code=200),
+        answering(200, 200, 200, 200),
         Answer(207, body=b'{"items": [{"status": 200}, {"status": true}, {"status": 99}]}'),
         Answer(207, body=b'{"items": [{"status": 200}, {"status": 200}, "fine"]}'),
         Answer(207, body=b"[" * 5000),
@@ -75,7 +75,7 @@ def test_an_unknown_207_is_no_success(
     batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock, answer: Answer
 ) -> None:
     """No map, one of another length or of another form: tried again under the same key, and when it stays so kept as
-    failed with its outcome told as unknown.
+    failed with its outcome shown as unknown.
     """
     upstream.default = answer
     batcher.configure(give_up_after=SECOND * 3)
@@ -92,7 +92,7 @@ def test_accepted_refused_and_tried_again(batcher: Batcher, upstream: Upstream, 
     """One batch, three fates: what is accepted is delivered at once, what may pass is tried again (the same key, the
     same bytes), what is refused ends as the failed part of the batch, which is kept.
     """
-    upstream.script(said(200, 422, 503), said(409, 422, 200))
+    upstream.script(answering(200, 422, 503), answering(409, 422, 200))
     batcher.add_items(["good", "bad", "later"])
     pass_time(alarm_clock, WINDOW)
     assert states(batcher, 3) == ["delivered", "open", "open"]
@@ -100,15 +100,15 @@ def test_accepted_refused_and_tried_again(batcher: Batcher, upstream: Upstream, 
     assert len({request.body for request in upstream.received}) == len(set(upstream.keys)) == 1
     batch = Batch.objects.get()
     assert (batch.status, batch.failed_items, batch.outcome_unknown) == ("failed", 1, False)
-    assert batch.outcomes == {"1": {"status": 422, "error": "said 422"}}
+    assert batch.outcomes == {"1": {"status": 422, "error": "error 422"}}
     assert states(batcher, 3) == ["delivered", "failed", "delivered"]
-    assert batcher.receipt(2).why == "422 said 422"
+    assert batcher.receipt(2).why == "422 error 422"
     assert batcher.get_alarm_time() is None
 
 
 def test_a_failed_part_can_be_replayed(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
-    """A replay sends the whole batch under its key; what was accepted once stays accepted, whatever is said now."""
-    upstream.script(said(200, 422), Answer(400))
+    """A replay sends the whole batch under its key; what was accepted once stays accepted."""
+    upstream.script(answering(200, 422), Answer(400))
     batcher.add_items(["good", "bad"])
     pass_time(alarm_clock, WINDOW)
     for expected in ["failed", "delivered"]:
@@ -133,7 +133,7 @@ def test_a_replayed_delivery_stays_delivered(batcher: Batcher, upstream: Upstrea
 
 def test_a_part_that_is_given_up(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
     """When time is up only the items that were never accepted count as failed."""
-    upstream.script(said(200, 503, 200))
+    upstream.script(answering(200, 503, 200))
     upstream.default = Answer(500)
     batcher.configure(give_up_after=SECOND * 3)
     batcher.add_items(["a", "b", "c"])

@@ -52,7 +52,7 @@ def test_quiet_has_a_ceiling(batcher: Batcher, upstream: Upstream, alarm_clock: 
 
 
 def test_items_that_come_do_not_write_the_alarm(batcher: Batcher, alarm_clock: FakeClock) -> None:
-    """The alarm stands where the first item has set it and is put off once, when it rings: not by every item."""
+    """The alarm stands where the first item has set it and is put off once, when it runs: not by every item."""
     batcher.configure(quiet=SECOND * 3)
     batcher.add_item(0)
     before = Alarm.objects.values().get()
@@ -94,7 +94,7 @@ def test_what_a_full_batch_leaves_has_its_quiet_time(
 
 
 def test_a_full_batcher_takes_no_more(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
-    """What waits and what is in an unfinished batch counts; none of the refused is added; delivered makes room."""
+    """Waiting items and those in an unfinished batch count; none of the refused is added; delivered items do not count."""
     batcher.configure(max_queued=4)
     upstream.script(500)
     batcher.add_items(["a", "b"])

@@ -130,7 +130,7 @@ def test_delivered_batches_go_in_time(
 
 
 def test_delivered_batches_go_by_number(batcher: Batcher, alarm_clock: FakeClock, settings: Any) -> None:
-    """However quickly they come, only the batches of the last so many items are kept, and few are deleted at once."""
+    """However quickly they come, only the batches of the last n items are kept, and few are deleted at once."""
     settings.BATCHER = {"KEEP_DELIVERED_ITEMS": 3, "MAX_ITEMS": 1}
     for number in range(8):
         batcher.add_item(number)

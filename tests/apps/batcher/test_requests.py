@@ -28,7 +28,7 @@ TOKEN = "t0ken-of-the-header"
 
 
 def test_a_compressed_body(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
-    """With gzip the same batch is the same bytes on every try, said so by its header, and the same JSON inside."""
+    """With gzip the same batch is the same bytes on every try, as its header says, and the same JSON inside."""
     batcher.configure(gzip=True)
     upstream.script(500)
     batcher.add_items(["ü", 1])

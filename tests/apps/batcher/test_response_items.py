@@ -218,15 +218,15 @@ _json = st.recursive(
 @given(body=_json, code=st.sampled_from([200, 207]))
 def test_no_answer_is_too_odd(body: Any, code: int) -> None:
     """Whatever JSON comes back has a meaning, and a 207 that does not speak of each item is never a delivery."""
-    said = verdict(body, code=code)
-    assert code == 200 or said not in {"delivered", "refused", "retry"}
+    found = verdict(body, code=code)
+    assert code == 200 or found not in {"delivered", "refused", "retry"}
 
 
 @pytest.mark.django_db
 def test_a_failure_without_a_status(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
-    """An item of which only is said that it failed has failed, with what was said of it; the others are delivered."""
-    said = {"items": [{"success": True}, {"success": False, "message": "no such sku"}, {"success": False}]}
-    upstream.script(Answer(200, body=json.dumps(said).encode()))
+    """An item that is only reported as failed has failed, with its error; the others are delivered."""
+    body = {"items": [{"success": True}, {"success": False, "message": "no such sku"}, {"success": False}]}
+    upstream.script(Answer(200, body=json.dumps(body).encode()))
     batcher.add_items(["a", "b", "c"])
     pass_time(alarm_clock, WINDOW)
     assert (Batch.objects.get().status, Batch.objects.get().failed_items) == ("failed", 2)
