@@ -9,15 +9,14 @@ For a class of your own:
 Objects of classes that are not registered are found under "Objects", with the same page.
 """
 
-from durable_objects.admin.actions import OperableAdmin
-from durable_objects.admin.base import AnswersAddresses, BaseAdmin
-from durable_objects.admin.display import NOTHING, Status, to_come, when
+from durable_objects.admin.actions import CANCEL, DELETE, FIRE_NOW, REVIVE, OperableAdmin, Verb
+from durable_objects.admin.base import AnswersAddresses, BaseAdmin, ReadOnlyAdmin
+from durable_objects.admin.columns import alarm_columns, alarm_of, moment, now_of
+from durable_objects.admin.display import NOTHING, Status, badge, to_come, when
 from durable_objects.admin.filters import ObjectFilter
-from durable_objects.admin.forms import ChangesForm, ReadableJSONField
+from durable_objects.admin.forms import ChangesForm, NameForm, ReadableJSONField
 from durable_objects.admin.inlines import SettingsInline
-from durable_objects.admin.object_actions import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
-from durable_objects.admin.objects import DurableObjectAdmin, NameForm
-from durable_objects.admin.queries import ReadOnlyAdmin, alarm_columns, alarm_of, badge, moment, now_of
+from durable_objects.admin.objects import DurableObjectAdmin
 from durable_objects.admin.tables import AlarmAdmin, AlarmRunAdmin, EntryAdmin, ObjectAdmin
 
 __all__ = [

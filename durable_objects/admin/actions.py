@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.contrib import messages
@@ -19,12 +20,13 @@ from django.urls import reverse
 
 from durable_objects import kinds
 from durable_objects.admin import display
-from durable_objects.admin.object_actions import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
-from durable_objects.admin.queries import EngineAdmin, alarm_of, badge, now_of
+from durable_objects.admin.base import EngineAdmin
+from durable_objects.admin.columns import alarm_of, now_of
 from durable_objects.errors import DurableObjectError
 from durable_objects.handler_errors import is_failure, named, tellable
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
+from durable_objects.operations import actions as operations
 from durable_objects.tables import Alarm, Object
 
 logger = get_logger(__name__)
@@ -32,6 +34,64 @@ logger = get_logger(__name__)
 #: Rows that one confirmation covers; and failures that are told one by one.
 AT_MOST = 500
 TOLD = 20
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Something to do to an object, given its handle and the row that was chosen.
+
+    ``call`` returns False when there was nothing to do, and raises when it was refused. ``permission`` (``change`` or
+    ``delete``) is asked of the object's own class. ``fits`` are the states of the alarm in which a page offers it;
+    None: always. ``effect`` says what it would change of one object, for the question; a text that ``call`` returns
+    says what it did, for the answer. ``without_class`` does it to the row of an object whose class this code does not
+    have; None: nothing does.
+    """
+
+    name: str
+    label: str
+    question: str
+    done: str
+    call: Callable[[DurableObject, Any], object]
+    permission: str = "change"
+    fits: frozenset[str] | None = None
+    without_class: Callable[[Object], object] | None = None
+    effect: Callable[[DurableObject], str] | None = None
+
+
+FIRE_NOW = Verb(
+    "fire_now",
+    "Fire now",
+    "Let these alarms run now?",
+    "Told to run now",
+    lambda handle, row: operations.fire_now(handle),
+    fits=frozenset({"idle", "armed", "retrying", "due", "overdue"}),
+)
+CANCEL = Verb(
+    "cancel_alarms",
+    "Cancel alarm",
+    "Take these alarms away? What they were set for will not happen.",
+    "Alarm cancelled",
+    lambda handle, row: operations.cancel(handle),
+    fits=frozenset({"armed", "retrying", "due", "overdue", "dead", "running", "parked"}),
+    without_class=operations.cancel,
+)
+REVIVE = Verb(
+    "revive",
+    "Revive",
+    "Let these dead alarms run again, now and with all their retries?",
+    "Revived",
+    lambda handle, row: operations.revive(handle),
+    fits=frozenset({"dead"}),
+)
+DELETE = Verb(
+    "delete_objects",
+    "Delete with storage, alarm and history",
+    "Delete these objects with all of their storage, alarm and history? This cannot be undone.",
+    "Deleted",
+    lambda handle, row: handle.delete(),
+    permission="delete",
+    without_class=operations.delete,
+)
 
 
 class OperableAdmin(EngineAdmin):
@@ -157,7 +217,7 @@ class OperableAdmin(EngineAdmin):
             "label": display.label(target.name),
             "row": None if isinstance(row, Object | Alarm) else str(row),
             "class": display.class_of(target),
-            "badge": badge(status.word),
+            "badge": display.badge(status.word),
             "sentence": status.sentence,
             "effect": verb.effect(handle) if verb.effect is not None and handle is not None else "",
         }

@@ -12,10 +12,13 @@ from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import url_params_from_lookup_dict
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from django.utils.functional import cached_property
 
 from durable_objects.admin.forms import ChangesForm, ReadableJSONField
+from durable_objects.conf import engine
 
 if TYPE_CHECKING:  # generic in the stubs only
     from django.contrib.admin.options import BaseModelAdmin
@@ -23,8 +26,9 @@ if TYPE_CHECKING:  # generic in the stubs only
     _BaseModelAdmin = BaseModelAdmin[Any]
     _ModelAdmin = admin.ModelAdmin[Any]
     _ChangeList = ChangeList
+    _Paginator = Paginator[Any]
 else:
-    _BaseModelAdmin, _ModelAdmin, _ChangeList = object, admin.ModelAdmin, ChangeList
+    _BaseModelAdmin, _ModelAdmin, _ChangeList, _Paginator = object, admin.ModelAdmin, ChangeList, Paginator
 
 #: What may follow the name of a field in the address of a list: what Django's own filters write there.
 _FILTERED_BY = ("exact", "isnull", "isempty", "gte", "lt")
@@ -142,6 +146,47 @@ class BaseAdmin(HidesSecrets, AnswersAddresses):
             return bool(self.admin_site.get_model_admin(model).has_view_permission(request))
         code = get_permission_codename("view", model._meta)
         return bool(request.user.has_perm(f"{model._meta.app_label}.{code}"))
+
+
+class BoundedPaginator(_Paginator):
+    """Counts, and so lists, the first 2,000 rows at most: search and filters lead to the others."""
+
+    LIMIT = 2_000
+
+    @cached_property
+    def count(self) -> int:
+        """Rows there are, or ``LIMIT``."""
+        rows = self.object_list
+        assert isinstance(rows, models.QuerySet)
+        return rows.order_by().values("pk")[: self.LIMIT].count()
+
+
+class EngineAdmin(BaseAdmin):
+    """Reads from the engine's database, and never counts a big table."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    change_list_template = "admin/durable_objects/list.html"
+
+    class Media:
+        css = {"all": ["durable_objects/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        return super().get_queryset(request).using(engine.DATABASE)
+
+
+class ReadOnlyAdmin(EngineAdmin):
+    """Rows that only the code behind them writes: no adding, changing or deleting by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
 
 
 def key_of(model: type[models.Model], text: str) -> Any:

@@ -30,6 +30,7 @@ __all__ = [
     "Status",
     "Value",
     "absolute",
+    "badge",
     "class_name",
     "class_of",
     "gist",
@@ -59,6 +60,11 @@ def to_come(moment: datetime | None, now: datetime) -> SafeString | str:
     if moment is None or moment >= now:
         return when(moment, now)
     return _both_ways(moment, f"due since {span(now - moment)}")
+
+
+def badge(word: str) -> SafeString:
+    """A word with the colour of its meaning."""
+    return format_html('<span class="do-badge do-{}">{}</span>', word, word.replace("_", " "))
 
 
 def _both_ways(moment: datetime, said: str) -> SafeString:

@@ -10,9 +10,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from durable_objects import kinds
-from durable_objects.admin.base import key_of
+from durable_objects.admin.base import BoundedPaginator, key_of
+from durable_objects.admin.columns import now_of
 from durable_objects.admin.display import class_name, label, short
-from durable_objects.admin.queries import BoundedPaginator, now_of
 from durable_objects.alarms.queries import STATES, condition
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm, Object

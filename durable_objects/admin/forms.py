@@ -10,8 +10,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
+from durable_objects.errors import InvalidName
+from durable_objects.formatting import label
 from durable_objects.masking import MASK, masked_url
-from durable_objects.validation import text_flaw
+from durable_objects.validation import check_name, text_flaw
 
 if TYPE_CHECKING:  # generic in the stubs only
     _ModelForm = forms.ModelForm[Any]
@@ -93,3 +95,24 @@ class ChangesForm(_ModelForm):
         """Whether the page sent it along: what was written by hand, or by a page without it, is compared as stored."""
         widget = self.fields[name].hidden_widget()
         return not widget.value_omitted_from_data(self.data, self.files, self.add_initial_prefix(name))
+
+
+class NameForm(ChangesForm):
+    """Adds an object: its name is all there is to say."""
+
+    name = forms.CharField(
+        max_length=512,
+        strip=False,
+        widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
+        help_text="Any text of 1 to 512 characters. It cannot be changed afterwards.",
+    )
+
+    def clean_name(self) -> str:
+        """The engine's own rule, and that nobody has the name yet."""
+        try:
+            name = check_name(self.cleaned_data["name"])
+        except InvalidName as error:
+            raise ValidationError(str(error)) from error
+        if self._meta.model.objects.filter(name=name).exists():
+            raise ValidationError(f"There is one of this name already: {label(name)}.")
+        return name

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
 from durable_objects.admin import display
-from durable_objects.admin.actions import OperableAdmin
+from durable_objects.admin.actions import CANCEL, DELETE, FIRE_NOW, REVIVE, OperableAdmin, Verb
+from durable_objects.admin.columns import alarm_columns, now_of
 from durable_objects.admin.filters import StateFilter
-from durable_objects.admin.forms import ChangesForm
-from durable_objects.admin.object_actions import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
-from durable_objects.admin.queries import alarm_columns, now_of, page_of
-from durable_objects.errors import DurableObjectError, InvalidName
+from durable_objects.admin.forms import NameForm
+from durable_objects.admin.queries import page_of
+from durable_objects.errors import DurableObjectError
 from durable_objects.kinds import content_types
 from durable_objects.tables import Alarm, AlarmRun, Entry
 from durable_objects.turns import subclass_fields
-from durable_objects.validation import check_name
 
 
 class ObjectPage(OperableAdmin):
@@ -95,27 +92,6 @@ class ObjectPage(OperableAdmin):
             return display.class_of(target)
         name = f"{self.admin_site.name}:{handle._meta.app_label}_{handle._meta.model_name}_change"
         return format_html('<a href="{}">{}</a>', reverse(name, args=[target.pk]), display.class_of(target))
-
-
-class NameForm(ChangesForm):
-    """Adds an object: its name is all there is to say."""
-
-    name = forms.CharField(
-        max_length=512,
-        strip=False,
-        widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
-        help_text="Any text of 1 to 512 characters. It cannot be changed afterwards.",
-    )
-
-    def clean_name(self) -> str:
-        """The engine's own rule, and that nobody has the name yet."""
-        try:
-            name = check_name(self.cleaned_data["name"])
-        except InvalidName as error:
-            raise ValidationError(str(error)) from error
-        if self._meta.model.objects.filter(name=name).exists():
-            raise ValidationError(f"There is one of this name already: {display.label(name)}.")
-        return name
 
 
 class DurableObjectAdmin(ObjectPage):

@@ -13,8 +13,8 @@ from django.urls import reverse
 
 from durable_objects import doctor
 from durable_objects.admin import charts
+from durable_objects.admin.columns import now_of
 from durable_objects.admin.display import absolute, span
-from durable_objects.admin.queries import now_of
 from durable_objects.operations import metrics
 from durable_objects.tables import Alarm
 

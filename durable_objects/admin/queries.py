@@ -1,150 +1,22 @@
-"""What every page here reads, bounded: no count, join or value is larger than a page can bear."""
+"""What an object's page reads: no count, join or value is larger than a page can bear."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.contrib import admin
-from django.core.paginator import Paginator
-from django.db import models
 from django.db.models.functions import Substr
-from django.http import HttpRequest
-from django.utils.functional import cached_property
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from durable_objects.admin import charts, display
-from durable_objects.admin.base import BaseAdmin
+from durable_objects.admin.columns import Bytes
 from durable_objects.conf import engine
-from durable_objects.database import clock
 from durable_objects.operations.explain import Step, explain
 from durable_objects.tables import Alarm, AlarmRun, Entry, Object
-
-if TYPE_CHECKING:  # generic in the stubs only
-    _Paginator = Paginator[Any]
-else:
-    _Paginator = Paginator
 
 #: Entries and runs on an object's page, and characters of one value there.
 ENTRIES = 200
 RUNS = 20
 VALUE_CHARACTERS = 2_000
-
-
-class BoundedPaginator(_Paginator):
-    """Counts, and so lists, the first 2,000 rows at most: search and filters lead to the others."""
-
-    LIMIT = 2_000
-
-    @cached_property
-    def count(self) -> int:
-        """Rows there are, or ``LIMIT``."""
-        rows = self.object_list
-        assert isinstance(rows, models.QuerySet)
-        return rows.order_by().values("pk")[: self.LIMIT].count()
-
-
-class EngineAdmin(BaseAdmin):
-    """Reads from the engine's database, and never counts a big table."""
-
-    paginator = BoundedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    change_list_template = "admin/durable_objects/list.html"
-
-    class Media:
-        css = {"all": ["durable_objects/admin.css"]}
-
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        return super().get_queryset(request).using(engine.DATABASE)
-
-
-class ReadOnlyAdmin(EngineAdmin):
-    """Rows that only the code behind them writes: no adding, changing or deleting by hand."""
-
-    def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        return False
-
-
-class Bytes(models.Func):
-    """The size of a text in UTF-8, without reading it where the database can tell."""
-
-    function = "OCTET_LENGTH"
-    output_field = models.BigIntegerField()
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite has OCTET_LENGTH only since 3.43."""
-        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
-
-
-def moment(name: str) -> Callable[[Any], str]:
-    """A field of a page that says a moment of the row to the millisecond."""
-
-    @admin.display(description=name.replace("_", " "))
-    def said(row: Any) -> str:
-        value = getattr(row, name)
-        return display.NOTHING if value is None else display.absolute(value, "milliseconds")
-
-    said.__name__ = name
-    return said
-
-
-def now_of(request: HttpRequest) -> datetime:
-    """The time that this page is about: the database's clock, asked once per request."""
-    now: datetime | None = getattr(request, "_durable_objects_now", None)
-    if now is None:
-        now = clock.now()
-        setattr(request, "_durable_objects_now", now)
-    return now
-
-
-def alarm_of(row: Object | Alarm) -> Alarm | None:
-    """The alarm slot; None while the object never had one. No query for rows that were selected with it."""
-    return row if isinstance(row, Alarm) else getattr(row, "alarm_row", None)
-
-
-def object_of(row: Object | Alarm) -> Object:
-    """The object that a row of a list is about."""
-    return row.object if isinstance(row, Alarm) else row
-
-
-def alarm_columns(request: HttpRequest) -> list[Callable[[Any], Any]]:
-    """The columns of a list that tell how an alarm stands at the time of the request."""
-
-    @admin.display(description="alarm")
-    def alarm(row: Object | Alarm) -> SafeString:
-        status = display.status_of(alarm_of(row), now_of(request), known=display.is_known(object_of(row)))
-        return badge(status.word)
-
-    @admin.display(description="due")
-    def due(row: Object | Alarm) -> str:
-        slot = alarm_of(row)
-        return display.when(slot.due_at if slot else None, now_of(request))
-
-    @admin.display(description="retry")
-    def retry(row: Object | Alarm) -> str:
-        slot = alarm_of(row)
-        return str(slot.retry_count) if slot and slot.state != Alarm.State.IDLE else display.NOTHING
-
-    @admin.display(description="last error")
-    def last_error(row: Object | Alarm) -> str:
-        slot = alarm_of(row)
-        return display.short(display.gist(slot.last_error)) if slot and slot.last_error else display.NOTHING
-
-    return [alarm, due, retry, last_error]
-
-
-def badge(word: str) -> SafeString:
-    """A word with the colour of its meaning."""
-    return format_html('<span class="do-badge do-{}">{}</span>', word, word.replace("_", " "))
 
 
 def page_of(row: Object, now: datetime, after: str | None, *, storage: bool, runs: bool) -> dict[str, Any]:
@@ -219,7 +91,7 @@ def read_run(run: AlarmRun, now: datetime) -> dict[str, Any]:
     """A run as a line of a table."""
     return {
         "run": run,
-        "badge": badge(run.outcome),
+        "badge": display.badge(run.outcome),
         "started": display.when(run.started_at, now),
         "late": display.span(run.started_at - run.due_at),
         "took": display.span(run.ended_at - run.started_at),

@@ -13,11 +13,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from durable_objects.admin import display
+from durable_objects.admin.actions import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
+from durable_objects.admin.base import ReadOnlyAdmin
+from durable_objects.admin.columns import Bytes, alarm_columns, moment, now_of
 from durable_objects.admin.filters import KindFilter, ObjectFilter, StateFilter
-from durable_objects.admin.object_actions import CANCEL, DELETE, FIRE_NOW, REVIVE, Verb
 from durable_objects.admin.objects import ObjectPage
 from durable_objects.admin.overview import overview
-from durable_objects.admin.queries import Bytes, ReadOnlyAdmin, alarm_columns, badge, moment, now_of
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object
 
 #: Characters of a value in the list of entries, and on an entry's page.
@@ -172,7 +173,7 @@ class AlarmRunAdmin(ReadOnlyAdmin):
     @admin.display(description="outcome")
     def result(self, row: AlarmRun) -> SafeString:
         """How the run ended."""
-        return badge(row.outcome)
+        return display.badge(row.outcome)
 
     @admin.display(description="late by")
     def late(self, row: AlarmRun) -> str:

@@ -66,7 +66,7 @@ def test_revive(model: type[Scripted | Alarm], admin_client: Client, alarm_clock
     done, refused = confirm(admin_client, model, "revive", [obj.pk, armed.pk])
     assert done == "Revived: gone."
     assert refused.startswith("Not done for armed: ")
-    assert "it is armed" in refused
+    assert "is not dead but armed" in refused
     script.alarm = fail
     assert [run.retry_count for run in run_due_alarms()] == [0]
 

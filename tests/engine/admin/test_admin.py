@@ -11,6 +11,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from durable_objects.admin import queries
+from durable_objects.admin.base import BoundedPaginator
 from durable_objects.models import DurableObject
 from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
@@ -69,7 +70,7 @@ SAID = {
     "retrying": "retrying Failed runs: 1. The next try is in 2 s.",
     "dead": "dead Its retries are used up.",
     "running": "running A run is in unlocked(). Its worker keeps the object by a lease, and renews it.",
-    "parked": "parked Due in 1 min, but its class is unknown here",
+    "parked": "parked Due in 1 min, but this code does not have its class: left alone.",
 }
 
 
@@ -234,7 +235,7 @@ def test_a_list_asks_little(
         assert len(admin_client.get(list_url(model)).context["cl"].result_list) == 50
     counts = [query["sql"] for query in caught.captured_queries if "COUNT(" in query["sql"]]
     assert counts
-    assert all(f"LIMIT {queries.BoundedPaginator.LIMIT}" in sql for sql in counts)
+    assert all(f"LIMIT {BoundedPaginator.LIMIT}" in sql for sql in counts)
 
 
 def test_a_page_asks_little(

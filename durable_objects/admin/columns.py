@@ -1,0 +1,84 @@
+"""Columns of lists and fields of pages: how an alarm stands, moments, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from durable_objects.admin import display
+from durable_objects.database import clock
+from durable_objects.tables import Alarm, Object
+
+
+class Bytes(models.Func):
+    """The size of a text in UTF-8, without reading it where the database can tell."""
+
+    function = "OCTET_LENGTH"
+    output_field = models.BigIntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """SQLite has OCTET_LENGTH only since 3.43."""
+        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
+
+
+def moment(name: str) -> Callable[[Any], str]:
+    """A field of a page that says a moment of the row to the millisecond."""
+
+    @admin.display(description=name.replace("_", " "))
+    def said(row: Any) -> str:
+        value = getattr(row, name)
+        return display.NOTHING if value is None else display.absolute(value, "milliseconds")
+
+    said.__name__ = name
+    return said
+
+
+def now_of(request: HttpRequest) -> datetime:
+    """The time that this page is about: the database's clock, asked once per request."""
+    now: datetime | None = getattr(request, "_durable_objects_now", None)
+    if now is None:
+        now = clock.now()
+        setattr(request, "_durable_objects_now", now)
+    return now
+
+
+def alarm_of(row: Object | Alarm) -> Alarm | None:
+    """The alarm slot; None while the object never had one. No query for rows that were selected with it."""
+    return row if isinstance(row, Alarm) else getattr(row, "alarm_row", None)
+
+
+def object_of(row: Object | Alarm) -> Object:
+    """The object that a row of a list is about."""
+    return row.object if isinstance(row, Alarm) else row
+
+
+def alarm_columns(request: HttpRequest) -> list[Callable[[Any], Any]]:
+    """The columns of a list that tell how an alarm stands at the time of the request."""
+
+    @admin.display(description="alarm")
+    def alarm(row: Object | Alarm) -> SafeString:
+        status = display.status_of(alarm_of(row), now_of(request), known=display.is_known(object_of(row)))
+        return display.badge(status.word)
+
+    @admin.display(description="due")
+    def due(row: Object | Alarm) -> str:
+        slot = alarm_of(row)
+        return display.when(slot.due_at if slot else None, now_of(request))
+
+    @admin.display(description="retry")
+    def retry(row: Object | Alarm) -> str:
+        slot = alarm_of(row)
+        return str(slot.retry_count) if slot and slot.state != Alarm.State.IDLE else display.NOTHING
+
+    @admin.display(description="last error")
+    def last_error(row: Object | Alarm) -> str:
+        slot = alarm_of(row)
+        return display.short(display.gist(slot.last_error)) if slot and slot.last_error else display.NOTHING
+
+    return [alarm, due, retry, last_error]
