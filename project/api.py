@@ -1,4 +1,4 @@
-"""The HTTP interface: where each app's routes are, who may use them, and what every error looks like."""
+"""The HTTP interface: where each app's routes are, who may use them, and the form of every error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OneCharset(Parser):
     """Reads the bodies of all routes by the rule for items."""
 
     def parse_body(self, request: HttpRequest) -> dict[str, Any]:
-        """The JSON, in the charset that the Content-Type names, else in UTF-8."""
+        """Return the JSON, in the charset that the Content-Type names, else in UTF-8."""
         body: dict[str, Any] = json.loads(text_in(request.body, request.headers.get("Content-Type", "")))
         return body
 
@@ -35,7 +35,7 @@ api = DescribedAPI(
     title="Durable Objects with alarms",
     version="1",
     description=DESCRIPTION,
-    auth=BearerToken("nothing"),  # a route that is not guarded by its area below opens for nobody
+    auth=BearerToken("nothing"),  # a route without a scope of its own is open to nobody
     docs_url=None,
     parser=OneCharset(),
     urls_namespace="api",
@@ -64,7 +64,7 @@ HEALTHY = {
     openapi_extra={"responses": {200: {"content": {"application/json": {"example": HEALTHY}}}}},
 )
 def get_health(request: HttpRequest) -> Status[dict[str, Any]]:
-    """200 while alarms run in time; 503 when one is late, or when the database cannot say."""
+    """Report the state of alarms: 200 while they run in time; 503 when one is late, or the database does not answer."""
     try:
         figures = health.figures()
     except DatabaseError:
@@ -80,5 +80,5 @@ def get_health(request: HttpRequest) -> Status[dict[str, Any]]:
     openapi_extra={"responses": {200: {"content": {"text/plain": metrics.EXAMPLE}}}},
 )
 def get_metrics(request: HttpRequest) -> HttpResponse:
-    """The figures of alarms, runs and batches in Prometheus' text format."""
+    """Export the figures of alarms, runs and batches in Prometheus' text format."""
     return HttpResponse(metrics.exposition(), content_type=metrics.CONTENT_TYPE)

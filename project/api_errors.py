@@ -1,4 +1,4 @@
-"""What every failed request gets, whoever refused it: ``{"error": {"code", "message", "allowed"}}``."""
+"""The form of every refusal of the HTTP interface: ``{"error": {"code", "message", "allowed"}}``."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ CODES = {
 PAGES_FOR_PEOPLE = ("/admin/", "/static/", "/remind/")
 PATHS = ["/health", "/metrics", "/openapi.json", "/batcher/<name>", "/batcher/<name>/items/<id>",
          "/batcher/<name>/alarm", "/reminders/<name>", "/reminders/<name>/snooze"]  # fmt: skip
-CONTENT_TYPES = "a media type with plain parameters, and a charset of text: utf-8, utf-16, iso-8859-1 …"
+CONTENT_TYPES = "a media type with plain parameters, and a text charset such as utf-8, utf-16 or iso-8859-1"
 SECONDS_UNTIL_NEXT_TRY = 1
 
 
 class Refused(HttpError):
-    """A refusal with all that it says; arguments as ``refusal``. Raised in a route, it becomes the answer."""
+    """A refusal; arguments as ``refusal``. Raised in a route, it becomes the answer."""
 
     def __init__(
         self, status: int, message: str, *, code: str | None = None, allowed: Any = None, retry_after: int | None = None
@@ -58,8 +58,8 @@ class Refused(HttpError):
 
 
 def error(status: int, message: str, *, code: str | None = None, allowed: Any = None) -> dict[str, Any]:
-    """The body of a failed request. ``code`` is for programs (default: by status), ``message`` says what was wrong
-    with the value, ``allowed`` what would do (null when nothing would).
+    """Return the body of a refusal. ``code`` is for programs (default: by status), ``message`` says what was wrong,
+    with the value, ``allowed`` what would be accepted (null when nothing would).
     """
     fallback = "refused" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal"
     return {"error": {"code": code or CODES.get(status, fallback), "message": message, "allowed": allowed}}
@@ -72,7 +72,9 @@ TOO_LARGE = error(413, f"the request's body has more than {MAX_BODY_BYTES} bytes
 def refusal(
     status: int, message: str, *, code: str | None = None, allowed: Any = None, retry_after: int | None = None
 ) -> JsonResponse:
-    """A failed request's whole answer; arguments as ``error``. 429 and 503 say by Retry-After when to come again."""
+    """Return the answer to a request that is refused; arguments as ``error``. 429 and 503 say by Retry-After when to
+    come again.
+    """
     response = JsonResponse(error(status, message, code=code, allowed=allowed), status=status)
     if retry_after is not None or status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         response["Retry-After"] = str(retry_after or SECONDS_UNTIL_NEXT_TRY)
@@ -120,17 +122,17 @@ class ErrorsAsJson:
 
 
 def refused_unseen(request: HttpRequest) -> JsonResponse | None:
-    """The refusal of what nobody should see, None for all else."""
+    """Return the refusal of what no view may see, None for all else."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        return refusal(415, f"the body is encoded ({encoding[:40]})", allowed="a body as it is: no Content-Encoding")
+        return refusal(415, f"the body is encoded ({encoding[:40]})", allowed="a plain body: no Content-Encoding")
     if problem := request.META.get(REFUSED) or getattr(request, "scope", {}).get(REFUSED):
         return refusal(400, problem, allowed=CONTENT_TYPES)
     if not is_percent_encoded_utf8(path_as_sent(request)):
         return refusal(400, "the path is not percent-encoded UTF-8", allowed="UTF-8, with %25 for a percent sign")
     if {".", ".."} & set(request.path_info.split("/")):
         return refusal(
-            400, "the path has a segment '.' or '..', which clients and proxies take for a step", allowed="another name"
+            400, "the path has a segment '.' or '..', which clients and proxies resolve", allowed="another name"
         )
     try:
         bound_body(request)
@@ -140,14 +142,18 @@ def refused_unseen(request: HttpRequest) -> JsonResponse | None:
 
 
 def body_refusal(problem: Exception | None) -> JsonResponse | None:
-    """The refusal of a body with this problem (see ``project.body_limit``); None for none."""
+    """Return the refusal of a body with this problem (see ``project.body_limit``); None for none."""
     if isinstance(problem, RequestDataTooBig):
         return JsonResponse(TOO_LARGE, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-    return None if problem is None else refusal(400, str(problem), allowed="a body of the length that is said of it")
+    return (
+        None
+        if problem is None
+        else refusal(400, str(problem), allowed="a body of the length that Content-Length gives")
+    )
 
 
 def path_as_sent(request: HttpRequest) -> bytes:
-    """The path before anybody decoded it; empty where the server does not say."""
+    """Return the path before anything decoded it; empty where the server does not pass it on."""
     scope: dict[str, Any] = getattr(request, "scope", {})
     if raw := scope.get("raw_path"):
         return bytes(raw).partition(b"?")[0]
@@ -156,7 +162,7 @@ def path_as_sent(request: HttpRequest) -> bytes:
 
 
 def is_percent_encoded_utf8(path: bytes) -> bool:
-    """Whether a path, as it was sent, names exactly one text: else several spellings would be one object."""
+    """Return whether a path, as it was sent, names exactly one text: else several spellings would be one object."""
     try:
         unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
@@ -165,15 +171,17 @@ def is_percent_encoded_utf8(path: bytes) -> bool:
 
 
 def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonResponse:
-    """The same refusal as ``response``, in our form; the page that it carried is dropped (it may hold settings)."""
+    """Return the same refusal as ``response``, in our form; the page that it carried is dropped (it may hold
+    settings).
+    """
     status = response.status_code
     if status == HTTPStatus.NOT_FOUND:
-        message = f"nothing is at {request.path_info}; a name is one path segment"
+        message = f"there is nothing at {request.path_info}; a name is one path segment"
         return refusal(status, message, allowed=PATHS)
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         methods = sorted({method.strip() for method in response.get("Allow", "").split(",") if method.strip()})
         methods += ["HEAD"] if "GET" in methods else []
-        answer = refusal(status, f"{request.method} is not for {request.path_info}", allowed=methods)
+        answer = refusal(status, f"{request.method} is not allowed for {request.path_info}", allowed=methods)
         answer["Allow"] = ", ".join(methods)
         return answer
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -182,9 +190,9 @@ def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonRespons
 
 
 def _in_a_line(refused: JsonResponse) -> HttpResponse:
-    """A refusal for people."""
-    said = json.loads(refused.content)["error"]["message"]
-    return HttpResponse(f"{said}\n", status=refused.status_code, content_type="text/plain; charset=utf-8")
+    """Return a refusal as a line of text, for people."""
+    message = json.loads(refused.content)["error"]["message"]
+    return HttpResponse(f"{message}\n", status=refused.status_code, content_type="text/plain; charset=utf-8")
 
 
 def install(api: NinjaAPI) -> None:
@@ -217,7 +225,7 @@ def _busy(request: HttpRequest, exc: ObjectBusy) -> HttpResponse:
 
 
 def _not_now(request: HttpRequest, exc: DurableObjectError) -> HttpResponse:
-    """An error that says when to come again (``retry_after``, a timedelta) is no failure of the server."""
+    """Refuse with 429 what has a ``retry_after`` (a timedelta): it is no failure of the server."""
     retry_after: timedelta | None = getattr(exc, "retry_after", None)
     if retry_after is None:
         return _failed(request, exc)
@@ -231,12 +239,12 @@ def _not_valid(request: HttpRequest, exc: ValidationError) -> HttpResponse:
 
 
 def _http_error(request: HttpRequest, exc: HttpError) -> HttpResponse:
-    said = {name: getattr(exc, name, None) for name in ("code", "allowed", "retry_after")}
-    return refusal(exc.status_code, str(exc), **said)
+    details = {name: getattr(exc, name, None) for name in ("code", "allowed", "retry_after")}
+    return refusal(exc.status_code, str(exc), **details)
 
 
 def _withheld(request: HttpRequest, exc: BodyWithheld) -> HttpResponse:
-    return refusal(503, "the token could not be looked up when the body came", allowed="the same request again")
+    return refusal(503, "the token could not be looked up while the body was sent", allowed="the same request again")
 
 
 def _bad_body(request: HttpRequest, exc: Exception) -> HttpResponse:
@@ -244,12 +252,12 @@ def _bad_body(request: HttpRequest, exc: Exception) -> HttpResponse:
 
 
 def _not_found(request: HttpRequest, exc: Http404) -> HttpResponse:
-    return refusal(404, str(exc) or f"nothing is at {request.path_info}", allowed=PATHS)
+    return refusal(404, str(exc) or f"there is nothing at {request.path_info}", allowed=PATHS)
 
 
 def _database_away(request: HttpRequest, exc: Exception) -> HttpResponse:
     logger.error("%s %s: the database refused: %s", request.method, request.path_info, exc)
-    return refusal(503, "the database cannot be had just now", code="database_away", allowed="the same request again")
+    return refusal(503, "the database does not answer just now", code="database_away", allowed="the same request again")
 
 
 def _failed(request: HttpRequest, exc: Exception) -> HttpResponse:

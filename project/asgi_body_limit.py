@@ -1,4 +1,4 @@
-"""The door under ASGI, where Django reads a body before it looks at anything: how much of it comes so far."""
+"""How much of a body is read under ASGI, where Django reads it before it looks at anything else."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
-#: What a query may hold as it is: ASCII that can be seen.
+#: What a query may hold as it is: printable ASCII.
 _SEEN = "".join(map(chr, range(33, 127)))
 NO_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
 
 
 class AsgiBodyLimit:
-    """An ASGI application around Django's: whose body is refused anyway comes without it, others up to the limit.
+    """An ASGI application around Django's: a body that is refused anyway is left unread, others are read up to the
+    limit.
 
-    So nothing is read for who has no known token, as under WSGI, and nothing is written to disk. What is said to a
-    refused request is Django's to say; it says so without the body.
+    So nothing is read from a client without a known token, as under WSGI, and nothing is written to disk. Django
+    answers a refused request, without the body.
     """
 
     def __init__(self, django: Application) -> None:
@@ -50,7 +51,7 @@ class AsgiBodyLimit:
 
 
 class Bounded:
-    """The body's messages up to ``most`` bytes; what comes after them is passed over, until the client goes away."""
+    """The messages of a body, up to ``most`` bytes; what comes after them is dropped, until the client disconnects."""
 
     def __init__(self, receive: Receive, most: int) -> None:
         self._receive, self._left = receive, most
@@ -75,7 +76,7 @@ class Bounded:
 
 
 async def _is_wanted(scope: Scope, headers: dict[bytes, str]) -> bool:
-    """Return whether anybody would read the body."""
+    """Return whether anything would read the body."""
     try:
         length = declared_length(headers.get(b"content-length", ""))
     except ValueError:

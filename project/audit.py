@@ -1,4 +1,4 @@
-"""Which token did what: a line in the log of ``project.audit`` for each request that may have changed something."""
+"""An audit log of tokens: a line in the log of ``project.audit`` for each request that may have changed something."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ logger = get_logger("project.audit")
 
 
 def record(principal: Principal, method: str, path: str, status: int, address: str, *, times: int = 1) -> None:
-    """Write down what was asked with a token, by the token's name (the token itself is never logged)."""
+    """Log what was requested with a token, by the token's name; the token itself is never logged."""
     extra = {"event": "api_write", "token": principal.name, "token_id": principal.id, "method": method, "path": path,
              "status": status, "address": address, "times": times}  # fmt: skip
-    said = "%s %r: %d, with the token %r from %s" + (f", {times} times" if times > 1 else "")
-    logger.info(said, method, path, status, principal.name, address, extra=extra)
+    text = "%s %r: %d, with the token %r from %s" + (f", {times} times" if times > 1 else "")
+    logger.info(text, method, path, status, principal.name, address, extra=extra)
 
 
 class AuditLog:
-    """Middleware that records what goes by Django's way, refused or not; ASGI's short way records by itself."""
+    """Middleware that records what takes Django's way, refused or not; the fast path under ASGI records by itself."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

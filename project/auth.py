@@ -1,4 +1,4 @@
-"""The door of the HTTP interface: a known token, with the scope for what is asked, not more often than allowed."""
+"""Authorization for the HTTP interface: a known token, with the scope for the route, within its rate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from project.client_address import address_of, network_of
 from project.rate_limit import Limiter
 from project.tokens import Principal
 
-#: Turns by token; unknown tokens, and failed log-ins, by address. Per process.
+#: Requests by token; unknown tokens, and failed log-ins, by address. Per process.
 requests, failures, logins = Limiter(), Limiter(), Limiter()
 
 TOKEN_HEADER = "Authorization: Bearer <a token of 'manage.py tokens create', or one of API_TOKENS>"  # noqa: S105  no token
@@ -20,7 +20,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 
 
 class BearerToken(HttpBearer):
-    """Lets in whoever's token has the scope ``<area>:read``, or for methods that change something ``<area>:write``."""
+    """Admits a token with the scope ``<area>:read``, or for methods that change something ``<area>:write``."""
 
     def __init__(self, area: str) -> None:
         super().__init__()
@@ -33,31 +33,31 @@ class BearerToken(HttpBearer):
         return admit(request.headers.get("Authorization", ""), address_of(request.META), scope, name)
 
     def authenticate(self, request: HttpRequest, token: str) -> Principal | None:
-        """What ninja's base class asks for."""
+        """Return the holder of the token, as ninja's base class asks for it."""
         return tokens.authenticate(f"Bearer {token}")
 
 
 def admit(header: str, address: str, scope: str, name: str | None) -> Principal:
-    """Who asks, by the ``Authorization`` header. Needs no ninja.
+    """Return the holder of the token in the ``Authorization`` header. Needs no ninja.
 
     Raises ``Refused``: 401 without a known token; 403 when it lacks the scope, or is for objects of other names; 429
     (``too_many_requests``) above ``API_RATE``, and for unknown tokens from an address that sent too many of them
-    (``API_FAILURE_RATE``): these are then no longer looked up. Tokens that this process knows are never held up by
+    (``API_FAILURE_RATE``): these are then no longer looked up. Tokens that this process knows are never limited by
     what others at their address do. Raises what the database raises.
     """
-    _refuse_for(_guesses(header, address), "this address sent too many unknown tokens")
+    _refuse_for(_guesses(header, address), "too many unknown tokens came from this address")
     principal = tokens.authenticate(header)
     if principal is None:
         if tokens.token_in(header):
             failures.take(network_of(address), settings.API_FAILURE_RATE)
-        raise Refused(401, "no known bearer token", allowed=f"the header {TOKEN_HEADER}")
-    _refuse_for(requests.take(principal.id, settings.API_RATE), "this token asked too often")
+        raise Refused(401, "no bearer token that is known here", allowed=f"the header {TOKEN_HEADER}")
+    _refuse_for(requests.take(principal.id, settings.API_RATE), "this token was used too often")
     if scope not in principal.scopes:
-        raise Refused(403, f"this token has not the scope {scope}", allowed=sorted(principal.scopes))
+        raise Refused(403, f"this token does not have the scope {scope}", allowed=sorted(principal.scopes))
     if not principal.may(scope, name):
         about = "" if name is None else f", not for {name[:100]!r}"
         allowed = f"names that begin with {principal.name_prefix!r}"
-        raise Refused(403, f"this token is for some objects only{about}", allowed=allowed)
+        raise Refused(403, f"this token is limited to some objects{about}", allowed=allowed)
     return principal
 
 

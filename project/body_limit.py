@@ -1,4 +1,4 @@
-"""How much of a request's body is read: at most 1 MiB, into memory, and not before somebody asks for it."""
+"""How much of a request's body is read: at most 1 MiB, into memory, and not before something reads it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from django.http import HttpRequest, UnreadablePostError
 
 #: The largest body of a request, in bytes.
 MAX_BODY_BYTES = 1024 * 1024
-#: In an ASGI scope: nothing of the body was read, since nobody was known who might send it.
+#: In an ASGI scope: the body was left unread, since it came without a known token.
 WITHHELD = "project.body_withheld"
 #: More digits than any length that could be meant.
 _DIGITS = 20
 
 
 class BodyWithheld(Exception):
-    """Somebody who is known now wants the body, and was not known when it was passed over: it has to be sent again."""
+    """The body was left unread because the token was not known then, and it is now: the client has to send it again."""
 
 
 def declared_length(given: str) -> int | None:
@@ -79,7 +79,7 @@ def stop_reading(request: HttpRequest) -> None:
 
 
 class Withheld:
-    """The body that was passed over."""
+    """A body that was left unread."""
 
     def read(self, size: int) -> bytes:
         """Raise ``BodyWithheld``: an empty body would be taken for what was sent."""
@@ -98,11 +98,11 @@ class BoundedBody:
         self._body: BytesIO | None = None
 
     def read(self, size: int | None = None) -> bytes:
-        """As any stream's."""
+        """Read as any stream does."""
         return self._whole().read(size)
 
     def readline(self, size: int | None = None) -> bytes:
-        """As any stream's."""
+        """Read a line as any stream does."""
         return self._whole().readline(size)
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class BoundedBody:
 
     @property
     def was_read(self) -> bool:
-        """Whether somebody asked for it."""
+        """Whether something has read it."""
         return self._body is not None or self.problem is not None
 
     def _whole(self) -> BytesIO:
@@ -133,7 +133,7 @@ class BoundedBody:
         except OSError as error:
             raise UnreadablePostError(f"the body broke off: {error}") from error
         except Exception as error:  # each server has an error of its own for chunks that are none
-            raise UnreadablePostError(f"the body is not what HTTP calls chunked ({type(error).__name__})") from error
+            raise UnreadablePostError(f"the body is not valid chunked encoding ({type(error).__name__})") from error
         if len(body) > MAX_BODY_BYTES:
             raise _too_large()
         if self._length is not None and len(body) < self._length:

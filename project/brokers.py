@@ -1,4 +1,4 @@
-"""How Celery is to treat each kind of broker: what may never hang a caller, and what must not be lost for long.
+"""Celery settings for each kind of broker: what must never block a caller, and what must not be lost for long.
 
 The alarm's row is the redelivery. A message may get lost or come twice, and nothing here tries to prevent that at the
 price of anything else: it only has to be rare.
@@ -10,24 +10,24 @@ from typing import Any
 
 from kombu import Exchange, Queue
 
-#: Alarms, and the tasks of your own. A worker takes from both queues unless it is told by ``-Q``.
+#: Alarms, and the tasks of your own. A worker consumes both queues unless ``-Q`` names one.
 ALARMS = "alarms"
 #: The dispatcher's passes: a worker of their own (``-Q dispatch``) is never held up by slow handlers.
 DISPATCH = "dispatch"
 
-#: Whoever sets an alarm waits so long for each step of telling the broker. At worst that is once on a connection that
+#: How long a caller who sets an alarm waits for each step of publishing. At worst that is once on a connection that
 #: froze and, with the one retry, twice on a new one: 1.25 s. Then nobody tries for some seconds (``BREAK_SECONDS``).
 CALLER_SECONDS = 0.4
-#: A worker has nobody waiting, and all its queues to declare on a busy broker.
+#: A worker has no caller waiting, and all its queues to declare on a busy broker.
 WORKER_SECONDS = 4.0
 
 _SCHEMES = {"memory": "memory", "redis": "redis", "rediss": "redis", "amqp": "amqp", "amqps": "amqp", "pyamqp": "amqp"}
 
 
 def celery_settings(url: str) -> dict[str, Any]:
-    """Every ``CELERY_*`` setting for the broker at ``url``, by its name in Django's settings.
+    """Return every ``CELERY_*`` setting for the broker at ``url``, by its name in Django's settings.
 
-    For a scheme that we know nothing about: what holds for all, and Celery's own defaults.
+    For an unknown scheme: what applies to all, and Celery's own defaults.
     """
     kind = _kind(url)
     settings = {
@@ -42,7 +42,7 @@ def celery_settings(url: str) -> dict[str, Any]:
 
 
 def worker_settings(url: str) -> dict[str, Any]:
-    """What a worker has otherwise, by Celery's own names: patience."""
+    """Return what differs for a worker, by Celery's own names: longer time-outs."""
     return {
         "broker_transport_options": transport_options(url, WORKER_SECONDS),
         "broker_connection_timeout": WORKER_SECONDS,
@@ -50,7 +50,7 @@ def worker_settings(url: str) -> dict[str, Any]:
 
 
 def transport_options(url: str, seconds: float = CALLER_SECONDS) -> dict[str, Any]:
-    """``broker_transport_options`` for the broker at ``url``, where each step may take so long."""
+    """Return ``broker_transport_options`` for the broker at ``url``, where each step may take ``seconds``."""
     if _kind(url) == "memory":
         # The worker's thread looks this often; the default of a second would be every alarm's lateness.
         return {"polling_interval": 0.01}
@@ -76,7 +76,7 @@ def _kind(url: str) -> str | None:
 
 
 def _queues(kind: str | None) -> dict[str, Any]:
-    """The two queues. On RabbitMQ replicated ones, and a topic exchange: the only kind that can delay messages."""
+    """Return the two queues. On RabbitMQ quorum queues, and a topic exchange: the only kind that can delay messages."""
     exchange = Exchange("durable_objects", type="topic" if kind == "amqp" else "direct")
     arguments = {"x-queue-type": "quorum"} if kind == "amqp" else None
     return {
@@ -96,14 +96,14 @@ _RABBITMQ: dict[str, Any] = {
     # A host that vanished is missed after twice this.
     "broker_heartbeat": 20,
     # A message arrives up to a second before its time and is held by the worker, in a window that does not grow: full
-    # of these, it would keep out for that second what is due now. What waits behind a slow handler instead is rung
-    # again after 10 s, for any worker.
+    # of these, it would keep out for that second what is due now. What waits behind a slow handler
+    # instead is published again after 10 s, for any worker.
     "worker_prefetch_multiplier": 64,
 }
 
 _EVERYWHERE: dict[str, Any] = {
-    # Acknowledged when it starts. What a lost worker leaves behind is rung again by the dispatcher, which knows from
-    # the row whether it still has to be; a message that comes back as well is a double, without a limit or a delay.
+    # Acknowledged when it starts. The dispatcher publishes again what a lost worker left behind, and knows from the
+    # row whether it still has to; a message that comes back as well is a duplicate, without a limit or a delay.
     "task_acks_late": False,
     "task_reject_on_worker_lost": False,
     # One retry at once, for a connection that broke while nobody used it.
@@ -123,7 +123,7 @@ _EVERYWHERE: dict[str, Any] = {
     "worker_prefetch_multiplier": 4,
     # Brokers without an event loop (memory among them) sleep this long between looks at what is due.
     "worker_timer_precision": 0.05,
-    # Celery closes Django's connections around every task unless told to keep them for so many. durable_objects looks
+    # Celery closes Django's connections around every task unless it may reuse them this often. durable_objects checks
     # before each task whether the connection still works.
     "db_reuse_max": 1_000_000,
     "beat_scheduler": "durable_objects.scheduler:DatabaseScheduler",

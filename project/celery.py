@@ -19,7 +19,7 @@ class SteadyConnection(Connection):
     """A worker that lost its broker looks for it every second, not after 2, 4, 6 … 30 s: its alarms are due."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Self:
-        """As ``kombu.Connection``'s, which says what is raised."""
+        """Connect as ``kombu.Connection`` does, with the same errors, but try every second."""
         steady = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
         return super().ensure_connection(*args, **steady | kwargs)
 
@@ -37,5 +37,5 @@ app.autodiscover_tasks()
 
 @celeryd_init.connect
 def _be_patient(conf: Any, **kwargs: Any) -> None:
-    """This process is a worker."""
+    """Use the longer time-outs: this process is a worker."""
     conf.update(worker_settings(conf.broker_url))

@@ -1,4 +1,4 @@
-"""Where a request comes from, and which addresses count as one where somebody asks too often."""
+"""Where a request comes from, and which addresses count as one for a rate limit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def network_of(address: str) -> str:
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    """The address in ``192.0.2.1``, ``192.0.2.1:443``, ``2001:db8::1`` or ``[2001:db8::1]:443``; None for none."""
+    """Return the address in ``192.0.2.1``, ``192.0.2.1:443``, ``2001:db8::1`` or ``[2001:db8::1]:443``; None
+    for none.
+    """
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""A Content-Type is checked_scope before Django parses it, which it does for every request, whoever sends it."""
+"""Checks the Content-Type of every request before Django parses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ REFUSED = "project.content_type_refused"
 
 
 class ContentTypeCheck:
-    """A WSGI application around Django's, which gets a refused Content-Type as a note instead; it says so."""
+    """A WSGI application around Django's that replaces a refused Content-Type by a note, for the middleware to
+    answer.
+    """
 
     def __init__(self, django: WSGIHandler) -> None:
         self._django = django
@@ -26,7 +28,7 @@ class ContentTypeCheck:
 
 
 def checked_scope(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The same for an ASGI scope: as it is, or with the note instead of the header."""
+    """Return an ASGI scope with a refused Content-Type replaced by the note; any other scope as it is."""
     given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"]
     problem = problem_of(",".join(given))  # as Django makes one of them
     if problem is None:
@@ -36,7 +38,7 @@ def checked_scope(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
 
 
 def problem_of(content_type: str) -> str | None:
-    """What is wrong with it, None for nothing."""
+    """Return what is wrong with a Content-Type, None for nothing."""
     try:
         charset_of(content_type)
     except ValueError as error:

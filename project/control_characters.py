@@ -1,4 +1,4 @@
-"""No page holds a control character, whoever wrote the name or text that had it."""
+"""Shows control characters on HTML pages as visible signs, whoever wrote the name or text that had them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ControlCharactersShown:
 
 
 def _sign(control: bytes) -> bytes:
-    """The picture that Unicode has of it, where it has one."""
+    """Return the picture that Unicode has of a control character, else the replacement character."""
     code = ord(control.decode())
     picture = 0x2400 + code if code < 0x20 else 0x2421 if code == 0x7F else 0xFFFD
     return chr(picture).encode()

@@ -1,4 +1,4 @@
-"""What the process environment says, read and checked in one place; ``project.settings`` asks here."""
+"""The process environment, read and checked in one place for ``project.settings``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Environment:
         self.debug = self._switch("DEBUG", "1")  # 0: production
 
     def secret_key(self) -> str:
-        """SECRET_KEY; in development one that is made once and kept. Production must set it."""
+        """Return SECRET_KEY; in development one that is made once and kept. Production must set it."""
         given = self._text("SECRET_KEY")
         if given:
             return given
@@ -60,35 +60,39 @@ class Environment:
         return kept_secret(self.folder / "secret_key")
 
     def secret_key_fallbacks(self) -> list[str]:
-        """SECRET_KEY_FALLBACKS, by blanks: earlier keys, whose sessions, links and calendar addresses still hold."""
+        """Return SECRET_KEY_FALLBACKS, separated by blanks: earlier keys, whose sessions, links and calendar addresses
+        stay valid.
+        """
         return self._text("SECRET_KEY_FALLBACKS").split()
 
     def allowed_hosts(self) -> list[str]:
-        """ALLOWED_HOSTS, comma separated; in development the loopback names. Production must set it."""
+        """Return ALLOWED_HOSTS, comma separated; in development the loopback names. Production must set it."""
         given = self._list("ALLOWED_HOSTS")
         if not given:
             self._refuse_in_production("ALLOWED_HOSTS", "the host names it answers to, comma separated")
         return given or LOOPBACK
 
     def api_tokens(self) -> list[str]:
-        """API_TOKENS, comma separated; empty in development, where ``up`` makes one. Production must set it."""
+        """Return API_TOKENS, comma separated; empty in development, where ``up`` makes one. Production must set it."""
         given = self._list("API_TOKENS")
         if not given:
             self._refuse_in_production("API_TOKENS", "the bearer tokens of its HTTP interface, comma separated")
         return given
 
     def rate(self, name: str, default: str) -> Rate | None:
-        """How often something may be done: ``100/s``, ``600/m`` or ``5000/h``; 0 is no limit (None)."""
+        """Return how often something may be done: ``100/s``, ``600/m`` or ``5000/h``; None for 0, which is no limit."""
         given = self._text(name) or default
         if given == "0":
             return None
         count, _, unit = given.partition("/")
         if not (count.isascii() and count.isdecimal() and 1 <= int(count) <= 10**9 and unit in _SECONDS):
-            raise ImproperlyConfigured(f"{name} is {given!r}; allowed: such as 100/s, 600/m or 5000/h; 0: no limit.")
+            raise ImproperlyConfigured(
+                f"{name} is {given!r}; allowed: a rate such as 100/s, 600/m or 5000/h, or 0 for no limit."
+            )
         return Rate(int(count), _SECONDS[unit])
 
     def port(self) -> int | None:
-        """PORT, 1 to 65535, or None: the server takes a free one."""
+        """Return PORT, 1 to 65535, or None: the server takes a free one."""
         given = self._text("PORT")
         if not given:
             return None
@@ -97,19 +101,21 @@ class Environment:
         return int(given)
 
     def https(self) -> bool:
-        """HTTPS: whether browsers may only come by it; in production they may, unless it is 0."""
+        """Return HTTPS: whether browsers may only use HTTPS; in production they may, unless it is 0."""
         return self._switch("HTTPS", "0" if self.debug else "1")
 
     def behind_proxy(self) -> bool:
-        """BEHIND_PROXY: whether a proxy in front ends TLS and says so by X-Forwarded-Proto, which it must overwrite."""
+        """Return BEHIND_PROXY: whether a proxy in front ends TLS and reports it by X-Forwarded-Proto, which it must
+        overwrite.
+        """
         return self._switch("BEHIND_PROXY", "0")
 
     def broker_url(self) -> str:
-        """CELERY_BROKER_URL; by default a broker inside the process, which ``up`` needs no other process for."""
+        """Return CELERY_BROKER_URL; by default a broker inside the process, for which ``up`` needs no other process."""
         return self._text("CELERY_BROKER_URL") or "memory://"
 
     def database(self) -> dict[str, Any]:
-        """DATABASE_URL as an entry of ``DATABASES``; by default an SQLite file in ``folder``."""
+        """Return DATABASE_URL as an entry of ``DATABASES``; by default an SQLite file in ``folder``."""
         entry = database(self._text("DATABASE_URL") or f"sqlite:///{self.folder / 'db.sqlite3'}", self.folder.parent)
         if entry["ENGINE"].endswith("sqlite3"):
             keep_private(Path(entry["NAME"]), within=self.folder)
@@ -131,7 +137,9 @@ class Environment:
 
     def _refuse_in_production(self, name: str, meaning: str) -> None:
         if not self.debug:
-            raise ImproperlyConfigured(f"DEBUG=0 means production, and production needs {name}: {meaning}. Set it.")
+            raise ImproperlyConfigured(
+                f"DEBUG=0 means production, and production needs {name}: {meaning}. Set it in the environment."
+            )
 
 
 def refuse_debugging_by_default() -> None:
@@ -147,7 +155,8 @@ def refuse_debugging_by_default() -> None:
 
 
 def database(url: str, base: Path) -> dict[str, Any]:
-    """The entry of ``DATABASES`` for ``sqlite:///PATH`` (relative to ``base``) or ``postgresql://…`` (libpq's rules).
+    """Return the entry of ``DATABASES`` for ``sqlite:///PATH`` (relative to ``base``) or ``postgresql://…`` (as libpq
+    reads it).
 
     Raises ``ImproperlyConfigured`` for anything else, without repeating a password.
     """
@@ -193,23 +202,23 @@ def _postgresql(url: str) -> dict[str, Any]:
     from psycopg.conninfo import conninfo_to_dict
 
     try:
-        said: Mapping[str, Any] = conninfo_to_dict(url)
+        given: Mapping[str, Any] = conninfo_to_dict(url)
     except ProgrammingError:
         raise ImproperlyConfigured(
             "DATABASE_URL is not a PostgreSQL address; allowed: postgresql://USER:PASSWORD@HOST:PORT/NAME?option=value."
         ) from None
     options = {"connect_timeout": 5, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
     options["tcp_user_timeout"] = 30_000  # milliseconds, for what was sent and not acknowledged
-    options["prepare_threshold"] = 5  # the driver's: what a connection says more often is kept planned (off: None)
+    options["prepare_threshold"] = 5  # the driver's: a statement that a connection repeats is prepared (off: None)
     known = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
-    if "dbname" not in said:
+    if "dbname" not in given:
         raise ImproperlyConfigured("DATABASE_URL names no database; allowed: postgresql://USER:PASSWORD@HOST/NAME.")
     return {
         "ENGINE": "django.db.backends.postgresql",
-        **{known[name]: str(value) for name, value in said.items() if name in known},
+        **{known[name]: str(value) for name, value in given.items() if name in known},
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": options | {name: value for name, value in said.items() if name not in known},
+        "OPTIONS": options | {name: value for name, value in given.items() if name not in known},
     }
 
 
@@ -241,7 +250,7 @@ def _close_to_others(path: Path, mode: int) -> None:
 
 
 def kept_secret(path: Path) -> str:
-    """The secret kept in the file ``path``, made when there is none; only its owner may read it.
+    """Return the secret kept in the file ``path``, made when there is none; only its owner may read it.
 
     Of several processes that come first at once, all get the same.
     """

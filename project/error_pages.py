@@ -1,4 +1,4 @@
-"""What an error page may show where DEBUG is on, and a report of an error anywhere: nothing that opens something."""
+"""What an error page with DEBUG on, or any report of an error, may show: no secrets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Reporter(ExceptionReporter):
         if request is not None:
             try:
                 request.POST  # noqa: B018  reading it parses it
-            except Exception:  # noqa: BLE001  whatever it was, it is told already
+            except Exception:  # noqa: BLE001  whatever it was, it is reported already
                 request._mark_post_parse_error()
         data: dict[str, Any] = super().get_traceback_data()
         return data

@@ -1,8 +1,8 @@
-"""The short way for the one hot request, ``POST /batcher/<name>``: past Django's middleware and router, in batches.
+"""The fast path for ``POST /batcher/<name>``: past Django's middleware and router, in batches.
 
-Requests for the same batcher that are there at the same time share one transaction: they are collected here, without a
-thread for each, and added together (``call_each``). Whatever is not plain (another path, an unknown
-token, a body that is too large, compressed or not what it says) takes Django's way, which has the words for it.
+Concurrent requests for the same batcher share one transaction: they are collected here, without a thread for each, and
+added in one turn (``call_each``). Whatever is not plain (another path, an unknown token, a body that is too
+large, compressed or not valid) takes Django's way, which answers it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from project.client_address import address_of
 from project.tokens import Principal
 
 PREFIX = "/batcher/"
-#: Headers that Django's way knows what to do with.
+#: Headers that only Django's way handles.
 NOT_PLAIN = {b"content-encoding", b"transfer-encoding", b"idempotency-key"}
 #: What Django allows where DEBUG is set and nothing else is.
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
@@ -46,7 +46,7 @@ class FastPath:
     def __init__(self, django: Application) -> None:
         self._django = django
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fast-path")
-        #: What waits to be added, by batcher; while a name is in here, a thread works for it.
+        #: Items that wait to be added, by batcher; while a name is in here, a thread works for it.
         self._lines: dict[str, list[_Waiting]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,7 +110,7 @@ class FastPath:
 
 
 def _add_all(name: str, items: list[Any]) -> list[Receipt | Exception]:
-    """The receipt of each of these, or why it was not added."""
+    """Return the receipt of each of these items, or why it was not added."""
     connection.close_at = None  # a thread of ours stays, and so may its connection: CONN_MAX_AGE is for requests
     connection.close_if_unusable_or_obsolete()
     return Batcher.objects.call_each(name, [methodcaller("submit", item) for item in items])
@@ -133,7 +133,7 @@ class _Waiting(NamedTuple):
 
 
 def _plain(scope: Scope) -> _Plain | None:
-    """What is asked, when this is such a request, by somebody who may, and of a known, small size."""
+    """Return the parts of a plain request, by a client who may add, of a known, small size; None for any other."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
     name = scope["path"].removeprefix(PREFIX)
@@ -151,13 +151,13 @@ def _plain(scope: Scope) -> _Plain | None:
 
 
 def _is_as_sent(scope: Scope) -> bool:
-    """Whether nobody had to decode the path, so that it has one spelling."""
+    """Return whether the path needed no decoding, so that it has one spelling."""
     path: str = scope["path"]
     return path.isascii() and "%" not in path and (scope.get("raw_path") or path.encode()) == path.encode()
 
 
 def _length(headers: dict[bytes, bytes]) -> int | None:
-    """How long the body will be; None when that is not said, no number, or too much."""
+    """Return how long the body will be; None when Content-Length is missing, not a number, or too large."""
     try:
         length = declared_length(headers.get(b"content-length", b"").decode("latin-1"))
     except ValueError:
@@ -166,23 +166,25 @@ def _length(headers: dict[bytes, bytes]) -> int | None:
 
 
 def _is_our_host(host: str) -> bool:
-    """Whether Django would take it for a host of ours."""
+    """Return whether Django would accept the host as one of ours."""
     domain = split_domain_port(host)[0]
     allowed = settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
     return bool(domain) and validate_host(domain, allowed)
 
 
 def _is_secure(scope: Scope, headers: dict[bytes, bytes]) -> bool:
-    """As Django sees it: by HTTPS, or by what a proxy that we trust says."""
+    """Return whether it came by HTTPS as Django sees it, or as a trusted proxy reports it."""
     if settings.SECURE_PROXY_SSL_HEADER is None:
         return bool(scope.get("scheme") == "https")
     name, value = settings.SECURE_PROXY_SSL_HEADER
-    said = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower().encode(), b"")
-    return said.decode("latin-1").partition(",")[0].strip() == value
+    reported = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower().encode(), b"")
+    return reported.decode("latin-1").partition(",")[0].strip() == value
 
 
 def _let_in(authorization: str, name: str) -> Principal | None:
-    """Who has a bearer token that opens this, by what this process knows. If nobody, Django's way has the words."""
+    """Return the holder of a bearer token that may add here, by what this process knows; None leaves the answer to
+    Django's way.
+    """
     principal = tokens.trusted(authorization)
     if principal is None or not principal.may("batcher:write", name):
         return None
@@ -190,15 +192,15 @@ def _let_in(authorization: str, name: str) -> Principal | None:
 
 
 def _take_turn(principal: Principal) -> None:
-    """Count this request, once it is known that it will not be counted on Django's way. Raises ``ValueError``: too
-    often, which is Django's to say.
+    """Count this request, once it is known that Django's way will not count it. Raises ``ValueError`` above the rate,
+    which Django's way answers.
     """
     if auth.requests.take(principal.id, settings.API_RATE):
         raise ValueError
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body; None when the client went away before its end."""
+    """Return the whole body; None when the client disconnected before its end."""
     body: bytes = b""
     while True:
         message = await receive()
@@ -210,7 +212,7 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def _item(scope: Scope, body: bytes) -> Any:
-    """The item, where the body is what it says. Raises ``ValueError``: Django's way says what is wrong with it."""
+    """Return the item in a valid body. Raises ``ValueError`` for any other, which Django's way answers."""
     media_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
     try:
         return item_in(body, media_type)
@@ -219,7 +221,7 @@ def _item(scope: Scope, body: bytes) -> Any:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body once more, for somebody else."""
+    """Return a receive callable that yields the body again, for another application."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> MutableMapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether alarms run in time: the one figure that tells a living system from one whose processes merely exist."""
+"""The figures behind ``/health``: whether alarms run in time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from durable_objects.operations.metrics import counts
 
 
 def figures() -> dict[str, Any]:
-    """The state of all alarms by the database's clock, in a few small reads however many there are.
+    """Return the state of all alarms by the database's clock, in a few small reads however many there are.
 
     ``status`` is ``"ok"``, or ``"late"`` when the oldest overdue alarm is overdue by more than ``doctor.LATE_AFTER``;
-    then ``cause`` says why in words, as the doctor does. One whose run is under way (a living lease) is not overdue.
+    then ``cause`` says why, as the doctor does. One whose run is under way (a lease in force) is not overdue.
     ``armed``, ``overdue``, ``dead`` and ``parked`` count alarms to 10,000 each, ``oldest_overdue_seconds`` is 0 when
     none is. Those of a class that this process does not know are parked, and not late.
     Raises what the database raises.

@@ -1,4 +1,4 @@
-"""The figures behind ``/metrics``, read from the database when they are asked for: the same from every process.
+"""The figures behind ``/metrics``, read from the database for each scrape: the same from every process.
 
 Nothing is counted further than a bound, so that a site with a million alarms answers as fast as an empty one.
 """
@@ -32,17 +32,17 @@ from durable_objects.operations import metrics
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 #: What a scrape looks like, for the description of the route.
 EXAMPLE = {"schema": {"type": "string"}, "example": 'durable_objects_alarms{state="overdue"} 0.0\n'}
-#: Runs and batches are told of for so long, of so many of the newest at most.
+#: How far back runs and batches are counted, and how many of the newest at most.
 LATELY = timedelta(minutes=5)
 NEWEST = 1_000
-#: Waiting items are counted for the batchers among so many alarms that are due first.
+#: Waiting items are counted for the batchers among the alarms that are due first: how many of these.
 DUE_FIRST = 1_000
 #: The upper ends of the histogram of lateness, in seconds.
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, float("inf"))
 
 
 def exposition() -> bytes:
-    """All figures in Prometheus' text format (``CONTENT_TYPE``). Raises what the database raises."""
+    """Return all figures in Prometheus' text format (``CONTENT_TYPE``). Raises what the database raises."""
     registry = CollectorRegistry()
     registry.register(_Database())
     return generate_latest(registry)
@@ -59,7 +59,7 @@ class _Database(Collector):
         yield _waiting(now)
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing before it is asked for: registering must not read the database."""
+        """Yield nothing: registering must not read the database."""
         return iter(())
 
 
@@ -99,10 +99,10 @@ def _alarms(now: datetime) -> Iterator[Metric]:
     oldest = metrics.oldest_overdue(now)
     seconds = (now - oldest.due_at).total_seconds() if oldest and oldest.due_at else 0.0
     yield GaugeMetricFamily(
-        "durable_objects_oldest_overdue_seconds", "For how long the oldest due alarm is due.", seconds
+        "durable_objects_oldest_overdue_seconds", "For how long the oldest overdue alarm has been due.", seconds
     )
     out = metrics.wake_ups_out(now)
-    yield GaugeMetricFamily("durable_objects_wake_ups_out", "Messages that alarms wait for.", out)
+    yield GaugeMetricFamily("durable_objects_wake_ups_out", "Alarms that wait for a published wake-up.", out)
 
 
 def _dispatcher(now: datetime) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""The tokens of the HTTP interface that are kept in the database: hashed, with scopes, made and revoked by people."""
+"""API tokens in the database: hashed, with scopes, made and revoked by people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from reminders import channels
 
-#: What a token may be good for, with the words for it.
+#: The scopes of a token, and what each allows.
 SCOPES = {
     "batcher:read": "look at batchers",
     "batcher:write": "add items, stop and flush batchers",
@@ -31,13 +31,13 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     """Tokens, by whether they open anything."""
 
     def valid(self, now: datetime) -> Self:
-        """Those that are neither revoked nor expired."""
+        """Return those that are neither revoked nor expired."""
         return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now), revoked_at__isnull=True)
 
 
 class ApiToken(models.Model):
-    """A bearer token of 256 random bits. Only its SHA-256 is kept, so nobody can read it back: it is told once, by
-    ``make``. A plain hash is enough where nothing can be guessed.
+    """A bearer token of 256 random bits. Only its SHA-256 is kept, so nobody can read it back: it is shown once, by
+    ``issue``. A plain hash is enough where nothing can be guessed.
     """
 
     name = models.CharField(max_length=100, help_text="Who or what uses it.")
@@ -73,7 +73,7 @@ class ApiToken(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
     def clean(self) -> None:
-        """Scopes and channels that there are, and an end that is still to come."""
+        """Check that scopes and channels exist, and that the end is still to come. Raises ``ValidationError``."""
         unknown = [scope for scope in self.scopes if scope not in SCOPES]
         if unknown or not self.scopes:
             problem = f"unknown: {', '.join(map(str, unknown))}" if unknown else "none is given"
@@ -83,10 +83,12 @@ class ApiToken(models.Model):
             problem = f"unknown: {', '.join(map(str, strange))}"
             raise ValidationError({"channels": f"Channels: {problem}. Allowed: {', '.join(channels.names())}."})
         if self.expires_at is not None and self.expires_at <= timezone.now():
-            raise ValidationError({"expires_at": f"{self.expires_at.isoformat()} is over. Allowed: a time to come."})
+            raise ValidationError(
+                {"expires_at": f"{self.expires_at.isoformat()} is past. Allowed: a time in the future."}
+            )
 
     def issue(self) -> str:
-        """Give this new row its token, and store it. The answer is the token: it is told this once."""
+        """Generate the token of this new row, and store its hash. Return the token: it is shown this once."""
         token = BEGINNING + secrets.token_urlsafe(32)
         self.prefix, self.digest = token[:SHOWN], digest_of(token)
         self.full_clean()
@@ -94,7 +96,7 @@ class ApiToken(models.Model):
         return token
 
     def revoke(self) -> bool:
-        """Let it open nothing any more, for good; False when it was revoked before."""
+        """Refuse the token from now on, for good; return False when it was revoked before."""
         self.revoked_at = timezone.now()
         return bool(ApiToken.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=self.revoked_at))
 
@@ -107,5 +109,5 @@ class ApiToken(models.Model):
 
 
 def digest_of(token: str) -> str:
-    """What is kept of a token."""
+    """Return what is stored of a token: its SHA-256."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The description of the HTTP interface (``/openapi.json``): what ninja says of each route, and what holds for all."""
+"""The description of the HTTP interface (``/openapi.json``): what ninja says of each route, and what applies to all."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from project.api_errors import error
 from project.body_limit import MAX_BODY_BYTES
 
 DESCRIPTION = """\
-Every request but those for `/health` and `/openapi.json` carries a bearer token; what a token opens are its scopes.
+Every request but those for `/health` and `/openapi.json` needs a bearer token; its scopes say what it opens.
 
-A name is one path segment, percent-encoded. An object that was never used answers with zeros, and asking makes
+A name is one path segment, percent-encoded. An object that was never used answers with zeros, and reading it creates
 nothing. Every refusal has the same form, and has changed nothing: `code` is for programs, `message` says what was
-wrong, `allowed` what would do. A body has at most 1 MiB and is not compressed. HEAD is answered wherever GET is.
+wrong, `allowed` what would be accepted. A body has at most 1 MiB and is not compressed. HEAD is answered wherever GET
+is.
 """
 TAGS = {
-    "batcher": "Items in one by one, batches out. Scopes `batcher:read` (GET), `batcher:write`.",
+    "batcher": "Add items one by one; they are delivered in batches. Scopes `batcher:read` (GET), `batcher:write`.",
     "reminders": "A message at a time, once or again and again. Scopes `reminders:read` (GET), `reminders:write`.",
-    "operations": "Whether all is well: `/health` is open, `/metrics` asks for the scope `metrics:read`.",
+    "operations": "Monitoring: `/health` is open, `/metrics` needs the scope `metrics:read`.",
 }
 #: What a name may be: a path segment of 1 to 512 characters that every database keeps.
 NAME = {"type": "string", "minLength": 1, "maxLength": 512, "pattern": r"^[^/\x00]{1,512}$", "example": "orders"}
 
 ERROR = {
     "type": "object",
-    "description": "What every refused request gets.",
+    "description": "The answer to every refused request.",
     "required": ["error"],
     "additionalProperties": False,
     "properties": {
@@ -37,14 +38,16 @@ ERROR = {
             "properties": {
                 "code": {"type": "string", "description": "For programs."},
                 "message": {"type": "string", "description": "What was wrong, with the value."},
-                "allowed": {"description": "What would do; null where nothing would."},
+                "allowed": {"description": "What would be accepted; null where nothing would."},
             },
         }
     },
 }
 _SECONDS = {"description": "Seconds until the next try.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}
 _RETRY_AFTER = {"Retry-After": _SECONDS}
-_CHALLENGE = {"WWW-Authenticate": {"description": "How to come in.", "schema": {"type": "string", "const": "Bearer"}}}
+_CHALLENGE = {
+    "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string", "const": "Bearer"}}
+}
 
 
 def _refused(description: str, example: dict[str, Any], headers: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -55,20 +58,23 @@ def _refused(description: str, example: dict[str, Any], headers: dict[str, Any] 
 #: What any route may answer beside its own, by status; and what those with a token may.
 ANYWHERE = {
     "400": _refused(
-        "Malformed: no JSON, no UTF-8, no HTTP.",
+        "Malformed: not JSON, not UTF-8 or not HTTP.",
         error(400, "the body is not JSON: Expecting value: line 1 column 1 (char 0)"),
     ),
     "404": _refused(
-        "Nothing is at this path, or nothing is on record.",
-        error(404, "nothing is at /batcher/a/b; a name is one path segment"),
+        "There is nothing at this path, or nothing on record.",
+        error(404, "there is nothing at /batcher/a/b; a name is one path segment"),
     ),
     "413": _refused(
         "The body is larger than 1 MiB.",
         error(413, f"the request's body has more than {MAX_BODY_BYTES} bytes", allowed=f"{MAX_BODY_BYTES} bytes"),
     ),
-    "415": _refused("The body is compressed.", error(415, "the body is encoded (gzip)", allowed="no Content-Encoding")),
+    "415": _refused(
+        "The body is compressed.", error(415, "the body is encoded (gzip)", allowed="a plain body: no Content-Encoding")
+    ),
     "500": _refused(
-        "The server failed; nothing was changed.", error(500, "the server failed on this request; its log has more")
+        "The server failed; nothing was changed.",
+        error(500, "the server failed on this request; its log has the traceback"),
     ),
     "503": _refused(
         "Busy, or the database is away; nothing was changed.",
@@ -77,17 +83,21 @@ ANYWHERE = {
     ),
 }
 WITH_A_TOKEN = {
-    "401": _refused("No known token.", error(401, "no known bearer token", allowed="the header ..."), _CHALLENGE),
+    "401": _refused(
+        "No token that is known here.",
+        error(401, "no bearer token that is known here", allowed="the header ..."),
+        _CHALLENGE,
+    ),
     "403": _refused(
         "The token lacks the scope, or is for other names, persons or channels.",
-        error(403, "this token has not the scope batcher:write", allowed=["batcher:read"]),
+        error(403, "this token does not have the scope batcher:write", allowed=["batcher:read"]),
     ),
     "422": _refused(
-        "Refused by the contract.", error(422, "the name has 600 characters", code="invalid_name", allowed="1 to 512")
+        "A value is refused.", error(422, "the name has 600 characters", code="invalid_name", allowed="1 to 512")
     ),
     "429": _refused(
-        "The token or the address asks too often (`too_many_requests`), or the object takes no more (`full`).",
-        error(429, "this token asked too often", code="too_many_requests", allowed="the same request after 1 s"),
+        "The token or the address sends too many requests (`too_many_requests`), or the batcher is full (`full`).",
+        error(429, "this token was used too often", code="too_many_requests", allowed="the same request after 1 s"),
         _RETRY_AFTER,
     ),
 }
@@ -97,7 +107,7 @@ class DescribedAPI(NinjaAPI):
     """An API whose description says of every route how it refuses, what a name is, and who may come in."""
 
     def get_openapi_schema(self, **kwargs: Any) -> Any:
-        """Ninja's description, with what holds for all routes filled in."""
+        """Return ninja's description, with what applies to all routes filled in."""
         schema = super().get_openapi_schema(**kwargs)
         for operations in schema["paths"].values():
             for operation in operations.values():

@@ -1,4 +1,4 @@
-"""How often somebody may ask: one bucket of turns for each, refilled as time goes by, in this process alone."""
+"""Rate limits: a token bucket for each client, in this process alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Limiter:
         return self._left(who, rate, taking=1.0)
 
     def wait(self, who: str, rate: Rate | None) -> int:
-        """As ``take``, and takes nothing."""
+        """Return the same as ``take``, and take nothing."""
         return self._left(who, rate, taking=0.0)
 
     def clear(self) -> None:

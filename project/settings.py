@@ -22,7 +22,7 @@ API_FAILURE_RATE = _environment.rate("API_FAILURE_RATE", "60/m")
 LOGIN_FAILURE_RATE = _environment.rate("LOGIN_FAILURE_RATE", "10/m")
 PORT = _environment.port()
 
-# One dict per app; durable_objects.conf and each app's own room name the keys and their defaults.
+# One dict per app; durable_objects.conf and each app's own conf.py name the keys and their defaults.
 DURABLE_OBJECTS: dict[str, object] = {}
 BATCHER: dict[str, object] = {}
 CLEANER: dict[str, object] = {}

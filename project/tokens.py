@@ -1,4 +1,4 @@
-"""Who may use the HTTP interface, and for what: the holders of bearer tokens."""
+"""Authentication of the HTTP interface: whose bearer token this is, and what it may do."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from reminders.conf import defaults as reminder_defaults
 
 logger = get_logger("project.tokens")
 
-#: So long a process goes by what the database said of a token: a revoked one is refused everywhere within this time.
+#: Seconds for which a process trusts what it read about a token: a revoked one is refused everywhere within them.
 TRUSTED_FOR = 5.0
 #: How often at most the time of a token's last use is written.
 USE_WRITTEN_EVERY = timedelta(minutes=1)
 
 #: Tokens that this process accepts beside ``settings.API_TOKENS``; see ``accept``.
 _accepted_here: list[str] = []
-#: What the database said, and when (monotonic), by digest. Good tokens only, so strangers cannot make it grow.
+#: What was read from the database, and when (monotonic), by digest. Valid tokens only: strangers cannot make it grow.
 _trusted: dict[str, tuple[Principal, float]] = {}
 
 
@@ -42,7 +42,9 @@ class Principal:
     channels: frozenset[str] = frozenset()
 
     def may(self, scope: str, name: str | None = None) -> bool:
-        """Whether the token opens ``scope`` for the object of this name; None: for what is about no one object."""
+        """Return whether the token opens ``scope`` for the object of this name; None: for what concerns no one
+        object.
+        """
         return scope in self.scopes and (name or "").startswith(self.name_prefix)
 
     def check_reach(self, person: str | None, channels: Sequence[str]) -> None:
@@ -52,20 +54,21 @@ class Principal:
         """
         if person and not person.startswith(self.name_prefix):
             allowed = f"persons whose names begin with {self.name_prefix!r}"
-            raise Refused(403, f"this token is for some persons only, not for {person[:100]!r}", allowed=allowed)
+            raise Refused(403, f"this token is limited to some persons, not for {person[:100]!r}", allowed=allowed)
         if not (self.name_prefix or self.channels):
             return
         allowed_channels = {*self.channels, *reminder_defaults.CHANNELS}
         if strange := sorted({*channels} - allowed_channels):
-            problem = f"this token is for some channels only, not for {strange[0][:100]!r}"
+            problem = f"this token is limited to some channels, not for {strange[0][:100]!r}"
             raise Refused(403, problem, allowed=sorted(allowed_channels))
 
 
 def authenticate(header: str) -> Principal | None:
-    """The holder of the token in an ``Authorization`` header (``Bearer <token>``); None when nobody is.
+    """Return the holder of the token in an ``Authorization`` header (``Bearer <token>``); None for an unknown one.
 
-    Closed by default: without tokens nobody gets in. ``settings.API_TOKENS`` open every scope and are compared in
-    constant time; any other token is looked up by its hash, at most every ``TRUSTED_FOR`` seconds in each process.
+    Closed by default: without tokens every request is refused. ``settings.API_TOKENS`` open every scope and are
+    compared in constant time; any other token is looked up by its hash, at most every ``TRUSTED_FOR`` seconds in
+    each process.
     What was sent is never logged. Raises what the database raises.
     """
     token = token_in(header)
@@ -75,13 +78,15 @@ def authenticate(header: str) -> Principal | None:
 
 
 def is_familiar(header: str) -> bool:
-    """Whether the token in the header opened something in this process before. Asks no database."""
+    """Return whether the token in the header was valid in this process before. Asks no database."""
     token = token_in(header)
     return bool(token) and (_of_settings(token) is not None or digest_of(token) in _trusted)
 
 
 def trusted(header: str) -> Principal | None:
-    """As ``authenticate``, by what this process knows: None also where the database would have to be asked."""
+    """Return the same as ``authenticate`` by what this process knows: None also where the database would have to be
+    asked.
+    """
     token = token_in(header)
     principal, asked = _trusted.get(digest_of(token), (None, 0.0))
     if principal is None or time.monotonic() - asked >= TRUSTED_FOR:
@@ -90,13 +95,13 @@ def trusted(header: str) -> Principal | None:
 
 
 def token_in(header: str) -> str:
-    """The token in an ``Authorization`` header; empty when there is none."""
+    """Return the token in an ``Authorization`` header; empty when there is none."""
     scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def known_tokens() -> list[str]:
-    """The tokens that open everything; empty ones never do."""
+    """Return the tokens that open everything; empty ones never do."""
     return [token for token in (*settings.API_TOKENS, *_accepted_here) if token]
 
 

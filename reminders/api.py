@@ -21,9 +21,11 @@ ANSWERED = ("message", "fire_at", "next_at", "recurrence", "time_zone", "person"
 
 
 def _of_fixed_length(span: Any) -> Any:
-    """Refuse what pydantic would take for a span of its own choice: a month for 30 days, true for a second."""
+    """Refuse what pydantic would turn into a duration of its own choice: a month into 30 days, true into a second."""
     if isinstance(span, bool) or (isinstance(span, str) and re.match(r"[+-]?P[^T]*[YM]", span)):
-        raise ValueError("a month, a year or a boolean is no span of time: give seconds, or such as PT10M, P1D, P2W")
+        raise ValueError(
+            "a month, a year or a boolean is no fixed duration: give seconds, or such as PT10M, P1D or P2W"
+        )
     return span
 
 
@@ -31,9 +33,8 @@ Span = Annotated[timedelta, BeforeValidator(_of_fixed_length)]
 
 
 class NewReminder(Schema):
-    """What is to be delivered and when: ``fire_at`` is ISO 8601 with its offset, ``recurrence`` an RRULE with EXDATE
-    lines below it, ``skip_if_late`` seconds or an ISO 8601 duration. Addresses belong to the ``person``; staff enter
-    them.
+    """What to deliver and when: ``fire_at`` is ISO 8601 with an offset, ``recurrence`` an RRULE with EXDATE lines below
+    it, ``skip_if_late`` seconds or an ISO 8601 duration. Addresses belong to the ``person``; staff enter them in admin.
     """
 
     model_config = ConfigDict(
@@ -62,7 +63,7 @@ class NewReminder(Schema):
 
 
 class ReminderState(Schema):
-    """What is set; nulls where nothing is."""
+    """What is set; all null where nothing is."""
 
     message: str | None
     fire_at: datetime | None
@@ -75,7 +76,7 @@ class ReminderState(Schema):
 
 
 class Snooze(Schema):
-    """For how long: seconds, or an ISO 8601 duration such as ``PT10M``, without months and years."""
+    """How long to put off: seconds, or an ISO 8601 duration such as ``PT10M``, without months and years."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -83,15 +84,15 @@ class Snooze(Schema):
 
 
 class Cancelled(Schema):
-    """Whether there was a reminder."""
+    """Whether a reminder was set."""
 
     cancelled: bool
 
 
 @router.put("/{name}", response=ReminderState)
 def put(request: HttpRequest, name: str, new: NewReminder) -> dict[str, Any]:
-    """Set the reminder, in place of an earlier one. The same again changes nothing: what is still to come stays where
-    it is, and what was delivered is not delivered again (DELETE it first, to have that).
+    """Set the reminder, in place of an earlier one. Setting the same again changes nothing: what is still to come stays
+    where it is, and what was delivered is not delivered again (DELETE it first to have it delivered again).
     """
     check_reach(request, new)
     reminder = Reminder.objects.get_by_name(name)
@@ -111,29 +112,29 @@ def put(request: HttpRequest, name: str, new: NewReminder) -> dict[str, Any]:
 
 @router.get("/{name}", response=ReminderState)
 def show(request: HttpRequest, name: str) -> dict[str, Any]:
-    """What is set; nulls for a reminder that is not, never was, or is over."""
+    """Return what is set; all null for a reminder that is cancelled, over, or was never set."""
     return state_of(Reminder.objects.get_by_name(name))
 
 
 @router.delete("/{name}", response=Cancelled)
 def cancel(request: HttpRequest, name: str) -> dict[str, bool]:
-    """Take the reminder away, the whole series."""
+    """Cancel the reminder, the whole series."""
     return {"cancelled": Reminder.objects.get_by_name(name).cancel()}
 
 
 @router.post("/{name}/snooze", response=ReminderState)
 def snooze(request: HttpRequest, name: str, snoozed: Snooze) -> dict[str, Any]:
-    """Put off the coming delivery; the rest of the series stays."""
+    """Put off the next delivery; the rest of the series stays."""
     reminder = Reminder.objects.get_by_name(name)
     reminder.snooze(snoozed.by)
     return state_of(reminder)
 
 
 class Bounds(Protocol):
-    """Who asks (``request.auth``), as whoever guards these routes found out."""
+    """The caller (``request.auth``), as whoever guards these routes identified it."""
 
     def check_reach(self, person: str | None, channels: Sequence[str]) -> None:
-        """Raise the guard's refusal unless they may have something delivered to this person by these channels."""
+        """Raise the guard's refusal unless the caller may have something delivered to this person by these channels."""
 
 
 def check_reach(request: HttpRequest, new: NewReminder) -> None:
@@ -144,7 +145,7 @@ def check_reach(request: HttpRequest, new: NewReminder) -> None:
 
 
 def state_of(reminder: Reminder) -> dict[str, Any]:
-    """The answer about one reminder."""
+    """Return the answer about one reminder."""
     plan = reminder.plan()
     if plan is None or plan.state != Plan.State.SET:
         return {"channels": []} | dict.fromkeys(ANSWERED)
@@ -152,7 +153,7 @@ def state_of(reminder: Reminder) -> dict[str, Any]:
 
 
 def moment_of(text: str) -> datetime:
-    """The moment that an ISO 8601 text names. Raises ``InvalidAlarmTime``."""
+    """Return the moment that an ISO 8601 text names. Raises ``InvalidAlarmTime``."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:

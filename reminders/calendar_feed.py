@@ -25,13 +25,13 @@ from reminders.time_zones import find_zone
 
 #: Reminders in one feed, what comes next first.
 AT_MOST = 1_000
-#: Of a series that is no rule to readers, so many times; fewer where there are many series.
+#: Times listed for a series that readers would not understand as a rule; fewer where there are many series.
 LISTED = 50
 #: Events in one feed, and bytes of them.
 EVENTS, SIZE = 2_000, 1_900_000
 #: Characters of a message in an event.
 TEXT = 2_000
-#: So many years from now on the clocks of a zone are in the calendar; what is later stands in UTC.
+#: Years from now for which a zone's clock changes are in the calendar; later events are in UTC.
 YEARS = 30
 
 logger = get_logger("reminders")
@@ -42,9 +42,10 @@ _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 def calendar_of(recipient: Recipient) -> bytes:
-    """The calendar of what is to come for this person, within bounds; it says itself what they left out.
+    """Return the calendar of what is to come for this person, within bounds; its description says what was left out for
+    them.
 
-    A reminder that cannot be told (its rule is none any more) is left out and logged; the others come.
+    A reminder that cannot be written (its rule is invalid by now) is left out and logged; the others come.
     """
     moment = now()
     latest = datetime(min(moment.year + YEARS, LAST_YEAR), 1, 1, tzinfo=UTC)
@@ -52,7 +53,7 @@ def calendar_of(recipient: Recipient) -> bytes:
     listed = _times_each(plans)
     events: list[Event] = []
     lines: list[bytes] = []
-    size = told = 0
+    size = included = 0
     for plan in plans:
         try:
             mine = list(islice(_events(plan, recipient, latest), listed))
@@ -63,8 +64,8 @@ def calendar_of(recipient: Recipient) -> bytes:
         size += sum(map(len, written))
         if size > SIZE or len(events) + len(mine) > EVENTS:
             break
-        events, lines, told = events + mine, lines + written, told + 1
-    calendar = _frame(recipient, _bounds(recipient, told, listed))
+        events, lines, included = events + mine, lines + written, included + 1
+    calendar = _frame(recipient, _bounds(recipient, included, listed))
     for event in events:
         calendar.add_component(event)
     calendar.add_missing_timezones(moment.date() - timedelta(days=366), latest.date() + timedelta(days=366))
@@ -73,16 +74,20 @@ def calendar_of(recipient: Recipient) -> bytes:
 
 
 def _times_each(plans: list[Plan]) -> int:
-    """How many events a series may have, so that there is room for all: two at least, for one that is put off."""
+    """Return how many events a series may have so that all fit: two at least, for one that is put off."""
     series = sum(plan.recurrence is not None for plan in plans)
     return max(2, min(LISTED, 1 + (EVENTS - len(plans)) // max(series, 1)))
 
 
-def _bounds(recipient: Recipient, told: int, listed: int) -> str:
-    """What is not in the feed since it would be too long, in words."""
+def _bounds(recipient: Recipient, included: int, listed: int) -> str:
+    """Describe what is not in the feed because it would be too long; empty where all is."""
     count = Plan.objects.of_person(recipient.name).count()
-    missing = [f"Only the next {told} of {count} reminders are here."] if told < count else []
-    fewer = [f"Series that are no rule to calendars: their next {listed} times."] if listed < LISTED else []
+    missing = [f"Only the next {included} of {count} reminders are here."] if included < count else []
+    fewer = (
+        [f"Of series that calendars cannot show as a rule, only the next {listed} times are here."]
+        if listed < LISTED
+        else []
+    )
     return " ".join(missing + fewer)
 
 
@@ -97,7 +102,7 @@ def _frame(recipient: Recipient, bounds: str) -> Calendar:
 
 
 def _events(plan: Plan, recipient: Recipient, latest: datetime) -> Iterator[Event]:
-    """Its events in order; no end is in sight where they are told time by time."""
+    """Yield its events in order; without an end where a series is listed time by time."""
     delivered = _as_planned if plan.urgent else recipient.undisturbed
     at = delivered(plan.next_at)
     if plan.recurrence is None:
@@ -128,7 +133,7 @@ def _as_planned(moment: datetime) -> datetime:
 
 
 def _deliveries(places: Iterator[Place], delivered: Callable[[datetime], datetime]) -> Iterator[tuple[Place, datetime]]:
-    """The places that are delivered, each with its moment: one that is held takes along those up to that moment."""
+    """Yield the places that are delivered, each with its moment: one that is held takes those before it along."""
     last: datetime | None = None
     for place in places:
         if last is None or place.at > last:
@@ -137,7 +142,7 @@ def _deliveries(places: Iterator[Place], delivered: Callable[[datetime], datetim
 
 
 def _is_held(plan: Plan, recipient: Recipient) -> bool:
-    """Whether quiet hours may hold a time of the series, on any day of a year."""
+    """Return whether quiet hours may hold a time of the series, on any day of a year."""
     zone = find_zone(recipient.time_zone)
     if not recipient.quiet_hours or zone is None or not isinstance(plan.zone, ZoneInfo):
         return False
@@ -151,7 +156,7 @@ def _is_held(plan: Plan, recipient: Recipient) -> bool:
 
 
 def _event(plan: Plan, start: datetime, apart: Place | None = None) -> Event:
-    """One event; ``apart`` is the place that it is of, where the series has other events."""
+    """Return one event; ``apart`` is the place that it is of, where the series has other events."""
     event = Event()
     event.add("uid", f"{plan.series_id}-{apart.at:%Y%m%dT%H%M%SZ}" if apart else str(plan.series_id))
     message = _plain(_cut(plan.message.strip()))
@@ -166,14 +171,16 @@ def _event(plan: Plan, start: datetime, apart: Place | None = None) -> Event:
 
 
 def _series(plan: Plan, rule: Rule, start: Place, left_out: list[datetime]) -> Event:
-    """The event of a series from this place on, which is one of its times: readers take DTSTART for that."""
-    wall = datetime.fromisoformat(start.wall).replace(microsecond=0, tzinfo=plan.zone)
-    event = _event(plan, wall)
+    """Return the event of a series from this place on. The place is one of the rule's times: readers count DTSTART as
+    one.
+    """
+    wall_time = datetime.fromisoformat(start.wall_time).replace(microsecond=0, tzinfo=plan.zone)
+    event = _event(plan, wall_time)
     parts = dict(part.split("=") for part in rule.line.split(";"))
     if rule.count is not None:
         parts["COUNT"] = str(rule.count - start.number + 1)
     if rule.parts.weeks and not (rule.parts.weekdays or rule.parts.month_days or rule.parts.year_days):
-        parts["BYDAY"] = WEEKDAYS[wall.weekday()]
+        parts["BYDAY"] = WEEKDAYS[wall_time.weekday()]
     event.add("rrule", vRecur.from_ical(";".join(f"{name}={text}" for name, text in parts.items())))
     if left_out:
         event.add("exdate", vDDDLists(left_out))
@@ -181,20 +188,20 @@ def _series(plan: Plan, rule: Rule, start: Place, left_out: list[datetime]) -> E
 
 
 def _left_out(rule: Rule, start: Place, zone: tzinfo) -> list[datetime]:
-    """What is left out of the series from this place on; not what names a time at which it never comes."""
-    named = [*(each.replace(tzinfo=zone) for each in rule.walls_left_out), *rule.moments_left_out]
+    """Return what is left out of the series from this place on; not what names a time at which it never comes."""
+    named = [*(each.replace(tzinfo=zone) for each in rule.wall_times_left_out), *rule.moments_left_out]
     ahead = sorted(each.astimezone(zone) for each in named if each >= start.at.replace(microsecond=0))
-    of_day = datetime.fromisoformat(start.wall).replace(microsecond=0).time()
+    of_day = datetime.fromisoformat(start.wall_time).replace(microsecond=0).time()
     return ahead if _is_often(rule) else [each for each in ahead if each.time() == of_day]
 
 
 def _is_often(rule: Rule) -> bool:
-    """Whether it comes at more than one time of a day."""
+    """Return whether it comes at more than one time of a day."""
     return rule.parts.frequency == "HOURLY" or len(rule.parts.hours) > 1 or len(rule.parts.minutes) > 1
 
 
 def _is_clear(rule: Rule, left_out: list[datetime]) -> bool:
-    """Whether all readers take the rule for what it is.
+    """Return whether all readers understand the rule in the same way.
 
     Some count the positions of a first week from DTSTART on, take weekdays with a number and without one (2MO,FR) for
     both at once, fail at the sixth Monday of a month, or leave out another time of the day than the one that is named.
@@ -208,13 +215,13 @@ def _is_clear(rule: Rule, left_out: list[datetime]) -> bool:
 
 
 def _is_on_the_clock(place: Place, zone: tzinfo) -> bool:
-    """Whether its wall time, as readers understand it, is its moment."""
-    wall = datetime.fromisoformat(place.wall).replace(tzinfo=zone)
-    return not in_gap(wall) and wall.astimezone(UTC) == place.at
+    """Return whether its wall time, as readers understand it, is its moment."""
+    wall_time = datetime.fromisoformat(place.wall_time).replace(tzinfo=zone)
+    return not in_gap(wall_time) and wall_time.astimezone(UTC) == place.at
 
 
 def _local(plan: Plan, moment: datetime, latest: datetime) -> datetime:
-    """A moment on the clock of the reminder, where that says which one it is; else in UTC."""
+    """Return a moment on the clock of the reminder, where that says which one it is; else in UTC."""
     local = moment.astimezone(plan.zone)
     is_clear = isinstance(plan.zone, ZoneInfo) and moment < latest and not (local.fold and comes_twice(local))
     return local if is_clear else moment.astimezone(UTC)
@@ -225,5 +232,5 @@ def _cut(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that RFC 5545 allows, with line ends that all readers know."""
+    """Return the text without what RFC 5545 forbids, with line ends that all readers know."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _LINE_ENDS.sub("\n", text))

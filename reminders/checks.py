@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says of settings that would only show when a reminder is due."""
+"""System checks of ``settings.REMINDERS``: what would else show only when a reminder is due."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from reminders.time_zones import ZONE_ALLOWED, find_zone
 
 @checks.register
 def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Links need pages to lead to, a webhook needs a secret that is one, and mail addresses; the zone is one."""
+    """Check that links have pages to lead to, the webhook has a secret, addresses are addresses, the zone is a zone."""
     if defaults.flaw():
-        return []  # told by durable_objects.E010
+        return []  # reported as durable_objects.E010
     found: list[checks.CheckMessage] = []
     if defaults.PUBLIC_URL:
         try:
@@ -35,20 +35,22 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
                 )
             )
     if defaults.WEBHOOK_URL and not signing.is_secret(defaults.WEBHOOK_SECRET):
-        hint = f"Give both sides the same: {signing.ALLOWED}."
+        hint = f"Set the secret that the receiver knows too: {signing.ALLOWED}."
         found.append(
-            checks.Error("REMINDERS has a WEBHOOK_URL, but no WEBHOOK_SECRET that is one.", hint, id="reminders.E002")
+            checks.Error("REMINDERS has a WEBHOOK_URL, but no valid WEBHOOK_SECRET.", hint, id="reminders.E002")
         )
     if defaults.WEBHOOK_URL and not outgoing.is_address(defaults.WEBHOOK_URL):
-        text = f"REMINDERS has a WEBHOOK_URL that is none: {masked_url(defaults.WEBHOOK_URL)}."
+        text = f"REMINDERS has a WEBHOOK_URL that cannot be called: {masked_url(defaults.WEBHOOK_URL)}."
         found.append(checks.Error(text, f"Allowed: {outgoing.ALLOWED}.", id="reminders.E006"))
     if defaults.PUBLIC_URL and not outgoing.is_address(defaults.PUBLIC_URL):
-        text = f"REMINDERS has a PUBLIC_URL that is none: {masked_url(defaults.PUBLIC_URL)}."
+        text = f"REMINDERS has a PUBLIC_URL that is no web address: {masked_url(defaults.PUBLIC_URL)}."
         found.append(checks.Error(text, f"Allowed: {outgoing.ALLOWED}.", id="reminders.E007"))
     if wrong := _no_addresses(defaults.EMAIL_TO):
         hint = 'A list of addresses, such as ["ada@example.org", "Bob <bob@example.org>"].'
         found.append(
-            checks.Error(f"REMINDERS has an EMAIL_TO with what is no address: {wrong}.", hint, id="reminders.E003")
+            checks.Error(
+                f"REMINDERS has entries in EMAIL_TO that are no e-mail addresses: {wrong}.", hint, id="reminders.E003"
+            )
         )
     if find_zone(defaults.TIME_ZONE) is None:
         text = f"REMINDERS has the TIME_ZONE {show(defaults.TIME_ZONE)}, which is no time zone here."
@@ -56,19 +58,23 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
     if wrong := _no_services(defaults.APPRISE):
         hint = "One URL for each name, as the documentation of Apprise has it for the service."
         found.append(
-            checks.Error(f"REMINDERS has in APPRISE what is no URL of one service: {wrong}.", hint, id="reminders.E005")
+            checks.Error(
+                f"REMINDERS has entries in APPRISE that are not the URL of one service: {wrong}.",
+                hint,
+                id="reminders.E005",
+            )
         )
     return found
 
 
-def _no_services(told: dict[Any, Any]) -> str:
-    """The names of those that are none; the URLs are secret."""
-    if not told:
+def _no_services(urls: dict[Any, Any]) -> str:
+    """Return the names whose URLs are not those of one service, comma separated; never the URLs, which are secret."""
+    if not urls:
         return ""
     from reminders.channels.apprise import AppriseFailed, services_of
 
     wrong = []
-    for name, url in told.items():
+    for name, url in urls.items():
         try:
             services_of(url if type(url) is str else "")
         except AppriseFailed:
@@ -76,13 +82,13 @@ def _no_services(told: dict[Any, Any]) -> str:
     return ", ".join(wrong)
 
 
-def _no_addresses(told: list[Any]) -> str:
-    return ", ".join(show(each) for each in told if not _is_mail_address(each))
+def _no_addresses(given: list[Any]) -> str:
+    return ", ".join(show(each) for each in given if not _is_mail_address(each))
 
 
-def _is_mail_address(told: Any) -> bool:
+def _is_mail_address(text: Any) -> bool:
     try:
-        validate_email(parseaddr(told)[1] if type(told) is str and len(told) <= LONGEST_ADDRESS else None)
+        validate_email(parseaddr(text)[1] if type(text) is str and len(text) <= LONGEST_ADDRESS else None)
     except ValidationError:
         return False
     return True

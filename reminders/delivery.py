@@ -16,14 +16,14 @@ from reminders.conf import defaults
 from reminders.tables import Delivery, Plan
 
 KEPT_CHARACTERS = 2_000
-#: For so long one run goes on to further channels and addresses; a run has an end (``alarm_time_limit``).
+#: How long one run goes on to further channels and addresses; a run has a limit (``alarm_time_limit``).
 AT_ONCE_SECONDS = 120.0
 #: Old deliveries go some at a time, and not with each new one.
 PRUNE_EVERY, PRUNE_AT_MOST = 10, 500
 
 
 def deliver(plan: Plan, name: str) -> list[str]:
-    """Deliver by each channel, to each address, that is not settled yet; the errors of those to be tried again.
+    """Deliver by each channel, to each address, that is not settled yet; return the errors of those to be tried again.
 
     Called without any lock. Each try is on record before it is made, so that a crash cannot hide it. What is refused
     for good is settled. Raises ``TryLater`` where none failed and one could not be tried.
@@ -34,7 +34,7 @@ def deliver(plan: Plan, name: str) -> list[str]:
         if row.is_settled:
             continue
         if time.monotonic() - began > AT_ONCE_SECONDS:
-            untried = TryLater("the others took long")
+            untried = TryLater("other addresses took the time of this run")
             break
         try:
             if failure := _send(row, message):
@@ -47,7 +47,7 @@ def deliver(plan: Plan, name: str) -> list[str]:
 
 
 def skip(plan: Plan) -> list[str]:
-    """Write down that this occurrence is not delivered, since it would be too late. Nothing is to be tried again."""
+    """Record that this occurrence is not delivered since it would be too late; return no failures."""
     for row in _rows(plan):
         if not row.is_settled:
             row.status, row.error = Delivery.Status.SKIPPED, f"late by more than {plan.skip_if_late}"
@@ -56,23 +56,25 @@ def skip(plan: Plan) -> list[str]:
 
 
 def try_out(plan: Plan, name: str) -> dict[str, str]:
-    """Deliver now by each channel, on no record and with a key of its own; what came of it, by channel and address."""
+    """Deliver a test now by each channel, on no record and with a key of its own; return the outcomes, by channel and
+    address.
+    """
     message = message_of(plan, name, plan.next_at)
     message = Message(str(uuid.uuid4()), name, f"[Test] {message.text}", message.planned_at, message.person)
-    said = {}
+    outcomes = {}
     for channel, address in _ways(plan):
         way = Delivery(channel=channel, address=address).way
         try:
-            said[way] = plain(str(channels.find(channel)(replace(message, to=address)) or "delivered"))
-        except BaseException as error:  # whatever a channel raises is what the test is to tell
+            outcomes[way] = plain(str(channels.find(channel)(replace(message, to=address)) or "delivered"))
+        except BaseException as error:  # whatever a channel raises is what the test is to report
             if not is_failure(error):
                 raise
-            said[way] = plain(f"failed: {named(error)}")
-    return said
+            outcomes[way] = plain(f"failed: {named(error)}")
+    return outcomes
 
 
 def message_of(plan: Plan, name: str, moment: datetime) -> Message:
-    """What is delivered at this moment."""
+    """Return the message as it is delivered at this moment."""
     late = moment - plan.next_at
     return Message(
         key=str(plan.key),
@@ -86,7 +88,7 @@ def message_of(plan: Plan, name: str, moment: datetime) -> Message:
 
 
 def plain(text: str) -> str:
-    """Text that every database can keep, cut to what is worth keeping: no NUL, no lone surrogate."""
+    """Return the text as every database can keep it, cut to what is worth keeping: no NUL, no lone surrogate."""
     return text[:KEPT_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
@@ -95,7 +97,7 @@ def _ways(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _rows(plan: Plan) -> list[Delivery]:
-    """One row for each channel and address: as it is on record, else a new one."""
+    """Return one row for each channel and address: the one on record, else a new one."""
     there = {(row.channel, row.address): row for row in Delivery.objects.filter(key=plan.key)}
     return [there.get(way) or _new(plan, *way) for way in _ways(plan)]
 
@@ -113,7 +115,7 @@ def _new(plan: Plan, channel: str, address: str) -> Delivery:
 
 
 def _send(row: Delivery, message: Message) -> str | None:
-    """One try by one channel to one address; what went wrong, if that is to be tried again."""
+    """Try one channel and address once; return the error if that is to be tried again."""
     row.attempts += 1
     row.message = message.text
     row.save()
@@ -141,7 +143,7 @@ def _send(row: Delivery, message: Message) -> str | None:
 
 
 def _prune(row: Delivery) -> None:
-    """Never what is on record of this very delivery: without it an address would get it again."""
+    """Delete old deliveries, never those of this very occurrence: without that record an address would get it again."""
     rows = Delivery.objects.filter(reminder_id=row.reminder_id).exclude(key=row.key)
     kept = defaults.DELIVERIES_PER_REMINDER
     surplus = rows.order_by("-id").values_list("id", flat=True)[kept : kept + PRUNE_AT_MOST]

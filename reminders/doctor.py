@@ -1,4 +1,4 @@
-"""What the doctor asks about reminders."""
+"""What ``manage.py alarms doctor`` checks about reminders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reminders.time_zones import find_zone
 
 @question
 def moments_that_moved(now: datetime) -> Iterator[Finding]:
-    """The wall time on record is another moment by this machine's time zones: they were updated since."""
+    """Report wall times on record that are another moment by this machine's time zones: they were updated since."""
     looked_at, found = 0, 0
     example: Plan | None = None
     for plan in zone_changes.astray(now):
@@ -23,16 +23,16 @@ def moments_that_moved(now: datetime) -> Iterator[Finding]:
             found, example = found + 1, example or plan
     if example is not None:
         text = (
-            f"Reminders whose time is another moment by the time zones of this machine: {found:,} of {looked_at:,}, "
+            f"Reminders that are due at another moment by this machine's time zones: {found:,} of {looked_at:,}, "
             f"one is {show(example.object.name)}."
         )
-        advice = "--fix, or `manage.py reminders recompute`, moves them; restart the workers first."
+        advice = "Restart the workers, then move them: --fix, or `manage.py reminders recompute`."
         yield Finding("reminders.moved", text, advice, fix=lambda: f"moved {recompute(now)} reminders")
 
 
 @question
 def zones_that_are_gone(now: datetime) -> Iterator[Finding]:
-    """A zone on record is not known here: what goes by it is delivered by the offset that it had at last."""
+    """Report zones on record that are not known here: what goes by them is delivered by the last known offset."""
     example = next(zone_changes.without_zone(), None)
     if example is not None:
         number = sum(1 for _ in zone_changes.without_zone())
@@ -49,12 +49,12 @@ def zones_that_are_gone(now: datetime) -> Iterator[Finding]:
             f"Recipients in a time zone that is not known here: {len(people):,}, one is {show(people[0].name)} in "
             f"{show(people[0].time_zone)}."
         )
-        advice = "Give them another zone, on their page in admin; until then their quiet hours hold nothing."
+        advice = "Give them another zone, on their page in admin; until then their quiet hours have no effect."
         yield Finding("reminders.recipient_zones", text, advice)
 
 
 def recompute(now: datetime) -> int:
-    """Move all that is astray; how many were."""
+    """Move all reminders that are astray; return how many."""
     moved = 0
     for plan in zone_changes.astray(now):
         handle = plan.object.handle() if plan is not None else None

@@ -1,4 +1,6 @@
-"""The form of a reminder in admin: local time and zone, how it repeats, where it goes; a preview, and no script."""
+"""The form of a reminder in admin: local time and zone, how it repeats, where it is delivered; a preview, and no
+script.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,15 @@ REPEATS = [
     (CUSTOM, "By the rule below"),
 ]
 LATE = [
-    ("", "deliver it, marked as late"),
-    ("300", "skip it after 5 minutes"),
-    ("1800", "skip it after 30 minutes"),
-    ("3600", "skip it after 1 hour"),
-    ("21600", "skip it after 6 hours"),
-    ("86400", "skip it after 1 day"),
+    ("", "deliver, marked as late"),
+    ("300", "skip after 5 minutes"),
+    ("1800", "skip after 30 minutes"),
+    ("3600", "skip after 1 hour"),
+    ("21600", "skip after 6 hours"),
+    ("86400", "skip after 1 day"),
 ]
 SHOWN_AHEAD = 5
-#: What each argument of a reminder is made of, where that is not the one field of its name. A time is one in its zone.
+#: The fields that each argument of a reminder is made of, where that is not the one of its name.
 FIELDS_OF = {
     "fire_at": {"local_time", "time_zone"},
     "time_zone": {"local_time", "time_zone"},
@@ -46,32 +48,32 @@ FIELDS_OF = {
 
 
 class ReminderForm(NameForm):
-    """Sets a reminder, or edits one. A POST with ``_preview`` is checked and shown again, and never valid."""
+    """Sets a reminder, or edits one. A POST with ``_preview`` is validated and shown again, and never valid."""
 
     message = forms.CharField(
-        strip=False, widget=forms.Textarea(attrs={"rows": 3, "cols": 60}), help_text="Its first line is the subject."
+        strip=False, widget=forms.Textarea(attrs={"rows": 3, "cols": 60}), help_text="The first line is the subject."
     )
     local_time = forms.CharField(label="When", widget=forms.TextInput(attrs={"type": "datetime-local", "step": "any"}))
     time_zone = forms.ChoiceField(
         choices=lambda: [(name, name) for name in zone_names()],
-        help_text="A series goes by the wall clocks there: 09:00 stays 09:00 when summer time begins.",
+        help_text="A series follows the wall clock there: 09:00 stays 09:00 when summer time begins.",
     )
     repeats = forms.ChoiceField(choices=REPEATS, required=False)
     rule = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 2, "cols": 60, "placeholder": "FREQ=MONTHLY;BYDAY=-1FR;COUNT=12"}),
-        help_text="An RRULE of RFC 5545; below it lines such as EXDATE:20300602T090000 for times left out.",
+        help_text="An RRULE of RFC 5545, and below it a line such as EXDATE:20300602T090000 for each time left out.",
     )
     person = forms.CharField(
         required=False,
         max_length=200,
         widget=forms.TextInput(attrs={"class": "vTextField", "list": "do-people"}),
-        help_text="Whose addresses and quiet hours hold: a name from Recipients.",
+        help_text="Who gets it: a name from Recipients, whose addresses and quiet hours apply.",
     )
     channels = forms.MultipleChoiceField(
         choices=lambda: [(name, name) for name in channels.names()], widget=forms.CheckboxSelectMultiple
     )
-    urgent = forms.BooleanField(required=False, help_text="Comes in quiet hours too.")
+    urgent = forms.BooleanField(required=False, help_text="Delivered in quiet hours too.")
     skip_if_late = forms.ChoiceField(choices=LATE, required=False, label="When it is late")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -83,14 +85,14 @@ class ReminderForm(NameForm):
         self.initial = {**(_initial(plan) if plan else _fresh()), **(self.initial or {})}
         late = self.fields["skip_if_late"]
         if plan and plan.skip_if_late and self.initial["skip_if_late"] not in dict(LATE):
-            own = (self.initial["skip_if_late"], f"skip it after {plan.skip_if_late}")
+            own = (self.initial["skip_if_late"], f"skip after {plan.skip_if_late}")
             setattr(late, "choices", [*LATE, own])
         zone = self.fields["time_zone"]
         if plan and find_zone(plan.time_zone) is None:
             gone = (plan.time_zone, f"{plan.time_zone} (not known here any more)")
             setattr(zone, "choices", [gone, *((name, name) for name in zone_names())])
         if plan and plan.state == Plan.State.SET and not self.is_bound:
-            with suppress(InvalidInput):  # its rule is none any more: there is nothing to foretell
+            with suppress(InvalidInput):  # its rule is invalid by now: there is nothing to preview
                 self.preview = _preview(plan.series, vars(plan), plan.next_at - timedelta(microseconds=1))
 
     @property
@@ -99,29 +101,29 @@ class ReminderForm(NameForm):
         return "_preview" in self.data
 
     def is_valid(self) -> bool:
-        """Not so for a preview: then the form is shown again."""
+        """Return False for a preview, so that the form is shown again."""
         return super().is_valid() and not self.previews
 
     def clean_local_time(self) -> datetime:
-        """The wall time, without a zone."""
+        """Return the wall time, without a zone."""
         text = self.cleaned_data["local_time"]
         try:
-            wall = datetime.fromisoformat(text)
+            wall_time = datetime.fromisoformat(text)
         except ValueError:
-            raise ValidationError(f"{text!r} is no time. Allowed: such as 2030-01-31T09:00.") from None
-        if wall.tzinfo is not None:
-            raise ValidationError("Give the time without an offset: the zone is the one below.")
-        return wall
+            raise ValidationError(f"{text!r} is not a date and time. Allowed: such as 2030-01-31T09:00.") from None
+        if wall_time.tzinfo is not None:
+            raise ValidationError("Enter the time without an offset: the time zone beside it says which clock.")
+        return wall_time
 
     def clean_time_zone(self) -> str:
-        """One that is known here, not the one that is gone."""
+        """Refuse a zone that is not known here any more."""
         try:
             return check_zone(self.cleaned_data["time_zone"]).key
         except InvalidInput as refused:
             raise ValidationError(str(refused)) from refused
 
     def clean(self) -> dict[str, Any]:
-        """The reminder's own rules."""
+        """Apply the reminder's own rules, and fill the preview."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
@@ -137,16 +139,16 @@ class ReminderForm(NameForm):
         return cleaned
 
     def arguments(self) -> dict[str, Any]:
-        """What was entered, as ``set_reminder`` takes it."""
+        """Return what was entered, as ``set_reminder`` takes it."""
         given = self.cleaned_data
-        wall: datetime = given["local_time"].replace(tzinfo=check_zone(given["time_zone"]))
+        wall_time: datetime = given["local_time"].replace(tzinfo=check_zone(given["time_zone"]))
         rule = (given["rule"].strip() if given["repeats"] == CUSTOM else given["repeats"]) or None
         if given["repeats"] == CUSTOM and rule is None:
-            raise InvalidInput("There is no rule below. Allowed: an RRULE, or another choice of how it repeats.")
+            raise InvalidInput("The rule below is empty. Enter an RRULE, or choose another way to repeat.")
         late = given["skip_if_late"]
         return {
             "message": given["message"].replace("\r\n", "\n"),
-            "fire_at": wall,
+            "fire_at": wall_time,
             "recurrence": rule.replace("\r\n", "\n") if rule else None,
             "time_zone": given["time_zone"],
             "channels": given["channels"],
@@ -197,7 +199,7 @@ def _fresh() -> dict[str, Any]:
 
 
 def _preview(series: Series, fields: dict[str, Any], after: datetime) -> list[tuple[Occurrence, str]]:
-    """The next occurrences, each with a word on what becomes of it."""
+    """Return the next occurrences, each with a note where it is not delivered as planned."""
     recipient = Recipient.find(fields["person"])
     shown = []
     for each in series.preview(SHOWN_AHEAD, after):

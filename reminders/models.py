@@ -22,7 +22,7 @@ __all__ = ["Delivery", "DeliveryFailed", "Plan", "Recipient", "Reminder"]
 
 SHOWN = ("message", "fire_at", "next_at", "recurrence", "time_zone", "channels")
 ARGUMENTS = ("message", "fire_at", "recurrence", "time_zone", "channels", "person", "urgent", "skip_if_late")
-#: What decides about the times of a series: when none of it changes, an edit leaves the place where it is.
+#: What determines the times of a series: when none of it changes, an edit leaves the place where it is.
 SCHEDULE = ("fire_at", "recurrence", "time_zone")
 
 YEAR = timedelta(days=366)
@@ -31,14 +31,16 @@ Model = TypeVar("Model", bound="Reminder")
 
 
 class DeliveryFailed(DurableObjectError):
-    """A reminder could not be delivered by some channel; it is tried again by the alarm's own retries."""
+    """A reminder could not be delivered by some channel; the alarm's retries try again."""
 
 
 class ReminderManager(ObjectManager[Model]):
     """Finds reminders by name, and those of a person."""
 
     def of_person(self, person: str) -> PlanQuerySet:
-        """What is set for this person, what comes next first; each row has the reminder as ``object``. One query."""
+        """Return what is set for this person, what comes next first; each row has the reminder as ``object``. One
+        query.
+        """
         return Plan.objects.of_person(person)
 
 
@@ -68,15 +70,15 @@ class Reminder(DurableObject):
         skip_if_late: timedelta | None = None,
         idempotent: bool = False,
     ) -> datetime:
-        """Set the reminder, in place of an earlier one; when it will be delivered first.
+        """Set the reminder, in place of an earlier one; return when it will be delivered first.
 
         ``fire_at`` is aware; a past one means now. With a ``recurrence`` (an RRULE, ``"FREQ=DAILY;COUNT=5"``, with
         EXDATE lines below it if need be) it is the start of the series, which goes by the wall clocks of ``time_zone``
         (a name; default the recipient's, else UTC): in a DST gap a time is shifted forward, in a fold it is the first.
         ``channels`` default to ``["log"]``. ``person`` names the recipient, whose quiet hours hold it unless it is
-        ``urgent``. What is later than ``skip_if_late`` is not delivered any more (None: marked as late).
+        ``urgent``. What would be later than ``skip_if_late`` is not delivered (None: delivered, marked as late).
 
-        ``idempotent``: where the very same was set last, and is still to come or was delivered, nothing changes. Raises
+        ``idempotent``: where the same was set last, and is still to come or was delivered, nothing changes. Raises
         ``InvalidInput`` (``InvalidAlarmTime`` for the time, ``InvalidValue`` for the message) and changes nothing then.
         """
         fields = checked(
@@ -88,38 +90,39 @@ class Reminder(DurableObject):
         return self._set_to(fields, opening(fields), idempotent=idempotent)
 
     def edit_reminder(self, **changes: Any) -> datetime:
-        """Change what is given (arguments as for ``set_reminder``) and leave the rest; when it will be delivered next.
+        """Change what is given (arguments as for ``set_reminder``), leave the rest; return when it is delivered next.
 
         Unless its times are changed, its place in the series and a snooze stay, and so does the key of a delivery that
-        is being tried. Other times are followed from now on: nothing past is made up for. Raises ``InvalidInput``, also
+        is being tried. New times apply from now on: nothing past is delivered for them. Raises ``InvalidInput``, also
         when no reminder is set.
         """
         plan = self._to_change("edit")
         if unknown := changes.keys() - set(ARGUMENTS):
-            raise refusal(f"a reminder has no {show(min(unknown))}", f"one of {', '.join(ARGUMENTS)}")
+            raise refusal(f"edit_reminder() has no argument {show(min(unknown))}", f"one of {', '.join(ARGUMENTS)}")
         return self._edit(plan, changes, *self._edited(plan, changes))
 
     def get_reminder(self) -> dict[str, Any] | None:
-        """What is set: message, fire_at, next_at (aware UTC), recurrence, time_zone, channels; None when nothing is,
-        also after the last delivery. A plain read.
+        """Return what is set: message, fire_at, next_at (aware UTC), recurrence, time_zone, channels; None when nothing
+        is, also after the last delivery. A plain read.
         """
         plan = self.plan()
         return {name: getattr(plan, name) for name in SHOWN} if plan and plan.state == Plan.State.SET else None
 
     def plan(self) -> Plan | None:
-        """All there is to know about it, also once it is over or cancelled; None if it was never set. A plain read."""
+        """Return its plan, also once it is over or cancelled; None if it was never set. A plain read."""
         return Plan.objects.filter(object__kind_id=self.kind_pk(), object__name=self.name).first()
 
     def cancel(self) -> bool:
-        """Take the reminder away, the whole series; whether there was one. A delivery in progress goes out."""
+        """Cancel the reminder, the whole series; return whether one was set. A delivery in progress goes out."""
         return self._cancel() if self._set() is not None else False
 
     @exclusive
     def snooze(self, by: timedelta) -> datetime:
-        """Put off the coming delivery (counted from its time, or from now when that is past); when it will be made.
+        """Put off the coming delivery (counted from its time, or from now when that is past); return when it will be
+        made.
 
-        The rest of the series stays as it is. Raises ``InvalidInput`` for what is no positive timedelta, and when no
-        reminder is set.
+        The rest of the series stays as it is. Raises ``InvalidInput`` unless ``by`` is a positive timedelta, and
+        when no reminder is set.
         """
         if not is_span(by):
             raise refusal(f"by is {show(by)}", SPAN_ALLOWED)
@@ -129,19 +132,20 @@ class Reminder(DurableObject):
     @exclusive
     def remind_again(self, series_id: Any, place: Place, by: timedelta) -> datetime:
         """Deliver this occurrence again, ``by`` from now, whether it was delivered or is still tried; then the series
-        goes on. Raises ``InvalidInput`` when the reminder was set anew or cancelled since.
+        goes on. Raises ``InvalidInput`` when the reminder was set again or cancelled since.
         """
         if not is_span(by):
             raise refusal(f"by is {show(by)}", SPAN_ALLOWED)
         plan = self.plan()
         if plan is None or plan.series_id != series_id or plan.state == Plan.State.CANCELLED:
-            raise InvalidInput(f"reminder {show(self.name)} was set anew or cancelled since: nothing to snooze.")
+            raise InvalidInput(f"reminder {show(self.name)} was set again or cancelled since: nothing to snooze.")
         plan.state = Plan.State.SET
         plan.stand_at(place)
         return self._snooze(plan, now(), by)
 
     def skip(self, occurrence: datetime | None = None) -> datetime | None:
-        """Leave the coming delivery out (only if it is of this occurrence); when the next one is made, None for never.
+        """Leave out the coming delivery (only if it is of this occurrence); return when the next one is made, None for
+        never.
 
         Raises ``InvalidInput`` when no reminder is set.
         """
@@ -149,11 +153,11 @@ class Reminder(DurableObject):
         return self._skip(plan, plan.following(now()), occurrence)
 
     def recompute(self) -> datetime | None:
-        """Work out anew when it is delivered, by the time zones as they are known here now: to be called after an
-        update of them. The new moment; None where it is as it was, or nothing is to come.
+        """Compute again when it is delivered, by the time zones as they are known here now: to be called after an
+        update of them. Return the new moment; None where it is as it was, or nothing is to come.
 
-        What is snoozed stays put off to the moment that was named; the rest of its series moves. What is due already is
-        left to its run, which looks for itself.
+        What is snoozed stays put off to the moment that was chosen; the rest of its series moves. What is due
+        already is left to its run, which checks by itself.
         """
         plan = self._set()
         if plan is None or not plan.is_astray(now()):
@@ -180,19 +184,21 @@ class Reminder(DurableObject):
             return
         if failures:
             raise DeliveryFailed("; ".join(failures))
-        if untried:  # no failure, so that a receiver that holds others up costs nobody a retry
+        if untried:  # no failure, so that a receiver that delays others costs nobody a retry
             self.storage.set_alarm(now() + untried.after)
         else:
             self._go_on(fresh, following)
 
     def alarm_died(self, info: AlarmInfo, error: BaseException) -> None:
-        """One delivery failed for good. A series goes on; a last one is kept with its dead alarm, to be revived."""
+        """Go on with the series after a delivery failed for good; a last one is kept with its dead alarm, to be
+        revived.
+        """
         plan = self._set()
         following = plan.following(now()) if plan is not None else None
         if plan is not None and following is not None:
             self._go_on(plan, following)
 
-    # -- steps. What a rule gives is worked out before the lock is taken, and anew only if another change came between.
+    # -- steps. The times of a rule are computed before the lock is taken; again only if another change came between.
 
     @exclusive
     def _set_to(self, fields: dict[str, Any], place: Place, *, idempotent: bool) -> datetime:
@@ -206,7 +212,7 @@ class Reminder(DurableObject):
 
     @staticmethod
     def _edited(plan: Plan, changes: dict[str, Any]) -> tuple[dict[str, Any], Place | None]:
-        """The fields of a plan with these changes, and its new place if its times are changed.
+        """Return the fields of a plan with these changes, and its new place if its times are changed.
 
         In another zone it keeps its moment; the wall time, where the zone that it had is gone.
         """
@@ -254,7 +260,7 @@ class Reminder(DurableObject):
         return plan.next_at if plan.state == Plan.State.SET else None
 
     def _is_moved(self, plan: Plan) -> bool:
-        """Whether it is to come later, since its zone's clocks were changed after the alarm was set."""
+        """Return whether it is to come later, since its zone's clocks were changed after the alarm was set."""
         place, put_off = plan.place_now(), (plan.next_at, plan.put_off)
         if place == plan.place:
             return False
@@ -327,7 +333,7 @@ class Reminder(DurableObject):
         return True
 
     def _is_dead(self) -> bool:
-        """Whether its last delivery failed for good."""
+        """Return whether its last delivery failed for good."""
         return Alarm.objects.filter(object_id=self.pk, state=Alarm.State.DEAD).exists()
 
     def _set(self) -> Plan | None:
@@ -337,5 +343,5 @@ class Reminder(DurableObject):
     def _to_change(self, verb: str) -> Plan:
         plan = self._set()
         if plan is None:
-            raise InvalidInput(f"reminder {show(self.name)} is not set: nothing to {verb}. Call set_reminder() first.")
+            raise InvalidInput(f"reminder {show(self.name)} is not set: nothing to {verb}. Set it first.")
         return plan

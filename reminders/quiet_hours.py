@@ -1,4 +1,4 @@
-"""Quiet hours: from when to when, each day on the recipient's wall clock, nothing is to be delivered. Pure."""
+"""Quiet hours: from when to when, each day on the recipient's wall clock, nothing is delivered. Pure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", re.A
 
 @dataclass(frozen=True)
 class QuietHours:
-    """From ``begin`` on, up to ``end``, which is no longer quiet; over midnight when that is the earlier of the two."""
+    """From ``begin`` on, up to ``end``, which is no longer quiet; over midnight when ``end`` is the earlier."""
 
     begin: time
     end: time
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``"22:00-07:00"``. Raises ``InvalidInput``."""
+        """Parse ``"22:00-07:00"``. Raises ``InvalidInput``."""
         match = _HOURS.fullmatch(text) if type(text) is str else None
         if match is None or match.group(1, 2) == match.group(3, 4):
             raise refusal(f"quiet_hours is {show(text)}", ALLOWED)
@@ -35,7 +35,7 @@ class QuietHours:
         return cls(time(hours[0], hours[1]), time(hours[2], hours[3]))
 
     def over_at(self, moment: datetime, zone: ZoneInfo) -> datetime:
-        """When it is next not quiet: this moment, or the end of the quiet hours that it is in (aware UTC)."""
+        """Return when it is next not quiet: this moment, or the end of the quiet hours that it is in (aware UTC)."""
         local = moment.astimezone(zone)
         clock = local.time().replace(fold=0)
         overnight = self.begin > self.end
@@ -50,7 +50,9 @@ class QuietHours:
 
 @functools.lru_cache(maxsize=256)
 def kinds_of_days(zone: ZoneInfo, other: ZoneInfo, year: int) -> list[date]:
-    """Of this year and the next one day for each way in which the clocks of the two zones go on a day and around it."""
+    """Return, of this year and the next, one day for each way in which the clocks of the two zones run on a day and
+    around it.
+    """
     first = datetime(min(year, LAST_YEAR - 3), 1, 1, tzinfo=UTC)
     nights = [first + timedelta(days=count) for count in range(-1, 2 * 366 + 2)]
     offsets = [(night.astimezone(zone).utcoffset(), night.astimezone(other).utcoffset()) for night in nights]

@@ -1,4 +1,4 @@
-"""When a reminder recurs: an RRULE from its first time on, on the wall clocks of a zone. Pure."""
+"""When a reminder recurs: an RRULE from its first time on, on the wall clock of a zone. Pure."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from reminders.rrule_parsing import Rule
 from reminders.time_zones import check_zone
 
 _TICK = timedelta(microseconds=1)
-#: What was shifted over a gap is found from so far before: Samoa left out a whole day.
+#: How far back to look for what was shifted over a gap: Samoa left out a whole day.
 _OVER_A_GAP = timedelta(hours=26)
-#: No change of a zone's clocks makes a wall time a moment that is further away: Samoa's was by 24 hours.
+#: No change of a zone's clocks moves the moment of a wall time further than this: Samoa's moved it by 24 hours.
 _ANY_CHANGE = timedelta(hours=26)
 
 Found = tuple[datetime, int, datetime]
-"""What the rule gave: the moment, which one it is, and the wall time."""
+"""A time of the rule: the moment, its number, and the wall time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One occurrence. ``at`` is its moment (aware UTC); ``number`` and ``wall`` (ISO 8601, without an offset) are from
-    where the rule is followed on: all that a caller has to keep so that finding the next one costs no more with time.
-    Where there is a COUNT, ``number`` is which of the rule's times that is.
+    """One occurrence. ``at`` is its moment (aware UTC); ``number`` and ``wall_time`` (ISO 8601, without an offset) are
+    from where the rule is followed on: all that a caller has to keep so that finding the next one costs no more with
+    time. Where there is a COUNT, ``number`` counts the rule's times from 1.
     """
 
     at: datetime
     number: int
-    wall: str
+    wall_time: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Series:
     own with a TZID, or in UTC with a ``Z``; they count towards COUNT). A start that the rule leaves out is not part of
     it. In a gap a time is shifted forward, in a fold it is the first; no moment comes twice. Without a rule ``start``
     is the only one. A start that is given in ``zone`` is a wall time there, also one that the clocks leave out.
-    Whatever is asked takes a bounded time, however far back the start lies. Raises ``InvalidInput`` for a rule or a
-    zone that is none, and for a start that is not in the years from 1900 to 9990.
+    Every method takes a bounded time, however far back the start lies. Raises ``InvalidInput`` for a rule or a zone
+    that is invalid, and for a start that is not in the years from 1900 to 9990.
     """
 
     def __init__(self, start: datetime, rule: str | Rule | None, zone: str | tzinfo) -> None:
@@ -65,68 +65,70 @@ class Series:
         self._rule_days = RuleDays(self._rule.parts if self._rule else Parts("DAILY"), self._local)
 
     def opening(self) -> Place | None:
-        """The first place; None where the rule has no time at all."""
+        """Return the first place; None where the rule has no time at all."""
         return next(self.places(), None)
 
     def places(self, since: Place | None = None) -> Iterator[Place]:
-        """The places in order, all of them or those after ``since``."""
+        """Yield the places in order, all of them or those after ``since``."""
         return self._places(since, self._start - _TICK if since is None else since.at)
 
     def same(self, place: Place) -> Place | None:
-        """This place, by the zone's clocks as they are known now: the same wall time, at another moment where they were
-        changed since. None where the rule has ended before that.
+        """Return this place by the zone's clocks as they are known now: the same wall time, at another moment where
+        they were changed since. None where the rule has ended before that.
         """
         if next(self._from(place, place.at - _TICK), None) == place:
             return place
         return next(self._from(place, place.at - _ANY_CHANGE), None)
 
     def minutes_of_days(self) -> tuple[int, ...]:
-        """At which minutes of a day it may come, by its wall clock."""
+        """Return at which minutes of a day it may come, by its wall clock."""
         return self._rule_days.times
 
     def first(self) -> datetime | None:
-        """The first time (aware UTC); None where the rule has none at all."""
+        """Return the first time (aware UTC); None where the rule has none at all."""
         opening = self.opening()
         return opening.at if opening else None
 
     def following(self, since: Place | None, moment: datetime) -> Place | None:
-        """The first place after ``since`` that is also after this moment; None when the series is over."""
+        """Return the first place after ``since`` that is also after this moment; None when the series is over."""
         return next(self._places(since, moment if since is None else max(since.at, moment)), None)
 
     def after(self, moment: datetime) -> datetime | None:
-        """The first time after this moment (aware UTC); None when the series is over."""
+        """Return the first time after this moment (aware UTC); None when the series is over."""
         following = self.following(None, moment)
         return following.at if following else None
 
     def preview(self, count: int, moment: datetime) -> list[Occurrence]:
-        """The next occurrences after this moment, ``count`` at most."""
+        """Return the next occurrences after this moment, ``count`` at most."""
         return [self._shown(place.at) for place in islice(self._places(None, moment), count)]
 
     def _places(self, since: Place | None, last: datetime) -> Iterator[Place]:
-        """The places later than ``last``, and not before the one that ``since`` is followed on from."""
+        """Yield the places later than ``last``, and not before the one that ``since`` is followed on from."""
         for place in self._from(since, last):
             # Clocks that were changed since may have made its wall time a later moment: it comes once all the same.
-            if since is None or place.wall != since.wall or in_gap(self._wall(since)):
+            if since is None or place.wall_time != since.wall_time or in_gap(self._wall_time(since)):
                 yield place
 
     def _from(self, since: Place | None, last: datetime) -> Iterator[Place]:
-        """The places later than ``last``, from the wall time of ``since`` on."""
+        """Yield the places later than ``last``, from the wall time of ``since`` on."""
         if self._rule is None:
             if self._start > last:
                 yield Place(self._start, 1, self._local.replace(tzinfo=None).isoformat())
             return
-        number, wall = (1, self._local) if since is None else (since.number, self._wall(since))
-        yield from self._in_order(self._rule, self._walls(self._rule, number, wall, last), last)
+        number, wall_time = (1, self._local) if since is None else (since.number, self._wall_time(since))
+        yield from self._in_order(self._rule, self._wall_times(self._rule, number, wall_time, last), last)
 
-    def _wall(self, place: Place) -> datetime:
-        return datetime.fromisoformat(place.wall).replace(tzinfo=self._zone)
+    def _wall_time(self, place: Place) -> datetime:
+        return datetime.fromisoformat(place.wall_time).replace(tzinfo=self._zone)
 
-    def _walls(self, rule: Rule, number: int, wall: datetime, last: datetime) -> Iterator[tuple[int, datetime]]:
-        """What the rule gives on the wall clock from the ``number``-th time on, which is at ``wall``, each with its
-        number. What is well before ``last`` is passed over: by days, and only counted where there is a COUNT.
+    def _wall_times(
+        self, rule: Rule, number: int, wall_time: datetime, last: datetime
+    ) -> Iterator[tuple[int, datetime]]:
+        """Yield the times of the rule on the wall clock from the ``number``-th on, which is at ``wall_time``, each with
+        its number. What is well before ``last`` is passed over: by days, and only counted where there is a COUNT.
         """
-        near = max(wall.replace(tzinfo=None), (last.astimezone(self._zone) - _OVER_A_GAP).replace(tzinfo=None))
-        begin, near_day = wall.replace(tzinfo=None), near.toordinal()
+        near = max(wall_time.replace(tzinfo=None), (last.astimezone(self._zone) - _OVER_A_GAP).replace(tzinfo=None))
+        begin, near_day = wall_time.replace(tzinfo=None), near.toordinal()
         second, rest = self._rule_days.second, self._local.microsecond  # without the rest it would be early by that
         for day, minutes in self._rule_days.days(near_day if rule.count is None else begin.toordinal()):
             if rule.count is not None and number > rule.count:
@@ -144,16 +146,16 @@ class Series:
                 yield number, found.replace(tzinfo=self._zone)
                 number += 1
 
-    def _in_order(self, rule: Rule, walls: Iterator[tuple[int, datetime]], last: datetime) -> Iterator[Place]:
-        """What the rule gives, by moment, each moment once: a time that was shifted may lie behind others."""
+    def _in_order(self, rule: Rule, wall_times: Iterator[tuple[int, datetime]], last: datetime) -> Iterator[Place]:
+        """Yield the times of the rule by moment, each moment once: one that was shifted may come after later ones."""
         shifted: list[Found] = []
-        for number, wall in walls:
-            at = self._start if wall == self._local else wall.astimezone(UTC)
+        for number, wall_time in wall_times:
+            at = self._start if wall_time == self._local else wall_time.astimezone(UTC)
             if rule.until is None or at.replace(microsecond=0) <= rule.until:
-                heapq.heappush(shifted, (at, number, wall))
-            elif not in_gap(wall):
+                heapq.heappush(shifted, (at, number, wall_time))
+            elif not in_gap(wall_time):
                 break
-            if in_gap(wall):
+            if in_gap(wall_time):
                 continue
             while shifted and shifted[0][0] <= at:
                 place = heapq.heappop(shifted)
@@ -171,34 +173,34 @@ class Series:
 
 
 def _place(found: Found, waiting: list[Found]) -> Place:
-    """This one, to be followed on from the first that still waits: none of those is to be skipped."""
-    at, number, wall = found
+    """Return this place, to be followed on from the first that still waits: none of those is to be skipped."""
+    at, number, wall_time = found
     for _, other, earlier in waiting:
         if other < number:
-            number, wall = other, earlier
-    return Place(at, number, wall.replace(tzinfo=None).isoformat())
+            number, wall_time = other, earlier
+    return Place(at, number, wall_time.replace(tzinfo=None).isoformat())
 
 
 def check_year(start: datetime) -> None:
-    """Refuse a start that is too early or too late for a series: raises ``InvalidAlarmTime``."""
+    """Raise ``InvalidAlarmTime`` for a start that is too early or too late for a series."""
     if not FIRST_YEAR <= start.year <= LAST_YEAR:
         raise InvalidAlarmTime(f"fire_at is {show(start)}. Allowed: the years from {FIRST_YEAR} to {LAST_YEAR}.")
 
 
-def in_gap(wall: datetime) -> bool:
-    """Whether the clocks of its zone were put forward over this wall time, so that it does not exist."""
-    before, after = wall.utcoffset(), wall.replace(fold=1).utcoffset()
+def in_gap(wall_time: datetime) -> bool:
+    """Return whether the clocks of its zone were put forward over this wall time, so that it does not exist."""
+    before, after = wall_time.utcoffset(), wall_time.replace(fold=1).utcoffset()
     return before is not None and after is not None and before < after
 
 
-def comes_twice(wall: datetime) -> bool:
-    """Whether the clocks of its zone were put back over this wall time."""
-    before, after = wall.replace(fold=0).utcoffset(), wall.replace(fold=1).utcoffset()
+def comes_twice(wall_time: datetime) -> bool:
+    """Return whether the clocks of its zone were put back over this wall time."""
+    before, after = wall_time.replace(fold=0).utcoffset(), wall_time.replace(fold=1).utcoffset()
     return before is not None and after is not None and before > after
 
 
 def _note(local: datetime, start: datetime) -> str:
-    """What is to be said of a time at which the clocks of its zone are changed."""
+    """Return a note for a time at which the clocks of its zone are changed; empty for any other."""
     other = local.replace(fold=1 - local.fold)
     if other.utcoffset() != local.utcoffset():
         which = "second" if local.fold else "first"

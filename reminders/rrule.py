@@ -1,8 +1,8 @@
 """The days of a recurrence rule and the times on each, by RFC 5545 on a calendar without zones. Pure.
 
-A rule is followed by days, not by occurrences: the days of a year that its parts leave are worked out once for each of
-the few kinds of year there are, and what comes next is looked for among them from any day on. So a search is bounded
-for every rule that ``rules`` lets in, however far the start lies back.
+A rule is followed by days, not by occurrences: the days of a year that its parts allow are computed once for each of
+the few kinds of year there are, and the next one is searched among them from any day on. So a search is bounded for
+every rule that ``rrule_parsing`` accepts, however far back the start lies.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from itertools import groupby
 from math import gcd
 from operator import itemgetter
 
-#: After so many years the calendar repeats itself, weekdays and leap years together. What has not come by then is not
-#: waited for.
+#: Years after which the calendar repeats itself, weekdays and leap years alike. What has not come by then never does.
 YEARS_AHEAD = 400
 #: No start is earlier than in this year, and no occurrence later than in that: beyond it there is no time to shift to.
 FIRST_YEAR, LAST_YEAR = 1_900, 9_990
@@ -75,7 +74,7 @@ class RuleDays:
         self._kinds_of_year: dict[tuple[bool, int, bool, bool], tuple[Day, ...]] = {}
 
     def days(self, first: int) -> Iterator[Day]:
-        """The days of the rule from this one on (an ordinal), in order. Ends where nothing comes for 400 years."""
+        """Yield the days of the rule from this ordinal on, in order. Ends where nothing comes for 400 years."""
         first = max(first, self._start)
         year, limit = date.fromordinal(first).year, first + _DAYS_AHEAD
         is_in_step = self._in_step()
@@ -130,7 +129,7 @@ class RuleDays:
         return self._parts.frequency != "YEARLY" or (year - self._start_year) % self._parts.interval == 0
 
     def _in_step(self) -> Callable[[int, int], bool] | None:
-        """Whether a day is one of every so many days, weeks or months; None where each is."""
+        """Return a test whether a day is in every n-th day, week or month (INTERVAL); None where each is."""
         interval, start, week, month = self._parts.interval, self._start, self._start_week, self._start_month
         if interval == 1:
             return None
@@ -143,17 +142,17 @@ class RuleDays:
         return None
 
     def _minutes_of(self, day: int) -> tuple[int, ...]:
-        """Every so many hours, counted from the start's: those that fall on this day."""
+        """Return the minutes of this day at which every n-th hour falls, counted from the start's hour."""
         interval = self._parts.interval
         hours = range((self._start_hour - day * 24) % interval, 24, interval)
         return tuple(hour * 60 + minute for hour in hours if hour in self._hours for minute in self._minutes)
 
     def _week_of(self, day: int) -> int:
-        """The first day of the week that a day is in."""
+        """Return the first day of the week that a day is in."""
         return day - (day - 1 - self._parts.week_start) % 7
 
     def _days_of(self, year: int, opening: int) -> tuple[Day, ...]:
-        """The days of a year, from 0, that the parts leave, whatever the interval, with their times."""
+        """Return the days of a year, from 0, that the parts allow, whatever the interval, with their times."""
         kind = (isleap(year), opening % 7, isleap(year - 1), isleap(year + 1))
         found = self._kinds_of_year.get(kind)
         if found is None:
@@ -186,12 +185,12 @@ class RuleDays:
         return not self._months or month in self._months
 
     def _takes_weekday(self, weekday: int, index: int, length: int) -> bool:
-        """Whether BYDAY names this weekday: each, or the one that this is in its month or year."""
+        """Return whether BYDAY names this weekday: each, or its ordinal in its month or year."""
         nth, from_end = index // 7 + 1, -((length - 1 - index) // 7 + 1)
         return not self._weekdays.isdisjoint(((0, weekday), (nth, weekday), (from_end, weekday)))
 
     def _takes_week(self, day: int) -> bool:
-        """Whether BYWEEKNO names the week of this day, counted in the year that most of the week is in."""
+        """Return whether BYWEEKNO names the week of this day, counted in the year that most of the week is in."""
         middle = date.fromordinal(self._week_of(day) + 3)
         number = (middle.timetuple().tm_yday - 1) // 7 + 1
         last = date.fromordinal(self._week_of(date(middle.year, 12, 28).toordinal()) + 3)
@@ -200,7 +199,7 @@ class RuleDays:
     # -- BYSETPOS
 
     def _chosen(self, year: int, opening: int) -> Iterator[Day]:
-        """Of the times of each year, month or week those at the positions, counted from the beginning of it."""
+        """Yield, of the times of each year, month or week, those at BYSETPOS, counted from its beginning."""
         length = 365 + isleap(year)
         if self._parts.frequency == "WEEKLY":
             matching, period = self._matching_of_weeks(year, opening), lambda index: self._week_of(opening + index)
@@ -221,7 +220,9 @@ class RuleDays:
                     yield days[at], tuple(self.times[place % per_day] for place in chosen)
 
     def _matching_of_weeks(self, year: int, opening: int) -> Iterator[int]:
-        """The days that the parts of a weekly rule leave, to the end of the weeks that the year begins and ends in."""
+        """Yield the days that the parts of a weekly rule allow, to the end of the weeks that the year begins and ends
+        in.
+        """
         months = _MONTH_OF[isleap(year)]
         first = self._week_of(opening) - opening
         for index in range(first, self._week_of(opening + len(months) - 1) - opening + 7):
@@ -231,15 +232,15 @@ class RuleDays:
 
 
 def _month_of(day: int, year: int) -> int:
-    """The number of the month that a day of this year is in, counted from the year 0."""
+    """Return the number of the month that a day of this year is in, counted from the year 0."""
     return year * 12 + _MONTH_OF[isleap(year)][day - date(year, 1, 1).toordinal()] - 1
 
 
 def _is_one_of(wanted: frozenset[int], number: int, last: int) -> bool:
-    """Whether a number up to ``last`` is wanted, counted from the beginning or (negative) from the end."""
+    """Return whether a number up to ``last`` is wanted, counted from the beginning or (negative) from the end."""
     return number in wanted or number - last - 1 in wanted
 
 
 def _at(positions: tuple[int, ...], times: list[int]) -> list[int]:
-    """Those at the positions, from 1 on or from -1 back."""
+    """Return those at the positions, from 1 on or from -1 back."""
     return sorted({times[at - (at > 0)] for at in positions if -len(times) <= at <= len(times)})

@@ -33,29 +33,29 @@ _EXDATE = re.compile(r"EXDATE(?:;VALUE=DATE-TIME)?(?:;TZID=([\w/+-]+))?:([0-9TZ,
 
 
 class _No(ValueError):
-    """What is wrong with a rule, in words."""
+    """Says what is wrong with a rule."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that was read: its parts, how it ends, and what is left out of it. ``line`` is the rule as RFC 5545 has
-    it, in capitals and without a name before it. ``unknown_zones`` are those whose EXDATE lines could not be read.
+    """A parsed rule: its parts, how it ends, and what is left out of it. ``line`` is the rule as RFC 5545 has it, in
+    capitals and without a name before it. ``unknown_zones`` are those whose EXDATE lines could not be read.
     """
 
     line: str
     parts: Parts
     count: int | None
     until: datetime | None
-    walls_left_out: Collection[datetime]
+    wall_times_left_out: Collection[datetime]
     moments_left_out: Collection[datetime]
     unknown_zones: Collection[str] = ()
 
     @classmethod
     def parse(cls, text: str, *, on_record: bool = False) -> Self:
-        """The rule that this text is. Raises ``InvalidInput``.
+        """Return the rule in this text. Raises ``InvalidInput``.
 
-        One that is ``on_record`` was let in: an EXDATE in a zone that is gone since is left aside, so that the rule
-        goes on.
+        A rule that is ``on_record`` was accepted once: an EXDATE in a zone that is gone since is ignored, so that the
+        rule goes on.
         """
         if type(text) is not str or len(text) > LONGEST_RULE:
             raise refusal(f"recurrence is {show(text)}", RULE_ALLOWED)
@@ -64,32 +64,34 @@ class Rule:
         try:
             line = first.upper().removeprefix("RRULE:")
             given = _read(line)
-            walls, moments, unknown = _left_out(others)
+            wall_times, moments, unknown = _left_out(others)
             if unknown and not on_record:
-                raise _No(f"EXDATE is in the zone {show(min(unknown))}, which is none")
+                raise _No(f"EXDATE is in the zone {show(min(unknown))}, which is not known here")
         except _No as flaw:
             raise refusal(f"recurrence is {show(text)} ({flaw})", RULE_ALLOWED) from None
         count, until = given.pop("count", None), given.pop("until", None)
-        return cls(line, Parts(**given), count, until, walls, moments, unknown)
+        return cls(line, Parts(**given), count, until, wall_times, moments, unknown)
 
-    def leaves_out(self, at: datetime, wall: datetime) -> bool:
-        """Whether an EXDATE names this time, by the wall clock or as a moment (to the second, as such dates are)."""
-        if not self.walls_left_out and not self.moments_left_out:
+    def leaves_out(self, at: datetime, wall_time: datetime) -> bool:
+        """Return whether an EXDATE names this time, by the wall clock or as a moment (to the second, as such dates
+        are).
+        """
+        if not self.wall_times_left_out and not self.moments_left_out:
             return False
-        walls, moments = self.walls_left_out, self.moments_left_out
-        return wall.replace(tzinfo=None, microsecond=0) in walls or at.replace(microsecond=0) in moments
+        wall_times, moments = self.wall_times_left_out, self.moments_left_out
+        return wall_time.replace(tzinfo=None, microsecond=0) in wall_times or at.replace(microsecond=0) in moments
 
 
 # -- the grammar
 
 
 def _read(line: str) -> dict[str, Any]:
-    """The parts of a rule by their fields. Raises ``_No``."""
+    """Return the parts of a rule by their fields. Raises ``_No``."""
     texts: dict[str, str] = {}
     for part in line.split(";"):
         name, _, text = part.partition("=")
         if name not in _PARTS:
-            raise _No(f"{show(part)} is no part of a rule")
+            raise _No(f"{show(part)} is not a part of a rule")
         if name in texts:
             raise _No(f"{name} comes twice")
         texts[name] = text
@@ -119,7 +121,7 @@ def _number(least: int, most: int) -> Callable[[str, str], int]:
 
 
 def _numbers(least: int, most: int, *, signed: bool = False) -> Callable[[str, str], tuple[int, ...]]:
-    """A list of numbers; ``signed`` ones may count from the end."""
+    """Return a reader of a list of numbers; ``signed`` ones may count from the end."""
     form = re.compile(rf"{'[+-]?' if signed else ''}[0-9]{{1,{len(str(most))}}}")
 
     def read(name: str, text: str) -> tuple[int, ...]:
@@ -151,7 +153,7 @@ def _until(name: str, text: str) -> datetime:
 
 
 def _time(name: str, text: str) -> tuple[datetime, bool]:
-    """A time as it is written, without a zone, and whether it is one in UTC."""
+    """Parse a time as it is written; return it without a zone, and whether it is in UTC. Raises ``_No``."""
     match = _TIME.fullmatch(text)
     try:
         if match:
@@ -161,7 +163,7 @@ def _time(name: str, text: str) -> tuple[datetime, bool]:
     raise _No(f"{name} is {show(text)}: a time such as 20300602T090000")
 
 
-#: The parts that there are: the field of each, and what reads it.
+#: The parts that a rule may have: the field of each, and what reads it.
 _PARTS: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "FREQ": ("frequency", _one_of(FREQUENCIES)),
     "INTERVAL": ("interval", _number(1, LONGEST_INTERVAL)),
@@ -197,7 +199,7 @@ def _ordinal_days(texts: Mapping[str, str]) -> str | None:
     return None
 
 
-#: What does not go together: each says what is wrong, or None.
+#: Checks of parts that exclude each other: each returns what is wrong, or None.
 _UNFIT: tuple[Callable[[Mapping[str, str]], str | None], ...] = (
     lambda texts: "COUNT and UNTIL do not go together" if {"COUNT", "UNTIL"} <= texts.keys() else None,
     lambda texts: (
@@ -214,19 +216,19 @@ _UNFIT: tuple[Callable[[Mapping[str, str]], str | None], ...] = (
 
 
 def _left_out(lines: list[str]) -> tuple[frozenset[datetime], frozenset[datetime], frozenset[str]]:
-    """The wall times and the moments that EXDATE lines name, and zones there that are none. Raises ``_No``."""
-    walls: set[datetime] = set()
+    """Return the wall times and the moments that EXDATE lines name, and the unknown zones in them. Raises ``_No``."""
+    wall_times: set[datetime] = set()
     moments: set[datetime] = set()
     unknown: set[str] = set()
     for line in lines:
         match = _EXDATE.fullmatch(line)
         if match is None:
-            raise _No(f"{show(line)} is no EXDATE")
+            raise _No(f"{show(line)} is not an EXDATE line")
         zone = find_zone(match[1]) if match[1] else None
         for text in match[2].upper().split(","):
             time, is_utc = _time("EXDATE", text)
             if is_utc and match[1]:
-                raise _No(f"EXDATE is {show(text)}: with a TZID no Z")
+                raise _No(f"EXDATE is {show(text)}: a time with a TZID has no Z")
             if match[1] and zone is None:
                 unknown.add(match[1])
             elif not FIRST_YEAR <= time.year <= LAST_YEAR:
@@ -234,5 +236,5 @@ def _left_out(lines: list[str]) -> tuple[frozenset[datetime], frozenset[datetime
             elif is_utc or zone:
                 moments.add(time.replace(tzinfo=UTC if is_utc else zone).astimezone(UTC))
             else:
-                walls.add(time)
-    return frozenset(walls), frozenset(moments), frozenset(unknown)
+                wall_times.add(time)
+    return frozenset(wall_times), frozenset(moments), frozenset(unknown)

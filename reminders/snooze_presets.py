@@ -1,4 +1,4 @@
-"""The menu of snoozes: 20 minutes, an hour, a day, a week, each counted from the time that is put off."""
+"""The choices for a snooze: 20 minutes, an hour, a day, a week, each counted from the time that is put off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from durable_objects import now
 
 @dataclass(frozen=True)
 class Preset:
-    """One of the menu: so much time, or the same time of day so many days later."""
+    """One choice: a duration, or the same time of day a number of days later."""
 
     name: str
     label: str
@@ -18,7 +18,7 @@ class Preset:
     days: int = 0
 
     def span(self, zone: tzinfo, since: datetime | None = None) -> timedelta:
-        """How long that is from a moment (default: now), by the wall clocks of the zone."""
+        """Return how long that is from a moment (default: now), by the wall clock of the zone."""
         if not self.days:
             return self.time
         since = since or now()

@@ -20,24 +20,24 @@ from reminders.recurrence import Place, Series, comes_twice
 from reminders.rrule_parsing import Rule
 from reminders.time_zones import check_zone, find_zone
 
-#: So long may an e-mail address be, with the name before it.
+#: The longest e-mail address, with the name before it.
 LONGEST_ADDRESS = 320
 
 
 def any_version() -> int:
-    """A number that no earlier recipient of the same name had."""
+    """Return a number that no earlier recipient of the same name had."""
     return secrets.randbelow(2**62)
 
 
 class Recipient(models.Model):
     """A person whom reminders are for: where they are reached, and when not. Written by staff, in admin."""
 
-    name = models.CharField(max_length=200, unique=True, help_text="What a reminder's “person” says.")
+    name = models.CharField(max_length=200, unique=True, help_text="The name that reminders give as “person”.")
     time_zone = models.CharField(max_length=100, default="UTC", help_text="Such as Europe/Berlin.")
     quiet_hours = models.CharField(
         max_length=11,
         blank=True,
-        help_text="Such as 22:00-07:00, in that zone. What is not urgent is held till their end.",
+        help_text="Such as 22:00-07:00, in that zone. Reminders that are not urgent are held until they end.",
     )
     email = models.EmailField(blank=True)
     webhook_url = models.CharField(max_length=2000, blank=True, validators=[validators.address])
@@ -51,7 +51,7 @@ class Recipient(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """The zone is one, and so are the quiet hours."""
+        """Check that the zone is one, and so are the quiet hours. Raises ``ValidationError``."""
         wrong = {}
         for field, check in (("time_zone", check_zone), ("quiet_hours", QuietHours.parse)):
             try:
@@ -64,13 +64,13 @@ class Recipient(models.Model):
 
     @classmethod
     def find(cls, name: str) -> Recipient:
-        """The recipient of this name; one without anything of their own where nobody has been entered."""
+        """Return the recipient of this name; where nobody has been entered, one with defaults."""
         found = cls.objects.filter(name=name).first() if name else None
         return found or cls(name=name, time_zone=defaults.TIME_ZONE)
 
     def undisturbed(self, moment: datetime) -> datetime:
-        """The first moment from this one on that is not in their quiet hours; this one where nobody can tell any more,
-        since their zone is gone.
+        """Return the first moment from this one on that is not in their quiet hours; this one where their zone is not
+        known any more.
         """
         zone = find_zone(self.time_zone)
         if not self.quiet_hours or zone is None:
@@ -78,15 +78,15 @@ class Recipient(models.Model):
         return QuietHours.parse(self.quiet_hours).over_at(moment, zone)
 
 
-def _naive(wall: str) -> datetime:
-    return datetime.fromisoformat(wall)
+def _naive(wall_time: str) -> datetime:
+    return datetime.fromisoformat(wall_time)
 
 
 class PlanQuerySet(models.QuerySet["Plan"]):
-    """What reminders are set to."""
+    """Plans, by whom they are for."""
 
     def of_person(self, person: str) -> PlanQuerySet:
-        """What is set for a person, what comes next first: one query, by an index."""
+        """Return what is set for a person, what comes next first: one query, by an index."""
         mine = self.filter(person=person, state=Plan.State.SET)
         return mine.order_by("next_at", "pk").select_related("object")
 
@@ -96,7 +96,7 @@ class Plan(models.Model):
 
     The row stays when the reminder is over or cancelled, and says so. The wall times are the truth: ``fire_at``,
     ``occurrence`` and ``next_at`` are the moments that they were by the time zones as these were known when they were
-    worked out, and ``Reminder.recompute()`` works them out anew.
+    computed, and ``Reminder.recompute()`` computes them again.
     """
 
     class State(models.TextChoices):
@@ -117,7 +117,7 @@ class Plan(models.Model):
     message = models.TextField()
     fire_at = models.DateTimeField()
     #: ``fire_at`` on the clock of ``time_zone`` (ISO 8601, without an offset).
-    start_wall = models.CharField(max_length=26)
+    start_wall_time = models.CharField(max_length=26)
     recurrence = models.TextField(null=True, blank=True)  # noqa: DJ001  null: none, as in the contract
     time_zone = models.CharField(max_length=100)
     channels = models.JSONField()
@@ -126,10 +126,10 @@ class Plan(models.Model):
     #: A new one with each ``set_reminder``; one more with each change from outside. Keys are made from the first.
     series_id = models.UUIDField(default=uuid.uuid4)
     revision = models.PositiveIntegerField(default=0)
-    #: The place in the series: see ``series.Place``.
+    #: The place in the series: see ``recurrence.Place``.
     occurrence = models.DateTimeField()
     number = models.PositiveBigIntegerField(default=1)
-    wall = models.CharField(max_length=26)
+    wall_time = models.CharField(max_length=26)
     #: When it is delivered: later than ``occurrence`` once it was put off, and then why.
     next_at = models.DateTimeField()
     put_off = models.CharField(max_length=11, blank=True, default="")
@@ -147,9 +147,9 @@ class Plan(models.Model):
         return f"plan of {self.object_id}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Write it, with the wall time of its start also where whoever made the row gave only the moment."""
-        if not self.start_wall:
-            self.start_wall = self.fire_at.astimezone(self.zone).replace(tzinfo=None).isoformat()
+        """Store it, with the wall time of its start also where whoever made the row gave only the moment."""
+        if not self.start_wall_time:
+            self.start_wall_time = self.fire_at.astimezone(self.zone).replace(tzinfo=None).isoformat()
         super().save(*args, **kwargs)
 
     @property
@@ -162,27 +162,27 @@ class Plan(models.Model):
     def zone(self) -> tzinfo:
         """The zone whose clocks it goes by; where that is gone, the offset from UTC that it had at this place."""
         return find_zone(self.time_zone) or timezone(
-            _naive(self.wall) - self.occurrence.astimezone(UTC).replace(tzinfo=None)
+            _naive(self.wall_time) - self.occurrence.astimezone(UTC).replace(tzinfo=None)
         )
 
     def shown(self, moment: datetime) -> str:
-        """A moment for people, on the clock that it goes by."""
+        """Return a moment for people, on its clock."""
         return f"{moment.astimezone(self.zone):%A, %d %B %Y, %H:%M} ({self.clock})"
 
     def from_to(self, until: datetime) -> str:
-        """From when to when its delivery is put off, for people."""
+        """Describe from when to when its delivery is put off."""
         there = [f"{moment.astimezone(self.zone):%a %d %b %Y, %H:%M}" for moment in (self.next_at, until)]
         return f"from {there[0]} to {there[1]} ({self.clock})"
 
     @property
     def clock(self) -> str:
-        """What the clock is called that it goes by."""
+        """The name of the clock that it goes by."""
         return self.time_zone if find_zone(self.time_zone) else str(self.zone)
 
     @property
     def starts_at(self) -> datetime:
         """``fire_at`` as it is by its wall time, in its zone; where that comes twice, the one that was meant."""
-        first = _naive(self.start_wall).replace(tzinfo=self.zone)
+        first = _naive(self.start_wall_time).replace(tzinfo=self.zone)
         second = first.replace(fold=1)
         return second if comes_twice(first) and second.astimezone(UTC) == self.fire_at else first
 
@@ -196,15 +196,15 @@ class Plan(models.Model):
     def is_as_its_wall_time(self) -> bool:
         """Whether its moment is what its wall time says; else the clocks were changed since, or it was shifted by them.
 
-        A look that costs next to nothing: ``place_now`` tells the two apart.
+        Costs next to nothing: ``place_now`` distinguishes the two cases.
         """
-        if self.wall == self.start_wall:
+        if self.wall_time == self.start_wall_time:
             return self.starts_at.astimezone(UTC) == self.occurrence
-        return _naive(self.wall).replace(tzinfo=self.zone).astimezone(UTC) == self.occurrence
+        return _naive(self.wall_time).replace(tzinfo=self.zone).astimezone(UTC) == self.occurrence
 
     def is_astray(self, moment: datetime, find: Callable[[str], Recipient] = Recipient.find) -> bool:
-        """Whether what is ahead of this moment is planned for another one than its wall time, or the end of the quiet
-        hours that it is held by, is now.
+        """Return whether what is ahead of this moment is planned for another one than its wall time, or the end of the
+        quiet hours that it is held by, is now.
         """
         if self.next_at <= moment:
             return False
@@ -215,11 +215,11 @@ class Plan(models.Model):
         )
 
     def place_now(self) -> Place | None:
-        """Its place by its zone's clocks as they are known now; None where the series has ended before that."""
+        """Return its place by its zone's clocks as known now; None where the series has ended before that."""
         return self.place if self.is_as_its_wall_time else self.series.same(self.place)
 
     def next_now(self, moment: datetime) -> datetime | None:
-        """When it is to be delivered by the zones as they are known now; None where nothing is to come any more."""
+        """Return when it is delivered by the zones as they are known now; None where nothing is to come any more."""
         place = self.place_now()
         if place is None or self.put_off == self.SNOOZED:
             return self.next_at if place else None
@@ -227,15 +227,15 @@ class Plan(models.Model):
 
     @property
     def flaws(self) -> list[str]:
-        """What has become of its zones that somebody should mend, in words; it is delivered all the same."""
+        """What is wrong with its zones, a sentence each, for somebody to mend; it is delivered all the same."""
         found = []
         if find_zone(self.time_zone) is None:
             found.append(
-                f"The time zone {show(self.time_zone)} is not known here any more: it goes on by {self.zone}, as it "
-                "was there at last. Choose another zone."
+                f"The time zone {show(self.time_zone)} is not known here any more: the reminder goes on by "
+                f"{self.zone}, its last known offset. Choose another zone."
             )
         return found + [
-            f"An EXDATE in the zone {show(name)}, which is not known here any more, leaves nothing out. Write another."
+            f"An EXDATE in the zone {show(name)}, which is not known here any more, leaves nothing out. Replace it."
             for name in self._unknown_zones()
         ]
 
@@ -248,29 +248,29 @@ class Plan(models.Model):
     @property
     def place(self) -> Place:
         """Where in the series it stands."""
-        return Place(self.occurrence, self.number, self.wall)
+        return Place(self.occurrence, self.number, self.wall_time)
 
     def stand_at(self, place: Place) -> None:
-        """Go to another place of the series, to be delivered at its time."""
-        self.occurrence, self.number, self.wall = place.at, place.number, place.wall
+        """Move to another place of the series, to be delivered at its time."""
+        self.occurrence, self.number, self.wall_time = place.at, place.number, place.wall_time
         self.next_at, self.put_off = place.at, ""
 
     def is_set_to(self, fields: Mapping[str, Any]) -> bool:
-        """Whether this is what it is set to, or was when it was over. What was cancelled is set to nothing."""
-        told = fields.keys() - {"start_wall"}  # it follows from the others
-        return self.state != self.State.CANCELLED and all(getattr(self, name) == fields[name] for name in told)
+        """Return whether this is what it is set to, or was when it was over. What was cancelled is set to nothing."""
+        compared = fields.keys() - {"start_wall_time"}  # it follows from the others
+        return self.state != self.State.CANCELLED and all(getattr(self, name) == fields[name] for name in compared)
 
     def is_as(self, other: Plan) -> bool:
-        """Whether it is the same reminder at the same place, and nothing was changed in between."""
+        """Return whether it is the same reminder at the same place, and nothing was changed in between."""
         mine, theirs = (self.series_id, self.revision), (other.series_id, other.revision)
         return mine == theirs and self.occurrence == other.occurrence
 
     def is_too_late(self, moment: datetime) -> bool:
-        """Whether it is not worth delivering any more."""
+        """Return whether it is not worth delivering any more."""
         return self.skip_if_late is not None and moment - self.next_at > self.skip_if_late
 
     def following(self, moment: datetime) -> Place | None:
-        """The next place of the series that is after this moment; None when it is over."""
+        """Return the next place of the series that is after this moment; None when it is over."""
         return self.series.following(self.place, max(self.occurrence, moment)) if self.recurrence else None
 
 
@@ -280,7 +280,7 @@ class Delivery(models.Model):
     """
 
     class Status(models.TextChoices):
-        """``failed``: refused, or the last try so far did. ``skipped``: it would have been too late."""
+        """``failed``: the last try so far failed. ``refused``: for good. ``skipped``: it would have been too late."""
 
         PENDING = "pending"
         DELIVERED = "delivered"
@@ -292,7 +292,7 @@ class Delivery(models.Model):
     reminder = models.ForeignKey("durable_objects.Object", on_delete=models.CASCADE, related_name="+")
     key = models.UUIDField()
     channel = models.CharField(max_length=100)
-    #: Where a channel tells several apart, as e-mail does.
+    #: Set where a channel has several addresses, as e-mail does.
     address = models.CharField(max_length=LONGEST_ADDRESS, default="", blank=True)
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
     message = models.TextField()
@@ -303,7 +303,7 @@ class Delivery(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     error = models.TextField(default="", blank=True)
     delivered_at = models.DateTimeField(null=True, blank=True)
-    #: What the other side said to it.
+    #: What the receiver answered.
     answer = models.TextField(default="", blank=True)
 
     class Meta:
@@ -317,7 +317,7 @@ class Delivery(models.Model):
 
     @property
     def way(self) -> str:
-        """By which channel and to whom, in words."""
+        """By which channel and to whom, for people."""
         return f"{self.channel} to {self.address}" if self.address else self.channel
 
     @property

@@ -1,4 +1,4 @@
-"""What a reminder may be set to: checks each value, and makes the fields of its plan."""
+"""What a reminder may be set to: checks each argument of ``set_reminder``, and makes the fields of its plan."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LONGEST_SPAN = timedelta(days=3650)
 
 
 def checked(given: Mapping[str, Any], kept: tzinfo | None = None) -> dict[str, Any]:
-    """The fields of a plan for these arguments of ``set_reminder``. Raises ``InvalidInput`` for the first that is
-    refused, naming it and what is allowed. ``kept`` is what its zone stands for where that is left as it is.
+    """Return the fields of a plan for these arguments of ``set_reminder``. Raises ``InvalidInput`` for the first that
+    is refused, naming it and what is allowed. ``kept`` is the zone's clock where the zone stays as it is.
     """
     person = _person(given["person"])
     zone = given["time_zone"]
@@ -37,7 +37,7 @@ def checked(given: Mapping[str, Any], kept: tzinfo | None = None) -> dict[str, A
     return {
         "message": _message(given["message"]),
         "fire_at": fire_at,
-        "start_wall": fire_at.astimezone(clocks).replace(tzinfo=None).isoformat(),
+        "start_wall_time": fire_at.astimezone(clocks).replace(tzinfo=None).isoformat(),
         "recurrence": given["recurrence"],
         "time_zone": zone,
         "channels": channels.check(defaults.CHANNELS if given["channels"] is None else given["channels"]),
@@ -48,7 +48,9 @@ def checked(given: Mapping[str, Any], kept: tzinfo | None = None) -> dict[str, A
 
 
 def opening(fields: Mapping[str, Any], after: datetime | None = None) -> Place:
-    """The first place of the series that these fields make (after this moment). Raises ``InvalidInput`` for none."""
+    """Return the first place of the series that these fields make (after this moment). Raises ``InvalidInput`` for
+    none.
+    """
     series = Series(fields["fire_at"], fields["recurrence"], fields["time_zone"])
     first = series.opening()
     if first is not None and after is not None and fields["recurrence"] and first.at <= after:
@@ -56,7 +58,7 @@ def opening(fields: Mapping[str, Any], after: datetime | None = None) -> Place:
     if first is None:
         rule = show(fields["recurrence"])
         raise InvalidInput(
-            f"recurrence {rule} has no time from {after or fields['fire_at']} on. Allowed: one that has."
+            f"recurrence is {rule}, which never occurs from {after or fields['fire_at']} on. Allowed: a rule that does."
         )
     return first
 
@@ -65,7 +67,7 @@ SPAN_ALLOWED = f"a timedelta above 0, up to {LONGEST_SPAN}"
 
 
 def is_span(value: object) -> bool:
-    """Whether it is a span of time that a reminder can be put off by."""
+    """Return whether it is a duration that a reminder can be put off by."""
     return isinstance(value, timedelta) and timedelta(0) < value <= LONGEST_SPAN
 
 

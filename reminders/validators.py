@@ -1,4 +1,4 @@
-"""What a recipient's webhook may be: the rules of batches and posts, as Django's forms and models ask for them."""
+"""Validators of a recipient's webhook, for Django's forms and models."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from durable_objects.masking import masked_url
 
 
 def address(text: str) -> None:
-    """Raises ``ValidationError`` for what cannot be called; a password in it is not told."""
+    """Raise ``ValidationError`` for an address that cannot be called, with a password in it masked."""
     if not outgoing.is_address(text):
-        raise ValidationError(f"{masked_url(text)} is no address. Allowed: {outgoing.ALLOWED}.")
+        raise ValidationError(f"{masked_url(text)} is not a web address. Allowed: {outgoing.ALLOWED}.")
 
 
 def secret(text: str) -> None:
-    """Raises ``ValidationError`` for what is no signing secret, without telling it."""
+    """Raise ``ValidationError`` for what is no signing secret, without showing it."""
     if not signing.is_secret(text):
-        raise ValidationError(f"This is no signing secret. Allowed: {signing.ALLOWED}.")
+        raise ValidationError(f"This is not a signing secret. Allowed: {signing.ALLOWED}.")

@@ -1,4 +1,4 @@
-"""What an update of the time zones does to reminders that are ahead: whose moment is another one since."""
+"""What an update of tzdata does to reminders: finds those whose moment has changed, and renames zones."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from reminders.models import Reminder
 from reminders.tables import Plan, Recipient
 from reminders.time_zones import check_zone, find_zone
 
-#: Rows that are read at once.
+#: Rows that are read in one query.
 PAGE = 2_000
 
 
 def astray(moment: datetime) -> Iterator[Plan | None]:
-    """All that is set and comes after this moment, in the order of its making: a plan (with its reminder as ``object``)
+    """Yield all that is set for after this moment, in the order of its making: a plan (with its reminder as ``object``)
     whose wall time is another moment by the zones that this machine has now, None for each other.
     """
     find = functools.cache(Recipient.find)
     rows = Plan.objects.filter(state=Plan.State.SET, next_at__gt=moment).order_by("pk")
-    columns, last = rows.values_list("pk", "time_zone", "wall", "occurrence", "put_off"), 0
+    columns, last = rows.values_list("pk", "time_zone", "wall_time", "occurrence", "put_off"), 0
     while page := list(columns.filter(pk__gt=last)[:PAGE]):
         suspects = [row[0] for row in page if row[4] == Plan.QUIET or not _is_plain(*row[1:4])]
         plans = Plan.objects.select_related("object").in_bulk(suspects)
@@ -32,14 +32,14 @@ def astray(moment: datetime) -> Iterator[Plan | None]:
         last = page[-1][0]
 
 
-def _is_plain(time_zone: str, wall: str, occurrence: datetime) -> bool:
-    """Whether a row needs no closer look: its wall time is its moment, or nobody can tell."""
+def _is_plain(time_zone: str, wall_time: str, occurrence: datetime) -> bool:
+    """Return whether a row needs no closer look: its wall time is its moment, or its zone is not known."""
     zone = find_zone(time_zone)
-    return zone is None or datetime.fromisoformat(wall).replace(tzinfo=zone).astimezone(UTC) == occurrence
+    return zone is None or datetime.fromisoformat(wall_time).replace(tzinfo=zone).astimezone(UTC) == occurrence
 
 
 def without_zone() -> Iterator[Plan]:
-    """What is set and goes by a zone that is gone, or has one in its EXDATE lines."""
+    """Yield what is set in a zone that is gone, or has one in its EXDATE lines."""
     rows = Plan.objects.filter(state=Plan.State.SET)
     gone = [name for name in rows.order_by().values_list("time_zone", flat=True).distinct() if find_zone(name) is None]
     suspects = rows.filter(Q(time_zone__in=gone) | Q(recurrence__icontains="TZID="))
@@ -49,9 +49,9 @@ def without_zone() -> Iterator[Plan]:
 
 
 def rename(old: str, new: str) -> tuple[int, int]:
-    """Give another zone to all reminders that are set by one, and to its recipients; how many of each.
+    """Give another zone to all reminders that are set in one, and to its recipients; return how many of each.
 
-    Raises ``InvalidInput`` for a new one that is none.
+    Raises ``InvalidInput`` where the new one is unknown.
     """
     check_zone(new)
     reminders, last = 0, 0

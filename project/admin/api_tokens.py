@@ -1,4 +1,4 @@
-"""The tokens of the HTTP interface in Django admin: made (and told once), listed, revoked."""
+"""The tokens of the HTTP interface in Django admin: made, and shown once; listed, revoked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AT_MOST = 500
 
 
 class NewTokenForm(ChangesForm):
-    """A token to be made: its scopes as boxes to tick."""
+    """A new token: its scopes as check boxes."""
 
     scopes = forms.MultipleChoiceField(
         choices=[(scope, f"{scope}: {meaning}") for scope, meaning in SCOPES.items()],
@@ -76,43 +76,45 @@ class ApiTokenAdmin(BaseAdmin):
         return super().has_view_permission(request, obj) or self.has_revoke_permission(request)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Who may change tokens may revoke them."""
+        """Allow whoever may change tokens to revoke them."""
         return bool(request.user.has_perm("project.change_apitoken"))
 
     @admin.display(description="begins with", ordering="prefix")
     def begins(self, row: ApiToken) -> str:
-        """How a token is recognised."""
+        """Return the beginning by which a token is recognised."""
         return f"{row.prefix}…"
 
     @admin.display(description="opens")
     def opens(self, row: ApiToken) -> str:
-        """The scopes in a line."""
+        """Return the scopes in a line."""
         return ", ".join(row.scopes)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        """Django's, with one way to save: the token is on the next page, whatever one wants to do then."""
+        """Offer one way to save: the next page is the token's, whatever comes after it."""
         only_save = {"show_save_and_continue": False, "show_save_and_add_another": False}
         return super().add_view(request, form_url, (extra_context or {}) | only_save)
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
-        """Make the token; the answer to this very request tells it."""
-        setattr(request, "_token_told_once", obj.issue())
+        """Make the token; the answer to this very request shows it."""
+        setattr(request, "_token_shown_once", obj.issue())
 
     def response_add(self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None) -> HttpResponse:
-        """The token, on a page of its own (no page of admin is cached): neither a message nor the log ever has it."""
+        """Show the token on a page of its own (no page of admin is cached): neither a message nor the log ever
+        has it.
+        """
         context = {
             **self.admin_site.each_context(request),
             "title": f"Token for {obj.name}",
             "opts": self.opts,
             "row": obj,
-            "token": request.__dict__.pop("_token_told_once"),
+            "token": request.__dict__.pop("_token_shown_once"),
             "seconds": tokens.TRUSTED_FOR,
         }
         return TemplateResponse(request, "admin/project/apitoken/made.html", context)
 
     @admin.action(description="Revoke", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: models.QuerySet[ApiToken]) -> HttpResponse:
-        """Ask, or once that was answered do it: each one logged."""
+        """Ask first, then revoke, each one logged."""
         rows = list(queryset.filter(revoked_at=None)[:AT_MOST])
         back = reverse(f"{self.admin_site.name}:project_apitoken_changelist")
         if rows and request.POST.get("confirmed") != "yes":
@@ -133,5 +135,5 @@ class ApiTokenAdmin(BaseAdmin):
             seconds = f"refused everywhere within {tokens.TRUSTED_FOR:.0f} s"
             self.message_user(request, f"Revoked, {seconds}: {', '.join(map(str, revoked))}.", messages.SUCCESS)
         else:
-            self.message_user(request, "The chosen ones were revoked before.", messages.WARNING)
+            self.message_user(request, "All selected tokens were revoked before.", messages.WARNING)
         return HttpResponseRedirect(back)

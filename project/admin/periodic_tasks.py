@@ -1,4 +1,4 @@
-"""django-celery-beat's periodic tasks in admin: our dispatcher is one, and nobody stops it who may not change it."""
+"""django-celery-beat's periodic tasks in admin: the dispatcher is one, and nobody stops it who may not change it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PeriodicTaskForm(ChangesForm, BeatsForm):  # type: ignore[misc]  # django-
         return [*changed, "task"] if "regtask" in changed and "task" not in changed else changed
 
     def _clean_json(self, field: str) -> str:
-        """The text, which is JSON."""
+        """Return the text, which is JSON. Raises ``ValidationError``."""
         try:
             return str(super()._clean_json(field))
         except RecursionError:
@@ -49,7 +49,9 @@ class PeriodicTaskAdmin(BaseAdmin, BeatsAdmin):  # type: ignore[misc]  # as abov
     form = PeriodicTaskForm
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """None of django-celery-beat's own for who may not change tasks; Django's deleting asks by itself."""
+        """Remove django-celery-beat's own actions for who may not change tasks; Django's delete action checks by
+        itself.
+        """
         actions: dict[str, Any] = super().get_actions(request)
         theirs = [name for name in BeatsAdmin.actions if name in actions]
         if not self.has_change_permission(request):

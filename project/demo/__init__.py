@@ -1,1 +1,1 @@
-"""The demonstration: the main job on real input, told in plain lines, judged by what the upstream wrote down."""
+"""The demonstration: the main job on real input, shown in plain lines, checked against what the upstream recorded."""

@@ -56,7 +56,7 @@ def clean() -> None:
 
 
 def entries() -> list[str]:
-    """The keys of the cleaner's entries."""
+    """Return the keys of the cleaner's entries."""
     from cleaner.models import PeriodicCleaner
 
     return list(PeriodicCleaner.objects.get_by_name(CLEANER).storage.list())

@@ -12,7 +12,7 @@ AT_MOST = 150
 
 
 def input_lines(given: str | None, repository: Path) -> tuple[str, list[str]]:
-    """Where the lines are from, and at most the first ``AT_MOST`` of them that are not empty.
+    """Return where the lines are from, and at most the first ``AT_MOST`` of them that are not empty.
 
     ``given`` is the path of a file; without one it is the repository's ``git log``, without git its CHANGELOG.md.
     Raises ``OSError`` when the file cannot be read, ``ValueError`` when it has no line with anything on it.

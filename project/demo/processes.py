@@ -26,12 +26,16 @@ class Failure(Exception):
 
 
 def clean_environment(**given: str) -> dict[str, str]:
-    """The environment of a process that must not see the caller's DATABASE_URL, DJANGO_SETTINGS_MODULE and so on."""
+    """Return an environment for a process that must not see the caller's DATABASE_URL, DJANGO_SETTINGS_MODULE and so
+    on.
+    """
     return {name: os.environ[name] for name in INHERITED if name in os.environ} | given
 
 
 def wait_for(what: str, look: Callable[[], Seen], *, seconds: float, until: Callable[[Seen], object] = bool) -> Seen:
-    """What ``look()`` gives as soon as ``until`` accepts it; after ``seconds`` a ``Failure`` with the last look."""
+    """Return what ``look()`` gives as soon as ``until`` accepts it. Raises ``Failure`` with the last look after
+    ``seconds``.
+    """
     end = time.monotonic() + seconds
     while True:
         seen = look()
@@ -43,7 +47,7 @@ def wait_for(what: str, look: Callable[[], Seen], *, seconds: float, until: Call
 
 
 def shown(seen: object) -> str:
-    """What was seen, short enough for a line."""
+    """Return what was seen, short enough for a line."""
     text = repr(seen)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ..."
 
@@ -51,7 +55,7 @@ def shown(seen: object) -> str:
 class Child:
     """A Python process, started when made, ended by the ``with`` block. ``name`` names its files in ``folder``.
 
-    Unless it is ``brief`` (its work has an end), it lives until it is told to end: the ``with`` block raises
+    Unless it is ``brief`` (its work has an end), it lives until it is asked to end: the ``with`` block raises
     ``Failure`` for one that has ended by itself.
     """
 
@@ -66,7 +70,7 @@ class Child:
         brief: bool = False,
     ) -> None:
         self.name, self.brief = name, brief
-        #: Whether somebody has told it to end, or has been told that it did.
+        #: Whether it was asked to end, or its end was already reported.
         self.may_end = False
         self.log = folder / f"{name}.log"
         self._output = folder / f"{name}.out"
@@ -83,7 +87,7 @@ class Child:
         self.pid = self._process.pid
 
     def ready(self, seconds: float) -> dict[str, Any]:
-        """The JSON object that it writes as a line of standard output when it is ready."""
+        """Return the JSON object that it writes as a line of standard output when it is ready."""
 
         def look() -> str | None:
             ended = self.exit_code()  # asked first: what it wrote before its end is then there to be read
@@ -99,7 +103,7 @@ class Child:
         return answer
 
     def exit_code(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """Return its exit code; None while it runs."""
         return self._process.poll()
 
     @property
@@ -109,7 +113,7 @@ class Child:
         return code is not None and not self.may_end and not (self.brief and code == 0)
 
     def ended(self, seconds: float) -> int:
-        """Wait until it ends as it is meant to, say at a crash point; its exit code."""
+        """Wait until it ends as it is meant to, say at a crash point; return its exit code."""
         self.may_end = True
         code = wait_for(f"the {self.name} to end", self.exit_code, seconds=seconds, until=lambda code: code is not None)
         return 0 if code is None else code
@@ -121,7 +125,7 @@ class Child:
         self._process.wait()
 
     def stop(self) -> int:
-        """Ask it to end, and kill it after 5 s; its exit code."""
+        """Ask it to end, and kill it after 5 s; return its exit code."""
         self.may_end = True
         if self._process.poll() is None:
             self._process.terminate()
@@ -138,4 +142,4 @@ class Child:
         failed, code = self.has_failed, self.exit_code()
         self.stop()
         if failed and kind is None:
-            raise Failure(f"expected the {self.name} to live until it is told to end, it ended by itself with {code}")
+            raise Failure(f"expected the {self.name} to live until it is stopped, it ended by itself with {code}")

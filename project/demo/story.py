@@ -1,4 +1,4 @@
-"""The demonstration's steps. Each says what it did and saw, or raises ``Failure`` with what was missing."""
+"""The demonstration's steps. Each prints what it did and saw, or raises ``Failure`` with what was missing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Story:
         self._running.close()
 
     def tell(self, source: str, lines: list[str]) -> None:
-        """The whole story, in order."""
+        """Run the whole story, in order."""
         self.start()
         self.batch(source, lines)
         self.kill()
@@ -63,7 +63,7 @@ class Story:
             raise Failure(f"expected the server to stop cleanly on SIGTERM, it ended with {code}")
 
     def start(self) -> None:
-        """The upstream, the server, and what is set up beforehand."""
+        """Start the upstream and the server, and configure the batchers."""
         upstream = self._child("upstream", ["-m", "project.demo.upstream", str(self.upstream_file)], brief=False)
         url = f"http://127.0.0.1:{upstream.ready(SECONDS_TO_START)['port']}/"
         self.say(f"1. An upstream listens at {url} (process {upstream.pid}); it will answer 503 to the first batch.")
@@ -72,7 +72,7 @@ class Story:
         self._child("preparation", ["-m", steps.__name__, "prepare", url]).ready(SECONDS_TO_START)
 
     def batch(self, source: str, lines: list[str]) -> None:
-        """All lines in one by one, one batch out, refused once, sent again under the same key."""
+        """Send all lines in one by one; see one batch go out, refused once, sent again under the same key."""
         accepted = [line for line in lines if self._add(steps.BATCHER, line)]
         self.say(f"2. Sent {len(lines)} lines of {source} by POST /batcher/{steps.BATCHER}; accepted {len(accepted)}.")
         if not accepted:
@@ -93,7 +93,7 @@ class Story:
         self.say(f"   The upstream's file holds all {len(accepted)} accepted items, once, in order.")
 
     def kill(self) -> None:
-        """A server that is killed with an alarm pending runs it after its next start."""
+        """Kill the server with an alarm pending; see the alarm run after the next start."""
         before = len(self._posts())
         item = "accepted just before the kill"
         self._add(steps.PENDING_BATCHER, item)
@@ -111,7 +111,9 @@ class Story:
         self.say("   The alarm ran: the item that was waiting is at the upstream.")
 
     def set_aside(self) -> None:
-        """A batch whose upstream is down past its quick retries is set aside; newer items go on; a flush sends it."""
+        """See a batch set aside whose upstream is down past its quick retries, newer items go on, and a flush
+        send it.
+        """
         receipt = self._receipt_of(steps.UNLUCKY_BATCHER, "set aside")
         seen = self._wait_for_state(receipt, "set_aside")
         self.say(f"4. An upstream that was down: batch {seen['batch']} is set aside, to be tried again in a minute.")
@@ -124,7 +126,7 @@ class Story:
         self.say(f"   manage.py batcher flush {steps.UNLUCKY_BATCHER}: delivered now, under the same key.")
 
     def replay(self) -> None:
-        """A batch that the upstream refuses is kept, says why, and is sent again under its key when told to."""
+        """See a batch that the upstream refuses kept with the reason, and sent again under its key by ``replay``."""
         receipt = self._receipt_of(steps.REFUSED_BATCHER, "refused at first")
         seen = self._wait_for_state(receipt, "failed")
         self.say(f"5. An upstream that refused with 422: batch {seen['batch']} failed and is kept.")
@@ -136,7 +138,7 @@ class Story:
         self.say(f"   manage.py batcher replay {steps.REFUSED_BATCHER}: delivered now, under the same key.")
 
     def remind(self) -> None:
-        """A reminder two seconds ahead fires."""
+        """Set a reminder two seconds ahead; see it fire."""
         fire_at = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
         put = self.http.put("/reminders/demo", json={"message": REMINDER, "fire_at": fire_at})
         if put.status_code != 200 or REMINDER not in self.http.get("/reminders/demo").text:
@@ -154,7 +156,7 @@ class Story:
         self.say("   It fired: the server's log has it, and GET /reminders/demo has none any more.")
 
     def clean(self) -> None:
-        """The entry that is older than a day is gone, the fresh one is not."""
+        """See the entry that is older than a day deleted, and the fresh one kept."""
         before = self._entries("clean")
         if before != [steps.FRESH, steps.OLD]:
             raise Failure(f"expected the cleaner to have both entries, saw {before}")
@@ -165,7 +167,7 @@ class Story:
         self.say("   The old one is gone, the fresh one stays.")
 
     def judge(self) -> None:
-        """All that was delivered in the whole story is all that was accepted, each item once."""
+        """Check that all that was delivered in the whole story is all that was accepted, each item once."""
         posts = [post for post in self._posts() if post["status"] == httpx.codes.OK]
         delivered = Counter((post["body"]["batcher"], item) for post in posts for item in post["body"]["items"])
         accepted = Counter((batcher, item) for batcher, items in self.accepted.items() for item in items)
@@ -196,13 +198,13 @@ class Story:
         return answer.is_success
 
     def _receipt_of(self, batcher: str, line: str) -> str:
-        """Add an item; where its receipt is."""
+        """Add an item; return where its receipt is."""
         if not self._add(batcher, line):
             raise Failure(f"expected the item {line!r} to be accepted")
         return self._receipts[batcher]
 
     def _wait_for_state(self, receipt: str, state: str) -> dict[str, Any]:
-        """The receipt, once it says so."""
+        """Return the receipt, once it reports this state."""
         return wait_for(
             f"{receipt} to say {state}",
             lambda: self.http.get(receipt).json(),
@@ -211,7 +213,7 @@ class Story:
         )
 
     def _command(self, verb: str, batcher: str) -> dict[str, Any]:
-        """What ``manage.py batcher`` says, run in a process of its own beside the server."""
+        """Return what ``manage.py batcher`` prints, run in a process of its own beside the server."""
         return self._child(verb, ["manage.py", "batcher", verb, batcher, "--json"]).ready(SECONDS_TO_START)
 
     def _sent_twice(self, key: str, answers: list[int], item: str) -> None:
@@ -235,7 +237,7 @@ class Story:
 
 
 def same_items(what: str, post: dict[str, Any], accepted: list[str]) -> None:
-    """Raise ``Failure`` unless the upstream's file says that ``post`` carried exactly ``accepted``, in order."""
+    """Raise ``Failure`` unless the upstream recorded that ``post`` carried exactly ``accepted``, in order."""
     items = post["body"].get("items")
     if items != accepted:
         seen = f"{len(items)} items" if isinstance(items, list) else repr(items)

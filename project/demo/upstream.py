@@ -17,7 +17,9 @@ FIRST = {"/": 503, "/down": 503, "/refused": 422}
 
 
 def upstream_on(file: Path) -> ThreadingHTTPServer:
-    """An HTTP server on a free port of 127.0.0.1 that writes what it gets to ``file``; call its ``serve_forever``."""
+    """Return an HTTP server on a free port of 127.0.0.1 that writes what it gets to ``file``; call its
+    ``serve_forever``.
+    """
     lock = threading.Lock()
     posted: set[str] = set()
 
@@ -25,7 +27,7 @@ def upstream_on(file: Path) -> ThreadingHTTPServer:
         """Takes one POST."""
 
         def do_POST(self) -> None:
-            """Write the post down, then answer: what was answered is in the file for certain."""
+            """Record the post, then answer: what was answered is in the file for certain."""
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with lock, file.open("a", encoding="utf-8") as written:
                 status = 200 if self.path in posted else FIRST.get(self.path, 200)

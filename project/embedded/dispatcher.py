@@ -37,11 +37,11 @@ class Dispatcher:
         self._thread.start()
 
     def is_alive(self) -> bool:
-        """Whether it still passes."""
+        """Return whether it still makes passes."""
         return self._thread.is_alive()
 
     def stop(self, seconds: float) -> bool:
-        """End after the pass under way; whether it had within ``seconds``."""
+        """End after the pass under way; return whether it ended within ``seconds``."""
         self._stop.set()
         self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -71,7 +71,9 @@ class Dispatcher:
 
 
 def data_version(connection: BaseDatabaseWrapper) -> int | None:
-    """A number that differs from before when another connection has committed to this SQLite file; else None."""
+    """Return a number that changes when another connection has committed to this SQLite file; None on other
+    databases.
+    """
     if connection.vendor != "sqlite":
         return None
     with connection.cursor() as cursor:

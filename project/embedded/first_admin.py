@@ -10,7 +10,7 @@ USERNAME = "admin"
 
 
 def make_admin() -> tuple[str, str | None]:
-    """The name of a superuser and, when it was made just now, its password; None when one was there before.
+    """Return the name of a superuser and, when it was made just now, its password; None when one was there before.
 
     The password is not kept anywhere: ``manage.py changepassword NAME`` sets another.
     """

@@ -27,7 +27,7 @@ SECONDS_PER_TICK = 0.2
 
 
 def listening_socket(host: str, port: int | None) -> socket.socket:
-    """A socket that listens on ``host`` at ``port``; for None at 8000, or at any free port when that is taken.
+    """Return a socket that listens on ``host`` at ``port``; for None at 8000, or at any free port when that is taken.
 
     Clients that connect from now on wait until the server serves. Raises ``CommandError`` with the way out when the
     port that was asked for is taken or not allowed.
@@ -50,8 +50,8 @@ class JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
     def execute(self) -> None:
         """Write the refusal and close the connection."""
         refused = self.request.error
-        said = TOO_LARGE if refused.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else error(refused.code, refused.body)
-        body = json.dumps(said).encode()
+        answer = TOO_LARGE if refused.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else error(refused.code, refused.body)
+        body = json.dumps(answer).encode()
         self.status = f"{refused.code} {refused.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
         self.set_close_on_finish()

@@ -38,11 +38,11 @@ class EmbeddedWorker:
         embedding.worker_started()
 
     def is_alive(self) -> bool:
-        """Whether it still takes messages."""
+        """Return whether it still takes messages."""
         return self._thread.is_alive()
 
     def stop(self, seconds: float) -> bool:
-        """Take no more messages, let the tasks under way end; whether all had ended within ``seconds``.
+        """Take no more messages, let the tasks under way end; return whether all had ended within ``seconds``.
 
         What had not ended can be cut off with the process: it is not committed, and runs again after the next start.
         """
@@ -60,7 +60,7 @@ class EmbeddedWorker:
             hostname="embedded@localhost",
             pool="threads",
             concurrency=THREADS,
-            timer_precision=0.02,  # else one that is due before those already waiting rings up to a second late
+            timer_precision=0.02,  # else one that is due before those already waiting runs up to a second late
             without_mingle=True,
             without_gossip=True,
             without_heartbeat=True,

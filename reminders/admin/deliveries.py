@@ -19,7 +19,7 @@ from reminders.models import Delivery
 class DeliveryAdmin(ReadOnlyAdmin):
     """Every delivery, newest first."""
 
-    list_display: Any = ("key", "reminder_name", "way", "result", "attempts", "said")
+    list_display: Any = ("key", "reminder_name", "way", "result", "attempts", "answer_or_error")
     list_select_related = ("reminder",)
     list_filter = ("status",)
     search_fields = ("reminder__name__startswith",)
@@ -50,21 +50,21 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="reminder")
     def reminder_name(self, row: Delivery) -> str:
-        """The reminder's name."""
+        """Return the reminder's name."""
         return label(row.reminder.name)
 
     @admin.display(description="channel")
     def way(self, row: Delivery) -> str:
-        """By which channel, to whom."""
+        """Return by which channel and to whom."""
         return row.way
 
     @admin.display(description="outcome")
     def result(self, row: Delivery) -> SafeString | str:
-        """What became of it."""
+        """Return its status, and when it was delivered."""
         at = absolute(row.delivered_at) if row.delivered_at else ""
         return format_html("{} {}", badge(row.status), at)
 
     @admin.display(description="answer or error")
-    def said(self, row: Delivery) -> str:
-        """What the other side said, or the line of the error that says most."""
+    def answer_or_error(self, row: Delivery) -> str:
+        """Return the receiver's answer, or the line of the error that says most."""
         return gist(row.error) or gist(row.answer) or NOTHING

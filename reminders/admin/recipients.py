@@ -1,4 +1,4 @@
-"""Recipients in admin: where a person is reached, and when not."""
+"""Recipients in admin: where a person is reached, and when not to be disturbed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reminders.models import Recipient
 
 
 class RecipientForm(ChangesForm):
-    """The secret is never shown again: an empty field leaves it as it is."""
+    """Never shows the secret again: an empty field leaves it as it is."""
 
     secret_fields = ("webhook_secret",)
     address_fields = ("webhook_url",)
@@ -24,8 +24,8 @@ class RecipientForm(ChangesForm):
         required=False,
         max_length=200,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
-        help_text="whsec_… (Standard Webhooks); of two, with a blank, both sign. Never shown; leave it empty to "
-        "keep what is set.",
+        help_text="The signing secret, whsec_… (Standard Webhooks); two, separated by a blank, both sign. Never "
+        "shown; leave it empty to keep the one that is set.",
     )
 
 
@@ -44,12 +44,12 @@ class RecipientAdmin(BaseAdmin):
 
     @admin.display(description="calendar feed")
     def calendar(self, row: Recipient) -> str:
-        """The secret address of the person's calendar."""
+        """Return the secret address of the person's calendar."""
         return f"{defaults.PUBLIC_URL.rstrip('/')}{links.feed_url(row)}" if row.pk else "-"
 
-    @admin.action(description="Make a new calendar address; the old one ends", permissions=["change"])
+    @admin.action(description="Replace the calendar address; the old one stops working", permissions=["change"])
     def renew_calendar(self, request: HttpRequest, queryset: QuerySet[Recipient]) -> None:
-        """For an address that got into wrong hands."""
+        """Give each a new calendar address, where the old one got into wrong hands."""
         for row in queryset:
             row.feed_version += 1
             row.save(update_fields=["feed_version"])
@@ -57,5 +57,5 @@ class RecipientAdmin(BaseAdmin):
         self.message_user(request, f"{len(queryset)} calendar addresses renewed.", messages.SUCCESS)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A name that reminders go by is not changed."""
+        """Make the name read-only once it is saved: reminders refer to it."""
         return [*self.readonly_fields, "name"] if obj is not None else self.readonly_fields

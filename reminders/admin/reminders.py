@@ -32,7 +32,7 @@ from reminders.forms import REPEATS, ReminderForm
 from reminders.models import Delivery, DeliveryFailed, Plan, Recipient, Reminder
 from reminders.snooze_presets import PRESETS, Preset
 
-#: While something is to come; and what else a verb may be for.
+#: The alarm states in which a verb may be used: something is still to come, or the last delivery failed for good.
 ALIVE = frozenset({"armed", "retrying", "due", "overdue", "running", "dead"})
 DELIVERIES_SHOWN = 20
 PEOPLE_OFFERED = 500
@@ -53,7 +53,7 @@ def _snooze(preset: Preset) -> Verb:
         return str(plan.from_to(until)) if plan else ""
 
     label = f"Snooze: {preset.label}"
-    question = "Put off the coming delivery? The rest stays."
+    question = "Put off the next delivery? Later ones stay."
     return Verb(f"snooze_{preset.name}", label, question, label, snooze, fits=ALIVE, effect=effect)
 
 
@@ -61,28 +61,28 @@ def try_out(handle: DurableObject, row: Any) -> None:
     """Deliver a test by each channel. Raises ``DeliveryFailed`` naming those that failed."""
     plan = handle.plan() if isinstance(handle, Reminder) else None
     if plan is None:
-        raise DeliveryFailed("it was never set")
-    said = delivery.try_out(plan, handle.name)
-    if failures := [f"{channel} {text}" for channel, text in said.items() if text.startswith("failed: ")]:
+        raise DeliveryFailed("this reminder was never set")
+    outcomes = delivery.try_out(plan, handle.name)
+    if failures := [f"{channel} {text}" for channel, text in outcomes.items() if text.startswith("failed: ")]:
         raise DeliveryFailed("; ".join(failures))
 
 
 DELIVER_NOW = replace(FIRE_NOW, name="deliver_now", label="Deliver now", fits=ALIVE - {"running", "dead"})
 TEST_SEND = Verb(
-    "test_send", "Test-send", "Send a test by each channel now? Nothing else changes.", "Test sent", try_out
+    "test_send", "Test-send", "Send a test message by each channel now? Nothing else changes.", "Test sent", try_out
 )
 SKIP = Verb(
-    "skip", "Skip this one", "Leave the coming delivery out? The rest stays.", "Skipped",
+    "skip", "Skip this one", "Leave out the next delivery? Later ones stay.", "Skipped",
     lambda handle, row: handle.skip() and None, fits=ALIVE,  # type: ignore[attr-defined]  # a Reminder's
 )  # fmt: skip
 CANCEL_REMINDER = Verb(
-    "cancel_reminders", "Cancel", "Cancel these reminders, with all that is to come?", "Cancelled",
+    "cancel_reminders", "Cancel", "Cancel these reminders and all their later deliveries?", "Cancelled",
     lambda handle, row: handle.cancel(), fits=ALIVE,  # type: ignore[attr-defined]  # a Reminder's
 )  # fmt: skip
 
 
 class PlanStateFilter(admin.SimpleListFilter):
-    """By what became of the reminder."""
+    """Filters by the state of the reminder."""
 
     title = "reminder"
     parameter_name = "plan"
@@ -105,7 +105,7 @@ class PlanStateFilter(admin.SimpleListFilter):
 
 @admin.register(Reminder)
 class ReminderAdmin(DurableObjectAdmin):
-    """A reminder: what it says, when and to whom; what comes next, and what was delivered."""
+    """Reminders: what each says, when and to whom; what comes next, and what was delivered."""
 
     change_form_template = "admin/reminders/reminder.html"
     list_display: Any = ("named", "state", "message", "person", "repeats")
@@ -120,7 +120,7 @@ class ReminderAdmin(DurableObjectAdmin):
         css = {"all": ["reminders/admin.css"]}
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """The reminder's own form, for adding too."""
+        """Return the reminder's own form, for adding too."""
         kwargs["form"] = ReminderForm
         return admin.ModelAdmin.get_form(self, request, obj, change, **kwargs)
 
@@ -147,7 +147,7 @@ class ReminderAdmin(DurableObjectAdmin):
         return ["named", "state", next_delivery, *self.list_display[2:], last_error]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The list, with the plans of its page in one query."""
+        """Fetch the plans of the page in one query."""
         changelist = super().get_changelist_instance(request)
         plans = Plan.objects.in_bulk([row.pk for row in changelist.result_list])
         for row in changelist.result_list:
@@ -194,22 +194,22 @@ class ReminderAdmin(DurableObjectAdmin):
 
     @admin.display(description="state")
     def state(self, row: Any) -> SafeString | str:
-        """Whether something is to come."""
+        """Return the badge of its state."""
         return state_of(row, row.shown_plan)
 
     @admin.display(description="message")
     def message(self, row: Any) -> str:
-        """The beginning of what is delivered."""
+        """Return the beginning of what is delivered."""
         return short(row.shown_plan.message) if row.shown_plan else NOTHING
 
     @admin.display(description="person")
     def person(self, row: Any) -> str:
-        """Whom it is for."""
+        """Return whom it is for."""
         return (row.shown_plan.person if row.shown_plan else "") or NOTHING
 
     @admin.display(description="repeats")
     def repeats(self, row: Any) -> str:
-        """How it recurs."""
+        """Return how it recurs: a choice of the form, or the beginning of its rule."""
         rule = row.shown_plan.recurrence if row.shown_plan else None
         return dict(REPEATS).get(rule, short(rule)) if rule else NOTHING
 
@@ -223,7 +223,7 @@ class ReminderAdmin(DurableObjectAdmin):
 
 
 def state_of(row: Any, plan: Plan | None) -> SafeString | str:
-    """How a reminder stands, in a word: what is cancelled, over, or lost its alarm must not look alive."""
+    """Return a badge for the state of a reminder: what is cancelled, over, or lost its alarm must not look alive."""
     if plan is None:
         return badge("never_set")
     slot = alarm_of(row)

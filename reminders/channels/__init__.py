@@ -32,7 +32,7 @@ class Message:
 
     @property
     def marked(self) -> str:
-        """The text, with a word if it is late."""
+        """The text, marked if it is late."""
         return f"{self.text} (late by {_span(self.late)})" if self.late else self.text
 
     @property
@@ -85,7 +85,7 @@ def register(name: str, *, addresses: Addresses | None = None) -> Callable[[Chan
 
 
 def find(name: str) -> Channel:
-    """The channel of this name. Raises ``LookupError`` where this code has none."""
+    """Return the channel of this name. Raises ``LookupError`` where none is registered."""
     if name in _channels:
         return _channels[name]
     family, _, member = name.partition(":")
@@ -97,13 +97,15 @@ def find(name: str) -> Channel:
 
 
 def addresses_of(name: str, person: str) -> list[str]:
-    """The addresses by which a channel reaches a person; one empty one where it tells none apart, or there is none."""
-    told = _addresses.get(name)
-    return list(dict.fromkeys(told(person) if told else ())) or [""]
+    """Return the addresses by which a channel reaches a person; one empty address where the channel has only one, or
+    the person has none.
+    """
+    addresses = _addresses.get(name)
+    return list(dict.fromkeys(addresses(person) if addresses else ())) or [""]
 
 
 def names() -> list[str]:
-    """The names of all channels."""
+    """Return the names of all channels, sorted."""
     return sorted([*_channels, *(f"apprise:{name}" for name in defaults.APPRISE)])
 
 

@@ -17,16 +17,16 @@ from reminders.channels import Channel, Message
 from reminders.conf import defaults
 
 MASK = "••••••"
-#: Parts of a URL that are shorter say nothing, and would be found everywhere.
+#: Shorter parts of a URL reveal nothing, and would be masked everywhere.
 _LEAST = 4
 
 
 class AppriseFailed(Exception):
-    """Apprise could not deliver; what it said last is in the text. It is tried again."""
+    """Apprise could not deliver; the text has its last log message. It is tried again."""
 
 
 def channel(name: str, url: str) -> Channel:
-    """The channel to this URL.
+    """Return the channel to this URL.
 
     At least once, and without a key that the other side could tell a repetition by: few of those services take one. It
     goes as plain text, follows no redirect, and is over after ``DEADLINE`` as a whole.
@@ -38,9 +38,9 @@ def channel(name: str, url: str) -> Channel:
         services = services_of(url)  # loads modules, which must not be cut off in the middle
 
         def work(call: Call[None]) -> None:
-            with _kept_secret(url) as said:
+            with _kept_secret(url) as warnings:
                 if not services.notify(body, message.title, body_format=apprise.NotifyFormat.TEXT):
-                    raise AppriseFailed(f"not taken: {said[-1] if said else 'Apprise does not say why'}")
+                    raise AppriseFailed(f"not delivered: {warnings[-1] if warnings else 'Apprise does not say why'}")
 
         outgoing.bounded(f"apprise:{name}", defaults.DEADLINE, work)
 
@@ -48,13 +48,13 @@ def channel(name: str, url: str) -> Channel:
 
 
 def services_of(url: str) -> apprise.Apprise:
-    """The one service that this URL is of. Raises ``AppriseFailed``, without the URL."""
+    """Return the one service that this URL is of. Raises ``AppriseFailed``, without the URL."""
     with _kept_secret(url):
-        # A time limit of its own would leave threads behind in which nothing of ours holds.
+        # A time limit of its own would leave threads behind that ignore our masking and our deadline.
         asset = apprise.AppriseAsset(http_redirects=False, async_mode=False, service_timeout=0)
         services = apprise.Apprise(asset=asset)
         if not services.add(url) or len(services) != 1:
-            raise AppriseFailed("Apprise does not understand its URL in settings.REMINDERS as that of one service")
+            raise AppriseFailed("the URL in settings.REMINDERS is not that of exactly one service of Apprise")
     for service in services:
         service.redirects = False  # whatever the URL says
         each_step = min(defaults.TIMEOUT, defaults.DEADLINE).total_seconds()
@@ -63,34 +63,34 @@ def services_of(url: str) -> apprise.Apprise:
 
 
 class _Scrub(logging.Filter):
-    """Takes the parts of the URL out of what is logged while it is used, by whatever library."""
+    """Masks the parts of the URL in what any library logs while it is used."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        told = _told.get()
-        if told is not None:
-            parts, said = told
+        masking = _masking.get()
+        if masking is not None:
+            parts, warnings = masking
             trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else record.exc_text
             record.msg, record.args, record.exc_info = parts.sub(MASK, record.getMessage()), (), None
             record.exc_text = parts.sub(MASK, trace) if trace else None
             if record.levelno >= logging.WARNING:
-                said.append(record.msg)
+                warnings.append(record.msg)
         return True
 
 
-_told: ContextVar[tuple[re.Pattern[str], list[str]] | None] = ContextVar("told", default=None)
+_masking: ContextVar[tuple[re.Pattern[str], list[str]] | None] = ContextVar("masking", default=None)
 for _name in ("apprise", "urllib3.connectionpool", "urllib3.util.retry"):
     logging.getLogger(_name).addFilter(_Scrub())
 
 
 @contextmanager
 def _kept_secret(url: str) -> Iterator[list[str]]:
-    """No part of the URL gets into a log in this block; what is warned of there."""
+    """Mask every part of the URL in what is logged in this block; yield the warnings that were logged there."""
     _, _, rest = url.partition("://")
     pieces = {part for piece in re.split(r"[/:@?&=#,;\s]+", rest) for part in (piece, unquote(piece))}
     parts = sorted((re.escape(part) for part in pieces if len(part) >= _LEAST), key=len, reverse=True)
-    said: list[str] = []
-    token = _told.set((re.compile("|".join(parts) or r"(?!)"), said))
+    warnings: list[str] = []
+    token = _masking.set((re.compile("|".join(parts) or r"(?!)"), warnings))
     try:
-        yield said
+        yield warnings
     finally:
-        _told.reset(token)
+        _masking.reset(token)

@@ -14,48 +14,49 @@ from reminders.channels import Message, Refused, register
 from reminders.conf import defaults
 from reminders.tables import Recipient
 
-#: Said of who we are to the server, not of this mail: to be mended by us, and tried again meanwhile.
+#: About our login at the server, not about this mail: for us to mend, and tried again meanwhile.
 _OF_OUR_LOGIN = {530, 534, 535, 538}
 
 
 class MailFailed(Exception):
-    """The mail backend says that it sent nothing; it is tried again."""
+    """The mail backend reports that it sent nothing; it is tried again."""
 
 
 def addresses(person: str) -> list[str]:
-    """The recipient's own address, else those of ``EMAIL_TO``."""
+    """Return the recipient's own address, else those of ``EMAIL_TO``."""
     own = Recipient.find(person).email
     return [own] if own else list(defaults.EMAIL_TO)
 
 
 @register("email", addresses=addresses)
 def send(message: Message) -> str:
-    """Send to the one address; to whom it went.
+    """Send to the one address; return to whom it went.
 
     A mail server may deliver what it has answered with an error, so a mail can come twice: with one Message-ID, by
     which mail programs show it once. Raises ``Refused`` where the server says for good that it does not take this mail
-    (any 5xx to its sender, its address or its content), or it cannot be written. Over after ``DEADLINE`` as a whole.
+    (any 5xx to its sender, its address or its content), or it cannot be composed. Ends within ``DEADLINE``.
     """
     if not message.to:
-        raise Refused(f"no address for {message.person or 'nobody'!r}: enter one under Recipients, or set EMAIL_TO")
+        person = f"person {message.person!r}" if message.person else "a reminder without a person"
+        raise Refused(f"no e-mail address for {person}: enter one under Recipients in admin, or set EMAIL_TO")
     try:
         mail = _mail(message)
         count = outgoing.bounded(_origin(mail), defaults.DEADLINE, lambda call: _send(mail))
     except smtplib.SMTPRecipientsRefused as error:
-        code, said = next(iter(error.recipients.values()))
-        raise _refused(message.to, code, said) if code >= 500 else error from error
+        code, text = next(iter(error.recipients.values()))
+        raise _refused(message.to, code, text) if code >= 500 else error from error
     except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
         is_final = error.smtp_code >= 500 and error.smtp_code not in _OF_OUR_LOGIN
         raise _refused(message.to, error.smtp_code, error.smtp_error) if is_final else error from error
     except (smtplib.SMTPNotSupportedError, ValueError) as error:
-        raise Refused(f"no mail to {message.to} can be sent: {error}") from error
+        raise Refused(f"the mail to {message.to} cannot be sent: {error}") from error
     if not count:
         raise MailFailed(f"{settings.EMAIL_BACKEND} sent nothing to {message.to}")
     return f"handed to the mail server for {message.to}"
 
 
 def message_id(key: str) -> str:
-    """The Message-ID of every mail under this key."""
+    """Return the Message-ID of every mail under this key."""
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
     return f"<{key}@{domain}>"
 
@@ -73,7 +74,9 @@ def _mail(message: Message) -> EmailMultiAlternatives:
 
 
 def _send(mail: EmailMultiAlternatives) -> int:
-    """How many were sent. A server that answers the content with any 2xx has taken it; smtplib knows 250 only."""
+    """Return how many were sent. A server that answers the content with any 2xx has accepted it; smtplib knows 250
+    only.
+    """
     try:
         return mail.send()
     except smtplib.SMTPDataError as error:
@@ -84,11 +87,11 @@ def _send(mail: EmailMultiAlternatives) -> int:
 
 
 def _origin(mail: EmailMultiAlternatives) -> str:
-    """Whose server it waits for."""
+    """Return the server that a delivery of this mail waits for."""
     host, port = (getattr(mail.connection, name, None) for name in ("host", "port"))
     return f"smtp://{host}:{port}" if host else settings.EMAIL_BACKEND
 
 
-def _refused(address: str, code: int, said: bytes | str) -> Refused:
-    text = said.decode(errors="replace") if isinstance(said, bytes) else said
-    return Refused(f"the mail server does not take it for {address}: {code} {text}")
+def _refused(address: str, code: int, answer: bytes | str) -> Refused:
+    text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
+    return Refused(f"the mail server refused the mail to {address}: {code} {text}")

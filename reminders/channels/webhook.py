@@ -12,18 +12,18 @@ from reminders.channels import Message, Refused, register
 from reminders.conf import defaults
 from reminders.tables import Recipient
 
-#: So much of an answer is kept, and so much looked through for secrets before that.
+#: How much of an answer is kept, and how much is searched for secrets before that.
 KEPT_CHARACTERS, LOOKED_THROUGH = 1_000, 20_000
 TRIED_AGAIN = {408, 425, 429}
 
 
 class WebhookFailed(Exception):
-    """The receiver answered with what is no delivery; it is tried again."""
+    """The receiver did not accept the message; it is tried again."""
 
 
 @register("webhook")
 def post(message: Message) -> str:
-    """POST to the recipient's address, else to ``WEBHOOK_URL``; how the receiver answered.
+    """POST to the recipient's address, else to ``WEBHOOK_URL``; return the receiver's answer.
 
     ``webhook-id`` is the key; timestamp and signature are of this try. 2xx is delivered; 408, 425, 429, 5xx, redirects
     and no answer within ``DEADLINE`` are tried again; any other 4xx raises ``Refused``.
@@ -33,16 +33,17 @@ def post(message: Message) -> str:
     own = recipient.webhook_url
     url = own or defaults.WEBHOOK_URL
     secret = recipient.webhook_secret if own else defaults.WEBHOOK_SECRET
+    whom = f"person {message.person!r}" if message.person else "a reminder without a person"
     if not url or not secret:
         raise Refused(
-            f"no address with a secret for {message.person or 'nobody'!r}: enter them under Recipients, or set "
-            "WEBHOOK_URL and WEBHOOK_SECRET"
+            f"no webhook address with a secret for {whom}: enter both under Recipients in admin, or set WEBHOOK_URL "
+            "and WEBHOOK_SECRET"
         )
     if not outgoing.is_address(url) or not signing.is_secret(secret):
         allowed = outgoing.ALLOWED if signing.is_secret(secret) else signing.ALLOWED
-        raise Refused(f"the webhook of {message.person or 'settings.REMINDERS'!r} is none; allowed: {allowed}")
+        raise Refused(f"the webhook address or secret for {whom} is invalid; allowed: {allowed}")
     body = json.dumps(payload(message), ensure_ascii=False)
-    now = datetime.now(UTC)  # the receiver judges a try's age by the clock on the wall
+    now = datetime.now(UTC)  # the receiver judges a try's age by the wall clock
     headers = {
         "Content-Type": "application/json",
         "webhook-id": message.key,
@@ -57,12 +58,12 @@ def post(message: Message) -> str:
         deadline=defaults.DEADLINE,
         read_bytes=LOOKED_THROUGH,
     )
-    said = scrub(readable(reply.start, reply.headers.get("Content-Type", "")), secrets_of(url, {}, secret))
-    return read(reply.status, said[:KEPT_CHARACTERS])
+    answer = scrub(readable(reply.start, reply.headers.get("Content-Type", "")), secrets_of(url, {}, secret))
+    return read(reply.status, answer[:KEPT_CHARACTERS])
 
 
 def payload(message: Message) -> dict[str, object]:
-    """What is posted."""
+    """Return the body that is posted, before it is encoded."""
     return {
         "type": "reminder.due",
         "timestamp": message.planned_at.isoformat(),
@@ -77,10 +78,10 @@ def payload(message: Message) -> dict[str, object]:
 
 
 def read(status: int, start: str) -> str:
-    """What an answer means: the answer for the record, or an error."""
-    said = f"{status} {start}".strip()
+    """Return the receiver's answer for the record. Raises ``Refused`` or ``WebhookFailed`` unless the status is 2xx."""
+    answer = f"{status} {start}".strip()
     if 200 <= status < 300:
-        return said
+        return answer
     if 400 <= status < 500 and status not in TRIED_AGAIN:
-        raise Refused(f"the receiver answered {said}")
-    raise WebhookFailed(f"the receiver answered {said}")
+        raise Refused(f"the receiver answered {answer}")
+    raise WebhookFailed(f"the receiver answered {answer}")

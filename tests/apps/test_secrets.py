@@ -136,7 +136,7 @@ def test_a_weak_secret_signs_nothing(reminder: Reminder, alarm_clock: FakeClock,
     reminder.set_reminder("tea", alarm_clock.now(), channels=["webhook"], person="ada")
     assert outcomes(alarm_clock) == ["succeeded"]
     assert (Delivery.objects.get().status, upstream.received) == ("refused", [])
-    assert "'ada' is none" in Delivery.objects.get().error
+    assert "for person 'ada' is invalid" in Delivery.objects.get().error
 
 
 @pytest.mark.parametrize(

@@ -121,5 +121,5 @@ def test_rates_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tm
         assert environment.rate("API_RATE", "60/m") == expected
     for wrong in ("100", "0/s", "fast", "1/d", "-1/s", "1.5/s"):
         monkeypatch.setenv("API_RATE", wrong)
-        with pytest.raises(ImproperlyConfigured, match="allowed: such as 100/s"):
+        with pytest.raises(ImproperlyConfigured, match="allowed: a rate such as 100/s"):
             environment.rate("API_RATE", "0")

@@ -107,7 +107,7 @@ def test_whom_a_token_reaches(bounds: dict[str, Any], reminder: dict[str, Any], 
     if expected == 403:
         error = answer.json()["error"]
         assert error["code"] == "forbidden"
-        assert "this token is for some" in error["message"]
+        assert "this token is limited to some" in error["message"]
         assert error["allowed"]
 
 
@@ -196,7 +196,7 @@ def test_what_was_sent_is_never_logged(caplog: pytest.LogCaptureFixture, setting
         ({"scopes": ["batcher:read", "everything"]}, "unknown: everything"),
         ({"name": ""}, "name"),
         ({"channels": ["pigeon"]}, "unknown: pigeon. Allowed: email, log"),
-        ({"expires_at": timezone.now()}, "is over"),
+        ({"expires_at": timezone.now()}, "is past"),
     ],
 )
 def test_what_no_token_can_be(wrong: dict[str, Any], said: str) -> None:

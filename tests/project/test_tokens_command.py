@@ -61,7 +61,7 @@ def test_made_listed_and_revoked() -> None:
         (["create", "a", "--scope", "batcher:read", "--expires", "2031-01-01"], "without an offset"),
         (["create", "a", "--scope", "batcher:read", "--expires", "9999-12-31T23:59:59-12:00"], "out of range"),
         (["create", "a", "--scope", "batcher:read", "--expires", "0001-01-01T00:00:00+14:00"], "out of range"),
-        (["create", "a", "--scope", "batcher:read", "--expires", "2001-01-01T00:00:00Z"], "is over"),
+        (["create", "a", "--scope", "batcher:read", "--expires", "2001-01-01T00:00:00Z"], "is past"),
         (["revoke", "do_nobody"], "tokens list"),
     ],
 )

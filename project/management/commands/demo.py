@@ -1,4 +1,4 @@
-"""``manage.py demo``: the main job on real input, told in plain lines."""
+"""``manage.py demo``: the main job on real input, shown in plain lines."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Command(PlainCommand):
     """Runs the story in a folder of its own, with processes of its own; your database and var/ are not touched."""
 
     help = (
-        "Show the main job on real input, judged by what an upstream process wrote down. Exit 0 only if all was seen. "
-        "DEMO_INPUT names the file whose lines go in (default: git log, else CHANGELOG.md)."
+        "Run the main job on real input, checked against what an upstream process recorded; exit 0 if all was seen. "
+        "DEMO_INPUT names the file whose lines are sent (default: git log, else CHANGELOG.md)."
     )
     requires_system_checks: list[str] = []  # nothing of this process's own settings is used
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Tell the story. Raises ``CommandError`` with what was expected and what was seen."""
+        """Run the story. Raises ``CommandError`` with what was expected and what was seen."""
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the children end too
         repository = Path(settings.BASE_DIR)
         try:
@@ -45,20 +45,20 @@ class Command(PlainCommand):
                 with Story(self.say, Path(folder), repository) as story:
                     story.tell(source, lines)
             except (Failure, httpx.HTTPError) as failure:
-                said = f"The demonstration failed: {failure}\n{last_lines(Path(folder))}"
-                raise ManyLines(*said.splitlines()) from failure
+                report = f"The demonstration failed: {failure}\n{last_lines(Path(folder))}"
+                raise ManyLines(*report.splitlines()) from failure
         self.say(f"All seen, in {time.monotonic() - began:.0f} s.")
 
     def say(self, line: str) -> None:
-        """One line of the story, at once."""
+        """Print one line of the story at once."""
         self.stdout.write(line)
         self.stdout.flush()
 
 
 def last_lines(folder: Path) -> str:
-    """The end of each process's log, for the one who has to find out why."""
-    told = []
+    """Return the end of each process's log, to find out why."""
+    shown = []
     for log in sorted(folder.glob("*.log")):
         lines = log.read_text("utf-8", errors="replace").splitlines()[-LAST_LINES:]
-        told += [f"--- the last lines of {log.name} ---", *lines] if lines else []
-    return "\n".join(told)
+        shown += [f"--- the last lines of {log.name} ---", *lines] if lines else []
+    return "\n".join(shown)

@@ -30,28 +30,36 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
 class Command(PlainCommand):
-    help = "Make, list and revoke the tokens of the HTTP interface. A token is told once, when it is made."
+    help = "Make, list and revoke the tokens of the HTTP interface. A token is shown once, when it is made."
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """The parser, with examples below the options."""
+        """Add the examples below the options."""
         parser = super().create_parser(*args, **kwargs)
         parser.epilog = EXAMPLES
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """One subcommand for each verb."""
+        """Add one subcommand for each verb."""
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke")
-        create = verbs.add_parser("create", help="make a token, and print it this once")
+        create = verbs.add_parser("create", help="make a token, and print it, this once")
         create.add_argument("name", help="who or what uses it")
-        create.add_argument("--scope", action="append", required=True, help=f"any of {', '.join(SCOPES)}; several")
-        create.add_argument("--names", default="", metavar="PREFIX", help="objects and persons whose names begin so")
         create.add_argument(
-            "--channel", action="append", default=[], metavar="CHANNEL", help="deliver reminders by it too; several"
+            "--scope", action="append", required=True, help=f"one of {', '.join(SCOPES)}; repeat for more"
+        )
+        create.add_argument(
+            "--names", default="", metavar="PREFIX", help="limit it to objects and persons whose names begin so"
+        )
+        create.add_argument(
+            "--channel",
+            action="append",
+            default=[],
+            metavar="CHANNEL",
+            help="let it deliver reminders by this channel too; repeat for more",
         )
         create.add_argument("--expires", metavar="WHEN", help="ISO time with its offset, or 90d, 12h, 30m from now")
         listing = verbs.add_parser("list", help="the tokens, the newest first")
         listing.add_argument("--valid", action="store_true", help="without those that are revoked or expired")
-        revoke = verbs.add_parser("revoke", help="let a token open nothing any more, for good")
+        revoke = verbs.add_parser("revoke", help="revoke a token, for good")
         revoke.add_argument("prefix", help="the token's beginning, as listed")
         for verb in verbs.choices.values():
             verb.add_argument("--json", action="store_true", help="print one line of JSON")
@@ -71,7 +79,7 @@ class Command(PlainCommand):
         if options["json"]:
             self.stdout.write(json.dumps({"token": token, **_figures(row)}))
         else:
-            self.stdout.write(f"{token}\nThis is the only time that it is told. Opens: {', '.join(row.scopes)}.")
+            self.stdout.write(f"{token}\nThis is the only time that it is shown. Opens: {', '.join(row.scopes)}.")
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = ApiToken.objects.all()
@@ -89,8 +97,8 @@ class Command(PlainCommand):
             raise CommandError(f"no token begins with {options['prefix']!r}; 'manage.py tokens list' names them")
         was_valid = row.revoke()
         tokens.forget()
-        said = f"revoked; refused everywhere within {tokens.TRUSTED_FOR:.0f} s" if was_valid else "was revoked before"
-        self.stdout.write(json.dumps({"revoked": was_valid, "prefix": row.prefix}) if options["json"] else said)
+        text = f"revoked; refused everywhere within {tokens.TRUSTED_FOR:.0f} s" if was_valid else "was revoked before"
+        self.stdout.write(json.dumps({"revoked": was_valid, "prefix": row.prefix}) if options["json"] else text)
 
 
 def _figures(row: ApiToken) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Command(PlainCommand):
     stop_asked = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """``--host``, ``--port``, ``--json``, ``--no-admin``."""
+        """Add ``--host``, ``--port``, ``--json`` and ``--no-admin``."""
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
         parser.add_argument("--port", type=port_number, help="port, 0 for any free one (default: PORT, 8000 or free)")
         parser.add_argument("--json", action="store_true", help="when ready, print one line of JSON and nothing else")
@@ -74,33 +74,35 @@ class Command(PlainCommand):
         self.stop(web, dispatcher, worker, died)
 
     def token(self) -> str:
-        """The token to use the HTTP interface with; in development one is made, and kept in var/."""
+        """Return the token to use the HTTP interface with; in development one is made, and kept in var/."""
         if settings.API_TOKENS:
             return str(settings.API_TOKENS[0])
         if not settings.DEBUG:
-            raise CommandError("API_TOKENS is empty: production needs at least one token, say by API_TOKENS=...")
+            raise CommandError("API_TOKENS is empty: production needs at least one token, such as API_TOKENS=...")
         token = kept_secret(Path(settings.VAR_DIR) / "api_token")
         tokens.accept(token)
         return token
 
     def worker(self) -> EmbeddedWorker | None:
-        """The worker of this process, running; None when the broker reaches other processes, which have their own."""
+        """Return the worker of this process, running; None when the broker reaches other processes, which have their
+        own.
+        """
         if not settings.CELERY_BROKER_URL.startswith("memory:"):
             return None
         with patient():
-            embedding.forget_wake_ups()  # what was rung before this start is gone with the broker that held it
+            embedding.forget_wake_ups()  # what was published before this start is gone with its broker
         worker = EmbeddedWorker()
         worker.start()
         return worker
 
     def web(self, listener: Any) -> WebServer:
-        """The web server, with an application that is made after all that it needs is there."""
+        """Return the web server, with an application that is made after all that it needs is there."""
         return WebServer(ContentTypeCheck(get_wsgi_application()), listener)
 
     def announce(
         self, options: dict[str, Any], address: str, token: str, admin: tuple[str, str | None] | None, worker: bool
     ) -> None:
-        """Say where it runs and how to get in. The token and a new password are said here and nowhere else."""
+        """Print where it runs and how to log in. The token and a new password are printed here and nowhere else."""
         name, password = admin or (None, None)
         if options["json"]:
             ready = {"address": address, "token": token, "admin": {"username": name, "password": password}}
@@ -108,16 +110,16 @@ class Command(PlainCommand):
         else:
             lines = [f"Running at  {address}", f"API token   {token}"]
             if name and password:
-                lines.append(f"Admin       {address}/admin/  login {name}, password {password} (said only this once)")
+                lines.append(f"Admin       {address}/admin/  login {name}, password {password} (shown only this once)")
             elif name:
                 lines.append(
                     f"Admin       {address}/admin/  login {name} (lost the password? manage.py changepassword {name})"
                 )
             if others := embedding.other_dispatchers(now()):
                 lines.append(
-                    f"Shared with  {', '.join(others)}, at work on this database too: each runs some of the alarms"
+                    f"Shared with {', '.join(others)}, which use this database too: each runs some of the alarms"
                 )
-            lines += [] if worker else ["No worker here: run one with  celery -A project worker"]
+            lines += [] if worker else ["No worker in this process: start one with  celery -A project worker"]
             lines.append("Ctrl-C stops it.")
         self.stdout.write("\n".join(lines))
         self.stdout.flush()
@@ -142,9 +144,9 @@ class Command(PlainCommand):
         web.stop(SECONDS_TO_STOP / 3)
         dispatcher.stop(SECONDS_TO_STOP / 3)
         if worker is not None and not worker.stop(end - time.monotonic()):
-            self.stderr.write("Cut off an alarm that was still running; it runs again after the next start.")
+            self.stderr.write("Stopped before an alarm had ended; it runs again after the next start.")
         if died is not None:
-            self.stderr.write(f"The {died} ended by itself; the log has its reason.")
+            self.stderr.write(f"The {died} ended by itself; the log says why.")
         connections.close_all()
         self.stdout.flush()
         self.stderr.flush()
@@ -152,7 +154,7 @@ class Command(PlainCommand):
         os._exit(1 if died else 0)
 
     def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        """The first signal asks, the second one ends the process at once."""
+        """Note the first signal; end the process at once on the second."""
         if self.stop_asked:
             os._exit(128 + number)
         self.stop_asked = True
@@ -160,7 +162,9 @@ class Command(PlainCommand):
 
 @contextmanager
 def patient() -> Iterator[None]:
-    """While a site starts it has nobody to answer: it waits for a locked SQLite file longer than a request may."""
+    """Wait longer for a locked SQLite file in this block than a request may: a site that starts has no caller
+    waiting.
+    """
     entry = connections["default"].settings_dict
     if connections["default"].vendor != "sqlite":
         yield
@@ -176,13 +180,13 @@ def patient() -> Iterator[None]:
 
 
 def address_of(host: str, port: int) -> str:
-    """The address that a browser on this machine can open."""
+    """Return the address that a browser on this machine can open."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - compared, not bound
     return f"http://{shown}:{port}"
 
 
 def port_number(text: str) -> int:
-    """A port from 0 to 65535; anything else is a ``ValueError``, which argparse reports."""
+    """Parse a port from 0 to 65535. Raises ``ValueError``, which argparse reports, for anything else."""
     port = int(text)
     if not 0 <= port <= 65535:
         raise ValueError(f"{port} is not a port")

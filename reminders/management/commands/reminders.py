@@ -37,10 +37,10 @@ AHEAD, DELIVERIES = 5, 10
 
 
 class Command(PlainCommand):
-    help = "Set, list, show, cancel or snooze reminders; move them after an update of the time zones."
+    help = "Set, list, show, cancel or snooze reminders; recompute their times after an update of tzdata."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        """With the examples as they are written."""
+        """Keep the examples below the options as they are written."""
         parser = super().create_parser(prog_name, subcommand, epilog=EXAMPLES, **kwargs)
         parser.formatter_class = RawDescriptionHelpFormatter
         return parser
@@ -53,11 +53,19 @@ class Command(PlainCommand):
         new.add_argument("--zone", metavar="ZONE", help="such as Europe/Berlin (default: the recipient's, else UTC)")
         new.add_argument("--every", metavar="RRULE", help="such as FREQ=DAILY;COUNT=5")
         new.add_argument("--except", dest="left_out", metavar="TIME", action="append", default=[],
-                         help="a time left out, such as 20300602T160000 (again and again)")  # fmt: skip
-        new.add_argument("--channel", dest="channels", metavar="NAME", action="append", help="again for several")
+                         help="leave out this time of the rule, such as 20300602T160000; repeat for more")  # fmt: skip
+        new.add_argument(
+            "--channel",
+            dest="channels",
+            metavar="NAME",
+            action="append",
+            help="where to deliver it (default: log); repeat for more",
+        )
         new.add_argument("--person", metavar="NAME")
-        new.add_argument("--urgent", action="store_true", help="comes in quiet hours too")
-        new.add_argument("--skip-if-late", metavar="SPAN", help="such as 30m: not delivered when it is later than that")
+        new.add_argument("--urgent", action="store_true", help="deliver in quiet hours too")
+        new.add_argument(
+            "--skip-if-late", metavar="SPAN", help="such as 30m: skip a delivery that would be later than that"
+        )
         new.add_argument("--dry-run", action="store_true", help="only show the next times")
         listed = self._verb(verbs, "list", "what is set, what comes next first", named=False)
         listed.add_argument("--person", metavar="NAME", help="only this person's")
@@ -67,10 +75,10 @@ class Command(PlainCommand):
         snooze = self._verb(verbs, "snooze", "put off the coming delivery; the rest of the series stays")
         snooze.add_argument("by", metavar="BY", help=f"90s, 20m, 1h, 2d, or {_menu()}")
 
-        text = "work out all moments anew from the wall times, after an update of tzdata; restart the workers first"
+        text = "compute all moments again from the wall times, after an update of tzdata; restart the workers first"
         recompute = self._verb(verbs, "recompute", text, named=False)
-        recompute.add_argument("--dry-run", action="store_true", help="only say what would move")
-        renamed = "before that, give the zone NEW to all reminders and recipients in OLD, which may be gone from tzdata"
+        recompute.add_argument("--dry-run", action="store_true", help="only show what would move")
+        renamed = "first move all reminders and recipients in the zone OLD, which may be gone from tzdata, to NEW"
         recompute.add_argument("--rename", nargs=2, metavar=("OLD", "NEW"), help=renamed)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -104,7 +112,11 @@ class Command(PlainCommand):
             fields = checked(given)
             opening(fields)
             ahead = Series(fire_at, rule, fields["time_zone"]).preview(AHEAD, fire_at - timedelta(microseconds=1))
-            return {"reminder": options["name"], "set": False, "next": [_said(each.local, each.note) for each in ahead]}
+            return {
+                "reminder": options["name"],
+                "set": False,
+                "next": [_shown(each.local, each.note) for each in ahead],
+            }
         _reminder(options).set_reminder(**given)
         return self._show(options)
 
@@ -126,10 +138,10 @@ class Command(PlainCommand):
             "recurrence": plan.recurrence,
             "time_zone": plan.time_zone,
             "channels": plan.channels,
-            "then": [_said(each.local, each.note) for each in ahead],
+            "then": [_shown(each.local, each.note) for each in ahead],
             "deliveries": [
                 {"key": row.key, "channel": row.channel, "address": row.address, "status": row.status,
-                 "attempts": row.attempts, "planned_at": row.planned_at, "said": (row.error or row.answer)[:80]}
+                 "attempts": row.attempts, "planned_at": row.planned_at, "result": (row.error or row.answer)[:80]}
                 for row in deliveries
             ],
         }  # fmt: skip
@@ -153,7 +165,7 @@ class Command(PlainCommand):
         renamed: dict[str, Any] = {}
         if options["rename"]:
             if options["dry_run"]:
-                raise CommandError("--rename changes what is set: it does not go with --dry-run.")
+                raise CommandError("--rename changes what is set: it cannot be combined with --dry-run.")
             reminders, recipients = zone_changes.rename(*options["rename"])
             renamed = {"renamed_reminders": reminders, "renamed_recipients": recipients}
         looked_at, moved = 0, []
@@ -195,7 +207,7 @@ def _moment(text: str, zone: str | None) -> datetime:
         raise InvalidAlarmTime(f"WHEN is {text!r}. Allowed: ISO 8601, such as 2030-01-31T09:00.") from None
     if moment.tzinfo is None:
         if zone is None:
-            raise InvalidAlarmTime(f"WHEN is {text!r}: give it an offset, or say --zone.")
+            raise InvalidAlarmTime(f"WHEN is {text!r}: give it an offset, or give --zone.")
         moment = moment.replace(tzinfo=check_zone(zone))
     return moment
 
@@ -203,7 +215,7 @@ def _moment(text: str, zone: str | None) -> datetime:
 def _span(text: str) -> timedelta:
     number, unit = text[:-1], text[-1:]
     if unit not in UNITS or not (number.isascii() and number.isdecimal() and len(number) < 10):
-        raise refusal(f"{text!r} is no span", "such as 90s, 20m, 1h, 2d")
+        raise refusal(f"{text!r} is not a duration", "such as 90s, 20m, 1h, 2d")
     return timedelta(seconds=int(number) * UNITS[unit])
 
 
@@ -213,7 +225,7 @@ def _line(plan: Plan) -> dict[str, Any]:
     return {
         "state": plan.put_off if is_set and plan.put_off else plan.state,
         "next_at": plan.next_at if is_set else None,
-        "local": _said(local) if is_set else None,
+        "local": _shown(local) if is_set else None,
         "person": plan.person,
         "message": plan.message,
         **({"flaws": plan.flaws} if plan.flaws else {}),
@@ -221,10 +233,10 @@ def _line(plan: Plan) -> dict[str, Any]:
 
 
 def _at(plan: Plan, moment: datetime | None) -> str | None:
-    return _said(moment.astimezone(plan.zone)) if moment else None
+    return _shown(moment.astimezone(plan.zone)) if moment else None
 
 
-def _said(local: datetime, note: str = "") -> str:
+def _shown(local: datetime, note: str = "") -> str:
     return f"{local:%a %Y-%m-%d %H:%M %Z} {note}".strip()
 
 

@@ -77,9 +77,9 @@ def test_a_time_that_nobody_touched_stays_to_the_microsecond(admin_client: Clien
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"repeats": "custom", "rule": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"}, "has no time from"),
-        ({"repeats": "custom", "rule": ""}, "There is no rule below"),
-        ({"local_time": "tomorrow"}, "is no time"),
+        ({"repeats": "custom", "rule": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"}, "which never occurs from"),
+        ({"repeats": "custom", "rule": ""}, "The rule below is empty"),
+        ({"local_time": "tomorrow"}, "is not a date and time"),
         ({"channels": []}, "This field is required"),
     ],
 )
@@ -108,7 +108,7 @@ def test_the_list_tells_the_living_from_the_dead(admin_client: Client, alarm_clo
     cancelled = text_of(admin_client, f"{list_url(Reminder)}?plan=cancelled&q=ada")
     assert ("c-cancelled" in cancelled, "a-set" in cancelled) == (True, False)
     page = text_of(admin_client, page_url(Reminder, Reminder.objects.get(name="c-cancelled").pk))
-    assert "cancelled Nothing more will come. Saving sets it again." in page
+    assert "cancelled Nothing will be delivered. Saving sets it again." in page
     assert "Snooze: 1 hour" not in page
 
 
@@ -177,7 +177,7 @@ def test_a_delivery(admin_client: Client, alarm_clock: FakeClock) -> None:
     assert "Now!" in text_of(admin_client, page_url(Delivery, delivery.pk))
     assert admin_client.post(page_url(Delivery, delivery.pk), {"message": "x"}).status_code == 403
     page = text_of(admin_client, page_url(Reminder, reminder.pk))
-    assert "over The last one has been." in page
+    assert "over The last one was delivered or skipped." in page
     assert str(delivery.key) in page
     assert outcomes(alarm_clock) == []
 

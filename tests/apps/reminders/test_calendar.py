@@ -309,7 +309,7 @@ def test_many_series_share_the_events_of_a_feed(ada: Recipient, monkeypatch: pyt
     events = calendar.walk("VEVENT")
     assert len(events) == 8 * 4 + 1
     assert str(events[-1]["summary"]) == "cake"
-    assert calendar["x-wr-caldesc"] == "Series that are no rule to calendars: their next 4 times."
+    assert calendar["x-wr-caldesc"] == "Of series that calendars cannot show as a rule, only the next 4 times are here."
 
 
 def test_more_reminders_than_a_feed_has_events(ada: Recipient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def test_what_was_delivered_can_come_again(reminder: Reminder, alarm_clock: Fake
     assert outcomes(alarm_clock, HOUR) == ["succeeded"]
     assert (len(sent), len({message.key for message in sent})) == (3, 3)
     reminder.set_reminder("anew", start + DAY * 9)
-    with pytest.raises(InvalidInput, match="set anew"):
+    with pytest.raises(InvalidInput, match="set again"):
         reminder.remind_again(plan.series_id, plan.place, HOUR)
 
 
@@ -246,13 +246,13 @@ def test_the_next_time_is_worked_out_before_the_lock(
 ) -> None:
     """What a rule gives is asked while nobody waits for the object: no turn of it is open then."""
     asked: list[bool] = []
-    walls = Series._walls
+    wall_times = Series._wall_times
 
     def asking(*args: Any) -> Any:
         asked.append(turn_module.current(reminder) is not None)
-        return walls(*args)
+        return wall_times(*args)
 
-    monkeypatch.setattr(Series, "_walls", asking)
+    monkeypatch.setattr(Series, "_wall_times", asking)
     reminder.set_reminder("tea", alarm_clock.now() + HOUR, recurrence="FREQ=HOURLY")
     if verb != "set":
         asked.clear()

@@ -179,7 +179,7 @@ def test_an_address_that_is_not_is_refused_for_good(
     assert outcomes(alarm_clock) == ["succeeded"]
     gone, nobody = Delivery.objects.order_by("id")
     assert (gone.status, "no such user" in gone.error, gone.attempts) == ("refused", True, 1)
-    assert (nobody.status, "no address for 'bob'" in nobody.error) == ("refused", True)
+    assert (nobody.status, "no e-mail address for person 'bob'" in nobody.error) == ("refused", True)
 
 
 def test_a_webhook_is_signed(reminder: Reminder, alarm_clock: FakeClock, upstream: Upstream, settings: Any) -> None:
@@ -204,7 +204,7 @@ def test_a_recipients_own_webhook(reminder: Reminder, alarm_clock: FakeClock, up
     reminder.set_reminder("tea", alarm_clock.now(), channels=["webhook"])
     assert outcomes(alarm_clock) == ["succeeded"]
     assert [row.status for row in Delivery.objects.order_by("id")] == ["refused", "refused"]
-    assert "enter them under Recipients" in Delivery.objects.order_by("id")[1].error
+    assert "enter both under Recipients" in Delivery.objects.order_by("id")[1].error
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the modules that Apprise loads

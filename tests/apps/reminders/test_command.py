@@ -62,8 +62,8 @@ def test_a_dry_run_shows_the_next_times() -> None:
     ("arguments", "said"),
     [
         (["set", "tea", "m", "soon"], "WHEN is 'soon'. Allowed: ISO 8601"),
-        (["set", "tea", "m", "2030-01-01T09:00"], "give it an offset, or say --zone"),
-        ([*SET[:-1], "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"], "has no time from"),
+        (["set", "tea", "m", "2030-01-01T09:00"], "give it an offset, or give --zone"),
+        ([*SET[:-1], "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"], "which never occurs from"),
         ([*SET, "--except", "tomorrow"], "Allowed: an RRULE"),
         (["snooze", "tea", "20m"], "is not set: nothing to snooze"),
         (["snooze", "tea", "a while"], "Allowed: such as 90s"),

@@ -56,7 +56,7 @@ def test_a_message_has_links_that_ask_first(
         page = client.get(snooze)
         assert (page.status_code, "&lt;b&gt;tea" in page.content.decode()) == (200, True)
     assert reminder.get_reminder() is None
-    assert "Snoozed: it comes again at " in client.post(snooze, {"by": "hour"}).content.decode()
+    assert "Snoozed until " in client.post(snooze, {"by": "hour"}).content.decode()
     assert reminder.storage.get_alarm() == start + HOUR
     outcomes(alarm_clock, HOUR)
     assert len({message.key for message in sent}) == 2
@@ -78,8 +78,8 @@ def test_a_snooze_by_a_link_says_from_when_to_when(reminder: Reminder, sent: Sen
         assert "1 day later: Sunday, 31 March 2030, 10:00 (Europe/Berlin)" in page
         assert "1 week later: Saturday, 06 April 2030, 10:00 (Europe/Berlin)" in page
         told = client.post(address, {"by": "tomorrow"}).content.decode()
-        assert "Snoozed: it comes again at Sunday, 31 March 2030, 10:00 (Europe/Berlin)." in told
-        assert "It was for Saturday, 30 March 2030, 09:00 (Europe/Berlin)." in told
+        assert "Snoozed until Sunday, 31 March 2030, 10:00 (Europe/Berlin)." in told
+        assert "It was planned for Saturday, 30 March 2030, 09:00 (Europe/Berlin)." in told
         assert reminder.storage.get_alarm() == datetime(2030, 3, 31, 10, tzinfo=berlin)
 
 
@@ -91,7 +91,7 @@ def test_done_and_cancel(reminder: Reminder, alarm_clock: FakeClock, sent: Sent,
     addresses = {verb: path(address) for verb, address in sent[0].links.items()}
     client.post(addresses["snooze"], {"by": "20-minutes"})
     for _ in range(2):
-        assert "Done. The next one comes at" in client.post(addresses["done"]).content.decode()
+        assert "Done. The next one comes on" in client.post(addresses["done"]).content.decode()
         assert reminder.storage.get_alarm() == start + DAY
     assert "Cancelled" in client.post(addresses["cancel"]).content.decode()
     assert "was over or cancelled already" in client.post(addresses["cancel"]).content.decode()
@@ -137,13 +137,13 @@ def test_a_link_that_names_no_person(reminder: Reminder, client: Client) -> None
     """
     reminder.set_reminder("tea", datetime(2030, 1, 1, tzinfo=UTC), person="ada")
     plan = plan_of(reminder)
-    told = [plan.pk, str(plan.series_id), plan.occurrence.isoformat(), plan.number, plan.wall]
+    told = [plan.pk, str(plan.series_id), plan.occurrence.isoformat(), plan.number, plan.wall_time]
     address = f"/remind/cancel/{signing.dumps(told, salt=links.SALT, compress=True)}"
     assert client.get(address).status_code == 200
     reminder.edit_reminder(person="bob", message="bob's secret note")
     answer = client.post(address)
     assert answer.status_code == 410
-    assert "This link is of an earlier version" in answer.content.decode()
+    assert "This link was made by an earlier version" in answer.content.decode()
     assert reminder.get_reminder() is not None
 
 

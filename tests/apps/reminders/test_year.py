@@ -69,9 +69,11 @@ def expected(start: datetime, rule: str, zone: str) -> list[datetime]:
     """What comes in the year, by the other expansion, EXDATE taken out by hand."""
     line, _, left_out = rule.partition("\nEXDATE:")
     moments, _ = expand(start, line, zone, 40)
-    wall = datetime.strptime(left_out, "%Y%m%dT%H%M%S") if left_out else None  # noqa: DTZ007  a wall time
+    wall_time = datetime.strptime(left_out, "%Y%m%dT%H%M%S") if left_out else None  # noqa: DTZ007  a wall time
     local = ZoneInfo(zone)
-    return [at for at in moments if at < END and (not wall or at.astimezone(local).replace(tzinfo=None) != wall)]
+    return [
+        at for at in moments if at < END and (not wall_time or at.astimezone(local).replace(tzinfo=None) != wall_time)
+    ]
 
 
 @pytest.mark.django_db
