@@ -57,7 +57,9 @@ class Frame:
 
 @dataclass
 class World:
-    """All that is stored, what the runs in progress requested of their alarms, and how runs ended: (number, object, outcome)."""
+    """All that is stored, what the runs in progress requested of their alarms, and how runs ended:
+    (number, object, outcome).
+    """
 
     objects: dict[str, ModelObject] = field(default_factory=dict)
     requested: dict[int, tuple[datetime | None, int]] = field(default_factory=dict)
