@@ -13,7 +13,7 @@ from durable_objects.errors import InvalidInput
 from durable_objects.models import DurableObject
 from durable_objects.tables import Entry
 from durable_objects.turns import lock
-from durable_objects.turns import turn as turn_module
+from durable_objects.turns.calls import enter
 
 _TABLE = Entry._meta.db_table
 
@@ -70,9 +70,9 @@ def sweep(
             return part.walk(clock.connection(), object_id)
 
     def change() -> Swept:
-        with turn_module.enter(obj) as open_turn:
-            open_turn.reread()
-            return part.delete(open_turn.conn, open_turn.object_id)
+        with enter(obj) as turn:
+            turn.begin_bulk_delete()
+            return part.delete(turn.conn, turn.object_id)
 
     return obj.run_exclusive(change)
 

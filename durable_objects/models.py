@@ -22,8 +22,9 @@ from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObj
 from durable_objects.plain_functions import flaw_of
 from durable_objects.storage import Storage
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, RowManager
-from durable_objects.turns import bulk_alarms, calls, combining, lock, read_ahead, subclass_fields
-from durable_objects.turns import turn as turn_module
+from durable_objects.turns import bulk, calls, combining, lock, read_ahead, subclass_fields
+from durable_objects.turns.calls import current, enter
+from durable_objects.turns.turn import mark_fields_stale
 from durable_objects.validation import check_name
 
 __all__ = [
@@ -84,7 +85,7 @@ class ObjectQuerySet(models.QuerySet[Model]):
                 "another one; `manage.py objects export` and `import` take its storage and alarm along."
             )
         changed = super().update(**values)
-        turn_module.fall_behind()
+        mark_fields_stale()
         return changed
 
     update.alters_data = True  # type: ignore[attr-defined]  # likewise
@@ -125,7 +126,7 @@ class ObjectManager(RowManager[Model]):
         In transactions of 1,000 objects each, so an error in the middle leaves some set; inside the caller's own
         ``atomic()`` all or none. Raises as ``set_alarm``, and ``InvalidName``, before anything is set.
         """
-        bulk_alarms.set_alarms(self.model.by_name, times)
+        bulk.set_alarms(self.model.by_name, times)
 
     def call_each(self, name: str, calls: Iterable[Callable[[Model], Result]]) -> list[Result | Exception]:
         """Make these calls on the object of this name, in order, and return what each returned, or raised.
@@ -213,7 +214,7 @@ class DurableObject(Object):
     @property
     def in_turn(self) -> bool:
         """Whether this thread is in a turn of this object; False inside ``unlocked()``."""
-        return turn_module.current(self) is not None
+        return current(self) is not None
 
     @contextmanager
     def unlocked(self) -> Iterator[None]:
@@ -222,10 +223,10 @@ class DurableObject(Object):
         Afterwards the object is locked again and ``initialize()`` runs. Raises ``RunSuperseded`` when another run has
         taken over meanwhile or the object was deleted, and ``CannotUnlock`` inside a transaction that would stay open.
         """
-        open_turn = turn_module.current(self)
-        if open_turn is None:
+        turn = current(self)
+        if turn is None:
             raise CannotUnlock(f"{self.key}: unlocked() outside of a turn, where nothing is locked")
-        with open_turn.unlocked():
+        with turn.unlocked():
             yield
 
     def run_exclusive(self, call: Callable[[], Result]) -> Result:
@@ -243,8 +244,8 @@ class DurableObject(Object):
         By a query; but where calls share a turn and ``read_ahead`` names the model, one instance for all of them, as
         read with the lock: for what ``@exclusive(combine=True)`` methods look at and none of them changes.
         """
-        open_turn = turn_module.current(self)
-        known, row = open_turn.row_of(model) if open_turn is not None else (False, None)
+        turn = current(self)
+        known, row = turn.row_of(model) if turn is not None else (False, None)
         return cast("Row | None", row) if known else read_ahead.ask(model, self, self.pk)
 
     def save(
@@ -263,8 +264,8 @@ class DurableObject(Object):
 
         def store() -> None:
             subclass_fields.store(self, pending, only_new=bool(force_insert))
-            if given and (open_turn := turn_module.current(self)) is not None:
-                open_turn.saved(self)
+            if given and (turn := current(self)) is not None:
+                turn.saved(self)
 
         with subclass_fields.pending(self, given) as pending:
             self.run_exclusive(store)
@@ -276,12 +277,10 @@ class DurableObject(Object):
         """
 
         def remove() -> tuple[int, dict[str, int]]:
-            with turn_module.enter(self) as open_turn, open_turn.deleting(), own_statements(clock.connection()):
+            with enter(self) as turn, turn.deleting(), own_statements(clock.connection()):
                 return models.Model.delete(self, using=engine.DATABASE)
 
-        never_used = (
-            turn_module.current(self) is None and lock.find(clock.connection(), self.kind_pk(), self.name) is None
-        )
+        never_used = current(self) is None and lock.find(clock.connection(), self.kind_pk(), self.name) is None
         return (0, {}) if never_used else self.run_exclusive(remove)
 
     # -- what the engine asks

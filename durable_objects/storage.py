@@ -14,10 +14,11 @@ from durable_objects.database import clock
 from durable_objects.database.errors import is_worth_another_try
 from durable_objects.entries import sql as entry_sql
 from durable_objects.entries.serializer import decode, encode
-from durable_objects.errors import InvalidInput, ObjectBusy
-from durable_objects.turns import lock
-from durable_objects.turns import turn as turn_module
+from durable_objects.errors import InvalidInput
+from durable_objects.turns import attempts, lock
+from durable_objects.turns.calls import current, enter
 from durable_objects.turns.handle import Owner, check_has_handler
+from durable_objects.turns.turn import Turn
 from durable_objects.validation import check_key
 
 Result = TypeVar("Result")
@@ -62,7 +63,7 @@ class Storage:
         if not isinstance(values, Mapping):
             raise InvalidInput(f"put_many() wants a dict of keys to values, got a {type(values).__name__}")
         texts = {check_key(key): encode(value) for key, value in values.items()}
-        self._in_turn(lambda open_turn: open_turn.layers.top().writes.update(texts))
+        self._in_turn(lambda turn: turn.write(texts))
 
     def delete(self, key: str) -> bool:
         """Delete the key; whether it was there (DO-65)."""
@@ -74,9 +75,9 @@ class Storage:
             raise InvalidInput(f"delete_many() wants several keys, got the text {keys!r}: put it into a list")
         wanted = sorted({check_key(key) for key in keys})
 
-        def delete(open_turn: turn_module.Turn) -> int:
-            there = open_turn.get(wanted)
-            open_turn.layers.top().writes.update(dict.fromkeys(there))
+        def delete(turn: Turn) -> int:
+            there = turn.get(wanted)
+            turn.write(dict.fromkeys(there))
             return len(there)
 
         return self._in_turn(delete)
@@ -100,7 +101,7 @@ class Storage:
         if limit is not None and (type(limit) is not int or limit < 1):
             raise InvalidInput(f"list() limit is {limit!r}: it must be a whole number from 1 on, or None")
         texts = self._read(
-            lambda open_turn: open_turn.scan(where, limit),
+            lambda turn: turn.scan(where, limit),
             lambda object_id: entry_sql.scan(clock.connection(), object_id, where, limit),
         )
         return {key: decode(text) for key, text in texts.items()}
@@ -108,10 +109,10 @@ class Storage:
     def delete_all(self, *, keep_alarm: bool = False) -> None:
         """Delete all entries, and the alarm too unless it is to be kept (DO-24)."""
 
-        def clear(open_turn: turn_module.Turn) -> None:
-            open_turn.layers.top().clear()
+        def clear(turn: Turn) -> None:
+            turn.clear()
             if not keep_alarm:
-                open_turn.request_alarm(None)
+                turn.request_alarm(None)
 
         self._in_turn(clear)
 
@@ -123,12 +124,12 @@ class Storage:
         Outside a turn this is one turn. It cannot be run again after a deadlock, so that raises ``ObjectBusy``.
         """
         try:
-            with turn_module.enter(self._owner), transaction.atomic(using=clock.connection().alias):
+            with enter(self._owner), transaction.atomic(using=clock.connection().alias):
                 yield
         except DatabaseError as error:
             if not is_worth_another_try(error):
                 raise
-            raise ObjectBusy(f"{self._owner.key}: the database made this transaction give way ({error})") from error
+            raise attempts.gave_way(self._owner.key, error) from error
 
     def set_alarm(self, when: datetime | timedelta) -> None:
         """Make ``alarm()`` run at ``when``: an aware ``datetime``, or a ``timedelta`` from the database's now.
@@ -141,17 +142,17 @@ class Storage:
         check_has_handler(self._owner)
         check_alarm_time(when)
 
-        def arm(open_turn: turn_module.Turn) -> None:
-            now = open_turn.now
-            open_turn.request_alarm(max(now, moment(when, now)))
+        def arm(turn: Turn) -> None:
+            now = turn.now
+            turn.request_alarm(max(now, moment(when, now)))
 
         self._in_turn(arm)
 
     def get_alarm(self) -> datetime | None:
         """The time that is set: also between retries; None while the handler runs, unless set again, and once dead."""
-        open_turn = turn_module.current(self._owner)
-        if open_turn is not None:
-            return open_turn.alarm()
+        turn = current(self._owner)
+        if turn is not None:
+            return turn.alarm()
         seen = lock.peek(clock.connection(), self._owner.kind_pk(), self._owner.name)
         if seen is None:
             return None
@@ -160,32 +161,32 @@ class Storage:
 
     def delete_alarm(self) -> None:
         """Take the alarm away, also one that waits for a retry, or a dead one. A run in progress goes on."""
-        self._in_turn(lambda open_turn: open_turn.request_alarm(None))
+        self._in_turn(lambda turn: turn.request_alarm(None))
 
-    def _in_turn(self, change: Callable[[turn_module.Turn], Result]) -> Result:
-        joined = turn_module.current(self._owner)
+    def _in_turn(self, change: Callable[[Turn], Result]) -> Result:
+        joined = current(self._owner)
         if joined is not None:
             joined.admit(self._owner)
             return change(joined)
 
         def call() -> Result:
-            with turn_module.enter(self._owner) as open_turn:
-                return change(open_turn)
+            with enter(self._owner) as turn:
+                return change(turn)
 
         return self._owner.run_exclusive(call)
 
     def _texts(self, keys: Sequence[str]) -> dict[str, str]:
         return self._read(
-            lambda open_turn: open_turn.get(keys),
+            lambda turn: turn.get(keys),
             lambda object_id: entry_sql.get(clock.connection(), object_id, keys),
         )
 
     def _read(
-        self, inside: Callable[[turn_module.Turn], dict[str, str]], outside: Callable[[int], dict[str, str]]
+        self, inside: Callable[[Turn], dict[str, str]], outside: Callable[[int], dict[str, str]]
     ) -> dict[str, str]:
-        open_turn = turn_module.current(self._owner)
-        if open_turn is not None:
-            return inside(open_turn)
+        turn = current(self._owner)
+        if turn is not None:
+            return inside(turn)
         object_id = lock.find(clock.connection(), self._owner.kind_pk(), self._owner.name)
         return {} if object_id is None else outside(object_id)
 

@@ -181,7 +181,8 @@ class Firing:
         )
 
     def _run(self, turn: Turn) -> Fired:
-        run = turn.run = self.new_run(turn)
+        run = self.new_run(turn)
+        turn.begin_run(run)
         try:
             with turn.savepoint():
                 if not self.attempt(turn, run):
@@ -217,13 +218,13 @@ class Firing:
 
     def _moved_by_initialize(self, turn: Turn) -> bool:
         """Whether ``initialize()`` put the alarm off or took it away (DO-35): then it does not run now."""
-        requested = turn.layers.requested_alarm
+        requested = turn.requested_alarm
         if requested is None:
             return False
         if requested.at is not None and requested.at <= turn.now:
-            turn.layers.take_requested_alarm()
+            turn.take_requested_alarm()
             return False
-        turn.run = None
+        turn.end_run()
         turn.slot.release()
         return True
 
@@ -290,7 +291,7 @@ class Firing:
                 if turn.slot.fence == run.fence:
                     if outcomes.is_settled(turn.slot, run):
                         return Fired(Verdict.DROPPED, error=error)
-                    turn.slot.set(fence=run.fence + 1)
+                    turn.fence_off(run)
                     return self._failed(turn, run, error)
         except RunSuperseded:
             pass  # deleted meanwhile
@@ -308,7 +309,7 @@ class Firing:
         self.retry_is_sent = False
         with Turn(self.handle, object_id=self.object_id, lock_timeout=WAIT_FOR_LOCK) as turn:
             if turn.slot.fence == run.fence and not outcomes.is_settled(turn.slot, run):
-                turn.slot.set(fence=run.fence + 1)
+                turn.fence_off(run)
                 self._failed(turn, replace(run, requested_alarm=None), limit)
 
 

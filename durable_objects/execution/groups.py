@@ -23,7 +23,7 @@ from durable_objects.kinds import handle_of
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.turns import lock
-from durable_objects.turns.bulk import Together
+from durable_objects.turns.bulk import BulkTransaction
 from durable_objects.turns.turn import Turn
 
 logger = get_logger(__name__)
@@ -99,11 +99,11 @@ class _Group:
         decided: set[int] = set()
         odd: set[int] = set()
         ran, pause = 0, WAIT_UNTIL_DUE.total_seconds()
-        with Together(lock.Limits(WAIT_FOR_LOCK, self.time_limit, is_run=True)) as together:
+        with BulkTransaction(lock.Limits(WAIT_FOR_LOCK, self.time_limit, is_run=True)) as bulk:
             begun = clock.monotonic()
             keys = list(self.waiting)
             where = f"id IN ({', '.join(['%s'] * len(keys))})"
-            turns = together.lock(where, keys, _handle, skip_locked=True)
+            turns = bulk.lock(where, keys, _handle, skip_locked=True)
             odd.update(set(keys) - {turn.object_id for turn in turns})
             for turn in sorted(turns, key=lambda each: (each.slot.due_at or each.now, each.object_id)):
                 wait = self._judge(turn)
@@ -113,8 +113,8 @@ class _Group:
                     pause = min(pause, wait)
                 elif wait < 0:
                     decided.add(turn.object_id)
-                elif not together.turns or clock.monotonic() - begun < SECONDS_PER_TRANSACTION:
-                    together.turns.append(turn)
+                elif not bulk.turns or clock.monotonic() - begun < SECONDS_PER_TRANSACTION:
+                    bulk.turns.append(turn)
                     ran += self._run(turn)
                     decided.add(turn.object_id)
         self.ran += ran
@@ -143,7 +143,8 @@ class _Group:
         assert isinstance(handle, DurableObject)
         firing = Firing(handle, turn.object_id, self.waiting[turn.object_id], 0, retry_is_sent=False)
         firing.arrived = self.arrived
-        run = turn.run = firing.new_run(turn)
+        run = firing.new_run(turn)
+        turn.begin_run(run)
         try:
             with turn.running():
                 called = firing.attempt(turn, run)

@@ -26,7 +26,7 @@ logger = get_logger(__name__)
 def succeeded(turn: Turn, run: Run) -> None:
     """The handler returned: what it asked of the alarm counts, unless somebody set or deleted the alarm after it."""
     requested, slot = turn.take_requested_alarm(), turn.slot
-    turn.run = None
+    turn.end_run()
     if turn.deleted:
         return
     slot.release()
@@ -47,7 +47,7 @@ def failed(
     """
     slot, text = turn.slot, describe(error)
     turn.take_requested_alarm()
-    turn.run = run.requested_alarm = None
+    turn.end_run()
     slot.release()
     delay = None
     if slot.generation != run.generation:
@@ -64,7 +64,7 @@ def failed(
 
 def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text: str) -> None:
     """No run is left: keep the alarm as a dead row and let the object say what comes next, in one transaction."""
-    turn.run = None
+    turn.end_run()
     turn.slot.die(text)
     turn.record(run, AlarmRun.Outcome.DEAD, text)
     logger.error("alarm of %s %r is dead after %s runs", *handle.key, run.retry_count + 1, exc_info=tellable(error))

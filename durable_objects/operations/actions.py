@@ -19,8 +19,8 @@ from durable_objects.models import DurableObject
 from durable_objects.operations.parked import Parked
 from durable_objects.tables import Object
 from durable_objects.turns import calls
-from durable_objects.turns import turn as turn_module
 from durable_objects.turns.handle import Handle
+from durable_objects.turns.turn import Turn
 
 Result = TypeVar("Result")
 
@@ -31,13 +31,13 @@ def fire_now(obj: Object) -> None:
     Raises ``DurableObjectError`` for a dead alarm, which must be revived instead.
     """
 
-    def fire(open_turn: turn_module.Turn) -> None:
-        slot = open_turn.slot
+    def fire(turn: Turn) -> None:
+        slot = turn.slot
         _refuse_dead(slot, obj)
         if slot.state == ARMED:
-            slot.hasten(open_turn.now)
+            slot.hasten(turn.now)
         else:
-            handle_of(obj).storage.set_alarm(open_turn.now)
+            handle_of(obj).storage.set_alarm(turn.now)
 
     _in_turn(obj, fire)
 
@@ -50,9 +50,9 @@ def move(obj: Object, when: datetime | timedelta) -> None:
 def cancel(obj: Object) -> bool:
     """Delete the alarm, armed or dead; return whether there was one. Needs no class."""
 
-    def delete_alarm(open_turn: turn_module.Turn) -> bool:
-        was_set = open_turn.slot.state != IDLE
-        open_turn.request_alarm(None)
+    def delete_alarm(turn: Turn) -> bool:
+        was_set = turn.slot.state != IDLE
+        turn.request_alarm(None)
         return was_set
 
     handle = _handle_if_known(obj)
@@ -68,9 +68,9 @@ def delete(obj: Object) -> bool:
     if handle is not None:
         return handle.delete()[0] > 0
 
-    def discard(open_turn: turn_module.Turn) -> bool:
-        with open_turn.deleting():
-            deleted, _ = Object.objects.using(engine.DATABASE).filter(pk=open_turn.object_id).delete()
+    def discard(turn: Turn) -> bool:
+        with turn.deleting():
+            deleted, _ = Object.objects.using(engine.DATABASE).filter(pk=turn.object_id).delete()
         return deleted > 0
 
     parked = Parked(obj)
@@ -86,11 +86,11 @@ def delete(obj: Object) -> bool:
 def revive(obj: Object) -> None:
     """Arm a dead alarm again, due now and with all its retries. Raises ``DurableObjectError`` when it is not dead."""
 
-    def arm_again(open_turn: turn_module.Turn) -> None:
-        slot = open_turn.slot
+    def arm_again(turn: Turn) -> None:
+        slot = turn.slot
         if slot.state != DEAD:
             raise DurableObjectError(f"the alarm of {obj.name!r} is not dead but {slot.state}: nothing was revived")
-        slot.revive(open_turn.now)
+        slot.revive(turn.now)
 
     _in_turn(obj, arm_again)
 
@@ -115,13 +115,13 @@ def handle_of(obj: Object) -> DurableObject:
     return handle
 
 
-def _in_turn(obj: Object, change: Callable[[turn_module.Turn], Result]) -> Result:
+def _in_turn(obj: Object, change: Callable[[Turn], Result]) -> Result:
     return _in_turn_of(handle_of(obj), change)
 
 
-def _in_turn_of(handle: Handle, change: Callable[[turn_module.Turn], Result], object_id: int | None = None) -> Result:
+def _in_turn_of(handle: Handle, change: Callable[[Turn], Result], object_id: int | None = None) -> Result:
     def call() -> Result:
-        with turn_module.enter(handle) as open_turn:
-            return change(open_turn)
+        with calls.enter(handle) as turn:
+            return change(turn)
 
     return calls.run(handle, call, object_id)

@@ -2,49 +2,60 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from django.db import DatabaseError
-
 from durable_objects import class_attributes
-from durable_objects.database.errors import is_worth_another_try
-from durable_objects.errors import ObjectBusy
+from durable_objects.database import clock
+from durable_objects.turns import attempts
 from durable_objects.turns.handle import Handle
-from durable_objects.turns.turn import Turn, current
+from durable_objects.turns.transaction import unlocked_on
+from durable_objects.turns.turn import Turn, open_turns
 
 Result = TypeVar("Result")
 
-#: How often a turn that owns its transaction is run in all when the database makes it give way.
-TRIES = 5
 
-#: Seconds before it is, at random between these: whom it gave way to is to get there first.
-PAUSE = (0.01, 0.05)
+def current(handle: Handle) -> Turn | None:
+    """Return the open turn on this object in this thread. Raises ``RunSuperseded`` for a runner that was fenced."""
+    conn, key = clock.connection(), handle.key
+    outer = unlocked_on(conn).get(key)
+    if outer is not None:
+        outer.refuse_if_lost()
+    turn = open_turns(conn).get(key)
+    if turn is not None:
+        turn.check()
+    return turn
+
+
+@contextmanager
+def enter(handle: Handle) -> Iterator[Turn]:
+    """Join the open turn on this object, or open one."""
+    joined = current(handle)
+    if joined is not None:
+        joined.admit(handle)
+        yield joined
+    else:
+        with Turn(handle) as turn:
+            turn.start()
+            yield turn
 
 
 def run(handle: Handle, call: Callable[[], Result], object_id: int | None = None) -> Result:
     """Call in a turn, the open one or a new one, which is run again when the database makes it give way.
 
     With ``object_id`` the object is found by that, and has to be there. Raises ``ObjectBusy``,
-    ``IsolationNotSupported``, and ``TypeError`` for a class that says of itself what it may not.
+    ``IsolationNotSupported``, and ``TypeError`` for a class whose attributes are not what they must be.
     """
     joined = current(handle)
     if joined is not None:
         joined.admit(handle)
         return call()
     class_attributes.refuse_flaw(type(handle))
-    for tries_left in reversed(range(TRIES)):
-        own = Turn(handle, object_id=object_id)
-        try:
-            with own:
-                own.start()
-                return call()
-        except (DatabaseError, ObjectBusy) as error:
-            if not is_worth_another_try(error):
-                raise
-            if not tries_left or own.joins or own.was_unlocked:
-                raise ObjectBusy(f"{handle.key}: the database made this turn give way ({error})") from error
-        time.sleep(random.uniform(*PAUSE))  # noqa: S311  no secret: it only has to differ
-    raise AssertionError("unreachable: the last try returns or raises")
+
+    def attempt(turn: Turn) -> Result:
+        with turn:
+            turn.start()
+            return call()
+
+    return attempts.run(handle.key, lambda: Turn(handle, object_id=object_id), attempt)

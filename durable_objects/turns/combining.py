@@ -26,7 +26,7 @@ from durable_objects.errors import ObjectBusy
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.turns import calls, lock
 from durable_objects.turns.handle import Handle, Key
-from durable_objects.turns.transaction import let_go
+from durable_objects.turns.transaction import unlocked_on
 from durable_objects.turns.turn import Turn
 
 #: So many calls at most are run in one turn.
@@ -60,7 +60,7 @@ class _Call:
     def run(self, turn: Turn) -> None:
         """Run in the leader's turn: own instance, own ``initialize()``, own context, own layer."""
         try:
-            self.answer = self.context.run(turn.run_apart, self.handle, self.call)
+            self.answer = self.context.run(turn.run_call, self.handle, self.call)
         except BaseException as error:
             if not is_failure(error):
                 raise
@@ -90,7 +90,7 @@ def run(handle: Handle, call: Callable[[], Any]) -> Any:
     is lost while the turn commits, each caller gets an ``OperationalError``: nobody knows whether it counts.
     """
     conn = clock.connection()
-    if not connection.is_free(conn) or handle.key in let_go(conn):
+    if not connection.is_free(conn) or handle.key in unlocked_on(conn):
         return calls.run(handle, call)
     (answer,) = run_all(handle.key, [(handle, call)])
     return answer()

@@ -1,73 +1,72 @@
-"""A turn: the lock on one object, one transaction, ``initialize()``, the code, the write-out, the commit."""
+"""A turn: the lock on one object, one transaction, ``initialize()``, the code, the write-out, the commit.
+
+Open turns are kept per database connection, never on an instance: a call on the same object inside its turn joins it,
+by whatever instance, and an instance may be shared by threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
-from django.db import models, transaction
+from django.db import models
+from django.db import transaction as django_transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import failpoints
 from durable_objects.alarms import history
 from durable_objects.alarms.run import RequestedAlarm, Run
 from durable_objects.alarms.slot import Slot
-from durable_objects.database import clock, connection, savepoints
+from durable_objects.database import clock, connection
 from durable_objects.delivery import publisher
 from durable_objects.entries import sql as entry_sql
-from durable_objects.errors import DurableObjectError, RunSuperseded
+from durable_objects.errors import CannotUnlock, DurableObjectError, ObjectBusy, RunSuperseded
 from durable_objects.plain_functions import check_answer
 from durable_objects.turns import lock, read_ahead
 from durable_objects.turns.commit import Flush
-from durable_objects.turns.handle import Handle
-from durable_objects.turns.transaction import Hold, held, let_go
-from durable_objects.turns.write_buffer import Layers
+from durable_objects.turns.handle import Handle, Key
+from durable_objects.turns.transaction import LockedTransaction
+from durable_objects.turns.write_buffer import WriteBuffer
 
 
-def current(handle: Handle) -> Turn | None:
-    """The open turn on this object in this thread. Raises ``RunSuperseded`` for a runner that was fenced."""
-    conn, key = clock.connection(), handle.key
-    outer = let_go(conn).get(key)
-    if outer is not None:
-        outer.refuse_if_lost()
-    turn = cast("Turn | None", held(conn).get(key))
-    if turn is not None:
-        turn.check()
-    return turn
+def open_turns(conn: BaseDatabaseWrapper) -> dict[Key, Turn]:
+    """Return the turns that are open on this connection, whose objects it has locked."""
+    turns: dict[Key, Turn] = conn.__dict__.setdefault("durable_objects_open_turns", {})
+    return turns
 
 
-@contextmanager
-def enter(handle: Handle) -> Iterator[Turn]:
-    """Join the open turn on this object, or open one."""
-    joined = current(handle)
-    if joined is not None:
-        joined.admit(handle)
-        yield joined
-    else:
-        with Turn(handle) as turn:
-            turn.start()
-            yield turn
+def mark_fields_stale() -> None:
+    """Let the instances in open turns read their own fields again at the next call: a query has changed some."""
+    for each in open_turns(clock.connection()).values():
+        each.fields_are_stale = True
 
 
-def fall_behind() -> None:
-    """Own fields were changed past the instances: those in open turns read theirs again at the next call."""
-    for each in held(clock.connection()).values():
-        cast("Turn", each).is_behind = True
+class Turn:
+    """One turn, as a context manager: what is written is held back, and stored only if the block ends well.
 
+    ``slot`` is the object's alarm as read under the lock; ``run`` is set while ``alarm()`` runs.
+    """
 
-class Turn(Hold):
-    """One turn, as a context manager: what is written is held back, and stored only if the block ends well."""
-
+    object_id: int
+    slot: Slot
     initializing = False
     #: Whether the object's own fields were changed past its instances.
-    is_behind = False
+    fields_are_stale = False
 
     def __init__(self, handle: Handle, *, object_id: int | None = None, lock_timeout: timedelta | None = None) -> None:
-        super().__init__(handle, object_id=object_id, lock_timeout=lock_timeout)
+        """Prepare for this object. With ``object_id`` its row must be there, else ``RunSuperseded``; without, it is
+        made when missing. ``lock_timeout`` is that of a run of the alarm.
+        """
+        self.handle, self.key = handle, handle.key
+        #: Other calls or runs are in this transaction too; what cannot be done there asks to be run again alone.
+        self.is_shared = self.must_run_alone = False
+        self._transaction = LockedTransaction(handle, object_id, lock_timeout)
+        self.conn = self._transaction.conn
         #: The instances of the object that have come into this turn.
-        self._admitted: dict[int, Handle] = {}
+        self._admitted: dict[int, Handle] = {id(handle): handle}
 
     def __enter__(self) -> Self:
         if not self.is_locked:
@@ -77,87 +76,308 @@ class Turn(Hold):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         try:
             if error is None:
-                self.write_out(before_sending=lambda: failpoints.reach("turn.before_commit"))
+                self._write_out(before_sending=lambda: failpoints.reach("turn.before_commit"))
         except BaseException as failure:
-            self.close(failure)
+            self._close(failure)
             raise
         else:
-            self.close(error)
+            self._close(error)
         finally:
-            self.forget()
+            self._transaction.end_unlocked()
 
-    def begin(self, read: read_ahead.Read) -> None:
-        """Start with nothing written; what is rung for is sent after the commit."""
-        wake_ups: list[publisher.WakeUp] = []
-        budget = publisher.budget_of(self.conn)
+    # -- the lock and the transaction
 
-        def committed() -> None:
-            self.is_committed = True
-            failpoints.reach("turn.after_commit")
-            publisher.publish(wake_ups, budget)
+    @property
+    def is_locked(self) -> bool:
+        """Whether the object is locked: not so when ``unlocked()`` could not lock it again."""
+        return self._transaction.is_open
 
-        self._cache: dict[str, str | None] = read.texts
-        self._rows: dict[type[models.Model], models.Model | tuple[Any, ...] | None] = {**read.rows}
-        self._wake_ups = wake_ups
-        self._ended: list[dict[str, Any]] = []
-        self.conn.on_commit(committed, robust=True)
-        self.layers = Layers(self.savepoints)
-        self._admitted = {id(self.handle): self.handle, **self._admitted}
-        self._read_again()
+    @property
+    def is_committed(self) -> bool:
+        """Whether the database has it all; what is raised after that comes from a hook."""
+        return self._transaction.is_committed
+
+    @property
+    def can_run_again(self) -> bool:
+        """Whether all of it is undone when the database makes it give way: it unlocked nothing, and no transaction
+        of the caller's is around it.
+        """
+        return not self._transaction.joins and not self._transaction.was_unlocked
+
+    @property
+    def trouble(self) -> ObjectBusy | None:
+        """What the engine's own statements met in a savepoint, though somebody may have caught it."""
+        return self._transaction.trouble
+
+    @property
+    def now(self) -> datetime:
+        """The database's clock, as read after the lock, carried on."""
+        return self._transaction.reading.now()
+
+    @property
+    def run(self) -> Run | None:
+        """The run of the alarm that is in progress in it."""
+        return self._transaction.run
+
+    @property
+    def lost(self) -> Exception | None:
+        """Why the object could not be locked again after ``unlocked()``."""
+        return self._transaction.lost
+
+    def open(self) -> None:
+        """Begin the transaction, lock the row, read the slot in one round trip. Raises ``ObjectBusy``."""
+        for other in open_turns(self.conn).values():
+            other.refuse_if_shared()
+        whose = self._transaction.prepare()
+        wanted = read_ahead.wanted(self.handle.read_ahead, only_keys=not self.is_shared)
+        connection.on_a_good_session(self.conn, lambda: self._open(whose, wanted))
+
+    def _open(self, whose: lock.Whose, wanted: read_ahead.Wanted) -> None:
+        turns, transaction = open_turns(self.conn), self._transaction
+        try:
+            read = transaction.acquire(whose, wanted, check_isolation=transaction.joins and not turns)
+            turns[self.key] = self
+            self._begin(read)
+        except BaseException as error:
+            self._close(error)
+            busy = lock.as_busy(error, self.key)
+            if busy is not None:
+                raise busy from error.__cause__
+            raise
 
     def adopt(self, slot: Slot, reading: clock.Reading) -> None:
         """Begin as one of several turns in a transaction that somebody else has opened, with the object locked."""
-        self.slot, self.object_id, self._clock = slot, slot.object_id, reading
-        self.joins, self.is_shared = False, True
-        self.savepoints = savepoints.of(self.conn)
-        self._floor = len(self.savepoints.open)
-        self.begin(read_ahead.Read())
+        self._transaction.adopt(slot, reading)
+        self.is_shared = True
+        self._begin(read_ahead.Read())
+
+    def _begin(self, read: read_ahead.Read) -> None:
+        """Start with nothing written."""
+        self.slot = self._transaction.slot
+        self.object_id = self.slot.object_id
+        self._rows: dict[type[models.Model], models.Model | tuple[Any, ...] | None] = {**read.rows}
+        self._ended: list[dict[str, Any]] = []
+        self._buffer = WriteBuffer(self.conn, self.object_id, self._transaction.savepoints, read.texts)
+        self._read_fields()
+
+    def _close(self, error: BaseException | None) -> None:
+        """End the transaction: commit, or with an error roll back. Raises when the commit is refused."""
+        turns = open_turns(self.conn)
+        if turns.get(self.key) is self:
+            del turns[self.key]
+            if not self._transaction.joins:
+                connection.complain_if_long(self.conn, self.key, self._transaction.reading.passed())
+        if not turns:
+            clock.drop_reading(self.conn)
+        self._transaction.close(error)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Open a savepoint that ``unlocked()`` knows how to leave and enter again: a handler runs in it."""
+        with self._transaction.savepoint():
+            yield
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """While the block lasts, calls on the object join this turn: for one that was adopted."""
-        held(self.conn)[self.handle.key] = self
+        """Let calls on the object join this turn while the block lasts: for one that was adopted."""
+        open_turns(self.conn)[self.key] = self
         try:
             yield
         finally:
-            del held(self.conn)[self.handle.key]
+            del open_turns(self.conn)[self.key]
+
+    def check(self) -> None:
+        """Refuse a runner that was fenced, is over its time, or has deleted its object."""
+        transaction = self._transaction
+        transaction.refuse_if_lost()
+        if self._buffer.deleted:
+            raise RunSuperseded(f"{self.key} was deleted in this turn: it has no storage any more")
+        if transaction.run is not None:
+            transaction.run.check_time()
+
+    def refuse_if_broken(self) -> None:
+        """Refuse to end well what Django would roll back without a word: an error of the database was swallowed."""
+        self._transaction.refuse_if_broken()
+
+    def refuse_if_shared(self) -> None:
+        """Refuse what a turn with several calls cannot undo for one of them: that call is run again alone."""
+        if self.is_shared:
+            self.must_run_alone = True
+            raise CannotUnlock(f"{self.key}: not in a turn that other calls share; run again alone")
+
+    @contextmanager
+    def unlocked(self) -> Iterator[None]:
+        """Commit what is done so far, release the lock, lock the object again after the block, and ``initialize()``."""
+        self.refuse_if_shared()
+        if self._transaction.joins or len(open_turns(self.conn)) > 1:
+            raise CannotUnlock(
+                f"{self.key}: unlocked() inside a transaction of the caller or a turn of another "
+                "object, which would stay open. Call the object outside of it."
+            )
+        self._transaction.check_can_unlock()
+        with self._transaction.unlocked(self._release, self.open, self.start):
+            yield
+
+    def _release(self) -> None:
+        self._write_out()
+        self._close(None)
+
+    # -- the code in it
 
     def start(self) -> None:
         """Run the object's ``initialize()``."""
-        self._catch_up()
+        self._refresh_fields()
         self.initializing = True
         try:
             check_answer(self.handle.initialize(), type(self.handle), "initialize")  # type: ignore[func-returns-value]  # it may
         finally:
             self.initializing = False
 
-    def run_apart(self, handle: Handle, call: Callable[[], Any]) -> Any:
-        """One of several calls in this turn: an instance and an ``initialize()`` of its own, undone if it raises."""
+    def run_call(self, handle: Handle, call: Callable[[], Any]) -> Any:
+        """Run one of several calls in this turn: own instance, own ``initialize()``, undone by itself if it raises."""
         self.handle = handle
         self.admit(handle)
         hooks = len(self.conn.run_on_commit)
         try:
-            with self.layers.apart():
+            with self._buffer.separate_layer():
                 self.start()
                 return call()
         except BaseException:
             del self.conn.run_on_commit[hooks:]
             raise
 
-    def write_out(self, before_sending: Callable[[], None] = lambda: None) -> None:
+    def admit(self, handle: Handle) -> None:
+        """Let another instance of the object join: it learns its key and reads its own fields."""
+        self._refresh_fields()
+        if id(handle) not in self._admitted:
+            self._admitted[id(handle)] = handle
+            handle.admitted(self.object_id)
+
+    def saved(self, handle: Handle) -> None:
+        """Give own fields that this instance has stored to the others; again when a savepoint is undone."""
+        self._buffer.top().saved = True
+        for other in self._admitted.values():
+            if other is not handle:
+                other.follow(handle, keep_unsaved=True)
+
+    def _refresh_fields(self) -> None:
+        if self._buffer.take_undone_save() or self.fields_are_stale:
+            self._read_fields()
+
+    def _read_fields(self) -> None:
+        first, *others = self._admitted.values()
+        first.admitted(self.object_id)
+        for other in others:
+            other.follow(first, keep_unsaved=False)
+        self.fields_are_stale = False
+
+    # -- the run of its alarm
+
+    def begin_run(self, run: Run) -> None:
+        """Count what is asked from now on as the handler's: its requested alarm is decided on when the run ends."""
+        self._transaction.run = run
+
+    def end_run(self) -> None:
+        """Count what is asked from now on as anybody's."""
+        self._transaction.run = None
+
+    def fence_off(self, run: Run) -> None:
+        """Refuse whatever this run, which goes on elsewhere, still does."""
+        self.slot.set(fence=run.fence + 1)
+
+    def record(self, run: Run, outcome: str, error: str = "") -> None:
+        """Write down how the run ended, with what else this turn stores."""
+        self._ended.append(history.row_of(run, outcome, self.now, error))
+
+    def request_alarm(self, at: datetime | None) -> None:
+        """Set (or with None delete) the alarm, as of the end of this turn."""
+        self._buffer.top().requested_alarm = RequestedAlarm(at, self.slot.generation)
+
+    @property
+    def requested_alarm(self) -> RequestedAlarm | None:
+        """What was asked of the alarm last, in this turn or its run."""
+        return self._buffer.requested_alarm or (self.run.requested_alarm if self.run else None)
+
+    def take_requested_alarm(self) -> RequestedAlarm | None:
+        """Return what was asked of the alarm last, and forget it."""
+        requested = self._buffer.take_requested_alarm()
+        if self.run is not None:
+            requested, self.run.requested_alarm = requested or self.run.requested_alarm, None
+        return requested
+
+    def alarm(self) -> datetime | None:
+        """Return what ``get_alarm`` answers in this turn (DO-13 … DO-18)."""
+        own = self.requested_alarm
+        if own and own.generation == self.slot.generation:
+            return own.at
+        if self.run is not None and self.slot.generation == self.run.generation:
+            return self.slot.scheduled_at if self.initializing else None
+        return self.slot.pending(self.now)
+
+    # -- entries and rows
+
+    def get(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return the texts under the keys, as this turn sees them."""
+        return self._buffer.get(keys)
+
+    def scan(self, where: entry_sql.Range, limit: int | None) -> dict[str, str]:
+        """Return the entries in the range in key order, as this turn sees them."""
+        return self._buffer.scan(where, limit)
+
+    def write(self, texts: Mapping[str, str | None]) -> None:
+        """Store these texts, None for what is to be deleted, when the turn ends well."""
+        self._buffer.top().writes.update(texts)
+
+    def clear(self) -> None:
+        """Delete all entries when the turn ends well."""
+        self._buffer.top().clear()
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the object was deleted in this turn, and that was not undone."""
+        return self._buffer.deleted
+
+    @contextmanager
+    def deleting(self) -> Iterator[None]:
+        """Take the object for deleted from this block on: nothing is written out, unless the block raises."""
+        with django_transaction.atomic(using=self.conn.alias):
+            layer = self._buffer.top()
+            layer.deleted = layer.saved = True  # an instance that was deleted knows its key no more, until it is undone
+            yield
+
+    def row_of(self, model: type[models.Model]) -> tuple[bool, models.Model | None]:
+        """Return whether the object's row of this model was read with the lock, and that row."""
+        row = self._rows.get(model)
+        if isinstance(row, tuple):
+            row = self._rows[model] = read_ahead.instance(self.conn, model, row)
+        return model in self._rows, row
+
+    def begin_bulk_delete(self) -> None:
+        """Forget what was read of the entries, which are about to be deleted in the database past the held-back writes.
+
+        Raises ``DurableObjectError`` inside a savepoint: its rollback would bring back what this turn has seen go.
+        """
+        self.refuse_if_shared()
+        if self._transaction.has_blocks_inside():
+            raise DurableObjectError(
+                f"{self.key}: entries cannot be swept inside storage.transaction(), atomic() or an alarm() that "
+                "keeps its object locked. Sweep outside of it, or in `with self.unlocked():`."
+            )
+        self._buffer.forget_read()
+
+    # -- the write-out
+
+    def _write_out(self, before_sending: Callable[[], None] = lambda: None) -> None:
         """Store entries, slot and history: at most one DELETE, and one INSERT … ON CONFLICT into each table."""
         flush = Flush()
         self.hand_over(flush)
-        self._wake_ups += flush.wake_ups
         before_sending()
-        if not self.joins:
-            lock.say_again(self.conn, self._limits(), outermost=self._depth == 0)
-        flush.send(self.conn, commit=self.may_commit)
+        self._transaction.send(flush)
 
     def hand_over(self, flush: Flush) -> None:
-        """Give what is held back to ``flush``, which is about to be sent."""
+        """Add what is held back to ``flush``, which is about to be sent."""
         self.refuse_if_broken()
-        layer = self.layers.merged()
+        layer = self._buffer.merged()
         if layer.deleted:
             return
         if layer.writes or layer.cleared:
@@ -175,120 +395,5 @@ class Turn(Hold):
         flush.runs += self._ended
 
     def _may_publish(self) -> bool:
-        """Whether a wake-up sent after the commit would count, and there is room for it."""
+        """Return whether a wake-up sent after the commit would count, and the budget has capacity for it."""
         return publisher.can_publish() and (self.is_shared or publisher.has_capacity(self.conn))
-
-    def record(self, run: Run, outcome: str, error: str = "") -> None:
-        """Write down how the run ended, with what else this turn stores."""
-        self._ended.append(history.row_of(run, outcome, self.now, error))
-
-    def check(self) -> None:
-        """Refuse a runner that was fenced, is over its time, or has deleted its object."""
-        self.refuse_if_lost()
-        if self.deleted:
-            raise RunSuperseded(f"{self.handle.key} was deleted in this turn: it has no storage any more")
-        if self.run is not None:
-            self.run.check_time()
-
-    def admit(self, handle: Handle) -> None:
-        """Another instance of the object joins: it learns its key and reads its own fields."""
-        self._catch_up()
-        if id(handle) not in self._admitted:
-            self._admitted[id(handle)] = handle
-            handle.admitted(self.object_id)
-
-    def saved(self, handle: Handle) -> None:
-        """This instance has stored own fields: the others have them too, and again when a savepoint is undone."""
-        self.layers.top().saved = True
-        for other in self._admitted.values():
-            if other is not handle:
-                other.follow(handle, keep_unsaved=True)
-
-    def _catch_up(self) -> None:
-        if self.layers.take_undone_save() or self.is_behind:
-            self._read_again()
-
-    def _read_again(self) -> None:
-        first, *others = self._admitted.values()
-        first.admitted(self.object_id)
-        for other in others:
-            other.follow(first, keep_unsaved=False)
-        self.is_behind = False
-
-    @property
-    def deleted(self) -> bool:
-        """Whether the object was deleted in this turn, and that was not undone."""
-        return self.layers.deleted
-
-    @contextmanager
-    def deleting(self) -> Iterator[None]:
-        """The object is deleted in the block: nothing of this turn is written out, unless the block raises."""
-        with transaction.atomic(using=self.conn.alias):
-            layer = self.layers.top()
-            layer.deleted = layer.saved = True  # an instance that was deleted knows its key no more, until it is undone
-            yield
-
-    def get(self, keys: Sequence[str]) -> dict[str, str]:
-        """The texts under the keys, as this turn sees them."""
-        found: dict[str, str | None] = {}
-        unknown = []
-        for key in keys:
-            decided, found[key] = self.layers.find(key)
-            if not decided and key in self._cache:
-                found[key] = self._cache[key]
-            elif not decided:
-                unknown.append(key)
-        if unknown:
-            read = entry_sql.get(self.conn, self.object_id, unknown)
-            self._cache.update({key: read.get(key) for key in unknown})
-            found.update(read)
-        return {key: text for key, text in found.items() if text is not None}
-
-    def row_of(self, model: type[models.Model]) -> tuple[bool, models.Model | None]:
-        """Whether the object's row of this model was read with the lock, and that row."""
-        row = self._rows.get(model)
-        if isinstance(row, tuple):
-            row = self._rows[model] = read_ahead.instance(self.conn, model, row)
-        return model in self._rows, row
-
-    def scan(self, where: entry_sql.Range, limit: int | None) -> dict[str, str]:
-        """The entries in the range in key order, as this turn sees them."""
-        layer = self.layers.merged()
-        written = {key: text for key, text in layer.writes.items() if key in where}
-        found: dict[str, str | None] = {}
-        if not layer.cleared:
-            # Each held-back delete may hide one row, so that many more are read than asked for.
-            gone = sum(text is None for text in written.values())
-            found.update(entry_sql.scan(self.conn, self.object_id, where, None if limit is None else limit + gone))
-        found.update(written)
-        kept = {key: text for key, text in found.items() if text is not None}
-        return {key: kept[key] for key in sorted(kept, reverse=where.reverse)[:limit]}
-
-    def reread(self) -> None:
-        """Entries are about to change in the database beside this turn's writes: forget what was read of them.
-
-        Raises ``DurableObjectError`` inside a savepoint: its rollback would bring back what this turn has seen go.
-        """
-        if connection.depth(self.conn) > self._depth + 1 or self.savepoints_inside:
-            raise DurableObjectError(
-                f"{self.handle.key}: entries cannot be swept inside storage.transaction(), atomic() or an alarm() that "
-                "keeps its object locked. Sweep outside of it, or in `with self.unlocked():`."
-            )
-        self._cache.clear()
-
-    def request_alarm(self, at: datetime | None) -> None:
-        """Set (or with None delete) the alarm, as of the end of this turn."""
-        self.layers.top().requested_alarm = RequestedAlarm(at, self.slot.generation)
-
-    def alarm(self) -> datetime | None:
-        """What ``get_alarm`` answers in this turn (DO-13 … DO-18)."""
-        own = self.layers.requested_alarm or (self.run.requested_alarm if self.run else None)
-        if own and own.generation == self.slot.generation:
-            return own.at
-        if self.run is not None and self.slot.generation == self.run.generation:
-            return self.slot.scheduled_at if self.initializing else None
-        return self.slot.pending(self.now)
-
-    def take_requested_alarm(self) -> RequestedAlarm | None:
-        """What was asked of the alarm so far, taken out."""
-        return self.layers.take_requested_alarm() or (self.run.requested_alarm if self.run else None)

@@ -6,12 +6,15 @@ layer whose savepoint was released is merged into the one below, and one whose s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+
 from durable_objects.alarms.run import RequestedAlarm
 from durable_objects.database.savepoints import Savepoint, Savepoints
+from durable_objects.entries import sql as entry_sql
 
 
 @dataclass(slots=True, eq=False)
@@ -44,17 +47,21 @@ class Layer:
         self.requested_alarm = above.requested_alarm or self.requested_alarm
 
 
-class Layers:
-    """The stack of layers of one turn, which has just begun."""
+class WriteBuffer:
+    """The stack of layers of one turn, which has just begun, over what it has read of the object's entries."""
 
-    def __init__(self, savepoints: Savepoints) -> None:
+    def __init__(
+        self, conn: BaseDatabaseWrapper, object_id: int, savepoints: Savepoints, read: dict[str, str | None]
+    ) -> None:
+        """Begin with what was read already: the texts of keys, None for those that are not there."""
+        self._conn, self._object_id, self._read = conn, object_id, read
         self._savepoints = savepoints
-        self._floor = len(savepoints.open)
+        self._savepoints_around = len(savepoints.open)
         self._stack = [Layer()]
         self._undone_save = False
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
+    def separate_layer(self) -> Iterator[None]:
         """A layer that is forgotten when the block raises, for code that writes nothing else: it has no savepoint."""
         layer = Layer()
         self._stack.append(layer)
@@ -75,7 +82,7 @@ class Layers:
         """The layer of the innermost savepoint that is open now: the one to write to."""
         self._settle()
         known = [layer.savepoint for layer in self._stack]
-        self._stack += [Layer(each) for each in self._savepoints.open[self._floor :] if each not in known]
+        self._stack += [Layer(each) for each in self._savepoints.open[self._savepoints_around :] if each not in known]
         return self._stack[-1]
 
     def merged(self) -> Layer:
@@ -97,6 +104,39 @@ class Layers:
             if layer.cleared:
                 return True, None
         return False, None
+
+    def get(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return the texts under the keys: what was written, else what is stored, which is read once."""
+        found: dict[str, str | None] = {}
+        unknown = []
+        for key in keys:
+            decided, found[key] = self.find(key)
+            if not decided and key in self._read:
+                found[key] = self._read[key]
+            elif not decided:
+                unknown.append(key)
+        if unknown:
+            read = entry_sql.get(self._conn, self._object_id, unknown)
+            self._read.update({key: read.get(key) for key in unknown})
+            found.update(read)
+        return {key: text for key, text in found.items() if text is not None}
+
+    def scan(self, where: entry_sql.Range, limit: int | None) -> dict[str, str]:
+        """Return the entries in the range in key order: what is stored, with what was written."""
+        layer = self.merged()
+        written = {key: text for key, text in layer.writes.items() if key in where}
+        found: dict[str, str | None] = {}
+        if not layer.cleared:
+            # Each held-back delete may hide one row, so that many more are read than asked for.
+            deleted = sum(text is None for text in written.values())
+            found.update(entry_sql.scan(self._conn, self._object_id, where, None if limit is None else limit + deleted))
+        found.update(written)
+        kept = {key: text for key, text in found.items() if text is not None}
+        return {key: kept[key] for key in sorted(kept, reverse=where.reverse)[:limit]}
+
+    def forget_read(self) -> None:
+        """Read again what was read: the entries are about to change in the database."""
+        self._read.clear()
 
     @property
     def deleted(self) -> bool:

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from durable_objects import InvalidInput
 from durable_objects.testing import FakeClock
-from durable_objects.turns import turn as turn_module
+from durable_objects.turns.calls import current
 from reminders.models import Delivery, Plan, Recipient, Reminder
 from reminders.quiet_hours import QuietHours
 from reminders.recurrence import Series
@@ -249,7 +249,7 @@ def test_the_next_time_is_worked_out_before_the_lock(
     wall_times = Series._wall_times
 
     def asking(*args: Any) -> Any:
-        asked.append(turn_module.current(reminder) is not None)
+        asked.append(current(reminder) is not None)
         return wall_times(*args)
 
     monkeypatch.setattr(Series, "_wall_times", asking)

@@ -39,7 +39,7 @@ def _replace(owner: Any, name: str, value: Any) -> None:
 
 def fence() -> None:
     """A runner is never asked whether another one has taken over."""
-    _replace(transaction.Hold, "_check_fence", lambda self: None)
+    _replace(transaction.LockedTransaction, "_check_fence", lambda self: None)
 
 
 def rescue() -> None:
@@ -224,7 +224,7 @@ def savepoints() -> None:
             layer = self._stack.pop()
             self._stack[-1].absorb(layer)
 
-    _replace(write_buffer.Layers, "_settle", settle)
+    _replace(write_buffer.WriteBuffer, "_settle", settle)
 
 
 def no_retries() -> None:

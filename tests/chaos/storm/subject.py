@@ -21,7 +21,8 @@ from django.db import connection, models, transaction
 from durable_objects import AlarmInfo, RunSuperseded, exclusive, now
 from durable_objects.database import clock
 from durable_objects.models import DurableObject
-from durable_objects.turns.transaction import held, let_go
+from durable_objects.turns.transaction import unlocked_on
+from durable_objects.turns.turn import open_turns
 from tests.chaos.storm import record
 
 #: Whether alarms that are due together share a transaction, and calls that are made at the same time.
@@ -96,7 +97,7 @@ class Subject(DurableObject):
             self._do(info, run)
         except BaseException as error:
             what = "superseded" if isinstance(error, RunSuperseded) else "raise"
-            turn = held(clock.connection()).get(self.key)
+            turn = open_turns(clock.connection()).get(self.key)
             counts = isinstance(error, (Planned, *ENDINGS.values())) and not (
                 turn and turn.is_shared
             )  # its group will run without it
@@ -121,7 +122,7 @@ class Subject(DurableObject):
         if "pause" in plan:
             self._log("begin", token=token, run=run)
             with self.unlocked():
-                own = let_go(clock.connection())[self.key].run
+                own = unlocked_on(clock.connection())[self.key].run
                 record.note("out", run=run, object=self.name, id=self.pk, fence=own.fence if own else None)
                 record.note("effect", key=token, content=repr(sorted(plan.items())))
                 time.sleep(plan["pause"])

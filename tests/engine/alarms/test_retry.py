@@ -15,7 +15,7 @@ from durable_objects.execution.executor import fire
 from durable_objects.operations import actions
 from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
-from durable_objects.turns.turn import current
+from durable_objects.turns.calls import current
 from tests.models import Impatient, Note, Script, Scripted
 
 pytestmark = pytest.mark.django_db
@@ -30,8 +30,9 @@ def test_no_retry_is_early_though_the_turns_clock_is_behind(obj: Scripted, scrip
     def fail(obj: Scripted, info: AlarmInfo) -> None:
         turn = current(obj)
         assert turn is not None
-        turn._clock = replace(turn._clock, at=turn._clock.at - SECOND)
-        vars(turn.conn)["durable_objects_clock"] = turn._clock
+        lock = turn._transaction
+        lock.reading = replace(lock.reading, at=lock.reading.at - SECOND)
+        vars(turn.conn)["durable_objects_clock"] = lock.reading
         raise ValueError("boom")
 
     script.alarm = fail

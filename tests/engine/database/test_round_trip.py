@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from durable_objects.database import clock, round_trip
 from durable_objects.tables import Object
-from durable_objects.turns.turn import Turn
+from durable_objects.turns.transaction import LockedTransaction
 from tests.models import Counter, Note
 from tests.support.threads import Beside
 
@@ -111,7 +111,7 @@ def test_the_connection_is_known_for_as_long_as_a_turn_is_open(ends: str, monkey
             raise KeyError
 
     if ends == "before it begins":
-        monkeypatch.setattr(Turn, "_check_fence", fail)
+        monkeypatch.setattr(LockedTransaction, "_check_fence", fail)
     with suppress(KeyError):
         counter.run_exclusive(fail)
     usual = connections[DEFAULT_DB_ALIAS]

@@ -15,7 +15,8 @@ from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
 from durable_objects.tables import Alarm, Object
-from durable_objects.turns.transaction import held, let_go
+from durable_objects.turns.transaction import unlocked_on
+from durable_objects.turns.turn import open_turns
 from tests.models import Counter, Grouped, Note, Script, Scripted
 from tests.support.services import own_session
 from tests.support.threads import Beside
@@ -149,7 +150,7 @@ def test_a_handler_that_leaves_something_open_has_failed(script: Script, leave: 
     if leave is closed:
         assert "connection.close()" in str(fired.error)
     assert is_as_new(connection)
-    assert not {**held(connection), **let_go(connection)}
+    assert not {*open_turns(connection), *unlocked_on(connection)}
     assert fire(other).verdict is Verdict.SUCCEEDED
     assert states() == {"a": ("armed", 1), "b": ("idle", 0)}
     assert Scripted.objects.get_by_name("a").storage.list() == {}
@@ -193,7 +194,7 @@ def test_a_call_that_leaves_something_open_is_refused(script: Script, leave: Cod
     with pytest.raises((transaction.TransactionManagementError, Untouchable, ZeroDivisionError)):
         call()
     assert is_as_new(connection)
-    assert not {**held(connection), **let_go(connection)}
+    assert not {*open_turns(connection), *unlocked_on(connection)}
     assert obj.storage.list() == {}
     assert Counter.objects.get_by_name("a").add() == 1
     assert Beside(lambda: Counter.objects.get_by_name("a").add()).result() == 2
