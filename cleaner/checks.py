@@ -1,4 +1,4 @@
-"""System checks: what ``CLEANER["MODELS"]`` allows must be there to be cleaned."""
+"""System checks: what ``CLEANER["MODELS"]`` names must exist and be fit for cleaning."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from durable_objects import InvalidInput
 
 @register
 def check_models(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Every model exists, is nobody else's to delete, and has its fields of time."""
+    """Check that every model exists, is not the engine's own, and has its fields of time."""
     if defaults.flaw():
-        return []  # told by durable_objects.E010
+        return []  # durable_objects.E010 reports it
     found: list[CheckMessage] = []
     for label, fields in allowed_models().items():
         for field in fields or [""]:

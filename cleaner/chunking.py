@@ -1,4 +1,4 @@
-"""How fast a cleanup goes: chunks so large that each takes about as long, and a hard end to one that does not."""
+"""The size of chunks: each takes about the same time, and one that takes too long is cut off."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import ObjectBusy
 
-#: What a chunk should take, and what it may at most: no transaction lasts over 200 ms, whatever its rows are like.
+#: What a chunk should take, and may take at most: no transaction lasts over 200 ms, whatever its rows are like.
 WANTED_SECONDS = 0.08
 CUT_OFF_SECONDS = 0.13
 
-#: After each chunk whoever waits for the object gets it: a pause of this part of the chunk's time.
+#: The pause after each chunk, for others that wait for the object, as a part of the chunk's time.
 PAUSE_SHARE = {"postgresql": 0.02, "sqlite": 0.5}
 
 _CANCELLED = "57014"
 
 
 class Pace:
-    """The size of the next chunk, by how long the last one took: doubled at most, at least one row."""
+    """The size of the next chunk, by how long the last one took: at most doubled, at least one row."""
 
     def __init__(self, first: int, most: int) -> None:
         self._most = most
@@ -31,28 +31,28 @@ class Pace:
 
     @property
     def cut_off(self) -> float | None:
-        """Seconds after which the chunk is given up; None for a single row, which must go through some time."""
+        """Seconds after which the chunk is cut off; None for a single row, which must succeed at some time."""
         return CUT_OFF_SECONDS if self.limit > 1 else None
 
     def took(self, seconds: float) -> None:
-        """A chunk took so long."""
+        """Adjust the size to a chunk that took this long."""
         self.longest = max(self.longest, seconds)
         wanted = int(self.limit * WANTED_SECONDS / max(seconds, 0.001))
         self.limit = max(1, min(wanted, 2 * self.limit, self._most))
 
     def too_large(self) -> None:
-        """The chunk was given up."""
+        """Reduce the size after a chunk that was cut off."""
         self.limit = max(1, self.limit // 8)
 
 
 def rest(conn: BaseDatabaseWrapper, seconds: float) -> None:
-    """Let others have the object, after a chunk that took so long. (SQLite's writers look again now and then only.)"""
+    """Let others lock the object after a chunk that took ``seconds``. (SQLite's writers only poll for the lock.)"""
     time.sleep(PAUSE_SHARE[conn.vendor] * seconds)
 
 
 @contextmanager
 def cut_off_after(conn: BaseDatabaseWrapper, seconds: float | None) -> Iterator[None]:
-    """In one transaction: each statement in the block raises ``OperationalError`` once it has taken so long."""
+    """Make each statement in the block raise ``OperationalError`` after ``seconds``; all in one transaction."""
     if seconds is None or (conn.vendor == "sqlite" and len(conn.atomic_blocks) > 1):
         yield  # SQLite would roll back all of a transaction that is not ours
     elif conn.vendor == "postgresql":
@@ -76,7 +76,7 @@ def cut_off_after(conn: BaseDatabaseWrapper, seconds: float | None) -> Iterator[
 def commit_without_waiting(conn: BaseDatabaseWrapper) -> None:
     """Do not wait for the disk at this transaction's commit, if the transaction is our own (PostgreSQL).
 
-    A server that crashes may lose its last moments, the deletions together with their record: they are made again.
+    A server that crashes may lose the last moments, deletions and their record alike: they are repeated.
     """
     if conn.vendor == "postgresql" and len(conn.atomic_blocks) == 1:
         with conn.cursor() as cursor:
@@ -84,6 +84,6 @@ def commit_without_waiting(conn: BaseDatabaseWrapper) -> None:
 
 
 def was_cut_off(error: OperationalError | ObjectBusy) -> bool:
-    """Whether the error is that of a statement that took too long."""
+    """Return whether the error is that of a statement that took too long."""
     cause = error.__cause__ if isinstance(error, ObjectBusy) else error
     return getattr(cause and cause.__cause__, "sqlstate", None) == _CANCELLED or str(cause) == "interrupted"

@@ -1,4 +1,4 @@
-"""A cleanup going on: chunk by chunk, each in a turn of its own, so that other calls on the cleaner come in between."""
+"""A cleanup, chunk by chunk, each in a turn of its own, so that other calls on the cleaner run in between."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from durable_objects.models import DurableObject
 OnChunk = Callable[[int, int], None]
 
 
-def say_nothing(examined: int, expired: int) -> None:
-    """Nobody wants to know."""
+def ignore(examined: int, expired: int) -> None:
+    """Do nothing: the default for ``on_chunk``."""
 
 
 class CleanupEnded(DurableObjectError):
-    """The cleanup was ended from elsewhere (``stop()``) while it was at work; its last chunk was undone."""
+    """The cleanup was ended by another call (``stop()``) while it ran; its last chunk was rolled back."""
 
 
 class Counted(NamedTuple):
-    """What a look found: expired rows, rows examined, and whether it got through to the end in its time; and how many
-    would be left alone, since their timestamp will be one of seconds.
+    """What was counted: expired rows, rows examined, whether the end was reached in time, and how many would be left
+    alone because their timestamp looks like seconds.
     """
 
     expired: int
@@ -45,11 +45,11 @@ def clean(
     run: CleanerRun,
     *,
     within: timedelta | None,
-    on_chunk: OnChunk = say_nothing,
+    on_chunk: OnChunk = ignore,
 ) -> bool:
-    """Go on from where ``run`` stands; whether the end was reached before the time was up. One chunk at least.
+    """Continue ``run`` by at least one chunk, and return whether the end was reached before the time was up.
 
-    Memory holds no rows, or those of one chunk where they have to be collected. When it raises, the chunks before stay
+    No rows are loaded, or those of one chunk where they have to be collected. When it raises, the chunks before stay
     cleaned. Raises ``CleanupEnded``, ``ObjectBusy``, ``RunSuperseded`` and what the database and signal handlers do.
     """
     deadline = None if within is None else time.monotonic() + within.total_seconds()
@@ -81,9 +81,9 @@ def count(
     older_than: datetime,
     *,
     within: timedelta | None = None,
-    on_chunk: OnChunk = say_nothing,
+    on_chunk: OnChunk = ignore,
 ) -> Counted:
-    """Look at all there is, or as much as the time allows; deletes nothing and locks nothing."""
+    """Count all rows, or as many as the time allows; deletes nothing and locks nothing."""
     deadline = None if within is None else time.monotonic() + within.total_seconds()
     steps = chunking.Pace(defaults.CHUNK, target.most)
     expired = examined = in_seconds = 0
@@ -100,11 +100,11 @@ def count(
 
 
 def _clean_chunk(target: Target, run: CleanerRun, steps: chunking.Pace) -> tuple[Chunk, float, dict[str, Any]]:
-    """Clean the next chunk under the lock; also when that began, since waiting for the lock is no work."""
+    """Clean the next chunk under the lock, and return when that began: waiting for the lock does not count."""
     begun = time.monotonic()
     with chunking.cut_off_after(target.connection(), steps.cut_off):
         chunk = target.chunk(run.cursor, steps.limit, run.older_than, delete=True)
     values = run.note(chunk)
     if values is None:
-        raise CleanupEnded(f"cleanup {run.pk} was ended from elsewhere")
+        raise CleanupEnded(f"cleanup {run.pk} was stopped by another call")
     return chunk, begun, values

@@ -1,4 +1,4 @@
-"""``settings.CLEANER``: what holds for every cleaner that does not say otherwise by ``configure()``."""
+"""``settings.CLEANER``: the defaults of every cleaner, unless its ``configure()`` says otherwise."""
 
 from datetime import timedelta
 
@@ -11,13 +11,13 @@ defaults = AppSettings(
         "INTERVAL": Within(timedelta(hours=1), timedelta(seconds=1), LONGEST),
         # What is older than this is deleted.
         "MAX_AGE": Within(DAY, timedelta(0), LONGEST),
-        # So many rows are looked at in a cleanup's first turn; how many in the next ones goes by how long they take.
+        # The rows of a cleanup's first chunk; the size of the next ones goes by how long they take.
         "CHUNK": Within(500, 1, 1_000_000),
-        # So long a planned cleanup works before it makes room for other alarms and goes on in one of its own.
+        # How long a planned cleanup works before it frees the worker and continues in an alarm of its own.
         "BUDGET": Within(timedelta(seconds=60), timedelta(0), DAY),
         # Cleanups kept per cleaner.
         "HISTORY": Within(100, 1, 1_000_000),
-        # The Django models that a cleaner may be told to clean, each with its field of time, or a list of such fields:
+        # The Django models that a cleaner may clean, each with its field of time, or a list of such fields:
         # {"shop.Visit": "seen_at"}.
         "MODELS": {},
     },

@@ -1,4 +1,4 @@
-"""What the doctor asks about cleaners."""
+"""The doctor's questions about cleaners."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from durable_objects.validation import show
 
 @question
 def timestamps_in_seconds(now: datetime) -> Iterator[Finding]:
-    """The last cleanup left entries alone whose timestamp will be one of seconds."""
+    """Find cleaners whose last cleanup left entries alone because their timestamp looks like seconds."""
     last = CleanerRun.objects.filter(ended_at__isnull=False).order_by().values("object_id").annotate(last=Max("id"))
     runs = CleanerRun.objects.filter(id__in=last.values("last"), in_seconds__gt=0).select_related("object")
     for run in runs.order_by("pk")[:10]:

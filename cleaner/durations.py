@@ -18,13 +18,15 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([wdhms])\s*")
 
 
 def parse(text: str) -> timedelta:
-    """The span that a text names, largest unit first; also Django's ``[D ]HH:MM:SS`` and ISO 8601's ``PT1H``.
+    """Parse the span that a text names, largest unit first; also Django's ``[D ]HH:MM:SS`` and ISO 8601's ``PT1H``.
 
     Raises ``InvalidInput`` for anything else: a number without a unit, months (``1M`` may be those or minutes), a span
     that Python cannot hold.
     """
     if "M" in text and not text.strip().startswith("P"):
-        raise InvalidInput(f"{show(text)} may be minutes or months: m are minutes, 30d a month. Allowed: {ALLOWED}.")
+        raise InvalidInput(
+            f"{show(text)} could be minutes or months: write m for minutes, 30d for a month. Allowed: {ALLOWED}."
+        )
     stripped = text.strip().lower()
     parts = _PART.findall(stripped)
     units = [list(_UNITS).index(unit) for _, unit in parts]
@@ -37,12 +39,12 @@ def parse(text: str) -> timedelta:
     except (OverflowError, ValueError):
         span = None
     if span is None:
-        raise InvalidInput(f"{show(text)} is no span of time. Allowed: {ALLOWED}.")
+        raise InvalidInput(f"{show(text)} is not a span of time. Allowed: {ALLOWED}.")
     return span
 
 
 def write(span: timedelta) -> str:
-    """The span in the words that ``parse`` reads: ``1h30m``, ``0s``, ``1.5s``. For spans from zero on."""
+    """Write the span in the form that ``parse`` reads: ``1h30m``, ``0s``, ``1.5s``. For spans from zero on."""
     whole, parts = span // timedelta(seconds=1), []
     for unit, size in _UNITS.items():
         count, whole = divmod(whole, size)

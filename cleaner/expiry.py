@@ -1,4 +1,4 @@
-"""When an entry of storage is too old, in the words of each database."""
+"""When an entry of storage is too old, in the SQL of each database."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ _EXPRESSIONS = {
 
 
 def expressions(vendor: str) -> dict[str, str]:
-    """What ``sweep`` is told of a database's words for a timestamp: ``item``, ``rank`` and ``aside``."""
+    """Return the arguments ``item``, ``rank`` and ``aside`` of ``sweep``: a database's SQL for a timestamp."""
     item, rank, aside = _EXPRESSIONS[vendor]
     return {"item": item, "rank": rank, "aside": aside}
 
 
 def milliseconds(moment: datetime) -> int:
-    """The moment as timestamps count, rounded down: what is compared is whole milliseconds, so nothing goes early."""
+    """Convert to milliseconds since the epoch, rounded down: nothing is deleted early."""
     return (moment - _EPOCH) // _MILLISECOND
 
 
 def moment(ranked: Any) -> datetime | None:
-    """The moment that a timestamp names; None for none, and for one outside of what Python can hold."""
+    """Convert back from a timestamp; None for none, and for one outside of Python's range."""
     if ranked is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The periodic cleaner: an object that keeps its own storage, or a Django model, free of what has become too old."""
+"""The periodic cleaner: an object that deletes what is too old from its own storage, or from a Django model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import DatabaseError
 
-from cleaner.cleanup import CleanupEnded, Counted, OnChunk, clean, count, say_nothing
+from cleaner.cleanup import CleanupEnded, Counted, OnChunk, clean, count, ignore
 from cleaner.conf import defaults
 from cleaner.schedule import following
 from cleaner.setting_rules import check, choose
@@ -23,7 +23,7 @@ __all__ = ["CleanerProgress", "CleanerRun", "CleanerSettings", "PeriodicCleaner"
 
 logger = get_logger("cleaner")
 
-#: So long a finished cleanup looks for expired rows that are still there.
+#: How long a finished cleanup counts expired rows that are left.
 LOOK_FOR = timedelta(seconds=0.1)
 
 REPORTED = (
@@ -35,13 +35,13 @@ REPORTED = (
 class PeriodicCleaner(DurableObject):
     """Deletes, once an hour, those entries of its own storage whose value is a dict with a ``timestamp`` (milliseconds
     since the epoch, or a datetime) more than a day old; or the rows of a Django model, by a field of time. Numbers that
-    will be seconds, since as milliseconds they would all be in the first months of 1970, are left alone, and said.
+    look like seconds, since as milliseconds they would all be in the first months of 1970, are left alone and reported.
 
     Its first use plans the first cleanup. The next one is always the first planned time still ahead: neither lateness
-    nor failures shift the schedule or end it. What, how often and how old is changed with ``configure()``.
+    nor failures shift or end the schedule. What, how often and how old is changed with ``configure()``.
     """
 
-    #: The planned cleanup that this instance is at, while it runs unlocked.
+    #: The planned cleanup that this instance carries out, while it runs unlocked.
     _planned: CleanerRun | None = None
 
     class Meta:
@@ -65,10 +65,10 @@ class PeriodicCleaner(DurableObject):
         model: str | None = None,
         field: str | None = None,
     ) -> None:
-        """Change what is given. A new interval counts from the last planned time, so that editing does not put off.
+        """Change what is given. A new interval counts from the last planned time, so that editing postpones nothing.
 
         ``model`` (``"shop.Visit"``, one of ``CLEANER["MODELS"]``) and ``field`` make it clean that model's rows instead
-        of its own storage; ``model=""`` goes back to that. A cleanup under way ends as it began.
+        of its own storage; ``model=""`` goes back to that. A cleanup under way keeps its settings.
 
         Raises ``InvalidInput`` naming the value and what is allowed; then nothing was changed.
         """
@@ -89,7 +89,7 @@ class PeriodicCleaner(DurableObject):
 
     @exclusive
     def start(self) -> datetime | None:
-        """Plan cleanups again after ``stop()``, the first in an interval from now; when the next one is."""
+        """Plan cleanups again after ``stop()``, the first an interval from now; return when the next is."""
         if CleanerProgress.of(self.pk).stopped:
             CleanerProgress.note(self.pk, stopped=False)
             self._plan(now() + CleanerSettings.of(self.pk).interval_in_force)
@@ -97,7 +97,7 @@ class PeriodicCleaner(DurableObject):
 
     @exclusive
     def stop(self) -> bool:
-        """Plan nothing more until ``start()``; whether that is new. A cleanup under way ends with its chunk."""
+        """Plan nothing more until ``start()``. Return whether that is new. A cleanup under way ends with its chunk."""
         progress = CleanerProgress.of(self.pk)
         if progress.stopped:
             return False
@@ -108,13 +108,13 @@ class PeriodicCleaner(DurableObject):
         self.storage.delete_alarm()
         return True
 
-    def cleanup(self, dry_run: bool = False, *, on_chunk: OnChunk = say_nothing) -> int:
-        """Clean now, whatever is planned; how many rows were deleted, or with ``dry_run`` would be.
+    def cleanup(self, dry_run: bool = False, *, on_chunk: OnChunk = ignore) -> int:
+        """Clean now, whatever is planned. Return how many rows were deleted, or with ``dry_run`` would be.
 
-        Works in chunks of a tenth of a second, each a turn of its own, so that other calls on the object come in
-        between, and holds no entries in memory. When it raises, the chunks before stay deleted. Inside a turn of the
+        Works in chunks of a tenth of a second, each a turn of its own, so that other calls on the object run in
+        between, and loads no entries. When it raises, the chunks before stay deleted. Inside a turn of the
         object it would be one long one, so there it raises ``DurableObjectError``, unless in ``unlocked()``. The alarm
-        calls it too: then it goes on with the planned cleanup, for ``BUDGET``. A subclass may override it.
+        calls it too: then it continues the planned cleanup, for ``BUDGET``. A subclass may override it.
         """
         if self.in_turn and not dry_run:
             raise DurableObjectError(
@@ -140,29 +140,29 @@ class PeriodicCleaner(DurableObject):
         run.end(now(), **self._left(run))
         return run.removed
 
-    def look(self, *, within: timedelta | None = None, on_chunk: OnChunk = say_nothing) -> Counted:
-        """What ``cleanup(dry_run=True)`` counts, as far as it comes in the time given."""
+    def look(self, *, within: timedelta | None = None, on_chunk: OnChunk = ignore) -> Counted:
+        """Count as ``cleanup(dry_run=True)`` does, as far as it gets in the time given."""
         settings = self._settings()
         older_than, target = now() - settings.max_age_in_force, self.target(settings.target)
         return count(target, older_than, within=within, on_chunk=on_chunk)
 
     def target(self, name: str) -> Target:
-        """What is cleaned, by the name that a cleanup has it under. Raises ``InvalidInput`` when it is not allowed."""
+        """Return what is cleaned, by its name in a ``CleanerRun``. Raises ``InvalidInput`` when it is not allowed."""
         if name == OwnStorage.name:
             return OwnStorage(self)
         label, _, field = name.rpartition(".")
         return ModelRows(label, field)
 
     def size(self, at_most: int) -> int:
-        """How many rows there are where it cleans, counted up to ``at_most``."""
+        """Count the rows where it cleans, up to ``at_most``."""
         return self.target(self._settings().target).size(at_most)
 
     def last_report(self) -> dict[str, Any] | None:
-        """The last cleanup that ended; None before the first. Moments are aware.
+        """Return the last cleanup that ended; None before the first. Moments are aware.
 
         ``target``, ``planned_at`` (None: by hand), ``started_at``, ``ended_at``, ``examined``, ``removed``, ``chunks``,
-        ``longest_chunk``, ``remaining`` (expired rows it left: at least so many; None: not known), ``oldest_left``,
-        ``in_seconds`` (entries left alone, whose timestamp will be one of seconds), ``next_at``, ``error`` (empty when
+        ``longest_chunk``, ``remaining`` (expired rows it left, at least; None: not known), ``oldest_left``,
+        ``in_seconds`` (entries left alone, whose timestamp looks like seconds), ``next_at``, ``error`` (empty when
         it ended well).
         """
         own = CleanerRun.objects.filter(object__in=type(self).objects.filter(name=self.name), ended_at__isnull=False)
@@ -170,7 +170,7 @@ class PeriodicCleaner(DurableObject):
         return None if run is None else {name: getattr(run, name) for name in REPORTED}
 
     def alarm(self, info: AlarmInfo) -> None:
-        """A planned cleanup, or the rest of one: unlocked, for ``BUDGET``. Then plan the next, or go on at once."""
+        """Make a planned cleanup or its rest, unlocked, for ``BUDGET``; then plan the next, or continue at once."""
         moment = now()
         CleanerProgress.note(self.pk, running_since=moment)
         run = CleanerRun.open_of(self.pk)
@@ -199,7 +199,7 @@ class PeriodicCleaner(DurableObject):
         run.end(now(), next_at=CleanerProgress.of(self.pk).planned_at, **left)
 
     def alarm_died(self, info: AlarmInfo, error: BaseException) -> None:
-        """The cleanup failed for good: the next planned one is to run all the same, from the beginning."""
+        """Plan the next cleanup, from the beginning, although this one failed for good."""
         if not CleanerProgress.of(self.pk).stopped:
             self._plan_next(info)
         run = CleanerRun.open_of(self.pk)
@@ -207,7 +207,7 @@ class PeriodicCleaner(DurableObject):
             run.end(now(), error=_described(error), next_at=CleanerProgress.of(self.pk).planned_at)
 
     def _left(self, run: CleanerRun) -> dict[str, Any]:
-        """What a cleanup that got through has left behind."""
+        """Log a finished cleanup, and return what it left behind."""
         logger.info("Cleaner %r: %s of %s rows removed (%s)", self.name, run.removed, run.examined, run.target)
         if run.in_seconds:
             logger.warning("Cleaner %r: %s", self.name, in_seconds(run.in_seconds))
@@ -215,7 +215,7 @@ class PeriodicCleaner(DurableObject):
         return {"remaining": left.expired}
 
     def _plan_next(self, info: AlarmInfo) -> None:
-        """The first planned time still ahead, counted from the plan and not from now."""
+        """Plan the first time still ahead, counted from the plan and not from now."""
         planned = CleanerProgress.of(self.pk).planned_at or info.scheduled_at
         self._plan(following(planned, CleanerSettings.of(self.pk).interval_in_force, now()))
 
@@ -224,16 +224,16 @@ class PeriodicCleaner(DurableObject):
         self.storage.set_alarm(at)
 
     def _settings(self) -> CleanerSettings:
-        """The settings in force, read without making the object."""
+        """Return the settings in force, read without creating the object."""
         own = CleanerSettings.objects.filter(object__in=type(self).objects.filter(name=self.name)).first()
         return own or CleanerSettings()
 
 
 def in_seconds(number: int) -> str:
-    """What is to be said of so many entries whose timestamp will be one of seconds."""
+    """Describe ``number`` entries whose timestamp looks like seconds."""
     return (
-        f"{number:,} entries are left alone: their timestamp looks like seconds since the epoch, and would be a day of "
-        "1970 in milliseconds, which are asked for."
+        f"{number:,} entries are left alone: their timestamp looks like seconds since the epoch. Milliseconds are "
+        "expected, and as such it would be a day of 1970."
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 
 def following(planned: datetime, interval: timedelta, now: datetime) -> datetime:
-    """The first of ``planned``, ``planned + interval`` … that is still ahead: late runs make no drift."""
+    """Return the first of ``planned``, ``planned + interval`` … that is still ahead: late runs cause no drift."""
     if planned > now:
         return planned
     return planned + ((now - planned) // interval + 1) * interval

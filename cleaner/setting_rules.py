@@ -1,4 +1,4 @@
-"""What a cleaner may be told: how often, how old, and which of the project's models, by ``settings.CLEANER``."""
+"""The rules for a cleaner's settings: how often, how old, and which models, by ``settings.CLEANER``."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def check(changes: Mapping[str, Any]) -> None:
 
 
 def allowed_models() -> dict[str, list[str]]:
-    """The labels of the models that may be cleaned, each with its fields, as the settings name them."""
+    """Return the labels of the models that may be cleaned, each with its fields, as the settings name them."""
     given: dict[str, str | list[str]] = defaults.MODELS
     return {label: [fields] if isinstance(fields, str) else list(fields) for label, fields in given.items()}
 
 
 def choose(label: str, field: str) -> tuple[str, str]:
-    """The model and its field, as ``MODELS`` writes them; the field may be left out where there is one only.
+    """Return the model and its field, as ``MODELS`` writes them; the field may be left out where there is only one.
 
     Raises ``InvalidInput`` for what is not allowed, naming what is.
     """
@@ -52,13 +52,13 @@ def choose(label: str, field: str) -> tuple[str, str]:
 
 
 def resolve(label: str, field: str) -> tuple[type[models.Model], models.Field[Any, Any]]:
-    """The model class and its field. Raises ``InvalidInput`` saying why rows cannot be cleaned by it."""
+    """Return the model class and its field. Raises ``InvalidInput`` saying why rows cannot be cleaned by it."""
     try:
         model = apps.get_model(label)
     except (LookupError, ValueError) as error:
         raise InvalidInput(f"CLEANER['MODELS'] names {show(label)}: there is no such model ({error}).") from error
     if issubclass(model, Object) or model._meta.app_label == Object._meta.app_label:
-        raise InvalidInput(f"CLEANER['MODELS'] names {label}: the rows of durable objects are the engine's to delete.")
+        raise InvalidInput(f"CLEANER['MODELS'] names {label}: only the engine deletes rows of durable objects.")
     if isinstance(model._meta.pk, models.CompositePrimaryKey):
         raise InvalidInput(f"{label} has a composite primary key: its rows cannot be walked in key order.")
     try:
@@ -69,7 +69,7 @@ def resolve(label: str, field: str) -> tuple[type[models.Model], models.Field[An
         raise InvalidInput(f"{label} has no field {show(field)}. Its fields of time: {some}.") from error
     if not isinstance(found, models.DateTimeField):
         kind = type(found).__name__
-        raise InvalidInput(f"{label}.{field} is a {kind}: a cleaner goes by a DateTimeField.")
+        raise InvalidInput(f"{label}.{field} is a {kind}: a cleaner needs a DateTimeField.")
     return model, found
 
 

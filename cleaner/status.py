@@ -1,4 +1,4 @@
-"""How cleaners stand: what they are told and plan, what their last cleanups did, and whether they fall behind."""
+"""The state of cleaners: settings, next cleanup, what the last cleanups did, and whether they fall behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cleaner.models import PeriodicCleaner, in_seconds
 from cleaner.tables import CleanerProgress, CleanerRun, CleanerSettings
 from durable_objects.formatting import gist, short, span
 
-#: A planned cleanup that has not begun so long after its time is late.
+#: A planned cleanup that has not begun this long after its time is late.
 LATE_AFTER = timedelta(minutes=1)
 
 
@@ -24,7 +24,7 @@ class Standing:
     under_way: CleanerRun | None
 
     def warnings(self, now: datetime) -> list[str]:
-        """What somebody should look at, in words; nothing while all is well, or it was told to stop."""
+        """Return what somebody should look at; nothing while all is well, or it is stopped."""
         if self.progress.stopped:
             return []
         found = []
@@ -36,18 +36,18 @@ class Standing:
                     f"Behind: the cleanup under way began {span(taken)} ago, and the interval is {span(interval)}."
                 )
         elif planned is not None and planned + LATE_AFTER < now:
-            found.append(f"Behind: a cleanup was planned for {span(now - planned)} ago. Is a worker there?")
+            found.append(f"Behind: a cleanup was due {span(now - planned)} ago. Is a worker running?")
         if self.last is not None and self.last.in_seconds:
             found.append(in_seconds(self.last.in_seconds))
         if self.last is not None and self.last.error:
-            found.append(f"The last cleanup did not get through: {short(gist(self.last.error), 200)}")
+            found.append(f"The last cleanup failed: {short(gist(self.last.error), 200)}")
         elif self.last is not None and self.last.remaining:
-            found.append(f"Behind: at least {self.last.remaining:,} expired rows were there after the last cleanup.")
+            found.append(f"Behind: at least {self.last.remaining:,} expired rows were left after the last cleanup.")
         return found
 
 
 def standings(cleaners: Iterable[PeriodicCleaner]) -> dict[int, Standing]:
-    """How these cleaners, which have rows, stand: by primary key, in five queries however many they are."""
+    """Return the state of these cleaners, which have rows, by primary key, in five queries however many there are."""
     keys = [cleaner.pk for cleaner in cleaners]
     settings = CleanerSettings.objects.in_bulk(keys)
     progress = CleanerProgress.objects.in_bulk(keys)
@@ -66,5 +66,5 @@ def standings(cleaners: Iterable[PeriodicCleaner]) -> dict[int, Standing]:
 
 
 def runs_of(object_id: int, limit: int) -> list[CleanerRun]:
-    """The last cleanups, newest first."""
+    """Return the last cleanups, newest first."""
     return list(CleanerRun.objects.filter(object_id=object_id).order_by("-id")[:limit])

@@ -1,4 +1,4 @@
-"""The tables: each cleaner's own settings, where it stands, and its last cleanups."""
+"""The tables: each cleaner's own settings, its progress, and its last cleanups."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CleanerSettings(models.Model):
         return f"settings of {self.object}"
 
     def clean(self) -> None:
-        """The same rules for a form as for ``configure()``."""
+        """Apply the rules of ``configure()`` to a form."""
         try:
             check({"interval": self.interval, "max_age": self.max_age})
             if self.model:
@@ -60,14 +60,14 @@ class CleanerSettings(models.Model):
 
     @classmethod
     def of(cls, object_id: int) -> CleanerSettings:
-        """A cleaner's settings, not saved when it has none of its own."""
+        """Return a cleaner's settings, unsaved when it has none of its own."""
         return cls.objects.filter(pk=object_id).first() or cls(object_id=object_id)
 
 
 class CleanerProgress(models.Model):
-    """Where a cleaner stands: its planned time, and whether a planned cleanup is running.
+    """A cleaner's progress: its planned time, and whether a planned cleanup is running.
 
-    Written by the cleaner only. It is kept beside storage, so that storage holds nothing but the user's entries.
+    Written by the cleaner only. It is kept beside storage, so that storage has only the user's entries.
     """
 
     object = models.OneToOneField(
@@ -77,7 +77,7 @@ class CleanerProgress(models.Model):
     planned_at = models.DateTimeField(null=True, blank=True)
     #: Since when a planned cleanup is running; None when none is.
     running_since = models.DateTimeField(null=True, blank=True)
-    #: Whether it was told to stop: nothing is planned until it is started again.
+    #: Whether it was stopped: nothing is planned until it is started again.
     stopped = models.BooleanField(default=False)
 
     class Meta:
@@ -88,19 +88,19 @@ class CleanerProgress(models.Model):
 
     @classmethod
     def of(cls, object_id: int) -> CleanerProgress:
-        """A cleaner's progress, not saved when it has none yet."""
+        """Return a cleaner's progress, unsaved when it has none yet."""
         return cls.objects.filter(pk=object_id).first() or cls(object_id=object_id)
 
     @classmethod
     def note(cls, object_id: int, **values: Any) -> None:
-        """Write down some of it."""
+        """Store these values."""
         cls.objects.update_or_create(object_id=object_id, defaults=values)
 
 
 class CleanerRun(models.Model):
     """One cleanup: planned (in one or more alarms, its failed tries included) or by hand. Written by the cleaner only.
 
-    While it is open (``ended_at`` empty) ``cursor`` says how far it came, and a planned one is gone on with from there.
+    While it is open (``ended_at`` empty) ``cursor`` says how far it came, and a planned one continues from there.
     """
 
     object = models.ForeignKey(
@@ -115,11 +115,11 @@ class CleanerRun(models.Model):
     cursor = models.TextField(null=True)  # noqa: DJ001  null: at the beginning; any text may be a key
     examined = models.BigIntegerField(default=0)
     removed = models.BigIntegerField(default=0)
-    #: Entries that were left alone: their timestamp will be one of seconds, and milliseconds are asked for.
+    #: Entries that were left alone: their timestamp looks like seconds, and milliseconds are expected.
     in_seconds = models.BigIntegerField(default=0)
     chunks = models.PositiveIntegerField(default=0)
     longest_chunk = models.DurationField(default=timedelta(0))
-    #: Expired rows that were still there at the end, counted for a moment only: at least so many. None: not known.
+    #: Expired rows that were left at the end, at least: counted for a moment only. None: not known.
     remaining = models.BigIntegerField(null=True)
     oldest_left = models.DateTimeField(null=True)
     next_at = models.DateTimeField(null=True)
@@ -134,14 +134,14 @@ class CleanerRun(models.Model):
 
     @classmethod
     def open_of(cls, object_id: int) -> CleanerRun | None:
-        """The planned cleanup that is under way, if there is one."""
+        """Return the planned cleanup that is under way, if there is one."""
         planned = cls.objects.filter(object_id=object_id, planned_at__isnull=False)
         last = planned.order_by("-id").first()
         return last if last is not None and last.ended_at is None else None
 
     @classmethod
     def begin(cls, object_id: int, **values: Any) -> CleanerRun:
-        """A new one, open; the oldest of the cleaner's beyond ``HISTORY`` go."""
+        """Create a new one, open, and delete the cleaner's oldest beyond ``HISTORY``."""
         run = cls.objects.create(object_id=object_id, **values)
         kept = cls.objects.filter(object_id=object_id).order_by("-id")
         too_old = kept.values_list("id", flat=True)[max(1, defaults.HISTORY) :].first()
@@ -150,9 +150,9 @@ class CleanerRun(models.Model):
         return run
 
     def note(self, chunk: Chunk) -> dict[str, Any] | None:
-        """Add a chunk, in the turn that cleaned it; None when the cleanup was ended meanwhile, from elsewhere.
+        """Add a chunk, in the turn that cleaned it; None when another call has ended the cleanup meanwhile.
 
-        Answers the fields as they are now, to be put on this instance once the turn has committed.
+        Returns the fields as they are now, to be put on this instance once the turn has committed.
         """
         values = {
             "cursor": chunk.last,
@@ -174,7 +174,7 @@ class CleanerRun(models.Model):
 
     @classmethod
     def last_of(cls, object_ids: list[int]) -> dict[int, CleanerRun]:
-        """The last cleanup of each of these cleaners that ended, by the cleaner's key."""
+        """Return the last cleanup of each of these cleaners that ended, by the cleaner's key."""
         ended = cls.objects.filter(object_id__in=object_ids, ended_at__isnull=False).order_by()
         last = ended.values("object_id").annotate(last=models.Max("id")).values("last")
         return {run.object_id: run for run in cls.objects.filter(id__in=last)}

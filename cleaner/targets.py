@@ -18,9 +18,9 @@ from durable_objects.models import DurableObject, Entry
 
 
 class Chunk(NamedTuple):
-    """A part that was walked over: how many rows it has, how many of them are expired (and deleted, unless it was only
-    looked at), the oldest of the others, and the key to go on after; None when the end was reached. ``in_seconds`` is
-    how many were left alone, since their timestamp will be one of seconds.
+    """A part that was examined: how many rows it has, how many of them are expired (and deleted, unless they were only
+    counted), the oldest of the others, and the key to continue after; None when the end was reached. ``in_seconds`` is
+    how many were left alone because their timestamp looks like seconds.
     """
 
     examined: int
@@ -40,10 +40,10 @@ class Target(Protocol):
         """Walk over the next ``limit`` rows behind ``after`` and delete the expired ones, or only count them."""
 
     def connection(self) -> BaseDatabaseWrapper:
-        """Where the rows are."""
+        """Return the connection to the rows' database."""
 
     def size(self, at_most: int) -> int:
-        """How many rows there are, counted up to ``at_most``."""
+        """Count the rows, up to ``at_most``."""
 
 
 class OwnStorage:
@@ -56,7 +56,7 @@ class OwnStorage:
         self._cleaner = cleaner
 
     def chunk(self, after: str | None, limit: int, older_than: datetime, *, delete: bool) -> Chunk:
-        """In one statement (SQLite: two), in which no value leaves the database."""
+        """Clean in one statement (SQLite: two), in which no value leaves the database."""
         if delete:
             chunking.commit_without_waiting(self.connection())
         words, bound = expiry.expressions(self.connection().vendor), expiry.milliseconds(older_than)
@@ -64,11 +64,11 @@ class OwnStorage:
         return Chunk(swept.walked, swept.below, expiry.moment(swept.least_left), swept.last, swept.aside)
 
     def connection(self) -> BaseDatabaseWrapper:
-        """The engine's."""
+        """Return the engine's connection."""
         return connections[engine.DATABASE]
 
     def size(self, at_most: int) -> int:
-        """Entries there are."""
+        """Count the entries, up to ``at_most``."""
         own = type(self._cleaner).objects.filter(name=self._cleaner.name).values("pk")
         return Entry.objects.using(self.connection().alias).filter(object__in=own).values("pk")[:at_most].count()
 
@@ -76,11 +76,11 @@ class OwnStorage:
 class ModelRows:
     """The rows of a Django model, deleted as ``QuerySet.delete()`` does.
 
-    One statement without reading them where nothing else hangs on them; otherwise they are collected, cascades are
+    One statement without reading them where nothing else depends on them; otherwise they are collected, cascades are
     followed and signals sent, and what is PROTECTed raises.
     """
 
-    #: Where rows have to be collected, so many are held in memory.
+    #: The rows that are in memory at most, where they have to be collected.
     most = 2_000
 
     def __init__(self, label: str, field: str) -> None:
@@ -90,7 +90,7 @@ class ModelRows:
         self.name = f"{label}.{field}"
 
     def chunk(self, after: str | None, limit: int, older_than: datetime, *, delete: bool) -> Chunk:
-        """In order of the primary key, whatever else the model is ordered by."""
+        """Clean in order of the primary key, whatever else the model is ordered by."""
         field, bound = self._field.name, older_than if settings.USE_TZ else timezone.make_naive(older_than)
         part = self._rows() if after is None else self._rows().filter(pk__gt=self._pk.to_python(after))
         last = part.order_by("pk").values_list("pk", flat=True)[limit - 1 : limit].first()
@@ -109,11 +109,11 @@ class ModelRows:
         return Chunk(found["examined"], removed, oldest, None if last is None else self._text(last))
 
     def connection(self) -> BaseDatabaseWrapper:
-        """Where the project's routers write the model."""
+        """Return the connection by which the project's routers write the model."""
         return connections[router.db_for_write(self._model)]
 
     def size(self, at_most: int) -> int:
-        """Rows there are."""
+        """Count the rows, up to ``at_most``."""
         return self._rows().values("pk")[:at_most].count()
 
     @property

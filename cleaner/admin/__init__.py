@@ -1,4 +1,4 @@
-"""Periodic cleaners in Django admin: the list, the page, its words, the form of the settings, the verbs."""
+"""Periodic cleaners in Django admin: list, page, buttons, and the form of the settings."""
 
 from cleaner.admin.cleaners import PeriodicCleanerAdmin
 

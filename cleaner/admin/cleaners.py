@@ -21,21 +21,21 @@ from durable_objects.admin import DELETE, FIRE_NOW, REVIVE, DurableObjectAdmin, 
 from durable_objects.formatting import label
 from durable_objects.models import DurableObject
 
-#: So long a dry run looks, all chosen cleaners together: an answer of the page waits for it.
+#: How long a dry run counts, for all chosen cleaners: the page waits for it.
 DRY_RUN_FOR = timedelta(seconds=5)
 
 
 def as_cleaner(handle: DurableObject) -> PeriodicCleaner:
-    """The cleaner that a handle is. Raises ``DurableObjectError`` for anything else."""
+    """Return the handle as a cleaner. Raises ``DurableObjectError`` for anything else."""
     if not isinstance(handle, PeriodicCleaner):
-        raise DurableObjectError(f"{handle._meta.label} is no cleaner")
+        raise DurableObjectError(f"{handle._meta.label} is not a cleaner")
     return handle
 
 
 CLEAN_NOW = replace(
     FIRE_NOW,
     label="Clean now",
-    question="Let these cleaners clean now? A worker does it, what is too old is deleted, and their plans stay.",
+    question="Clean now? A worker deletes what is too old; the planned cleanups stay as they are.",
 )
 DRY_RUN = Verb(
     "dry_run",
@@ -47,14 +47,14 @@ DRY_RUN = Verb(
 STOP = Verb(
     "stop",
     "Stop",
-    "Stop these cleaners? Nothing is deleted any more until they are started again.",
+    "Stop these cleaners? Nothing more is deleted until they are started again.",
     "Stopped",
     lambda handle, row: as_cleaner(handle).stop(),
 )
 START = Verb(
     "start",
     "Start",
-    "Start these cleaners? The first cleanup comes after their interval.",
+    "Start these cleaners? The first cleanup is one interval from now.",
     "Started",
     lambda handle, row: as_cleaner(handle).start(),
 )
@@ -62,7 +62,7 @@ START = Verb(
 
 @admin.register(PeriodicCleaner)
 class PeriodicCleanerAdmin(DurableObjectAdmin):
-    """A cleaner: how its cleaning stands, its own settings, alarm, last cleanups, storage, runs."""
+    """A cleaner: its state, its own settings, alarm, last cleanups, storage, runs."""
 
     change_form_template = "admin/cleaner/periodiccleaner/change_form.html"
     inlines = (CleanerSettingsInline,)
@@ -72,12 +72,12 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
         css: ClassVar[Any] = {"all": ["cleaner/admin.css"]}
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        def column(title: str, say: Any) -> Any:
+        def column(title: str, show: Any) -> Any:
             @admin.display(description=title)
-            def said(row: PeriodicCleaner) -> Any:
-                return say(self._standing(request, row), now_of(request))
+            def cell(row: PeriodicCleaner) -> Any:
+                return show(self._standing(request, row), now_of(request))
 
-            return said
+            return cell
 
         return [
             *self.list_display,
@@ -87,7 +87,7 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
         ]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Read how the page's cleaners stand, together."""
+        """Read the state of all cleaners of the page at once."""
         changes = super().get_changelist_instance(request)
         request.__dict__["_standings"] = standings(changes.result_list)
         return changes
@@ -95,26 +95,26 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Add how the cleaning stands."""
+        """Add the state of the cleaner."""
         row = context.get("original")
         if row is not None:
             context["cleaning"] = display.page_of(row.pk, self._standing(request, row), now_of(request))
         return super().render_change_form(request, context, *args, **kwargs)
 
     def offered(self, request: HttpRequest, row: Any) -> list[Verb]:
-        """Either to stop it or to start it."""
+        """Offer either to stop it or to start it."""
         stopped = self._standing(request, row).progress.stopped
         hidden = STOP if stopped else START
         return [verb for verb in super().offered(request, row) if verb is not hidden]
 
     def operate(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse:
-        """A dry run tells what it has counted."""
+        """Show what a dry run has counted."""
         if verb is not DRY_RUN or request.POST.get("confirmed") != "yes":
             return super().operate(request, verb, queryset)
         return super().operate(request, self._counting(request), queryset)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        """Settings go by ``configure()``, which plans anew; a field that was emptied then means the project's."""
+        """Save by ``configure()``, which plans the next cleanup; an emptied field means the project's setting."""
         changes, emptied = changes_of(formset)
         cleaner: PeriodicCleaner = form.instance
         project = {"interval": defaults.INTERVAL, "max_age": defaults.MAX_AGE}
@@ -134,7 +134,7 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
         return known[row.pk]
 
     def _counting(self, request: HttpRequest) -> Verb:
-        """The dry run, with its answer as a message of its own for each cleaner."""
+        """Return the dry run, with its result as a message of its own for each cleaner."""
         deadline = time.monotonic() + DRY_RUN_FOR.total_seconds()
 
         def count(handle: DurableObject, row: Any) -> None:

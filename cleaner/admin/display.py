@@ -1,4 +1,4 @@
-"""How a cleaner is said on its page: badge, facts, pictures, a line for each cleanup."""
+"""How a cleaner is shown on its page: badge, facts, pictures, a line for each cleanup."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DRAWN, LISTED = 30, 12
 
 
 def word_of(standing: Standing, now: datetime) -> SafeString:
-    """How it stands, in a word."""
+    """Show the state in a word."""
     if standing.progress.stopped:
         return badge("stopped")
     if standing.warnings(now):
@@ -29,7 +29,7 @@ def word_of(standing: Standing, now: datetime) -> SafeString:
 
 
 def sentence(standing: Standing, now: datetime) -> str:
-    """What it does next, in words."""
+    """Say what it does next."""
     settings = standing.settings
     what = "entries of its own storage" if settings.target == "storage" else f"rows by {settings.target}"
     deletes = f"Deletes {what} older than {durations.write(settings.max_age_in_force)}"
@@ -39,26 +39,26 @@ def sentence(standing: Standing, now: datetime) -> str:
 
 
 def facts(standing: Standing, now: datetime) -> list[tuple[str, Any]]:
-    """The figures of its card, by title."""
+    """Return the figures of its card, by title."""
     last, planned, under_way = standing.last, standing.progress.planned_at, standing.under_way
-    said: list[tuple[str, Any]] = [("Next cleanup", to_come(planned, now))]
+    shown: list[tuple[str, Any]] = [("Next cleanup", to_come(planned, now))]
     if under_way is not None:
-        said += [
+        shown += [
             ("Under way since", when(under_way.started_at, now)),
             ("Removed so far", f"{under_way.removed:,} of {under_way.examined:,} examined"),
         ]
     if last is not None:
-        said += [
+        shown += [
             ("Last cleanup", when(last.started_at, now)),
             ("Removed", f"{last.removed:,} of {last.examined:,} examined"),
-            ("Expired still there", remaining(last)),
+            ("Expired rows left", remaining(last)),
             ("Oldest left", when(last.oldest_left, now)),
         ]
-    return said
+    return shown
 
 
 def page_of(object_id: int, standing: Standing, now: datetime) -> dict[str, Any]:
-    """What the page of a cleaner shows of its cleaning."""
+    """Return what the page of a cleaner shows of its cleanups."""
     runs = runs_of(object_id, DRAWN)
     figures = [(run.removed, f"{run.removed:,} removed, {absolute(run.started_at)}") for run in reversed(runs)]
     highest = max((run.removed for run in runs), default=0)
@@ -74,23 +74,23 @@ def page_of(object_id: int, standing: Standing, now: datetime) -> dict[str, Any]
 
 
 def in_list(standing: Standing, now: datetime) -> SafeString:
-    """How it stands, for a list: the word, what it cleans, and what somebody should look at."""
+    """Show the state for a list: a word, what it cleans, and its warnings."""
     notes = format_html_join("", '<div class="cleaner-note">{}</div>', ([text] for text in standing.warnings(now)))
     return format_html('{} <span class="do-aside">{}</span>{}', word_of(standing, now), standing.settings.target, notes)
 
 
 def last_run(standing: Standing, now: datetime) -> SafeString | str:
-    """What the last cleanup removed, when it was, and what it left, for a list."""
+    """Show for a list what the last cleanup removed, when it was, and what it left."""
     last = standing.last
     if last is None:
         return NOTHING
     left = "" if last.remaining is None else f"{last.remaining:,}+ left" if last.remaining else "0 left"
-    said = '<div class="cleaner-when">{}<span class="do-aside">{}</span><span class="do-aside">{}</span></div>'
-    return format_html(said, f"{last.removed:,}", relative(last.started_at, now), left)
+    shape = '<div class="cleaner-when">{}<span class="do-aside">{}</span><span class="do-aside">{}</span></div>'
+    return format_html(shape, f"{last.removed:,}", relative(last.started_at, now), left)
 
 
 def remaining(run: CleanerRun) -> str:
-    """The expired rows that a cleanup left, as far as it has looked."""
+    """Show how many expired rows a cleanup left, as far as it has counted."""
     if run.remaining is None:
         return NOTHING
     return f"{run.remaining:,} or more" if run.remaining else "0"

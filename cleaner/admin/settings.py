@@ -21,7 +21,7 @@ class SpanField(forms.DurationField):
     """A span of time written like ``1h30m``."""
 
     def prepare_value(self, value: Any) -> Any:
-        """The span in words that the field reads again."""
+        """Write the span in the form that the field reads."""
         return durations.write(value) if isinstance(value, timedelta) else value
 
     def to_python(self, value: Any) -> timedelta | None:
@@ -58,7 +58,7 @@ class CleanerSettingsForm(ChangesForm):
             self.fields[name].widget.attrs["placeholder"] = durations.write(project)
 
     def clean(self) -> dict[str, Any] | None:
-        """Put what was chosen on the row, whose own ``clean()`` then judges it."""
+        """Put the choice on the row, whose own ``clean()`` then checks it."""
         if "cleans" in self.changed_data:
             label, _, field = self.cleaned_data.get("cleans", "").rpartition(".")
             self.instance.model, self.instance.field = label, field
@@ -74,7 +74,7 @@ class CleanerSettingsInline(SettingsInline):
 
 
 def changes_of(formset: Any) -> tuple[dict[str, Any], list[str]]:
-    """What ``configure()`` is to be told, and which fields were emptied and so mean the project's setting."""
+    """Return the arguments for ``configure()``, and which fields were emptied, which means the project's setting."""
     changes = SettingsInline.changes(formset)
     if "cleans" in changes:
         label, _, field = changes.pop("cleans").rpartition(".")

@@ -11,7 +11,7 @@ BAR, GAP, HEIGHT = 8, 3, 40
 
 
 def bars(figures: Sequence[tuple[int, str]], label: str) -> SafeString:
-    """One bar per figure, oldest first, each with its own words as a tooltip; ``label`` is what the whole shows.
+    """Draw one bar per figure, oldest first, each with its own tooltip; ``label`` describes the whole.
 
     Heights are linear up to the highest figure; what is above zero can be seen, however little it is.
     """

@@ -46,21 +46,21 @@ def test_a_weak_secret_is_refused_everywhere(
     """One rule for batches, recipients, settings, what is sent and who receives; nobody tells what was given."""
     with pytest.raises(InvalidInput) as refused:
         Batcher.objects.get_by_name("orders").configure(secret=secret)
-    said = [str(refused.value)]
+    texts = [str(refused.value)]
     recipient = Recipient(name="ada", webhook_url=upstream.url, webhook_secret=secret)
     with pytest.raises(ValidationError) as invalid:
         recipient.full_clean()
     assert set(invalid.value.message_dict) == {"webhook_secret"}
-    said.append(str(invalid.value))
+    texts.append(str(invalid.value))
     settings.REMINDERS = {"WEBHOOK_URL": upstream.url, "WEBHOOK_SECRET": secret}
     assert [each.id for each in check_settings(None)] == ["reminders.E002"]
     with pytest.raises(ImproperlyConfigured) as receiver:
         receives(secret=secret)
     with pytest.raises(ImproperlyConfigured):
         verify(secret, {}, b"")
-    said.append(str(receiver.value))
-    assert all("base64 of 24 to 64 bytes" in text for text in said)
-    assert not any(secret in text for text in said if len(secret) > 6)
+    texts.append(str(receiver.value))
+    assert all("base64 of 24 to 64 bytes" in text for text in texts)
+    assert not any(secret in text for text in texts if len(secret) > 6)
 
 
 NEW = "whsec_" + base64.b64encode(b"another secret of 26 bytes").decode()
@@ -125,13 +125,13 @@ def test_what_no_secrets_can_be(secret: Any) -> None:
 
 def test_each_of_two_secrets_is_hidden() -> None:
     """What a server sends back shows neither of them, with or without what they begin with."""
-    said = f"{NEW} {GOOD} {NEW.removeprefix('whsec_')} {GOOD.removeprefix('whsec_')}"
-    assert scrub(said, secrets_of("https://h/", {}, f"{NEW} {GOOD}")) == " ".join([MASK] * 4)
+    texts = f"{NEW} {GOOD} {NEW.removeprefix('whsec_')} {GOOD.removeprefix('whsec_')}"
+    assert scrub(texts, secrets_of("https://h/", {}, f"{NEW} {GOOD}")) == " ".join([MASK] * 4)
 
 
 @pytest.mark.django_db
 def test_a_weak_secret_signs_nothing(reminder: Reminder, alarm_clock: FakeClock, upstream: Upstream) -> None:
-    """A recipient that has one from before is told, and nothing is posted."""
+    """A recipient that has one from before is reported, and nothing is posted."""
     Recipient.objects.create(name="ada", webhook_url=upstream.url, webhook_secret="abcd")
     reminder.set_reminder("tea", alarm_clock.now(), channels=["webhook"], person="ada")
     assert outcomes(alarm_clock) == ["succeeded"]
@@ -177,9 +177,9 @@ def test_a_refused_address_is_told_without_its_password(batcher: Batcher, url: s
     with pytest.raises(ValidationError) as invalid:
         Recipient(name="ada", webhook_url=url).full_clean()
     settings.REMINDERS = {"WEBHOOK_URL": url, "WEBHOOK_SECRET": GOOD}
-    said = [str(refused.value), str(other.value), str(invalid.value), str(check_settings(None))]
-    assert [text for text in said if "hunter2" in text] == []
-    assert MASK in said[0]
+    texts = [str(refused.value), str(other.value), str(invalid.value), str(check_settings(None))]
+    assert [text for text in texts if "hunter2" in text] == []
+    assert MASK in texts[0]
 
 
 @pytest.mark.parametrize("url", ["bob:hunter2@h/db", "mysql:bob:hunter2@h/db", "sqlite://bob:hunter2@h"])
@@ -282,7 +282,7 @@ def test_an_upstream_that_sends_back_what_it_got(batcher: Batcher, upstream: Ups
 
     def echo(request: Received) -> Answer:
         item = {"status": 422, "error": "x" * 190 + request.headers["authorization"]}
-        text = json.dumps({"items": [item], "said": dict(request.headers), "long": ""}).removesuffix('"}')
+        text = json.dumps({"items": [item], "echo": dict(request.headers), "long": ""}).removesuffix('"}')
         return Answer(200, body=f'{text}{"y" * (1990 - len(text))}{request.headers["x-token"]}"}}'.encode())
 
     upstream.answer_to = echo

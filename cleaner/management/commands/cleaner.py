@@ -30,7 +30,7 @@ EXAMPLES = """examples:
 
 SHOWN_RUNS = 10
 LISTED = 200
-#: Rows that are counted beforehand, for the progress bar; with more it only counts up.
+#: Rows that are counted beforehand for the progress bar; with more, the bar has no end.
 COUNTED_BEFORE = 5_000_000
 
 
@@ -39,26 +39,26 @@ class _Help(DjangoHelpFormatter, RawDescriptionHelpFormatter):
 
 
 class Command(PlainCommand):
-    help = "Start a cleaner, clean now, look at cleaners, stop one."
+    help = "Start a cleaner, clean now, show cleaners, stop one."
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """The parser, with examples below the options."""
+        """Build the parser, with examples below the options."""
         parser = super().create_parser(*args, formatter_class=_Help, **kwargs)
         parser.epilog = EXAMPLES
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="start|run|show|stop|list")
-        start = self._verb(verbs, "start", "plan cleanups; what is given of the settings is changed")
+        start = self._verb(verbs, "start", "plan cleanups, with the settings given; others stay")
         start.add_argument("--interval", type=_span, metavar="SPAN", help="time between cleanups, as in 1h30m")
         start.add_argument("--max-age", type=_span, metavar="SPAN", help="what is older is deleted, as in 1d")
         start.add_argument("--model", metavar="APP.MODEL", help="clean this model of CLEANER['MODELS']; '' for storage")
-        start.add_argument("--field", help="its field of time, if it may be cleaned by several")
-        run = self._verb(verbs, "run", "clean now, here and to the end; the plan stays")
+        start.add_argument("--field", help="its field of time; needed if several are allowed")
+        run = self._verb(verbs, "run", "clean now, in this process and to the end; planned cleanups stay as they are")
         run.add_argument("--dry-run", action="store_true", help="only count what would be deleted")
-        self._verb(verbs, "show", "what it cleans, its plan, its last cleanups, and warnings")
+        self._verb(verbs, "show", "show what it cleans, its next and last cleanups, and warnings")
         self._verb(verbs, "stop", "plan nothing more until it is started again")
-        listing = verbs.add_parser("list", help=f"all cleaners, up to {LISTED}")
+        listing = verbs.add_parser("list", help=f"list all cleaners, up to {LISTED}")
         listing.add_argument("--json", action="store_true", help="print one line of JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -129,7 +129,7 @@ def _warned(number: int) -> dict[str, list[str]]:
 
 
 def _shown(name: str) -> dict[str, Any]:
-    """How a cleaner stands; one that was never used shows what it would do, and stays so."""
+    """Return the state of a cleaner; one that was never used stays so."""
     row = PeriodicCleaner.objects.filter(name=name).first()
     if row is None:
         unused = PeriodicCleaner.objects.get_by_name(name)
@@ -168,7 +168,7 @@ def _figures(run: CleanerRun) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """A span as seconds, a moment as ISO text."""
+    """Convert a span to seconds, a moment to ISO text."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     return value.isoformat() if isinstance(value, datetime) else str(value)
@@ -190,7 +190,7 @@ def _line(figures: dict[str, Any]) -> str:
 
 @contextmanager
 def _progress(cleaner: PeriodicCleaner, *, show: bool) -> Iterator[Callable[[int, int], None]]:
-    """Called after each chunk: a bar on the terminal (standard error) while it goes on, nothing elsewhere."""
+    """Yield an ``on_chunk`` that draws a bar on a terminal (standard error), and does nothing elsewhere."""
     console = Console(stderr=True)
     shown = show and console.is_terminal
     found = TextColumn("{task.fields[found]}")

@@ -94,7 +94,7 @@ def test_what_a_full_batch_leaves_has_its_quiet_time(
 
 
 def test_a_full_batcher_takes_no_more(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
-    """Waiting items and those in an unfinished batch count; none of the refused is added; delivered items do not count."""
+    """Waiting items and those in an unfinished batch count; delivered ones do not; none of the refused is added."""
     batcher.configure(max_queued=4)
     upstream.script(500)
     batcher.add_items(["a", "b"])

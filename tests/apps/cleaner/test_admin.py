@@ -45,7 +45,7 @@ def test_a_cleaner(admin_client: Client, sessions: PeriodicCleaner, alarm_clock:
     assert "sessions well storage in 1 h" in text_of(admin_client, list_url(PeriodicCleaner))
     text = text_of(admin_client, page_url(PeriodicCleaner, sessions.pk))
     assert "Deletes entries of its own storage older than 1d, every 1h." in text
-    assert "Removed 1 of 2 examined Expired still there 0 Oldest left" in text
+    assert "Removed 1 of 2 examined Expired rows left 0 Oldest left" in text
     sessions.cleanup()
     assert "1 removed, " in text_of(admin_client, page_url(PeriodicCleaner, sessions.pk)), "the picture's own words"
     with CaptureQueriesContext(connection) as one:
@@ -61,11 +61,11 @@ def test_a_cleaner_that_falls_behind(admin_client: Client, sessions: PeriodicCle
     """List and page warn when a planned cleanup does not come, when one failed, and when expired rows were left."""
     alarm_clock.advance(timedelta(hours=3))
     for url in (list_url(PeriodicCleaner), page_url(PeriodicCleaner, sessions.pk)):
-        assert "Behind: a cleanup was planned for 2 h ago. Is a worker there?" in text_of(admin_client, url)
+        assert "Behind: a cleanup was due 2 h ago. Is a worker running?" in text_of(admin_client, url)
     CleanerRun.objects.update(remaining=7)
-    assert "at least 7 expired rows were there" in text_of(admin_client, list_url(PeriodicCleaner))
+    assert "at least 7 expired rows were left" in text_of(admin_client, list_url(PeriodicCleaner))
     CleanerRun.objects.update(error="OSError: <disk>")
-    assert "did not get through: OSError: <disk>" in text_of(admin_client, page_url(PeriodicCleaner, sessions.pk))
+    assert "The last cleanup failed: OSError: <disk>" in text_of(admin_client, page_url(PeriodicCleaner, sessions.pk))
 
 
 def test_settings_plan_anew(admin_client: Client, sessions: PeriodicCleaner, alarm_clock: FakeClock) -> None:
@@ -82,10 +82,10 @@ def test_settings_plan_anew(admin_client: Client, sessions: PeriodicCleaner, ala
 
 
 def test_a_model_is_chosen_from_those_allowed(admin_client: Client, sessions: PeriodicCleaner, settings: Any) -> None:
-    """What the settings name can be chosen, nothing else, and a span that is none is told so; then nothing changes."""
+    """What the settings name can be chosen, nothing else, and what is not a span is refused; then nothing changes."""
     settings.CLEANER = {"MODELS": {"sessions.Session": "expire_date"}}
     assert "Select a valid choice" in save(admin_client, sessions, cleans="auth.User.date_joined")
-    assert "is no span of time" in save(admin_client, sessions, cleans="sessions.Session.expire_date", max_age="60")
+    assert "is not a span of time" in save(admin_client, sessions, cleans="sessions.Session.expire_date", max_age="60")
     assert not CleanerSettings.objects.exists()
     assert save(admin_client, sessions, cleans="sessions.Session.expire_date", max_age="60m") == ""
     chosen = CleanerSettings.objects.get()
@@ -106,8 +106,8 @@ def test_a_dry_run_tells_what_it_counted(admin_client: Client, sessions: Periodi
     """It asks first, answers with figures, deletes nothing, and stands in the log; a viewer is not offered it."""
     sessions.storage.put("older", {"timestamp": 2})
     assert "Nothing is deleted." in choose(admin_client, PeriodicCleaner, "dry_run", [sessions.pk]).content.decode()
-    said = confirm(admin_client, PeriodicCleaner, "dry_run", [sessions.pk])
-    assert said == ["1 of the 2 rows would be deleted: sessions.", "Counted: sessions."]
+    shown = confirm(admin_client, PeriodicCleaner, "dry_run", [sessions.pk])
+    assert shown == ["1 of the 2 rows would be deleted: sessions.", "Counted: sessions."]
     assert len(sessions.storage.list()) == 2
     assert LogEntry.objects.get().change_message == "Counted."
     viewer = staff(["cleaner.view_periodiccleaner"])

@@ -45,7 +45,7 @@ def test_from_start_to_stop(capsys: pytest.CaptureFixture[str], alarm_clock: Fak
     assert (shown["warnings"], [run["removed"] for run in shown["runs"]]) == ([], [1])
     assert "cleaner: cache" in say(capsys, "list")
     alarm_clock.advance(HOUR * 3)
-    assert "warning: Behind: a cleanup was planned for 1 h 30 min ago." in say(capsys, "show", "cache")
+    assert "warning: Behind: a cleanup was due 1 h 30 min ago." in say(capsys, "show", "cache")
     stopped = read(capsys, "stop", "cache")
     assert (stopped["stopped"], stopped["warnings"], cleaner.storage.get_alarm()) == (True, [], None)
     assert read(capsys, "start", "cache")["stopped"] is False
@@ -61,16 +61,16 @@ def test_a_look_makes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--interval", "60"], 'argument --interval: "60" is no span of time'),
+        (["--interval", "60"], 'argument --interval: "60" is not a span of time'),
         (["--interval", "0s"], "interval is datetime.timedelta"),
         (["--model", "auth.User"], "CLEANER\\['MODELS'\\] is empty"),
     ],
 )
-def test_what_is_refused(arguments: list[str], said: str) -> None:
-    """A wrong argument is told with what is allowed, and nothing is made."""
-    with pytest.raises(CommandError, match=said):
+def test_what_is_refused(arguments: list[str], message: str) -> None:
+    """A wrong argument is refused with what is allowed, and nothing is made."""
+    with pytest.raises(CommandError, match=message):
         call_command("cleaner", "start", "cache", "--max-age", "1d", *arguments)
     assert not Object.objects.exists()
     assert not CleanerSettings.objects.exists()

@@ -102,9 +102,9 @@ def test_seconds_are_not_taken_for_milliseconds(
     cleaner.storage.put_many(kept | old)
     looked = cleaner.look()
     assert (looked.expired, looked.in_seconds) == (len(old), len(kept))
-    said = "4 entries are left alone: their timestamp looks like seconds since the epoch"
-    assert said in run("run", "cache", "--dry-run")
-    assert said in " ".join(confirm(admin_client, PeriodicCleaner, "dry_run", [cleaner.pk]))
+    warning = "4 entries are left alone: their timestamp looks like seconds since the epoch"
+    assert warning in run("run", "cache", "--dry-run")
+    assert warning in " ".join(confirm(admin_client, PeriodicCleaner, "dry_run", [cleaner.pk]))
     assert outcomes(alarm_clock, HOUR) == ["succeeded"]
     assert set(cleaner.storage.list()) == set(kept)
     report = cleaner.last_report()
@@ -115,16 +115,16 @@ def test_seconds_are_not_taken_for_milliseconds(
         0,
         None,
     )
-    assert said in caplog.text
+    assert warning in caplog.text
     for shown in (run("show", "cache"), run("list"), run("run", "cache")):
-        assert said in shown
-    assert said in text_of(admin_client, page_url(PeriodicCleaner, cleaner.pk))
+        assert warning in shown
+    assert warning in text_of(admin_client, page_url(PeriodicCleaner, cleaner.pk))
     assert [finding.text for finding in doctor.examine(alarm_clock.now()) if finding.code == "cleaner.seconds"] == [
-        f'Cleaner "cache": {said}, and would be a day of 1970 in milliseconds, which are asked for.'
+        f'Cleaner "cache": {warning}. Milliseconds are expected, and as such it would be a day of 1970.'
     ]
     cleaner.storage.put_many({name: aged(alarm_clock, HOUR) for name in kept})
     cleaner.cleanup()
-    assert said not in run("show", "cache").partition("run: ")[0]
+    assert warning not in run("show", "cache").partition("run: ")[0]
 
 
 def run(*arguments: str) -> str:

@@ -71,9 +71,9 @@ def test_rows_on_which_nothing_hangs_are_not_read(cleaner: PeriodicCleaner, alar
     cleaner.configure(model="sessions.Session")
     with CaptureQueriesContext(connection) as queries:
         cleaner.cleanup()
-    said = [query["sql"] for query in queries if "django_session" in query["sql"]]
-    assert len([sql for sql in said if sql.startswith("DELETE")]) == 2
-    assert [sql for sql in said if "session_data" in sql] == []
+    statements = [query["sql"] for query in queries if "django_session" in query["sql"]]
+    assert len([sql for sql in statements if sql.startswith("DELETE")]) == 2
+    assert [sql for sql in statements if "session_data" in sql] == []
 
 
 def test_cascades_and_signals_are_kept(cleaner: PeriodicCleaner, alarm_clock: FakeClock) -> None:
@@ -100,7 +100,7 @@ def test_cascades_and_signals_are_kept(cleaner: PeriodicCleaner, alarm_clock: Fa
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"model": "admin.LogEntry"}, "Allowed: the models of CLEANER.*sessions.Session, auth.User"),
         ({"model": "auth.User"}, "Allowed: for auth.User: date_joined, last_login"),
@@ -108,9 +108,9 @@ def test_cascades_and_signals_are_kept(cleaner: PeriodicCleaner, alarm_clock: Fa
         ({"field": "expire_date"}, 'model is ""'),
     ],
 )
-def test_what_is_not_allowed_is_refused(cleaner: PeriodicCleaner, wrong: dict[str, Any], said: str) -> None:
+def test_what_is_not_allowed_is_refused(cleaner: PeriodicCleaner, wrong: dict[str, Any], message: str) -> None:
     """A model or a field that the settings do not name raises InvalidInput saying what they do, and changes nothing."""
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInput, match=message):
         cleaner.configure(interval=DAY, **wrong)
     assert not Object.objects.exists()
 
@@ -132,19 +132,19 @@ def test_a_model_that_is_allowed_no_more(cleaner: PeriodicCleaner, alarm_clock: 
 
 
 @pytest.mark.parametrize(
-    ("models", "said"),
+    ("models", "message"),
     [
         ({"shop.Nothing": "at"}, "there is no such model"),
         ({"auth.User": "joined"}, "Its fields of time: last_login, date_joined"),
         ({"auth.User": "username"}, "is a CharField"),
-        ({"durable_objects.Entry": "key"}, "the engine's to delete"),
-        ({"cleaner.PeriodicCleaner": "name"}, "the engine's to delete"),
+        ({"durable_objects.Entry": "key"}, "only the engine deletes"),
+        ({"cleaner.PeriodicCleaner": "name"}, "only the engine deletes"),
     ],
 )
-def test_the_settings_are_checked(settings: Any, models: dict[str, str], said: str) -> None:
+def test_the_settings_are_checked(settings: Any, models: dict[str, str], message: str) -> None:
     """``manage.py check`` finds what cannot be cleaned, and passes what can."""
     settings.CLEANER = {"MODELS": ALLOWED}
     assert check_models(None) == []
     settings.CLEANER = {"MODELS": ALLOWED | models}
     (found,) = check_models(None)
-    assert (found.id, said in found.msg) == ("cleaner.E002", True), found.msg
+    assert (found.id, message in found.msg) == ("cleaner.E002", True), found.msg
