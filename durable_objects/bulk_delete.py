@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.database import clock, connection
+from durable_objects.database.backends import backend_of
 from durable_objects.database.errors import own_statements
 from durable_objects.errors import InvalidInput
 from durable_objects.models import DurableObject
@@ -96,7 +97,7 @@ class _Part:
     def delete(self, conn: BaseDatabaseWrapper, object_id: int) -> Swept:
         """Look at it and delete. Needs the object's lock."""
         walked, params = self._walked(conn, object_id)
-        if conn.vendor == "postgresql":
+        if backend_of(conn).deletes_in_with:
             # By their place in the table, which nobody changes while the object is locked: each value is read once.
             sql = (
                 f"WITH found AS (SELECT {_FIGURES}, array_agg(place) FILTER (WHERE rank < %s AND NOT aside) AS places "
@@ -120,7 +121,7 @@ class _Part:
 
     def _walked(self, conn: BaseDatabaseWrapper, object_id: int) -> tuple[str, list[Any]]:
         """A subquery ``walked`` of place, key, rank, aside; and its parameters. Its limits make each be found once."""
-        place = "ctid" if conn.vendor == "postgresql" else "id"
+        place = backend_of(conn).row_address
         after, params = ("", []) if self.after is None else (" AND key > %s", [self.after])
         items = (
             f"SELECT {place} AS place, key, {self.item} AS item FROM {_TABLE} "

@@ -17,6 +17,7 @@ from django.db.models.fields.related_descriptors import ReverseManyToOneDescript
 from durable_objects import class_attributes, routers, tasks
 from durable_objects.conf import AppSettings, engine
 from durable_objects.database import supported
+from durable_objects.database.backends import backend_of
 from durable_objects.delivery import beat, brokers
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
@@ -86,7 +87,7 @@ def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:
             f"{model.__name__} has a primary key of its own, {model._meta.pk.name!r}: an object's key is the engine's.",
             hint="Drop primary_key=True; unique=True may stay.",
             obj=model,
-            id="durable_objects.E013",
+            id="durable_objects.E020",
         )
 
 
@@ -128,7 +129,7 @@ def _check_alarm(model: type[DurableObject]) -> Iterator[CheckMessage]:
         return
     flaw = flaw_of(model)
     if flaw is not None:  # assigned since the class was made
-        yield Error(flaw, hint="Write `def`, without `async` and `yield`.", obj=model, id="durable_objects.E012")
+        yield Error(flaw, hint="Write `def`, without `async` and `yield`.", obj=model, id="durable_objects.E021")
     try:
         inspect.signature(model.alarm).bind(None, None)
     except TypeError:
@@ -163,7 +164,7 @@ def _check_ahead(model: type[DurableObject]) -> Iterator[CheckMessage]:
 def _check_database() -> Iterator[CheckMessage]:
     conn = connections[engine.DATABASE]
     database = conn.settings_dict
-    if mode := supported.late_mode(conn):
+    if mode := backend_of(conn).late_mode():
         yield Error(
             f"The SQLite database {engine.DATABASE!r} begins its transactions as {mode!r}: two calls on "
             "one object could both read before either writes.",
@@ -268,12 +269,10 @@ def _check_pool() -> Iterator[CheckMessage]:
 
 
 def _check_encoding(databases: Sequence[str]) -> Iterator[CheckMessage]:
-    if engine.DATABASE not in databases or connections[engine.DATABASE].vendor != "postgresql":
+    if engine.DATABASE not in databases:
         return
-    with connections[engine.DATABASE].cursor() as cursor:
-        cursor.execute("SELECT current_setting('server_encoding')")
-        encoding = cursor.fetchone()[0]
-    if encoding != "UTF8":
+    encoding = backend_of(connections[engine.DATABASE]).unfit_encoding()
+    if encoding is not None:
         yield Error(
             f"The database {engine.DATABASE!r} keeps its text as {encoding}, which cannot hold every name and key.",
             hint="Make it anew with ENCODING 'UTF8'.",

@@ -17,6 +17,7 @@ from durable_objects.alarms.run import Run
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.database import clock, round_trip, supported
+from durable_objects.database.backends import backend_of
 from durable_objects.database.errors import own_statements
 from durable_objects.logs import get_logger
 from durable_objects.tables import Alarm
@@ -132,10 +133,8 @@ def _renew(run: Run) -> None:
     conn = clock.connection()
     try:
         with transaction.atomic(using=conn.alias):
-            if conn.vendor == "postgresql":
-                # A slot that somebody's long transaction keeps must not cost the other runs their leases.
-                with conn.cursor() as cursor:
-                    cursor.execute(f"SET LOCAL lock_timeout = {int(engine.LEASE.total_seconds() * 50)}")
+            # A slot that somebody's long transaction keeps must not cost the other runs their leases.
+            round_trip.send(conn, backend_of(conn).limit_lock_wait(engine.LEASE / 20))
             renewed = renew(conn, run.object_id, run.fence)
         if not renewed:
             logger.warning("object %s: the run with fence %s has lost its lease", run.object_id, run.fence)

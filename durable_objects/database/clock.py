@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.timezone import make_aware
 
 from durable_objects.conf import engine
+from durable_objects.database import monotonic as process_clock
 from durable_objects.database import supported
 from durable_objects.database.backends import backend_of
 from durable_objects.database.errors import own_statements
@@ -22,11 +21,7 @@ _READING = "durable_objects_clock"
 
 _thread = threading.local()
 
-#: Seconds for spans of time within this process. Test libraries freeze Python's own clocks, ``time.monotonic`` too,
-#: wherever a module has them; the system's own they leave alone.
-monotonic: Callable[[], float] = (
-    functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC) if hasattr(time, "clock_gettime") else time.monotonic
-)
+monotonic = process_clock.monotonic
 
 #: Set by ``testing.FakeClock`` for the whole process, threads too.
 fake: Callable[[], datetime] | None = None

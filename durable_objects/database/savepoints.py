@@ -16,6 +16,8 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
+from durable_objects.database.backends import backend_of
+from durable_objects.database.backends.base import Backend
 from durable_objects.database.errors import note_limits
 from durable_objects.database.statement_text import BEFORE_FIRST_WORD, text_of
 
@@ -42,7 +44,6 @@ _TOKEN = re.compile(
 #: What follows the first word of a statement that ends or begins a whole transaction.
 _NOISE = {"WORK", "TRANSACTION"}
 _ENDS = {"ABORT", "COMMIT", "END", "BEGIN", "START"}
-_POSTGRESQL_NAME_BYTES = 63
 
 
 @dataclass(slots=True, eq=False)
@@ -60,10 +61,10 @@ class Savepoint:
 class Savepoints:
     """The savepoints of a connection since its outermost open turn began, the innermost last."""
 
+    _backend: Backend
     open: list[Savepoint] = field(default_factory=list)
     #: How many savepoints were open when each of the open turns began: what is below is not for code in it to end.
     floors: list[int] = field(default_factory=list)
-    _vendor: str = ""
     _watchers: int = 0
 
     def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
@@ -72,9 +73,9 @@ class Savepoints:
         text = text_of(sql, context["cursor"])
         if _LIMITS.search(text):
             note_limits(context["connection"], are_changed=True)
-        if _MATTERS.match(text) is None and (";" not in text or self._vendor == "sqlite"):
+        if _MATTERS.match(text) is None and (";" not in text or not self._backend.takes_several_statements):
             return execute(sql, params, many, context)
-        steps = list(_steps(text, self._vendor))
+        steps = list(_steps(text, self._backend))
         floor = max(self.floors, default=0)
         depth = [savepoint.name for savepoint in self.open]
         for verb, name in steps:
@@ -115,7 +116,7 @@ def check_not_ended(conn: BaseDatabaseWrapper) -> None:
             "the connection to the engine's database was closed inside of this turn, by connection.close() or "
             "connections.close_all() in code that it ran. Nothing of it is stored: leave the connection open."
         )
-    if driver is None or (driver.in_transaction if conn.vendor == "sqlite" else driver.pgconn.transaction_status):
+    if driver is None or backend_of(conn).is_in_transaction():
         return
     raise TransactionManagementError(
         "the transaction of this turn was ended from inside of it, on the driver's connection. What was written by "
@@ -127,7 +128,7 @@ def watch(conn: BaseDatabaseWrapper) -> Savepoints:
     """The savepoints of this connection from now on, until ``unwatch`` was called as often as this."""
     watched: Savepoints | None = conn.__dict__.get(_KEY)
     if watched is None:
-        watched = conn.__dict__[_KEY] = Savepoints(_vendor=conn.vendor)
+        watched = conn.__dict__[_KEY] = Savepoints(backend_of(conn))
         conn.execute_wrappers.insert(0, watched)  # Django takes its own off the end
     watched._watchers += 1
     return watched
@@ -167,7 +168,7 @@ def _refuse(verb: str, name: str, names: list[str], floor: int) -> None:
     del names[places[-1] + (verb == "ROLLBACK") :]
 
 
-def _steps(text: str, vendor: str) -> Iterator[tuple[str, str]]:
+def _steps(text: str, backend: Backend) -> Iterator[tuple[str, str]]:
     """What the statements in the text do to savepoints and transactions: a verb, and the savepoint's name."""
     for words in _statements(text):
         verb = words[0].upper()
@@ -178,12 +179,12 @@ def _steps(text: str, vendor: str) -> Iterator[tuple[str, str]]:
         if rest[:1] and rest[0] in _NOISE:
             del rest[0], words[1]
         if verb == "SAVEPOINT":
-            yield verb, _name(words[1:2], vendor)
+            yield verb, _name(words[1:2], backend)
         elif verb == "RELEASE":
-            yield verb, _name(words[2:3] if rest[:1] == ["SAVEPOINT"] else words[1:2], vendor)
+            yield verb, _name(words[2:3] if rest[:1] == ["SAVEPOINT"] else words[1:2], backend)
         elif verb == "ROLLBACK" and rest[:1] == ["TO"]:
             at = 3 if words[2:3] and words[2].upper() == "SAVEPOINT" else 2
-            yield verb, _name(words[at : at + 1], vendor)
+            yield verb, _name(words[at : at + 1], backend)
         elif verb == "ROLLBACK":
             yield "ROLLBACK of the transaction", ""
         elif verb in _ENDS or (verb == "PREPARE" and is_transaction):
@@ -207,12 +208,9 @@ def _statements(text: str) -> Iterator[list[str]]:
         yield words
 
 
-def _name(tokens: list[str], vendor: str) -> str:
+def _name(tokens: list[str], backend: Backend) -> str:
     token = tokens[0] if tokens else ""
-    if token[:1] in {'"', "`", "'", "["}:
+    is_quoted = token[:1] in {'"', "`", "'", "["}
+    if is_quoted:
         token = token[1:-1].replace(token[0] * 2, token[0])
-    elif vendor == "postgresql":
-        token = token.lower()
-    if vendor == "postgresql":
-        return token.encode()[:_POSTGRESQL_NAME_BYTES].decode(errors="ignore")
-    return token.lower()  # SQLite's are the same in any case, also in quotes
+    return backend.savepoint_name(token, is_quoted=is_quoted)

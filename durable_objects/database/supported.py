@@ -1,4 +1,4 @@
-"""Which databases the engine can work on: refused in words by a check, and where no check ran by the first use."""
+"""Which databases the engine can work on: others are refused by a check, and where no check ran by the first use."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects.database.backends import backend_of, is_supported
+
 _fit: set[str] = set()
 
-#: So many connections has a pool of psycopg's where nobody says.
+#: The size of a pool of psycopg's where OPTIONS sets none.
 _POOLED = 4
 
 
 def connect(alias: str) -> BaseDatabaseWrapper:
-    """This thread's connection to the database. Raises ``ImproperlyConfigured`` where the engine cannot work on it."""
+    """Return this thread's connection to it. Raises ``ImproperlyConfigured`` where the engine cannot work on it."""
     if alias not in _fit:
         if why := unfit(alias):
             raise ImproperlyConfigured(why)
@@ -36,7 +38,7 @@ def leave_pool(conn: BaseDatabaseWrapper) -> None:
 
 
 def small_pool(alias: str, threads: int | None) -> str | None:
-    """Why Django's ``pool`` is too small for a process with so many threads; None where it is not, or nobody knows."""
+    """Return why Django's ``pool`` is too small for a process with n threads; None if it is not, or nobody knows."""
     pool = connections[alias].settings_dict["OPTIONS"].get("pool")
     given = pool if isinstance(pool, dict) else {}
     most = given.get("max_size") or given.get("min_size", _POOLED)
@@ -48,28 +50,19 @@ def small_pool(alias: str, threads: int | None) -> str | None:
     )
 
 
-def late_mode(conn: BaseDatabaseWrapper) -> str | None:
-    """How SQLite begins its transactions, where they take their lock too late for a turn; None where they do not."""
-    mode = str(conn.settings_dict["OPTIONS"].get("transaction_mode") or "DEFERRED")
-    return mode if conn.vendor == "sqlite" and mode.upper() not in {"IMMEDIATE", "EXCLUSIVE"} else None
-
-
 def unfit(alias: str) -> str | None:
-    """Why the engine cannot work on the database of this alias, and what to do; None when it can."""
+    """Return why the engine cannot work on the database of this alias, and what to do; None when it can."""
     if alias not in connections.settings:
         known = ", ".join(map(repr, sorted(connections.settings)))
         return f'DURABLE_OBJECTS["DATABASE"] is {alias!r}, which is not in DATABASES. Name one that is: {known}.'
     conn = connections[alias]
-    if conn.vendor == "postgresql":
-        from django.db.backends.postgresql.psycopg_any import is_psycopg3
-
-        if not is_psycopg3:
-            return f"The database {alias!r} is spoken to by psycopg2. Durable objects need psycopg 3: install psycopg."
-    elif conn.vendor != "sqlite":
+    if not is_supported(conn):
         return (
             f"The database {alias!r} is {conn.display_name}. Durable objects need PostgreSQL or SQLite: name one "
             'of DATABASES by DURABLE_OBJECTS = {"DATABASE": …}.'
         )
+    if why := backend_of(conn).unfit():
+        return why
     if not conn.settings_dict["AUTOCOMMIT"]:
         return (
             f'DATABASES[{alias!r}]["AUTOCOMMIT"] is {conn.settings_dict["AUTOCOMMIT"]!r}: every turn would be part of '

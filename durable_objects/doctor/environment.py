@@ -10,7 +10,8 @@ from typing import Any
 from durable_objects import tasks
 from durable_objects.alarms import retry
 from durable_objects.conf import engine
-from durable_objects.database import clock, supported
+from durable_objects.database import clock
+from durable_objects.database.backends import backend_of
 from durable_objects.delivery import beat, brokers, processes
 from durable_objects.doctor.finding import Finding, Question
 from durable_objects.formatting import span
@@ -33,26 +34,19 @@ def _clock_skew(now: datetime) -> Iterator[Finding]:
 
 
 def _sqlite(now: datetime) -> Iterator[Finding]:
-    conn = clock.connection()
-    if conn.vendor != "sqlite":
-        return
-    if mode := supported.late_mode(conn):
+    backend = backend_of(clock.connection())
+    if mode := backend.late_mode():
         text = (
             f"SQLite begins its transactions as {mode}: two calls on one object could both read before either writes."
         )
         yield Finding("sqlite_mode", text, 'Set OPTIONS = {"transaction_mode": "IMMEDIATE"}.')
-    with conn.cursor() as cursor:
-        cursor.execute("PRAGMA journal_mode")
-        journal = str(cursor.fetchone()[0])
-    if journal not in {"wal", "memory"}:
+    if journal := backend.blocking_journal():
         text = f"SQLite's journal mode is {journal!r}: readers wait for writers, and writers for readers."
         yield Finding("sqlite_journal", text, "--fix turns on WAL, permanently.", fix=_turn_on_wal)
 
 
 def _turn_on_wal() -> str:
-    with clock.connection().cursor() as cursor:
-        cursor.execute("PRAGMA journal_mode = WAL")
-        return f"SQLite's journal mode is now {cursor.fetchone()[0]!r}"
+    return f"SQLite's journal mode is now {backend_of(clock.connection()).set_journal()!r}"
 
 
 def _beat_entry(now: datetime) -> Iterator[Finding]:

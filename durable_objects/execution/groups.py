@@ -13,6 +13,7 @@ from datetime import timedelta
 from durable_objects import class_attributes
 from durable_objects.alarms.slot import ARMED
 from durable_objects.database import clock, connection
+from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_connection_lost, trouble, was_session_lost
 from durable_objects.delivery import publisher
 from durable_objects.execution import outcomes
@@ -22,7 +23,6 @@ from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.kinds import handle_of
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
-from durable_objects.turns import lock
 from durable_objects.turns.bulk import BulkTransaction
 from durable_objects.turns.turn import Turn
 
@@ -99,7 +99,7 @@ class _Group:
         decided: set[int] = set()
         odd: set[int] = set()
         ran, pause = 0, WAIT_UNTIL_DUE.total_seconds()
-        with BulkTransaction(lock.Limits(WAIT_FOR_LOCK, self.time_limit, is_run=True)) as bulk:
+        with BulkTransaction(Limits(WAIT_FOR_LOCK, self.time_limit, is_run=True)) as bulk:
             begun = clock.monotonic()
             keys = list(self.waiting)
             where = f"id IN ({', '.join(['%s'] * len(keys))})"

@@ -23,6 +23,7 @@ from django.db.models import QuerySet
 from durable_objects.alarms.slot import ARMED, DEAD
 from durable_objects.conf import engine
 from durable_objects.database import clock, round_trip
+from durable_objects.database.backends import backend_of
 from durable_objects.entries import serializer
 from durable_objects.entries import sql as entry_sql
 from durable_objects.errors import AlarmHandlerMissing, ClassUnknown, DurableObjectError, InvalidInput
@@ -246,10 +247,12 @@ def _line(fields: dict[str, Any]) -> str:
 @contextmanager
 def _snapshot() -> Iterator[None]:
     conn = clock.connection()
-    if conn.vendor != "postgresql" or conn.in_atomic_block:
+    statements = () if conn.in_atomic_block else backend_of(conn).snapshot()
+    if not statements:
         yield
         return
     with transaction.atomic(using=conn.alias):
         with conn.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            for sql, params in statements:
+                cursor.execute(sql, params)
         yield

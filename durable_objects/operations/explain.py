@@ -13,6 +13,7 @@ from durable_objects.alarms.queries import OVERDUE_AFTER
 from durable_objects.alarms.slot import FORGOTTEN
 from durable_objects.conf import engine
 from durable_objects.database import clock
+from durable_objects.database.backends import backend_of
 from durable_objects.delivery import backlog, brokers, processes
 from durable_objects.formatting import absolute, class_of, gist, is_known, relative, span
 from durable_objects.tables import Alarm, AlarmRun, Object
@@ -270,23 +271,12 @@ def _is_leased(alarm: Alarm, now: datetime) -> bool:
 def _is_locked(slot: Alarm) -> bool:
     """Return whether a transaction has the object's row locked. Does not wait; False where only PostgreSQL can tell."""
     conn = clock.connection()
-    if conn.vendor != "postgresql" or conn.in_atomic_block:
-        return False
-    with conn.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM {Object._meta.db_table} WHERE id = %s FOR SHARE SKIP LOCKED", [slot.pk])
-        return cursor.fetchone() is None
+    return not conn.in_atomic_block and backend_of(conn).is_row_locked(Object._meta.db_table, slot.pk)
 
 
 def _locked_by(slot: Alarm) -> list[str]:
     """Name the session that has the object's row locked, as far as this one may see it."""
-    table = Object._meta.db_table
-    with clock.connection().cursor() as cursor:
-        cursor.execute(
-            "SELECT a.pid, a.application_name, host(a.client_addr), clock_timestamp() - a.xact_start "
-            f"FROM {table} o JOIN pg_stat_activity a ON a.backend_xid = o.xmax WHERE o.id = %s",
-            [slot.pk],
-        )
-        row = cursor.fetchone()
+    row = backend_of(clock.connection()).locked_by(Object._meta.db_table, slot.pk)
     if row is None:
         return []
     pid, application, client, since = row

@@ -13,6 +13,7 @@ from durable_objects.alarms import retry
 from durable_objects.alarms.queries import COUNTED_TO, alarms_in, count
 from durable_objects.conf import engine
 from durable_objects.database import clock
+from durable_objects.database.backends import backend_of
 from durable_objects.models import DurableObject
 from durable_objects.tables import Alarm, AlarmRun
 
@@ -65,13 +66,11 @@ def counts(now: datetime, states: list[str]) -> dict[str, int]:
 
 def armed(now: datetime) -> int:
     """Count the armed alarms, exactly up to ``COUNTED_TO``; beyond that, on PostgreSQL, as its planner estimates."""
-    conn = clock.connection()
     number = count(alarms_in("armed", now))
-    if number < COUNTED_TO or conn.vendor != "postgresql":
+    if number < COUNTED_TO:
         return number
-    with conn.cursor() as cursor:  # the partial index holds the armed ones and nothing else
-        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = 'durable_objects_armed'::regclass")
-        return max(number, int(cursor.fetchone()[0]))
+    # The partial index has the armed ones and nothing else.
+    return max(number, backend_of(clock.connection()).estimated_rows("durable_objects_armed") or 0)
 
 
 def wake_ups_out(now: datetime) -> int:

@@ -15,6 +15,7 @@ from durable_objects.alarms.slot import Slot
 from durable_objects.alarms.times import check_alarm_time, moment
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection, savepoints
+from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import as_busy, own_statements
 from durable_objects.delivery import publisher
 from durable_objects.errors import ObjectBusy
@@ -60,7 +61,7 @@ def _set(wanted: Mapping[str, tuple[Owner, When]]) -> None:
                 raise busy from error.__cause__
             raise
 
-    limits = lock.Limits(engine.LOCK_TIMEOUT, first.alarm_time_limit)
+    limits = Limits(engine.LOCK_TIMEOUT, first.alarm_time_limit)
     attempts.run(first.key, lambda: BulkTransaction(limits), arm)
 
 
@@ -87,7 +88,7 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
     unlocked and no other object can be called from it: ``must_run_alone`` says that one of them tried.
     """
 
-    def __init__(self, limits: lock.Limits) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.conn = clock.connection()
         self.joins = connection.joins_transaction(self.conn)
         #: What is written out at the end: to be filled with those turns that have started.
@@ -179,5 +180,5 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         failpoints.reach("turn.before_commit")
         outermost = connection.depth(self.conn) == 1
         if self._own_limits is not None:
-            lock.say_again(self.conn, self._own_limits, outermost=outermost)
+            lock.restore_limits(self.conn, self._own_limits, outermost=outermost)
         flush.send(self.conn, commit=not self.joins and outermost)

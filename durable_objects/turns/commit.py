@@ -24,17 +24,17 @@ class Flush:
     changes: list[entry_sql.Change] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
-    #: What is to be rung for once this is committed.
+    #: What is to be published once this is committed.
     wake_ups: list[publisher.WakeUp] = field(default_factory=list)
 
     def send(self, conn: BaseDatabaseWrapper, *, commit: bool) -> None:
-        """Store it all. With ``commit`` the transaction is committed by the same message, where that can be done;
-        Django, which is told to commit next, then finds nothing left to do.
+        """Store it all. With ``commit`` the transaction is committed by the same message, where that is possible;
+        Django, which commits next, then finds nothing left to do.
         """
         statements = list(self._statements(conn))
-        if commit and conn.vendor == "postgresql":
+        if commit:
             round_trip.commit(conn, statements)
-        elif statements:
+        else:
             round_trip.send(conn, statements)
 
     def _statements(self, conn: BaseDatabaseWrapper) -> Iterator[Statement]:

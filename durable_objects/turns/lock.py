@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.slot import Slot
-from durable_objects.conf import engine
 from durable_objects.database import clock, connection, round_trip
-from durable_objects.database.connection import milliseconds
+from durable_objects.database.backends import backend_of
+from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_lock_timeout, limits_are_changed, note_limits, own_statements
 from durable_objects.database.round_trip import Statement
 from durable_objects.errors import IsolationNotSupported, ObjectBusy, RunSuperseded
@@ -24,60 +24,20 @@ from durable_objects.validation import check_name
 _TABLE = Object._meta.db_table
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of a transaction that is the turn's own: the server frees the object of a worker that hangs or is gone.
-
-    A run (``is_run``) waits otherwise for its object than for anything else afterwards, and none of its statements
-    lasts longer than the run may.
-    """
-
-    lock_timeout: timedelta
-    time_limit: timedelta
-    is_run: bool = False
-
-    def before_lock(self, *, outermost: bool) -> Iterator[Statement]:
-        """READ COMMITTED is asked for by name, whatever the database's default: a turn must see what was committed
-        while it waited for the lock. What is ``outermost`` must not outlast the turn in a test case's transaction.
-        """
-        if outermost:
-            yield "BEGIN ISOLATION LEVEL READ COMMITTED", ()
-            yield f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds(self.time_limit)}", ()
-            if self.is_run:
-                yield "SET LOCAL statement_timeout = 0", ()  # the wait has a limit of its own
-        yield f"SET LOCAL lock_timeout = {milliseconds(self.lock_timeout)}", ()
-
-    def after_lock(self, *, outermost: bool) -> Iterator[Statement]:
-        """The limits of a run's own statements."""
-        if self.is_run:
-            yield f"SET LOCAL lock_timeout = {milliseconds(engine.LOCK_TIMEOUT)}", ()
-            if outermost:
-                yield f"SET LOCAL statement_timeout = {milliseconds(self.time_limit)}", ()
-
-    def again(self, *, outermost: bool) -> Iterator[Statement]:
-        """The same once more for the turn's last statements, after code in it has set limits for its own."""
-        yield f"SET LOCAL lock_timeout = {milliseconds(engine.LOCK_TIMEOUT)}", ()
-        limit = str(milliseconds(self.time_limit)) if self.is_run and outermost else "DEFAULT"
-        yield f"SET LOCAL statement_timeout = {limit}", ()
-
-
-def say_again(conn: BaseDatabaseWrapper, limits: Limits, *, outermost: bool) -> None:
-    """Limit what the engine is about to say as the turn did, where code in it has set others. By a message of their
+def restore_limits(conn: BaseDatabaseWrapper, limits: Limits, *, outermost: bool) -> None:
+    """Limit what the engine is about to execute as the turn did, where code in it has set others. By a message of their
     own: the server counts reading a long one as well.
     """
-    if conn.vendor == "postgresql" and limits_are_changed(conn):
-        round_trip.send(conn, limits.again(outermost=outermost))
+    if limits_are_changed(conn):
+        round_trip.send(conn, backend_of(conn).restore_limits(limits, outermost=outermost))
         note_limits(conn, are_changed=False)
 
 
 def check_isolation(conn: BaseDatabaseWrapper) -> None:
     """Refuse a caller's transaction that would not see what was committed while the turn waited for the lock."""
-    if conn.vendor != "postgresql":
-        return
-    with own_statements(conn), conn.cursor() as cursor:
-        cursor.execute("SELECT current_setting('transaction_isolation')")
-        level = cursor.fetchone()[0]
-    if level != "read committed":
+    with own_statements(conn):
+        level = backend_of(conn).unfit_isolation()
+    if level is not None:
         raise IsolationNotSupported(
             f"this transaction is {level.upper()}: a turn inside it would decide on rows from before the lock. "
             "Call the object outside of the transaction, or begin it as READ COMMITTED."
@@ -105,20 +65,18 @@ def take(
     """Lock the object's row; its slot, the database's now, and what else is wanted, read by later statements of the
     same round trip.
 
-    With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here. FOR NO KEY UPDATE, so that
-    inserting rows that point to the object does not wait.
+    With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here.
     """
+    backend = backend_of(conn)
     where, params = whose.condition()
     select = f"SELECT id FROM {_TABLE} WHERE {where}"
     look = [alarm_sql.look(conn, where, params), *wanted.statements(f"({select})", params)]
-    before: list[Statement] = []
-    lock: list[Statement] = []
-    after: list[Statement] = []
-    if conn.vendor == "postgresql":
-        lock = [(f"{select} FOR NO KEY UPDATE", params)]
-        if limits is not None:
-            outermost = connection.depth(conn) == 1
-            before, after = [*limits.before_lock(outermost=outermost)], [*limits.after_lock(outermost=outermost)]
+    lock = backend.lock((select, params))
+    before: Sequence[Statement] = ()
+    after: Sequence[Statement] = ()
+    if limits is not None:
+        outermost = connection.depth(conn) == 1
+        before, after = backend.begin(limits, outermost=outermost), backend.after_lock(limits, outermost=outermost)
     while True:
         results = round_trip.send_each(conn, [*before, *lock, *after, *look], typed=len(wanted.models))
         rows, *others = results[-len(look) :]
@@ -127,7 +85,7 @@ def take(
             return (*alarm_sql.slot_of(rows[0]), wanted.read(others))
         if whose.object_id is not None:
             raise RunSuperseded(f"object {whose.object_id} ({whose.name!r}) is gone: it was deleted meanwhile")
-        before, after = [_inserting(whose.kind_id, [whose.name])], []
+        before, after = [_inserting(whose.kind_id, [whose.name])], ()
 
 
 def take_several(
@@ -137,13 +95,12 @@ def take_several(
 
     As ``take``, but with a round trip more: the slots are those of the rows that were had.
     """
-    if conn.vendor == "postgresql":
-        suffix = " SKIP LOCKED" if skip_locked else ""
-        lock = (f"SELECT id FROM {_TABLE} WHERE {where} ORDER BY id FOR NO KEY UPDATE{suffix}", params)
-        outermost = connection.depth(conn) == 1
-        before = limits.before_lock(outermost=outermost) if limits else ()
-        after = limits.after_lock(outermost=outermost) if limits else ()
-        params = [int(row[0]) for row in round_trip.send(conn, [*before, lock])]
+    backend, outermost = backend_of(conn), connection.depth(conn) == 1
+    lock = backend.lock((f"SELECT id FROM {_TABLE} WHERE {where} ORDER BY id", params), skip_locked=skip_locked)
+    if lock:
+        before = backend.begin(limits, outermost=outermost) if limits else ()
+        after = backend.after_lock(limits, outermost=outermost) if limits else ()
+        params = [int(row[0]) for row in round_trip.send(conn, [*before, *lock])]
         if not params:
             return []
         where = f"id IN ({', '.join(['%s'] * len(params))})"
@@ -162,10 +119,11 @@ def make_several(
     so that they need no lock.
     """
     insert, values = _inserting(kind_id, names)
-    if conn.vendor != "postgresql":
+    backend = backend_of(conn)
+    if not backend.returns_inserted:
         round_trip.send(conn, [(insert, values)])
         return []
-    before = limits.before_lock(outermost=connection.depth(conn) == 1) if limits else ()
+    before = backend.begin(limits, outermost=connection.depth(conn) == 1) if limits else ()
     expression, params = clock.now_sql(conn)
     made = round_trip.send(conn, [*before, (f"{insert} RETURNING id, name, {expression}", [*values, *params])])
     if not made:

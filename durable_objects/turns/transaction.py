@@ -16,6 +16,7 @@ from durable_objects.alarms.run import Run
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection, savepoints
+from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import LeftOpen, as_busy, own_statements, why_broken
 from durable_objects.database.savepoints import Savepoints
 from durable_objects.delivery import publisher
@@ -125,7 +126,7 @@ class LockedTransaction:
         """Store these changes, with the commit where that is next; publish their wake-ups after it."""
         self._wake_ups += flush.wake_ups
         if not self.joins:
-            lock.say_again(self.conn, self._limits(), outermost=self._blocks_around == 0)
+            lock.restore_limits(self.conn, self._limits(), outermost=self._blocks_around == 0)
         commits = not self.joins and len(self._atomics) == 1 == connection.depth(self.conn)
         flush.send(self.conn, commit=commits)
 
@@ -287,9 +288,9 @@ class LockedTransaction:
             )
             raise outer.lost
 
-    def _limits(self) -> lock.Limits:
+    def _limits(self) -> Limits:
         timeout, time_limit = self._lock_timeout or engine.LOCK_TIMEOUT, self._handle.alarm_time_limit
-        return lock.Limits(timeout, time_limit, is_run=self._lock_timeout is not None)
+        return Limits(timeout, time_limit, is_run=self._lock_timeout is not None)
 
     def _push(self) -> None:
         atomic = transaction.atomic(using=self.conn.alias)

@@ -2,15 +2,74 @@
 
 from __future__ import annotations
 
+import enum
 from abc import ABC, abstractmethod
-from datetime import datetime
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+#: SQL with a ``%s`` for each value (None, whole number, text, or a moment as ``clock.to_database`` gives it).
+Statement = tuple[str, Sequence[Any]]
+Row = tuple[Any, ...]
+
+#: Set on an error of the driver's that is the fault of code in the turn, whatever its code is.
+OF_THE_CODE = "durable_objects_of_the_code"
+
+
+class Meaning(enum.Enum):
+    """``GIVES_WAY``: the same transaction may well succeed now. ``LOST``: the session is gone, and with it what its
+    transaction wrote. ``TROUBLE``: locked, full, short of something, cancelled or broken; when the engine's own
+    statements meet it, it is the database's affair. ``CODE``: the statement or its values are wrong.
+    """
+
+    GIVES_WAY = enum.auto()
+    LOST = enum.auto()
+    TROUBLE = enum.auto()
+    CODE = enum.auto()
+
+
+class Reason(enum.Enum):
+    """``LOCK_TIMEOUT``: the wait for a lock took longer than allowed. ``GIVES_WAY``: the database chose this
+    transaction to give way (deadlock, serialization failure). ``CANCELLED``: the statement took longer than it may, or
+    somebody cancelled it. ``READ_ONLY``: the server takes no writes, as a standby. ``OVER_LIMIT``: the server ended
+    the session since its transaction was idle, or open, for too long.
+    """
+
+    LOCK_TIMEOUT = enum.auto()
+    GIVES_WAY = enum.auto()
+    CANCELLED = enum.auto()
+    READ_ONLY = enum.auto()
+    OVER_LIMIT = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of a transaction that is the turn's own: the server frees the object of a worker that hangs or is gone.
+
+    A run (``is_run``) may wait longer or shorter for its object (``lock_timeout``) than for anything else, which is
+    ``LOCK_TIMEOUT``, and none of its statements lasts longer than the run may (``time_limit``).
+    """
+
+    lock_timeout: timedelta
+    time_limit: timedelta
+    is_run: bool = False
+
+
+def milliseconds(span: timedelta) -> int:
+    """Return a span as the settings of a database want it, at least 1."""
+    return max(1, int(span.total_seconds() * 1000))
 
 
 class Backend(ABC):
-    """One connection's database. Its methods raise Django's database errors."""
+    """One connection's database. Its methods raise Django's database errors.
+
+    Methods that are not abstract do here what a database does that runs in this process and locks as a whole.
+    """
 
     #: The collation that compares text by code point; None where the database's own does.
     collation: ClassVar[str | None] = None
@@ -18,9 +77,49 @@ class Backend(ABC):
     clock: ClassVar[str | None] = None
     #: SQL for a moment that is given as a parameter.
     moment_parameter: ClassVar[str] = "%s"
+    #: Whether a server is asked, over a session that may be lost and can be made again.
+    has_server: ClassVar[bool] = False
+    #: Whether one text may contain several statements.
+    takes_several_statements: ClassVar[bool] = False
+    #: Whether ``INSERT`` answers ``RETURNING`` with the rows it made.
+    returns_inserted: ClassVar[bool] = False
+    #: Whether a ``WITH`` may contain a ``DELETE``.
+    deletes_in_with: ClassVar[bool] = False
+    #: The column by which a row is found most quickly as long as nobody changes it.
+    row_address: ClassVar[str] = "id"
+    #: Seconds after which a turn has kept other objects' turns out for too long; None where it never does.
+    long_turn: ClassVar[float | None] = None
 
     def __init__(self, conn: BaseDatabaseWrapper) -> None:
         self.conn = conn
+
+    # Whether the engine can work on it
+
+    def unfit(self) -> str | None:
+        """Return why the engine cannot work on this database, and what to do; None when it can. Asks no database."""
+        return None
+
+    def late_mode(self) -> str | None:
+        """Return how transactions begin, where they take their lock too late for a turn; None where they do not."""
+        return None
+
+    def unfit_encoding(self) -> str | None:
+        """Return the database's encoding if it cannot store every text."""
+        return None
+
+    def unfit_isolation(self) -> str | None:
+        """Return the open transaction's isolation level if it hides what was committed during a wait for a lock."""
+        return None
+
+    def blocking_journal(self) -> str | None:
+        """Return the journal mode if readers wait for writers in it."""
+        return None
+
+    def set_journal(self) -> str:
+        """Set the journal mode in which they do not, for good. Returns the mode that it is now."""
+        raise NotImplementedError
+
+    # Moments
 
     @abstractmethod
     def write_moment(self, moment: datetime) -> Any:
@@ -33,3 +132,106 @@ class Backend(ABC):
     @abstractmethod
     def read_column(self, value: datetime) -> datetime:
         """Return as an aware moment what Django's own backend made of a moment's column."""
+
+    # Transactions and locks
+
+    def waiting_for_begin(self, limit: timedelta) -> AbstractContextManager[None]:
+        """Limit how long ``BEGIN`` in the block may wait, where that takes the lock; first come, first served."""
+        return nullcontext()
+
+    def ended(self) -> None:  # noqa: B027  most have nothing to do
+        """Let the next one begin: the transaction that ``waiting_for_begin`` was for is over."""
+
+    def begin(self, limits: Limits, *, outermost: bool) -> Sequence[Statement]:
+        """Return what begins a turn's transaction, with the limits for waiting for its object's lock.
+
+        With ``outermost`` false it is one in a test case's, and what is set must not outlast the turn.
+        """
+        return ()
+
+    def after_lock(self, limits: Limits, *, outermost: bool) -> Sequence[Statement]:
+        """Return what limits a run's own statements, once it has the lock."""
+        return ()
+
+    def restore_limits(self, limits: Limits, *, outermost: bool) -> Sequence[Statement]:
+        """Return what sets the limits of a turn's last statements, after code in it has set others for its own."""
+        return ()
+
+    def limit_lock_wait(self, limit: timedelta) -> Sequence[Statement]:
+        """Return what limits how long the statements of this transaction wait for each lock."""
+        return ()
+
+    def lock(self, select: Statement, *, skip_locked: bool = False) -> Sequence[Statement]:
+        """Return what locks the rows that are selected, or with ``skip_locked`` those that nobody else has locked.
+
+        Rows that point to them can still be inserted. Nothing where ``BEGIN`` has locked the whole database.
+        """
+        return ()
+
+    def snapshot(self) -> Sequence[Statement]:
+        """Return what makes all reads of a transaction that was just begun see one state of the database."""
+        return ()
+
+    def estimated_rows(self, index: str) -> int | None:
+        """Return how many rows an index has, as the planner estimates; None where it does not."""
+        return None
+
+    def is_row_locked(self, table: str, key: int) -> bool:
+        """Return whether somebody has this row locked; False where that cannot be found out without waiting."""
+        return False
+
+    def locked_by(self, table: str, key: int) -> tuple[int, str, str | None, timedelta] | None:
+        """Return who has this row locked, if this session may know it: process, application, address, for how long."""
+        return None
+
+    # Statements
+
+    @abstractmethod
+    def execute(self, statements: Sequence[Statement], typed: int) -> list[list[Row]]:
+        """Execute the statements in order, in one round trip; return the rows of each.
+
+        Those of the last ``typed`` ones are as a cursor gives them; in the others every value may be text or None.
+        """
+
+    @abstractmethod
+    def commit(self, statements: Sequence[Statement]) -> None:
+        """Execute the statements and commit in one round trip, where that is possible; Django's commit then does
+        nothing more. Raises what refused it: nothing of it happened then, unless the connection was lost.
+        """
+
+    @abstractmethod
+    def savepoint_name(self, name: str, *, is_quoted: bool) -> str:
+        """Return the name of a savepoint in the form in which two that are the same are equal."""
+
+    # The session
+
+    @abstractmethod
+    def is_in_transaction(self) -> bool:
+        """Return whether the driver's connection, which must be there, has a transaction open."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Return whether the session is there, also in a failed transaction. Never connects again."""
+
+    def set_up_session(self) -> None:  # noqa: B027  likewise
+        """Set on a session that was just made what the engine needs of each."""
+
+    def outlasts_transaction(self, sql: str) -> bool:
+        """Return whether this SQL leaves something on the session when its transaction is over."""
+        return False
+
+    @abstractmethod
+    def reset_session(self) -> None:
+        """Undo whatever is open on the driver's connection; Django's own state has been reset."""
+
+    # Errors of Django's, with the driver's as their cause
+
+    @staticmethod
+    @abstractmethod
+    def meaning(conn: BaseDatabaseWrapper, error: Error) -> Meaning | None:
+        """Return what an error means that came from this database's driver; None for any other driver's."""
+
+    @staticmethod
+    @abstractmethod
+    def reason(error: BaseException) -> Reason | None:
+        """Return why a statement failed or the session ended, if it is one of the reasons that the engine asks for."""

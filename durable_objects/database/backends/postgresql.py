@@ -2,27 +2,243 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from durable_objects.database.backends.base import Backend
+from django.db import DatabaseError, Error, InterfaceError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import TransactionManagementError
+
+from durable_objects.conf import engine
+from durable_objects.database.backends import messages, sqlstates
+from durable_objects.database.backends.base import Backend, Limits, Meaning, Reason, Row, Statement, milliseconds
+from durable_objects.database.statement_text import BEFORE_FIRST_WORD
+from durable_objects.logs import get_logger
+
+logger = get_logger(__name__)
+
+_NAME_BYTES = 63
+
+#: Statements that leave something on the session when their transaction is over.
+_OUTLASTS = re.compile(
+    rf"(?:^|;){BEFORE_FIRST_WORD}(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|DISCARD\b|LISTEN\b|CREATE\s+TEMP)"
+    r"|\bset_config\s*\([^)]*,\s*(?:false|%s)\s*\)|\bpg_(?:try_)?advisory_lock",
+    re.IGNORECASE | re.DOTALL,
+)
+
+#: When the server gives up on a session whose other end does not answer: after 30 s.
+#: Keepalives are for one that waits, the last (milliseconds) for one to which an answer is on its way.
+_CUT_OFF = {
+    "tcp_keepalives_idle": 15,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 class PostgreSQL(Backend):
-    """A server, asked over a session that may be lost."""
+    """A server, asked over a session that may be lost. Rows are locked FOR NO KEY UPDATE."""
 
     collation = "C"
     clock = "clock_timestamp()"
     moment_parameter = "%s::timestamptz"
+    has_server = True
+    takes_several_statements = True
+    returns_inserted = True
+    deletes_in_with = True
+    row_address = "ctid"
+
+    def unfit(self) -> str | None:
+        """Refuse psycopg 2."""
+        from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+        if is_psycopg3:
+            return None
+        return (
+            f"The database {self.conn.alias!r} is used through psycopg2. "
+            "Durable objects need psycopg 3: install psycopg."
+        )
+
+    def unfit_encoding(self) -> str | None:
+        """Return any but UTF8."""
+        encoding = self._setting("server_encoding")
+        return None if encoding == "UTF8" else encoding
+
+    def unfit_isolation(self) -> str | None:
+        """Return any but READ COMMITTED."""
+        level = self._setting("transaction_isolation")
+        return None if level == "read committed" else level
 
     def write_moment(self, moment: datetime) -> datetime:
         """Return it as it is: psycopg writes moments."""
         return moment
 
     def select_moment(self, expression: str) -> str:
-        """Return SQL for text in UTC: PostgreSQL's own goes by the session's TimeZone and DateStyle, or to year 10000."""
+        """Return SQL for text in UTC: PostgreSQL's own goes by the session's TimeZone and DateStyle, to year 10000."""
         return f"to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
 
     def read_column(self, value: datetime) -> datetime:
         """Return it in the connection's zone if naive: it was not selected as text, and USE_TZ is off."""
         return value if value.tzinfo else value.replace(tzinfo=ZoneInfo(self.conn.timezone_name))
+
+    def begin(self, limits: Limits, *, outermost: bool) -> Sequence[Statement]:
+        """Ask for READ COMMITTED by name, whatever the database's default: a turn must see what was committed while it
+        waited for the lock. A run's wait has a limit of its own.
+        """
+        return tuple(self._begin(limits, outermost))
+
+    def _begin(self, limits: Limits, outermost: bool) -> Iterator[Statement]:
+        if outermost:
+            yield "BEGIN ISOLATION LEVEL READ COMMITTED", ()
+            yield f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds(limits.time_limit)}", ()
+            if limits.is_run:
+                yield "SET LOCAL statement_timeout = 0", ()
+        yield from self.limit_lock_wait(limits.lock_timeout)
+
+    def after_lock(self, limits: Limits, *, outermost: bool) -> Sequence[Statement]:
+        """Set ``lock_timeout`` as for calls, and ``statement_timeout`` to what the run may take."""
+        if not limits.is_run:
+            return ()
+        limit = f"SET LOCAL statement_timeout = {milliseconds(limits.time_limit)}"
+        return [*self.limit_lock_wait(engine.LOCK_TIMEOUT), *([(limit, ())] if outermost else [])]
+
+    def restore_limits(self, limits: Limits, *, outermost: bool) -> Sequence[Statement]:
+        """Set ``lock_timeout`` and ``statement_timeout`` again."""
+        limit = str(milliseconds(limits.time_limit)) if limits.is_run and outermost else "DEFAULT"
+        return [*self.limit_lock_wait(engine.LOCK_TIMEOUT), (f"SET LOCAL statement_timeout = {limit}", ())]
+
+    def limit_lock_wait(self, limit: timedelta) -> Sequence[Statement]:
+        """Set ``lock_timeout`` for this transaction."""
+        return [(f"SET LOCAL lock_timeout = {milliseconds(limit)}", ())]
+
+    def lock(self, select: Statement, *, skip_locked: bool = False) -> Sequence[Statement]:
+        """Lock FOR NO KEY UPDATE."""
+        sql, params = select
+        return [(f"{sql} FOR NO KEY UPDATE{' SKIP LOCKED' if skip_locked else ''}", params)]
+
+    def snapshot(self) -> Sequence[Statement]:
+        """Ask for REPEATABLE READ."""
+        return [("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", ())]
+
+    def estimated_rows(self, index: str) -> int | None:
+        """Read ``pg_class``."""
+        with self.conn.cursor() as cursor:
+            cursor.execute("SELECT reltuples FROM pg_class WHERE oid = %s::regclass", [index])
+            return int(cursor.fetchone()[0])
+
+    def is_row_locked(self, table: str, key: int) -> bool:
+        """Ask for a lock with SKIP LOCKED."""
+        with self.conn.cursor() as cursor:
+            cursor.execute(f"SELECT 1 FROM {table} WHERE id = %s FOR SHARE SKIP LOCKED", [key])
+            return cursor.fetchone() is None
+
+    def locked_by(self, table: str, key: int) -> tuple[int, str, str | None, timedelta] | None:
+        """Look the row's ``xmax`` up in ``pg_stat_activity``."""
+        with self.conn.cursor() as cursor:
+            cursor.execute(
+                "SELECT a.pid, a.application_name, host(a.client_addr), clock_timestamp() - a.xact_start "
+                f"FROM {table} o JOIN pg_stat_activity a ON a.backend_xid = o.xmax WHERE o.id = %s",
+                [key],
+            )
+            found: tuple[int, str, str | None, timedelta] | None = cursor.fetchone()
+        return found
+
+    def execute(self, statements: Sequence[Statement], typed: int) -> list[list[Row]]:
+        """Send one message; values of rows that are not typed are text."""
+        results = messages.exchange(self.conn, statements)
+        if not typed:
+            return [messages.text_rows(result) for result in results]
+        plain = len(results) - typed
+        typed_rows = [messages.typed_rows(self.conn, result) for result in results[plain:]]
+        return [*map(messages.text_rows, results[:plain]), *typed_rows]
+
+    def commit(self, statements: Sequence[Statement]) -> None:
+        """Send COMMIT with the message."""
+        results = messages.exchange(self.conn, [*statements, messages.COMMIT])
+        if results[-1].command_status != b"COMMIT":
+            raise TransactionManagementError(
+                "the database has rolled this transaction back: an error of an earlier query was swallowed"
+            )
+
+    def savepoint_name(self, name: str, *, is_quoted: bool) -> str:
+        """Return it in lower case unless it is quoted, cut off after 63 bytes."""
+        return (name if is_quoted else name.lower()).encode()[:_NAME_BYTES].decode(errors="ignore")
+
+    def is_in_transaction(self) -> bool:
+        """Return what libpq knows."""
+        return bool(self.conn.connection.pgconn.transaction_status)
+
+    def answers(self) -> bool:
+        """Return whether the server answers, be it that the transaction has failed."""
+        session = self.conn.connection
+        if session is None or getattr(session, "closed", False):
+            return False
+        try:
+            with self.conn.wrap_database_errors:
+                session.execute("SELECT 1")
+        except Error as error:
+            return sqlstates.of(error) == sqlstates.IN_FAILED_TRANSACTION
+        return True
+
+    def set_up_session(self) -> None:
+        """Let the server give up after 30 s on a session whose other end does not answer: it would keep the object of a
+        worker that is cut off, in the middle of a turn, for as long as a run may take. A server or project that gives
+        up sooner is left alone.
+        """
+        host = str(self.conn.settings_dict.get("HOST") or "")
+        driver: Any = self.conn.connection
+        if host.startswith("/") or hasattr(driver, "durable_objects_noticed"):  # no network; taken from a pool
+            return
+        driver.durable_objects_noticed = True
+        wanted = " UNION ALL ".join(
+            f"SELECT set_config('{name}', '{most}', false) "
+            f"WHERE current_setting('{name}')::bigint NOT BETWEEN 1 AND {most}"
+            for name, most in _CUT_OFF.items()
+        )
+        try:  # by the driver's own cursor: whoever watches Django's looks for what others do to the session
+            with self.conn.wrap_database_errors, driver.cursor() as cursor:
+                cursor.execute(wanted)
+        except DatabaseError as error:  # not PostgreSQL's own server: it may know no such settings
+            logger.info("the server does not report when it gives up on sessions that are cut off: %s", error)
+
+    def outlasts_transaction(self, sql: str) -> bool:
+        """Return whether it is a SET, RESET, LISTEN, advisory lock or the like."""
+        return _OUTLASTS.search(sql) is not None
+
+    def reset_session(self) -> None:
+        """End the session."""
+        if self.conn.connection is not None:
+            with suppress(Exception):
+                self.conn.connection.close()
+        self.conn.close()
+
+    @staticmethod
+    def meaning(conn: BaseDatabaseWrapper, error: Error) -> Meaning | None:
+        """Return it by the SQLSTATE. Without one the server could not answer any more; but what the driver refuses by
+        itself, wrong parameters or a closed cursor, is the code's affair as long as the session is there.
+        """
+        state: str | None = getattr(error.__cause__, "sqlstate", "")
+        if state == "":
+            return None
+        if state is None and any(words in str(error) for words in sqlstates.NO_CAPACITY):
+            return Meaning.TROUBLE
+        # By the error: Django may have connected again since, and the driver learns late that a server has hung up.
+        if conn.connection is None or (state is None and isinstance(error, OperationalError)):
+            return Meaning.LOST
+        if state is None or isinstance(error, InterfaceError):
+            return Meaning.LOST if getattr(conn.connection, "closed", False) else Meaning.CODE
+        return sqlstates.meaning_of(state)
+
+    @staticmethod
+    def reason(error: BaseException) -> Reason | None:
+        """Return it by the SQLSTATE."""
+        return sqlstates.reason_of(sqlstates.of(error))
+
+    def _setting(self, name: str) -> str:
+        with self.conn.cursor() as cursor:
+            cursor.execute("SELECT current_setting(%s)", [name])
+            return str(cursor.fetchone()[0])

@@ -16,6 +16,7 @@ from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.database import connection, round_trip
+from durable_objects.database.backends import backend_of
 from durable_objects.delivery import backlog, claims, dispatcher, publisher
 from durable_objects.errors import ObjectBusy
 from durable_objects.execution import admission, executor
@@ -122,8 +123,11 @@ def second_statement() -> None:
 
     def take(conn: Any, whose: lock.Whose, limits: Any, wanted: Any) -> Any:
         sql, values = alarm_sql.look(conn, *whose.condition())
-        outermost = connection.depth(conn) == 1
-        before = [*limits.before_lock(outermost=outermost), *limits.after_lock(outermost=outermost)] if limits else []
+        backend, outermost = backend_of(conn), connection.depth(conn) == 1
+        before = [
+            *(backend.begin(limits, outermost=outermost) if limits else ()),
+            *(backend.after_lock(limits, outermost=outermost) if limits else ()),
+        ]
         rows = round_trip.send(conn, [*before, (f"{sql} FOR NO KEY UPDATE OF {lock._TABLE}", values)])
         if not rows:
             return whole(conn, whose, None, wanted)

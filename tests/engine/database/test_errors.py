@@ -16,7 +16,9 @@ from django.db import (
     connection,
 )
 
-from durable_objects.database.errors import Meaning, meaning, meaning_of
+from durable_objects.database.backends.base import Meaning
+from durable_objects.database.backends.sqlstates import meaning_of
+from durable_objects.database.errors import meaning
 
 psycopg_errors = pytest.importorskip("psycopg.errors")
 

@@ -12,7 +12,8 @@ from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from durable_objects import ObjectBusy
-from durable_objects.database import prepared, round_trip
+from durable_objects.database import round_trip
+from durable_objects.database.backends import prepared
 from tests.models import Counter, Note, Profile, Profiled
 from tests.support.services import own_session
 

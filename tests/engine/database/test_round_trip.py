@@ -11,6 +11,8 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connect
 from django.test.utils import CaptureQueriesContext
 
 from durable_objects.database import clock, round_trip
+from durable_objects.database.backends import messages
+from durable_objects.database.backends.base import Statement
 from durable_objects.tables import Object
 from durable_objects.turns.transaction import LockedTransaction
 from tests.models import Counter, Note
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 needs_postgresql = pytest.mark.skipif("connection.vendor == 'sqlite'", reason="PostgreSQL's: set TEST_DATABASE_URL")
 
 
-def note(text: str) -> round_trip.Statement:
+def note(text: str) -> Statement:
     """Stores one."""
     return "INSERT INTO tests_note (text) VALUES (%s)", [text]
 
@@ -78,9 +80,9 @@ def test_commit_that_rolls_back_is_an_error() -> None:
 @needs_postgresql
 def test_an_object_that_appears_between_lock_and_look_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that another session commits after the lock found none, and before it is read, is locked all the same."""
-    new, real, meanwhile = Counter.objects.get_by_name("new"), round_trip._exchange, [Counter.objects]
+    new, real, meanwhile = Counter.objects.get_by_name("new"), messages.exchange, [Counter.objects]
 
-    def exchange(conn: Any, statements: Iterable[round_trip.Statement]) -> list[Any]:
+    def exchange(conn: Any, statements: Iterable[Statement]) -> list[Any]:
         *lock, look = statements
         if not meanwhile:
             return real(conn, [*lock, look])
@@ -97,7 +99,7 @@ def test_an_object_that_appears_between_lock_and_look_is_locked(monkeypatch: pyt
             return True
         return False
 
-    monkeypatch.setattr(round_trip, "_exchange", exchange)
+    monkeypatch.setattr(messages, "exchange", exchange)
     assert new.run_exclusive(lambda: Beside(is_locked).result())
 
 

@@ -14,7 +14,7 @@ from django.db import connection
 
 from durable_objects import AlarmInfo, ObjectBusy
 from durable_objects.alarms import retry
-from durable_objects.database.connection import Line
+from durable_objects.database.backends.sqlite import Queue
 from durable_objects.execution import executor
 from durable_objects.execution.admission import Fired, Verdict
 from durable_objects.execution.executor import fire
@@ -155,7 +155,7 @@ def test_patience_grows_to_a_limit() -> None:
 
 def test_threads_of_a_process_take_turns_on_sqlite() -> None:
     """In the order in which they came; who has waited long enough goes, and those behind it move up."""
-    line, order = Line(), []
+    line, order = Queue(), []
     assert line.enter(0.1)
 
     def come(number: int, seconds: float) -> None:

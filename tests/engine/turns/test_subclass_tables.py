@@ -170,5 +170,5 @@ def test_primary_key_of_ones_own_is_refused() -> None:
         class Meta:
             app_label = "tests"
 
-    assert [message.id for message in checks._check_form(Own)] == ["durable_objects.E013"]
+    assert [message.id for message in checks._check_form(Own)] == ["durable_objects.E020"]
     assert check_classes(None) == []

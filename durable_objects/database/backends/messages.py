@@ -1,0 +1,132 @@
+"""Several statements to PostgreSQL in one message, answered by one.
+
+They are sent as text (PostgreSQL's simple protocol: no other takes several), with libpq's own quoting of the values;
+those that a connection sends often may be prepared (``prepared``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import NotSupportedError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects.database.backends.base import OF_THE_CODE, Row, Statement
+from durable_objects.database.backends.prepared import Prepared
+
+COMMIT: Statement = "COMMIT", ()
+
+
+def exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list[Any]:
+    """Execute the statements in order; return the driver's result of each. Raises Django's database errors.
+
+    What follows a statement that failed is not executed.
+    """
+    from psycopg import generators
+    from psycopg.errors import error_from_result
+    from psycopg.pq import ExecStatus
+
+    conn.close_if_health_check_failed()  # as Django's cursor does: the server may have dropped it meanwhile
+    conn.ensure_connection()
+    conn.validate_no_broken_transaction()  # not before: of a transaction that went with its session nothing is left
+    driver = conn.connection
+    prepared = _prepared(driver)
+    message, answering = _as_text(driver.pgconn, statements, prepared)
+    started = time.monotonic()
+    with conn.wrap_database_errors:
+        _check_encoding(driver.pgconn)
+        driver.pgconn.send_query(message)
+        results: list[Any] = driver.wait(generators.execute(driver.pgconn))
+        for place, result in enumerate(results):
+            if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+                error = error_from_result(result)
+                if place == answering[-1] and statements[-1] == COMMIT:
+                    _note_error_at_commit(error)
+                if prepared is not None:
+                    prepared.failed(error.sqlstate)
+                raise error
+    if prepared is not None:
+        prepared.succeeded()
+    if conn.queries_logged:
+        sql = _as_text(driver.pgconn, statements, None)[0].decode()
+        conn.queries_log.append({"sql": sql, "time": f"{time.monotonic() - started:.3f}"})
+    return [results[place] for place in answering]
+
+
+def _note_error_at_commit(error: Any) -> None:
+    """Note whose fault an error is that COMMIT met. What comes from inside a trigger or a check (it has a context) is
+    of the code that wrote the rows: the engine's own constraints cannot fail there, since it has locked the object.
+    """
+    if error.diag.context:
+        setattr(error, OF_THE_CODE, True)
+
+
+def _check_encoding(pgconn: Any) -> None:
+    """Refuse a session that would take or give text in another encoding. The server has reported it to the driver."""
+    encoding = pgconn.parameter_status(b"client_encoding") or b"UTF8"
+    if encoding != b"UTF8":
+        raise NotSupportedError(
+            f"client_encoding of this session is {encoding.decode()}: texts would be stored as others than they are. "
+            "The engine needs UTF8: set it back before the object's storage is used, and before its turn ends."
+        )
+
+
+def _prepared(driver: Any) -> Prepared | None:
+    """Return what this connection has prepared; None where it may not, or where the driver prepares statements itself
+    (``server_side_binding``): after a rollback it drops all that is prepared, whoever did.
+    """
+    from psycopg import ClientCursor
+
+    if driver.prepare_threshold is None or not issubclass(driver.cursor_factory, ClientCursor):
+        return None
+    if not hasattr(driver, "durable_objects_prepared"):
+        driver.durable_objects_prepared = Prepared(driver.prepare_threshold)
+    prepared: Prepared = driver.durable_objects_prepared
+    return prepared
+
+
+def _as_text(pgconn: Any, statements: Iterable[Statement], prepared: Prepared | None) -> tuple[bytes, list[int]]:
+    """Return the message, and the places of those of its parts that answer for the statements."""
+    from psycopg.pq import Escaping
+
+    quote = Escaping(pgconn).escape_literal
+
+    def literal(value: Any) -> bytes:
+        if value is None:
+            return b"NULL"
+        return b"%d" % value if type(value) is int else quote(str(value).encode())
+
+    parts: list[bytes] = []
+    answering = []
+    for sql, values in statements:
+        quoted = tuple(map(literal, values))
+        if values and prepared is not None:
+            parts += prepared.parts(sql, quoted)
+        else:
+            parts.append(sql.encode() % quoted if values else sql.encode())
+        answering.append(len(parts) - 1)
+    return b";".join(parts), answering
+
+
+def text_rows(result: Any) -> list[Row]:
+    """Return the rows of a result, each value as text or None."""
+    columns = range(result.nfields)
+    return [tuple(_text(result.get_value(row, column)) for column in columns) for row in range(result.ntuples)]
+
+
+def typed_rows(conn: BaseDatabaseWrapper, result: Any) -> list[Row]:
+    """Return the rows of a result with values as a cursor gives them."""
+    from psycopg.adapt import Transformer
+
+    if not result.ntuples:
+        return []
+    loading = Transformer(conn.connection)
+    loading.set_pgresult(result)
+    rows: list[Row] = loading.load_rows(0, result.ntuples, tuple)
+    return rows
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
