@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
 from durable_objects.conf import engine
-from durable_objects.database.backends import messages, sqlstates
+from durable_objects.database.backends import simple_query, sqlstates
 from durable_objects.database.backends.base import Backend, Limits, Meaning, Reason, Row, Statement, milliseconds
 from durable_objects.database.statement_text import BEFORE_FIRST_WORD
 from durable_objects.logs import get_logger
@@ -149,16 +149,16 @@ class PostgreSQL(Backend):
 
     def execute(self, statements: Sequence[Statement], typed: int) -> list[list[Row]]:
         """Send one message; values of rows that are not typed are text."""
-        results = messages.exchange(self.conn, statements)
+        results = simple_query.exchange(self.conn, statements)
         if not typed:
-            return [messages.text_rows(result) for result in results]
+            return [simple_query.text_rows(result) for result in results]
         plain = len(results) - typed
-        typed_rows = [messages.typed_rows(self.conn, result) for result in results[plain:]]
-        return [*map(messages.text_rows, results[:plain]), *typed_rows]
+        typed_rows = [simple_query.typed_rows(self.conn, result) for result in results[plain:]]
+        return [*map(simple_query.text_rows, results[:plain]), *typed_rows]
 
     def commit(self, statements: Sequence[Statement]) -> None:
         """Send COMMIT with the message."""
-        results = messages.exchange(self.conn, [*statements, messages.COMMIT])
+        results = simple_query.exchange(self.conn, [*statements, simple_query.COMMIT])
         if results[-1].command_status != b"COMMIT":
             raise TransactionManagementError(
                 "the database has rolled this transaction back: an error of an earlier query was swallowed"

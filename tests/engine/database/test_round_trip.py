@@ -11,7 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connect
 from django.test.utils import CaptureQueriesContext
 
 from durable_objects.database import clock, round_trip
-from durable_objects.database.backends import messages
+from durable_objects.database.backends import simple_query
 from durable_objects.database.backends.base import Statement
 from durable_objects.tables import Object
 from durable_objects.turns.transaction import LockedTransaction
@@ -80,7 +80,7 @@ def test_commit_that_rolls_back_is_an_error() -> None:
 @needs_postgresql
 def test_an_object_that_appears_between_lock_and_look_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that another session commits after the lock found none, and before it is read, is locked all the same."""
-    new, real, meanwhile = Counter.objects.get_by_name("new"), messages.exchange, [Counter.objects]
+    new, real, meanwhile = Counter.objects.get_by_name("new"), simple_query.exchange, [Counter.objects]
 
     def exchange(conn: Any, statements: Iterable[Statement]) -> list[Any]:
         *lock, look = statements
@@ -99,7 +99,7 @@ def test_an_object_that_appears_between_lock_and_look_is_locked(monkeypatch: pyt
             return True
         return False
 
-    monkeypatch.setattr(messages, "exchange", exchange)
+    monkeypatch.setattr(simple_query, "exchange", exchange)
     assert new.run_exclusive(lambda: Beside(is_locked).result())
 
 
