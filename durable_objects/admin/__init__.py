@@ -6,7 +6,7 @@ For a class of your own:
     class CartAdmin(DurableObjectAdmin):
         pass
 
-Objects of classes that are not registered are found under "Objects", with the same page.
+Objects of classes that are not registered have the same page under "Objects".
 """
 
 from durable_objects.admin.actions import CANCEL, DELETE, FIRE_NOW, REVIVE, OperableAdmin, Verb

@@ -1,4 +1,4 @@
-"""Doing verbs in admin: offered to who may, done after a question, told in words, and logged."""
+"""Verbs: what an operator can do to objects in admin, one turn each, after a question; reported and logged."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from durable_objects.tables import Alarm, Object
 
 logger = get_logger(__name__)
 
-#: Rows that one confirmation covers; and failures that are told one by one.
+#: Rows that one confirmation covers, and failures that are reported one by one.
 AT_MOST = 500
-TOLD = 20
+FAILURES_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Verb:
     """Something to do to an object, given its handle and the row that was chosen.
 
-    ``call`` returns False when there was nothing to do, and raises when it was refused. ``permission`` (``change`` or
-    ``delete``) is asked of the object's own class. ``fits`` are the states of the alarm in which a page offers it;
-    None: always. ``effect`` says what it would change of one object, for the question; a text that ``call`` returns
-    says what it did, for the answer. ``without_class`` does it to the row of an object whose class this code does not
-    have; None: nothing does.
+    ``call`` returns False if there was nothing to do, and raises if it was refused. ``permission`` (``change`` or
+    ``delete``) is checked for the object's own class. ``fits`` are the states of the alarm in which a page offers it;
+    None: all. ``effect`` describes what it would change of one object, for the question; a text that ``call`` returns
+    describes what it did, for the message. ``without_class`` does it to the row of an object whose class this code
+    does not have; None: not possible.
     """
 
     name: str
@@ -61,15 +61,15 @@ class Verb:
 FIRE_NOW = Verb(
     "fire_now",
     "Fire now",
-    "Let these alarms run now?",
-    "Told to run now",
+    "Run these alarms now?",
+    "Set to run now",
     lambda handle, row: operations.fire_now(handle),
     fits=frozenset({"idle", "armed", "retrying", "due", "overdue"}),
 )
 CANCEL = Verb(
     "cancel_alarms",
     "Cancel alarm",
-    "Take these alarms away? What they were set for will not happen.",
+    "Cancel these alarms? What they were set for will not happen.",
     "Alarm cancelled",
     lambda handle, row: operations.cancel(handle),
     fits=frozenset({"armed", "retrying", "due", "overdue", "dead", "running", "parked"}),
@@ -78,7 +78,7 @@ CANCEL = Verb(
 REVIVE = Verb(
     "revive",
     "Revive",
-    "Let these dead alarms run again, now and with all their retries?",
+    "Revive these dead alarms? They run now, with all their retries.",
     "Revived",
     lambda handle, row: operations.revive(handle),
     fits=frozenset({"dead"}),
@@ -86,7 +86,7 @@ REVIVE = Verb(
 DELETE = Verb(
     "delete_objects",
     "Delete with storage, alarm and history",
-    "Delete these objects with all of their storage, alarm and history? This cannot be undone.",
+    "Delete these objects with their storage, alarm and history? This cannot be undone.",
     "Deleted",
     lambda handle, row: handle.delete(),
     permission="delete",
@@ -95,31 +95,31 @@ DELETE = Verb(
 
 
 class OperableAdmin(EngineAdmin):
-    """Offers verbs as actions of the list and as buttons on the page, and asks before it does anything.
+    """Offers verbs as actions of the list and as buttons on the page, and asks before it runs one.
 
-    Each object is judged and changed by itself: a failure is told in words and leaves the others alone.
+    Permissions, changes and failures are each object's own: one that fails is reported, and the others go on.
     """
 
     verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE)
     change_form_template = "admin/durable_objects/operable.html"
 
     def target(self, row: Any) -> Object:
-        """The object that a row of this list stands for."""
+        """Return the object that a row of this list stands for."""
         return row  # type: ignore[no-any-return]  # the rows of the base's lists are objects
 
     def status(self, request: HttpRequest, row: Any) -> display.Status:
-        """How the row stands, for the question and for which verbs its page offers."""
+        """Return the row's state, which the question shows, and by which its page offers verbs."""
         target = self.target(row)
         return display.status_of(alarm_of(target), now_of(request), known=display.is_known(target))
 
     def may_use(self, request: HttpRequest, verb: Verb) -> bool:
-        """Whether the user may do this to some of the objects: then the action is offered."""
+        """Return whether the user may do this to some of the objects: then the list offers the action."""
         return any(self.may(request, verb, model) for model in kinds.classes())
 
     def may(
         self, request: HttpRequest, verb: Verb, model: type[DurableObject], handle: DurableObject | None = None
     ) -> bool:
-        """Whether the user may do this to objects of the class, or to this one: as the class's own admin sees it."""
+        """Return whether the class's own admin lets the user do this to objects of the class, or to this one."""
         if self.admin_site.is_registered(model):
             asked = getattr(self.admin_site.get_model_admin(model), f"has_{verb.permission}_permission")
             return bool(asked(request, handle))
@@ -127,9 +127,10 @@ class OperableAdmin(EngineAdmin):
         return bool(request.user.has_perm(f"{model._meta.app_label}.{code}"))
 
     def may_change(self, request: HttpRequest, verb: Verb, target: Object) -> bool:
-        """Whether the user may do this to the object: where its class is gone, by the permissions that are left of it.
+        """Return whether the user may do this to the object.
 
-        False for what needs the class.
+        Without its class that goes by the class's permissions, which are still in the database; False for a verb that
+        needs the class.
         """
         handle = target.handle()
         if handle is not None:
@@ -149,7 +150,7 @@ class OperableAdmin(EngineAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions: dict[str, Any] = super().get_actions(request)
-        actions.pop("delete_selected", None)  # it collects and shows every row below, and is no turn
+        actions.pop("delete_selected", None)  # it reads every row of the object, and is not a turn
         if self.actions is None or IS_POPUP_VAR in request.GET:
             return actions
         for verb in self.verbs:
@@ -158,7 +159,7 @@ class OperableAdmin(EngineAdmin):
         return actions
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Ask the verb's question: Django's own page would read every row that goes along."""
+        """Ask the verb's question: Django's own page would read every row that is deleted with the object."""
         row = self.get_object(request, unquote(object_id))
         if row is None:
             raise Http404(f"There is no {self.opts.verbose_name} {object_id}.")
@@ -167,13 +168,15 @@ class OperableAdmin(EngineAdmin):
         return self.operate(request, DELETE, self.get_queryset(request).filter(pk=row.pk))
 
     def operate(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse:
-        """Ask, or once that was answered do it; then back to where the user came from."""
+        """Ask; once that was confirmed, do it and redirect to where the user came from."""
         rows = list(queryset.order_by("pk")[: AT_MOST + 1])
         if len(rows) > AT_MOST:
             rows = rows[:AT_MOST]
-            self.message_user(request, f"Only the first {AT_MOST} of the chosen ones.", messages.WARNING)
+            self.message_user(
+                request, f"More than {AT_MOST} were chosen: only the first {AT_MOST} are taken.", messages.WARNING
+            )
         if not rows:
-            self.message_user(request, "None of the chosen ones is there any more.", messages.WARNING)
+            self.message_user(request, "None of the chosen rows exists any more.", messages.WARNING)
         elif request.POST.get("confirmed") == "yes":
             self._do(request, verb, rows)
         else:
@@ -181,7 +184,7 @@ class OperableAdmin(EngineAdmin):
         return HttpResponseRedirect(self._way_back(request, verb, rows))
 
     def offered(self, request: HttpRequest, row: Any) -> list[Verb]:
-        """The verbs for the page of this object."""
+        """Return the verbs that this object's page offers to the user."""
         target, word = self.target(row), self.status(request, row).word
         handle = target.handle()
         verbs = [verb for verb in self.verbs if verb is not DELETE and (verb.fits is None or word in verb.fits)]
@@ -227,7 +230,7 @@ class OperableAdmin(EngineAdmin):
         for row in rows:
             target = self.target(row)
             try:
-                said = self._do_one(request, verb, row, target)
+                what = self._do_one(request, verb, row, target)
             except DurableObjectError as error:
                 failed.append(f"Not done for {display.label(target.name)}: {error}")
             except BaseException as error:  # the object's own initialize() may raise anything
@@ -236,20 +239,20 @@ class OperableAdmin(EngineAdmin):
                 logger.error("admin: %s failed for object %s", verb.name, target.pk, exc_info=tellable(error))
                 failed.append(f"Not done for {display.label(target.name)}: {named(error)}")
             else:
-                done.append(f"{display.label(target.name)} ({said})" if said else display.label(target.name))
+                done.append(f"{display.label(target.name)} ({what})" if what else display.label(target.name))
         if done:
             self.message_user(request, f"{verb.done}: {_some(done)}.", messages.SUCCESS)
-        for failure in failed[:TOLD]:
+        for failure in failed[:FAILURES_SHOWN]:
             self.message_user(request, failure, messages.ERROR)
-        if len(failed) > TOLD:
-            self.message_user(request, f"And {len(failed) - TOLD} more failed.", messages.ERROR)
+        if len(failed) > FAILURES_SHOWN:
+            self.message_user(request, f"And {len(failed) - FAILURES_SHOWN} more failed.", messages.ERROR)
 
     def _do_one(self, request: HttpRequest, verb: Verb, row: Any, target: Object) -> str:
-        """Do it, and write it into the log; what it says of what it did."""
+        """Do it and log it; return what the verb says that it did, which may be nothing."""
         handle = target.handle()
         done: object = False
         if handle is None and verb.without_class is None:
-            raise DurableObjectError(f"its class is {display.class_of(target)}")
+            raise DurableObjectError(f"it needs the class, {display.class_of(target)}")
         if not self.may_change(request, verb, target):
             raise DurableObjectError(f"you may not {verb.permission} objects of {display.class_of(target)}")
         if handle is not None:
@@ -258,8 +261,8 @@ class OperableAdmin(EngineAdmin):
             done = verb.without_class(target)
         if done is False:
             raise DurableObjectError("there was nothing to do")
-        said = done if isinstance(done, str) else ""
-        what = f"{verb.done}: {said}." if said else f"{verb.done}."
+        what = done if isinstance(done, str) else ""
+        message = f"{verb.done}: {what}." if what else f"{verb.done}."
         user: Any = request.user
         LogEntry.objects.create(
             user_id=user.pk,
@@ -267,9 +270,9 @@ class OperableAdmin(EngineAdmin):
             object_id=str(target.pk),
             object_repr=target.name[:200],
             action_flag=DELETION if verb is DELETE else CHANGE,
-            change_message=what if isinstance(row, Object | Alarm) else f"{verb.done} ({row}).",
+            change_message=message if isinstance(row, Object | Alarm) else f"{verb.done} ({row}).",
         )
-        return said
+        return what
 
     def _list_url(self) -> str:
         return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist")

@@ -1,4 +1,4 @@
-"""The base of every admin class here: what its addresses may ask for, and what its pages never show."""
+"""The base of every admin class here: what addresses may ask for, what pages never show, and lists with bounds."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ if TYPE_CHECKING:  # generic in the stubs only
 else:
     _BaseModelAdmin, _ModelAdmin, _ChangeList, _Paginator = object, admin.ModelAdmin, ChangeList, Paginator
 
-#: What may follow the name of a field in the address of a list: what Django's own filters write there.
+#: Lookups that the address of a list may have behind a field's name: those that Django's own filters write.
 _FILTERED_BY = ("exact", "isnull", "isempty", "gte", "lt")
 
 
 class HidesSecrets(_BaseModelAdmin):
-    """Leaves ``secret_fields`` out of the page for everybody who may not change what it is about."""
+    """Leaves ``secret_fields`` out of the page for users who may not change the row."""
 
-    #: Fields that only who may change the row sees; their form shows no stored value (``ChangesForm``).
+    #: Fields that only users who may change the row see; their form shows no stored value (``ChangesForm``).
     secret_fields: ClassVar[Collection[str]] = ()
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Django's, without the secrets for who may only look."""
+        """Return Django's fieldsets, without the secrets for users who may only view."""
         fieldsets = super().get_fieldsets(request, obj)
         if not self.secret_fields or self.may_edit(request, obj):
             return fieldsets
         return [(name, {**options, "fields": self._seen(options["fields"])}) for name, options in fieldsets]
 
     def may_edit(self, request: HttpRequest, obj: Any) -> bool:
-        """Whether the user can change what the page shows."""
+        """Return whether the user can change what the page shows."""
         return self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
 
     def _seen(self, fields: Any) -> list[Any]:
@@ -61,21 +61,21 @@ class SortableChangeList(_ChangeList):
     """A list that is sorted by the columns that offer it, and by no other."""
 
     def get_ordering_field(self, field_name: Any) -> Any:
-        """The field behind a column; None where the column does not offer to sort by it, whatever the address says."""
+        """Return the field behind a column; None where ``sortable_by`` lacks it, whatever the address asks for."""
         return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
 
 
 class AnswersAddresses(_ModelAdmin):
-    """Answers whatever stands in an address.
+    """Answers every address with a page, never with an error of the server.
 
     A list is narrowed and sorted by what it offers itself (``list_filter``, ``sortable_by``), so that nothing can be
     guessed of what it does not show. A key names a row that is there, or none.
     """
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """What ``list_filter`` names, and nothing else: Django would let any of the model's own fields be asked.
+        """Allow what ``list_filter`` names, and nothing else: Django would allow any of the model's own fields.
 
-        No row has a NUL, which not every database takes.
+        A value with a NUL is refused: no row has one, and not every database takes it.
         """
         if "\0" in str(value):
             return False
@@ -86,17 +86,17 @@ class AnswersAddresses(_ModelAdmin):
         return lookup in dates or any(lookup in self._lookups_of(each) for each in filters)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
-        """A list that sorts by what it offers."""
+        """Return the change list that sorts only by what it offers."""
         return SortableChangeList
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """The row that an address names; None also for what no row can be called."""
+        """Return the row that an address names; None also for a key that no row can have."""
         if from_field is None and key_of(self.model, object_id) is None:
             return None
         return super().get_object(request, object_id, from_field)
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *where: Any) -> HttpResponse | None:
-        """Django's, for those of the chosen keys that rows can have."""
+        """Run Django's action on those of the chosen keys that rows can have."""
         post = request.POST.copy()
         chosen = [key for key in post.getlist(ACTION_CHECKBOX_NAME) if key_of(self.model, key) is not None]
         post.setlist(ACTION_CHECKBOX_NAME, chosen)
@@ -105,12 +105,12 @@ class AnswersAddresses(_ModelAdmin):
         return answer
 
     def _lookups_of_widgets(self) -> Iterator[dict[str, str]]:
-        """What the pop-up of a foreign key to this model asks for: the key's ``limit_choices_to``."""
+        """Yield the lookups that pop-ups of foreign keys to this model use: their ``limit_choices_to``."""
         for limit in self.model._meta.related_fkey_lookups:
             yield url_params_from_lookup_dict(limit() if callable(limit) else limit)
 
     def _lookups_of(self, each: Any) -> set[str]:
-        """What a filter of the list writes into addresses."""
+        """Return the lookups that a filter of the list writes into addresses."""
         if isinstance(each, type) and issubclass(each, admin.SimpleListFilter):
             return {str(each.parameter_name)}
         path = str(each[0] if isinstance(each, list | tuple) else each)
@@ -121,27 +121,25 @@ class AnswersAddresses(_ModelAdmin):
 
 
 class BaseAdmin(HidesSecrets, AnswersAddresses):
-    """The base of every admin class here: secrets are kept, addresses ask for what a list offers, and a form changes
-    what its user changed.
-    """
+    """The base of every admin class here: keeps secrets, answers every address, saves only what a user changed."""
 
     form: type[ChangesForm] = ChangesForm
 
     def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        """Django's; JSON that cannot be read is refused, whatever makes it so."""
+        """Return Django's form field; that of JSON refuses whatever cannot be read or stored."""
         if isinstance(db_field, models.JSONField):
             kwargs.setdefault("form_class", ReadableJSONField)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Write what the user changed; what somebody else wrote meanwhile stays."""
+        """Save the fields that the user changed; what somebody else wrote meanwhile stays."""
         if change:
             obj.save(update_fields=form.changed_columns())
         else:
             obj.save()
 
     def may_see(self, request: HttpRequest, model: type[models.Model]) -> bool:
-        """Whether the user may see rows of another class, which the page of this one shows as well."""
+        """Return whether the user may view rows of another model, which this one's page shows too."""
         if self.admin_site.is_registered(model):
             return bool(self.admin_site.get_model_admin(model).has_view_permission(request))
         code = get_permission_codename("view", model._meta)
@@ -149,20 +147,20 @@ class BaseAdmin(HidesSecrets, AnswersAddresses):
 
 
 class BoundedPaginator(_Paginator):
-    """Counts, and so lists, the first 2,000 rows at most: search and filters lead to the others."""
+    """Counts, and so lists, the first 2,000 rows at most: search and filters find the others."""
 
     LIMIT = 2_000
 
     @cached_property
     def count(self) -> int:
-        """Rows there are, or ``LIMIT``."""
+        """The number of rows, at most ``LIMIT``."""
         rows = self.object_list
         assert isinstance(rows, models.QuerySet)
         return rows.order_by().values("pk")[: self.LIMIT].count()
 
 
 class EngineAdmin(BaseAdmin):
-    """Reads from the engine's database, and never counts a big table."""
+    """Reads from the engine's database, and never counts a large table."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -177,7 +175,7 @@ class EngineAdmin(BaseAdmin):
 
 
 class ReadOnlyAdmin(EngineAdmin):
-    """Rows that only the code behind them writes: no adding, changing or deleting by hand."""
+    """Rows that only code writes: nobody can add, change or delete one by hand."""
 
     def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
@@ -190,9 +188,9 @@ class ReadOnlyAdmin(EngineAdmin):
 
 
 def key_of(model: type[models.Model], text: str) -> Any:
-    """The primary key that stands in an address; None for what is none: no number, a number too large, with a NUL."""
+    """Read a primary key from an address; None if no row can have it: not a number, too large, with a NUL."""
     field: Any = model._meta.pk
-    while field.remote_field:  # a row that is part of another one goes by the other's key
+    while field.remote_field:  # a row that extends another one has that one's key
         field = field.target_field
     try:
         key = field.to_python(text)

@@ -1,4 +1,4 @@
-"""Small charts as SVG, drawn by the server: the figures of each bar, for a template. No script, no style of its own."""
+"""Small bar charts for a template that draws SVG: no script, no inline style."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import log10
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: where it stands, its colour's name, and what is said when one points at it."""
+    """One bar: its place, the name of its colour, and the title that a pointer shows."""
 
     x: float
     y: float
@@ -21,7 +21,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars side by side on a canvas of ``width`` by ``height``; ``label`` says it all to who cannot see them."""
+    """Bars side by side on a canvas of ``width`` by ``height``; ``label`` is the text for screen readers."""
 
     width: int
     height: int
@@ -30,7 +30,7 @@ class Chart:
 
 
 def bars(heights: Sequence[tuple[float, str, str]], label: str, *, slots: int, width: int, height: int) -> Chart:
-    """A bar for each (share of the height from 0 to 1, kind, title), in ``slots``; one that is not 0 can be seen."""
+    """Draw a bar for each (share of the height from 0 to 1, kind, title), in ``slots`` places; any but 0 is visible."""
     each = width / slots
     drawn = []
     for number, (share, kind, title) in enumerate(heights):
@@ -42,5 +42,5 @@ def bars(heights: Sequence[tuple[float, str, str]], label: str, *, slots: int, w
 
 
 def magnitude(seconds: float) -> float:
-    """A share of the height on a scale of tens: a millisecond is next to nothing, a quarter of an hour is all."""
+    """Return a share of the height on a logarithmic scale: 0 for a millisecond, 1 for a quarter of an hour."""
     return min(max((log10(max(seconds, 0.001)) + 3) / 6, 0.0), 1.0)

@@ -17,30 +17,30 @@ from durable_objects.tables import Alarm, Object
 
 
 class Bytes(models.Func):
-    """The size of a text in UTF-8, without reading it where the database can tell."""
+    """The size of a text in bytes of UTF-8, measured in the database."""
 
     function = "OCTET_LENGTH"
     output_field = models.BigIntegerField()
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite has OCTET_LENGTH only since 3.43."""
+        """Measure a blob: SQLite has OCTET_LENGTH only since 3.43."""
         return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
 
 
 def moment(name: str) -> Callable[[Any], str]:
-    """A field of a page that says a moment of the row to the millisecond."""
+    """Return a field of a page that shows a moment of the row to the millisecond."""
 
     @admin.display(description=name.replace("_", " "))
-    def said(row: Any) -> str:
+    def shown(row: Any) -> str:
         value = getattr(row, name)
         return display.NOTHING if value is None else display.absolute(value, "milliseconds")
 
-    said.__name__ = name
-    return said
+    shown.__name__ = name
+    return shown
 
 
 def now_of(request: HttpRequest) -> datetime:
-    """The time that this page is about: the database's clock, asked once per request."""
+    """Return the database's time, asked once per request: the now of the whole page."""
     now: datetime | None = getattr(request, "_durable_objects_now", None)
     if now is None:
         now = clock.now()
@@ -49,17 +49,17 @@ def now_of(request: HttpRequest) -> datetime:
 
 
 def alarm_of(row: Object | Alarm) -> Alarm | None:
-    """The alarm slot; None while the object never had one. No query for rows that were selected with it."""
+    """Return the alarm's slot; None if the object never had one. No query for rows selected with ``alarm_row``."""
     return row if isinstance(row, Alarm) else getattr(row, "alarm_row", None)
 
 
 def object_of(row: Object | Alarm) -> Object:
-    """The object that a row of a list is about."""
+    """Return the object that a row of a list stands for."""
     return row.object if isinstance(row, Alarm) else row
 
 
 def alarm_columns(request: HttpRequest) -> list[Callable[[Any], Any]]:
-    """The columns of a list that tell how an alarm stands at the time of the request."""
+    """Return the columns of a list that show the alarm's state, due time, retry and error, as of this request."""
 
     @admin.display(description="alarm")
     def alarm(row: Object | Alarm) -> SafeString:

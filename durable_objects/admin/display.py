@@ -1,4 +1,4 @@
-"""How things are said on the pages: what the engine's own words do not know of HTML."""
+"""How pages show things: the engine's own texts (``formatting``), and what needs HTML."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ NOTHING = "-"
 
 
 def when(moment: datetime | None, now: datetime) -> SafeString | str:
-    """A moment both ways, as HTML."""
+    """Show a moment as HTML: from now, and as a time."""
     return NOTHING if moment is None else _both_ways(moment, relative(moment, now))
 
 
 def to_come(moment: datetime | None, now: datetime) -> SafeString | str:
-    """The moment of something that has not been yet, as HTML: once it is over, it is due since then."""
+    """Show the moment of something that is still to come, as HTML: once it is past, "due since"."""
     if moment is None or moment >= now:
         return when(moment, now)
     return _both_ways(moment, f"due since {span(now - moment)}")
 
 
 def badge(word: str) -> SafeString:
-    """A word with the colour of its meaning."""
+    """Show a state's word in the colour of its meaning."""
     return format_html('<span class="do-badge do-{}">{}</span>', word, word.replace("_", " "))
 
 
-def _both_ways(moment: datetime, said: str) -> SafeString:
+def _both_ways(moment: datetime, text: str) -> SafeString:
     shape = '<time datetime="{}">{} <span class="do-aside">{}</span></time>'
-    return format_html(shape, moment.isoformat(), said, absolute(moment))
+    return format_html(shape, moment.isoformat(), text, absolute(moment))

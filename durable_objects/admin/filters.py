@@ -1,4 +1,4 @@
-"""Filters of the lists: each a condition that the database can answer without counting."""
+"""Filters of the lists: each is a condition that an index answers, without counting."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from durable_objects.tables import Alarm, Object
 
 
 class StateFilter(admin.SimpleListFilter):
-    """By how the alarm stands."""
+    """By the alarm's state."""
 
     title = "alarm"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        # Who has no alarm is the one question about objects that no index answers; `objects list` takes its time.
+        # Objects without an alarm are what no index finds; `manage.py objects list` can take its time over it.
         idle: set[str] = set() if model_admin.model is Alarm else {"idle"}
         return [(state, title) for state, title in STATES.items() if state not in idle]
 
@@ -35,14 +35,14 @@ class StateFilter(admin.SimpleListFilter):
             return queryset
         if queryset.model is Alarm:
             return queryset.filter(condition(state, now))
-        # Objects by way of their alarms, no more than a list shows: a join in the order of the list may read them all.
+        # Objects by their alarms, as many as a list shows: a join in the order of the list might read all of them.
         alarms = Alarm.objects.using(engine.DATABASE).filter(condition(state, now), *_of_class(request, queryset))
         first = alarms.order_by(*[] if state in {"dead", "running"} else ["due_at"]).values_list("pk", flat=True)
         return queryset.filter(pk__in=list(first[: BoundedPaginator.LIMIT]))
 
 
 def _of_class(request: HttpRequest, queryset: QuerySet[Any]) -> list[Q]:
-    """The class that the list is about or that was chosen, as a condition on alarms."""
+    """Return a condition on alarms for the class of the list, or for the one that was chosen."""
     if queryset.model is not Object:
         return [Q(object__kind=queryset.model.kind_pk())]
     chosen = key_of(ContentType, request.GET.get(KindFilter.parameter_name, ""))
@@ -50,7 +50,7 @@ def _of_class(request: HttpRequest, queryset: QuerySet[Any]) -> list[Q]:
 
 
 class KindFilter(admin.SimpleListFilter):
-    """By class: those that this code has, and those it has not but of which objects are there (parked)."""
+    """By class: those that this code has, and those that it lacks but that have objects (parked)."""
 
     title = "class"
     parameter_name = "class"
@@ -69,7 +69,7 @@ class KindFilter(admin.SimpleListFilter):
 
 
 class ObjectFilter(admin.SimpleListFilter):
-    """By the object that rows belong to: an address of ours asks for it, and then it stands beside the list."""
+    """By the object that rows belong to. A link on the object's page asks for it; only then the filter is shown."""
 
     title = parameter_name = "object"
     #: The foreign key to the object.
@@ -81,7 +81,7 @@ class ObjectFilter(admin.SimpleListFilter):
             return []
         key = key_of(Object, asked)
         row = Object.objects.using(engine.DATABASE).filter(pk=key).first() if key is not None else None
-        return [(asked, short(label(row.name)) if row else "none of this number")]
+        return [(asked, short(label(row.name)) if row else "no object with this id")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         asked = self.value()

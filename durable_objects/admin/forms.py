@@ -1,4 +1,4 @@
-"""Forms that change what their user changed, and nothing else."""
+"""Forms that save what their user changed, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ else:
 
 
 class ReadableJSONField(forms.JSONField):
-    """JSON that can be read, and that every database here can keep.
+    """JSON that can be read, and that every supported database can store.
 
-    Django's own field raises for what is nested too deeply and for a number that is too long, and takes what PostgreSQL
-    refuses: NaN, a NUL, a lone surrogate.
+    Django's own field raises for JSON that is nested too deeply or has a number that is too long, and accepts what
+    PostgreSQL refuses: NaN, a NUL, a lone surrogate.
     """
 
     def to_python(self, value: Any) -> Any:
-        """The value. Raises ``ValidationError``."""
+        """Return the value. Raises ``ValidationError``."""
         try:
             read = super().to_python(value)
             text = json.dumps(read, ensure_ascii=False, allow_nan=False)
@@ -42,7 +42,7 @@ class ReadableJSONField(forms.JSONField):
         return read
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """What was typed, to be shown again."""
+        """Return what was typed, to be shown again."""
         try:
             return super().bound_data(data, initial)
         except (ValueError, RecursionError):
@@ -52,9 +52,9 @@ class ReadableJSONField(forms.JSONField):
 class ChangesForm(_ModelForm):
     """The form of a row that several people may have open.
 
-    Each field is compared with what the page *showed*, which the page sends along, and not with what is stored by now:
-    a field that was left as it was keeps what somebody else wrote into it meanwhile. Fields named in ``secret_fields``
-    come empty, whatever is stored; left so they change nothing. ``address_fields`` have a mask for user and password.
+    Each field is compared with what the page *showed*, which is sent in hidden fields, and not with what is stored by
+    now: a field left unchanged keeps what somebody else wrote into it meanwhile. Fields named in ``secret_fields`` are
+    shown empty; left so they change nothing. ``address_fields`` are shown with a mask for user and password.
     """
 
     secret_fields: ClassVar[Collection[str]] = ()
@@ -67,23 +67,23 @@ class ChangesForm(_ModelForm):
         for name in self.address_fields:
             self.initial[name] = masked_url(self.initial.get(name) or "")
         if self.instance._state.adding and not self.empty_permitted:
-            return  # nobody else has it open; settings that are not there yet somebody may make meanwhile
+            return  # nobody else has it open; but somebody may add settings meanwhile
         for name in self.fields.keys() - set(self.secret_fields):
-            self.fields[name].show_hidden_initial = not self.is_bound or self._says_what_was_shown(name)
+            self.fields[name].show_hidden_initial = not self.is_bound or self._has_what_was_shown(name)
 
     def changed_columns(self) -> list[str]:
-        """The fields of the model that were changed, and those that say when."""
+        """Return the model's fields that were changed, and those that record when (``auto_now``)."""
         changed = set(self.changed_data)
         columns = self._meta.model._meta.concrete_fields
         return [field.name for field in columns if field.name in changed or getattr(field, "auto_now", False)]
 
     def _post_clean(self) -> None:
-        """Judge and fill in the row as it is stored by now, with what was changed."""
+        """Validate the row as it is stored by now with the changed fields filled in."""
         entered, changed = self.cleaned_data, {*self.changed_data}
         for name in changed.intersection(self.address_fields):
-            if MASK in (entered.get(name) or ""):  # half changed, it would take the password to another server
+            if MASK in (entered.get(name) or ""):  # half changed, it would send the password to another server
                 self.add_error(
-                    name, f"Give the address with its user and password: what {MASK} stands for is not shown."
+                    name, f"Enter the whole address, with user and password: what {MASK} stands for is not shown."
                 )
         asked = self.secret_fields if self.instance._state.adding else entered.keys()
         kept = {name: entered[name] for name in asked if name in entered and name not in changed}
@@ -91,14 +91,14 @@ class ChangesForm(_ModelForm):
         super()._post_clean()  # type: ignore[misc]  # Django's, unknown to the stubs
         self.cleaned_data |= kept
 
-    def _says_what_was_shown(self, name: str) -> bool:
-        """Whether the page sent it along: what was written by hand, or by a page without it, is compared as stored."""
+    def _has_what_was_shown(self, name: str) -> bool:
+        """Return whether the page sent the hidden field; without it the field is compared with what is stored."""
         widget = self.fields[name].hidden_widget()
         return not widget.value_omitted_from_data(self.data, self.files, self.add_initial_prefix(name))
 
 
 class NameForm(ChangesForm):
-    """Adds an object: its name is all there is to say."""
+    """Adds an object: the name is all that is needed."""
 
     name = forms.CharField(
         max_length=512,
@@ -108,11 +108,11 @@ class NameForm(ChangesForm):
     )
 
     def clean_name(self) -> str:
-        """The engine's own rule, and that nobody has the name yet."""
+        """Check the name by the engine's own rule, and that no object has it yet."""
         try:
             name = check_name(self.cleaned_data["name"])
         except InvalidName as error:
             raise ValidationError(str(error)) from error
         if self._meta.model.objects.filter(name=name).exists():
-            raise ValidationError(f"There is one of this name already: {label(name)}.")
+            raise ValidationError(f"An object with this name exists already: {label(name)}.")
         return name

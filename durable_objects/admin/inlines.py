@@ -1,4 +1,4 @@
-"""A row of settings that each object may have, edited on the object's page."""
+"""Settings that each object may have in a row of their own, edited on the object's page."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ else:
 
 
 class SettingsFormSet(_FormSet):
-    """Has a name for its fields of its own: the one that Django makes goes by an accessor, which such rows lack."""
+    """Names its form fields by itself: Django takes a reverse accessor's name, which such rows lack."""
 
     @classmethod
     def get_default_prefix(cls) -> str:
-        """The beginning of each field's name in the form."""
+        """Return the prefix of each field's name in the form."""
         return "settings"
 
     def initial_form_count(self) -> int:
-        """The rows there are by now: somebody else may have made the first one while the page was open."""
+        """Return the number of rows by now: somebody else may have added the first while the page was open."""
         return len(self.get_queryset())
 
 
 class SettingsInline(HidesSecrets, _StackedInline):
-    """For a model with a OneToOneField to the object, its primary key. The admin above stores what was changed."""
+    """For a model whose primary key is a OneToOneField to the object. The object's admin saves what was changed."""
 
     formset = SettingsFormSet
     can_delete = False
     max_num = 1
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Django's, with a word on empty fields."""
+        """Return Django's fieldsets, with a note on empty fields."""
         (name, options), *others = super().get_fieldsets(request, obj)
-        return [(name, {**options, "description": "An empty field means the project's setting."}), *others]
+        return [(name, {**options, "description": "An empty field takes the project's setting."}), *others]
 
     def may_edit(self, request: HttpRequest, obj: Any) -> bool:
-        """Whether the user may change these settings, and the object that they are of: it takes both."""
+        """Return whether the user may change both these settings and their object."""
         above = self.admin_site.get_model_admin(self.parent_model)
         return self.has_change_permission(request, obj) and above.has_change_permission(request, obj)
 
     @staticmethod
     def changes(formset: Any) -> dict[str, Any]:
-        """What the user changed, by field; empty when nothing. Django's log of the change is told as well."""
+        """Return what the user changed, by field; empty if nothing. Django's log of the change gets it too."""
         formset.save(commit=False)
         return {name: form.cleaned_data[name] for form in formset.forms for name in form.changed_data}

@@ -1,4 +1,4 @@
-"""``DurableObjectAdmin``, the base for classes of objects, and the page that all objects share."""
+"""``DurableObjectAdmin``, the base for admins of your own classes, and the page that all objects share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from durable_objects.turns import subclass_fields
 
 
 class ObjectPage(OperableAdmin):
-    """The page of one object (alarm, storage, runs, buttons), and the search by how its name begins."""
+    """The page of one object (alarm, storage, runs, buttons), and a search by the beginning of names."""
 
     change_form_template = "admin/durable_objects/object.html"
     search_fields = ("name__startswith",)
@@ -38,7 +38,7 @@ class ObjectPage(OperableAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Add what only objects have to Django's page."""
+        """Add to Django's page what only objects have."""
         row = context.get("original")
         if row is not None:
             storage, runs = self.shows_storage and self.may_see(request, Entry), self.may_see(request, AlarmRun)
@@ -54,17 +54,17 @@ class ObjectPage(OperableAdmin):
     ) -> tuple[models.QuerySet[Any], bool]:
         if not search_term:
             return queryset, False
-        # Names are indexed within their class, so every class is named: else all names would be read.
+        # Names are indexed within their class, so the query names every class; otherwise it would read all names.
         field = self.search_fields[0]
         kinds = {field.replace("name__startswith", "kind__in"): list(content_types().values_list("pk", flat=True))}
         return queryset.filter(**{field: search_term}, **kinds), False
 
     def get_ordering(self, request: HttpRequest) -> Any:
-        """By key where the list is of so many alarms' objects: in any other order all objects would be read."""
+        """Sort by key under a filter by state: in any other order all objects would be read."""
         return ("-pk",) if StateFilter.parameter_name in request.GET else super().get_ordering(request)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """What was done to the object by admin, on whichever page."""
+        """Show what was done to the object in admin, on whichever page."""
         row = self.get_object(request, unquote(object_id))
         if row is None:
             return super().history_view(request, object_id, extra_context)
@@ -75,17 +75,17 @@ class ObjectPage(OperableAdmin):
 
     @admin.display(description="name", ordering="name")
     def named(self, row: Any) -> str:
-        """The object's name for a list: what cannot be seen in it escaped, and not all of a long one."""
+        """Show the object's name in a list: a long one cut, invisible characters escaped."""
         return display.short(display.label(self.target(row).name))
 
     @admin.display(description="name")
     def whole_name(self, row: Any) -> str:
-        """The object's name, with what cannot be seen in it escaped."""
+        """Show the whole name, invisible characters escaped."""
         return display.label(self.target(row).name)
 
     @admin.display(description="class")
     def class_of(self, row: Any) -> str:
-        """The class, with a link to the object's page there where it is registered."""
+        """Show the class; if it is registered, as a link to the object's page there."""
         target = self.target(row)
         handle = target.handle()
         if handle is None or type(handle) is self.model or not self.admin_site.is_registered(type(handle)):
@@ -97,9 +97,9 @@ class ObjectPage(OperableAdmin):
 class DurableObjectAdmin(ObjectPage):
     """Admin for a class of durable objects; works as it is, and is made to be subclassed.
 
-    The list shows ``list_display`` and then how the alarm stands; the page shows the class's own fields (to be edited,
-    saved in a turn) and ``readonly_fields``, then alarm, storage and the last runs. Adding asks for a name and makes
-    the object by a turn. ``verbs`` are the actions; the user needs the class's change permission for them, and its
+    The list shows ``list_display`` and then the alarm; the page shows the class's own fields (which can be edited, and
+    are saved in a turn) and ``readonly_fields``, then alarm, storage and the last runs. Adding asks for a name, and
+    creates the object in a turn. ``verbs`` are the actions; users need the class's change permission for them, and its
     delete permission to delete.
     """
 
@@ -110,7 +110,7 @@ class DurableObjectAdmin(ObjectPage):
     verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE, DELETE)
 
     def may_use(self, request: HttpRequest, verb: Verb) -> bool:
-        """The class of this list is the one that counts."""
+        """Return whether the user may do this to objects of this list's class."""
         return self.may(request, verb, self.model)
 
     def get_list_display(self, request: HttpRequest) -> Any:
@@ -130,7 +130,7 @@ class DurableObjectAdmin(ObjectPage):
         return ["whole_name", *filled_in, *self.readonly_fields]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Adding asks for a name only."""
+        """Return the form: adding asks for a name only."""
         if obj is None:
             kwargs["form"] = NameForm
         return super().get_form(request, obj, change, **kwargs)
@@ -147,7 +147,7 @@ class DurableObjectAdmin(ObjectPage):
             return HttpResponseRedirect(request.get_full_path())
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Adding makes the object and stores nothing else: somebody may have made it meanwhile."""
+        """Save a change; or create the object and write nothing else, as somebody may have created it meanwhile."""
         if change:
             super().save_model(request, obj, form, change)
         else:

@@ -1,4 +1,4 @@
-"""One page on how all alarms stand: what wants attention, tiles that lead to lists, the load ahead, lateness."""
+"""One page on all alarms: what needs attention, tiles that link to lists, the load ahead, lateness."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TILES = {
     "hour": "Next hour",
     "day": "Next day",
 }
-#: States that are no good when there are any.
+#: States that get a colour when there are any.
 BAD = {"overdue": "bad", "dead": "bad", "retrying": "warn", "parked": "warn"}
 
 
 def overview(site: AdminSite, request: HttpRequest, *, fragment: bool) -> HttpResponse:
-    """The page, or only the part of it that changes, which the page's script asks for every few seconds."""
+    """Show the page, or only the part that changes, which the page's script fetches every few seconds."""
     if not request.user.has_perm("durable_objects.view_alarm"):
         raise PermissionDenied
     request.current_app = site.name
@@ -50,7 +50,7 @@ def overview(site: AdminSite, request: HttpRequest, *, fragment: bool) -> HttpRe
 
 
 def figures_of(site: AdminSite, request: HttpRequest) -> dict[str, Any]:
-    """What the page says, in a bounded number of small reads."""
+    """Read what the page shows, in a bounded number of small reads."""
     now = now_of(request)
     alarms_url = reverse(f"{site.name}:durable_objects_alarm_changelist")
     counted = metrics.counts(now, list(TILES))

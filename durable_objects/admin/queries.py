@@ -20,20 +20,20 @@ VALUE_CHARACTERS = 2_000
 
 
 def page_of(row: Object, now: datetime, after: str | None, *, storage: bool, runs: bool) -> dict[str, Any]:
-    """What an object's page shows besides its fields: alarm, and to who may see it storage and last runs.
+    """Read what an object's page shows besides its fields: the alarm and, if asked for, storage and last runs.
 
-    Entries come in portions, from after a key on. No key has a NUL: what follows one in ``after`` makes no difference.
+    Entries come ``ENTRIES`` at a time, from behind the key ``after``. No key has a NUL: what follows one is ignored.
     """
     slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
     after = after if after is None else after.partition("\0")[0]
     entries, more = read_entries(row, after) if storage else ([], False)
     handle = row.handle()
-    told, last = explain(row, now), _last_runs(row.pk) if runs else []
+    explained, last = explain(row, now), _last_runs(row.pk) if runs else []
     return {
         "object_id": row.pk,
         "label": display.short(display.label(row.name), 30),
-        "told": told,
-        "steps": [_read_step(step) for step in told.steps] if runs else [],
+        "explained": explained,
+        "steps": [_read_step(step) for step in explained.steps] if runs else [],
         "slot": slot,
         "retries": handle.alarm_max_retries if handle else None,
         "times": alarm_times(slot, now) if slot else [],
@@ -42,13 +42,13 @@ def page_of(row: Object, now: datetime, after: str | None, *, storage: bool, run
         "more_after": entries[-1]["key"] if more else None,
         "after": after,
         "runs": [read_run(run, now) for run in last],
-        "no_runs": _without_runs(slot, told.status.word),
+        "no_runs": _without_runs(slot, explained.status.word),
         "chart": lateness_chart(last) if len(last) > 1 else None,
     }
 
 
 def alarm_times(slot: Alarm, now: datetime) -> list[tuple[str, str]]:
-    """The moments of an alarm slot that are there, by what they mean."""
+    """Return the moments of an alarm's slot that are set, with their titles."""
     moments = [
         ("Planned for", slot.scheduled_at),
         ("Due", slot.due_at),
@@ -59,7 +59,7 @@ def alarm_times(slot: Alarm, now: datetime) -> list[tuple[str, str]]:
 
 
 def lateness_chart(runs: list[AlarmRun]) -> charts.Chart:
-    """How late the last runs began, oldest first, on a scale of tens."""
+    """Draw how late the last runs began, oldest first, on a logarithmic scale."""
     late = [max(run.started_at - run.due_at, timedelta(0)) for run in runs]
     heights = [
         (
@@ -74,7 +74,7 @@ def lateness_chart(runs: list[AlarmRun]) -> charts.Chart:
 
 
 def read_entries(row: Object, after: str | None) -> tuple[list[dict[str, Any]], bool]:
-    """The next entries in key order, the beginnings of their values only; and whether there are more."""
+    """Return the next entries by key, each with the beginning of its value, and whether there are more."""
     hidden = display.masked(row)
     rows = Entry.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("key")
     if after is not None:
@@ -88,7 +88,7 @@ def read_entries(row: Object, after: str | None) -> tuple[list[dict[str, Any]], 
 
 
 def read_run(run: AlarmRun, now: datetime) -> dict[str, Any]:
-    """A run as a line of a table."""
+    """Return a run as a line of a table."""
     return {
         "run": run,
         "badge": display.badge(run.outcome),
@@ -105,10 +105,10 @@ def _read_step(step: Step) -> dict[str, str]:
 
 
 def _without_runs(slot: Alarm | None, state: str) -> str:
-    """What stands in place of the last runs where none is on record: a run is, once it has ended."""
+    """Return the text in place of the last runs where none is on record; a run is recorded when it ends."""
     if state == "running":
-        return "A run is under way, the first on record: it stands here when it ends."
-    if slot is not None and slot.fence:  # whoever starts a run takes the next one
+        return "The first run is under way: it is listed here when it ends."
+    if slot is not None and slot.fence:  # each run that starts takes the next one
         return "No run that ended is on record."
     return "No run has ended yet." if state in {"due", "overdue"} else "It has not run yet."
 

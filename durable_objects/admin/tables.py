@@ -28,7 +28,7 @@ ON_PAGE = 100_000
 
 @admin.register(Object)
 class ObjectAdmin(ObjectPage, ReadOnlyAdmin):
-    """Every object, also those whose class is not registered with admin or not known to this code."""
+    """Every object, also of classes that are not registered with admin, or that this code does not have."""
 
     list_display = ("named", "class_of")
     list_select_related = ("alarm_row",)
@@ -48,7 +48,7 @@ class ObjectAdmin(ObjectPage, ReadOnlyAdmin):
 
 @admin.register(Alarm)
 class AlarmAdmin(ObjectPage, ReadOnlyAdmin):
-    """Every alarm slot. Those that are armed come in the order in which they are due."""
+    """Every alarm slot, the armed ones by due time."""
 
     list_display = ("named", "class_of")
     list_select_related = ("object",)
@@ -72,14 +72,14 @@ class AlarmAdmin(ObjectPage, ReadOnlyAdmin):
         ]
 
     def target(self, row: Alarm) -> Object:
-        """The alarm's object."""
+        """Return the alarm's object."""
         return row.object
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return [*self.list_display, *alarm_columns(request)]
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """By what is due first where an index has it: among the armed ones."""
+        """Sort by due time where an index has it: among armed alarms."""
         armed = request.GET.get("state") in {"armed", "retrying", "due", "overdue", "hour", "day"}
         return ("due_at", "pk") if armed else ("-pk",)
 
@@ -104,27 +104,27 @@ class EntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="object")
     def object_label(self, row: Entry) -> str:
-        """Class and name of the object."""
+        """Show the object's name and class, with a link."""
         return _object_label(row.object)
 
     @admin.display(description="key")
     def key_label(self, row: Entry) -> str:
-        """The key, with what cannot be seen in it escaped."""
+        """Show the key, a long one cut, invisible characters escaped."""
         return display.short(display.label(row.key))
 
     @admin.display(description="type")
     def kind(self, row: Any) -> str:
-        """The type of the stored value."""
+        """Show the type of the stored value."""
         return display.value(row.start, IN_LIST).kind
 
     @admin.display(description="size")
     def bytes(self, row: Any) -> str:
-        """Bytes of the stored text."""
+        """Show the size of the stored text."""
         return f"{row.size:,} B"
 
     @admin.display(description="value")
     def beginning(self, row: Any) -> str:
-        """The value, or how its text begins."""
+        """Show the value, or the beginning of its text."""
         if display.masked(row.object)(row.key):
             return display.HIDDEN
         value = display.value(row.start, IN_LIST)
@@ -132,13 +132,13 @@ class EntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="value")
     def whole(self, row: Any) -> SafeString:
-        """The value, up to a size that a page can bear."""
+        """Show the value, at most ``ON_PAGE`` characters of it."""
         if display.masked(row.object)(row.key):
-            return format_html("{} <p>{}</p>", display.HIDDEN, "Its class says that this key is not to be shown.")
+            return format_html("{} <p>{}</p>", display.HIDDEN, "Hidden: the class lists this key in masked_keys.")
         stored = Entry.objects.using(row._state.db).filter(pk=row.pk)
         text = stored.values_list(Substr("value", 1, ON_PAGE + 1), flat=True).get()
         value = display.value(text, ON_PAGE)
-        note = f"The first {ON_PAGE:,} characters of its JSON text." if value.cut else ""
+        note = f"Only the first {ON_PAGE:,} characters of its JSON are shown." if value.cut else ""
         return format_html('<pre class="do-value">{}</pre>{}', value.text, note)
 
 
@@ -167,38 +167,38 @@ class AlarmRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="object")
     def object_label(self, row: AlarmRun) -> str:
-        """Class and name of the object."""
+        """Show the object's name and class, with a link."""
         return _object_label(row.object)
 
     @admin.display(description="outcome")
     def result(self, row: AlarmRun) -> SafeString:
-        """How the run ended."""
+        """Show how the run ended."""
         return display.badge(row.outcome)
 
     @admin.display(description="late by")
     def late(self, row: AlarmRun) -> str:
-        """From when it was due to its start."""
+        """Show the time from due to start."""
         return display.span(row.started_at - row.due_at)
 
     @admin.display(description="took")
     def took(self, row: AlarmRun) -> str:
-        """From its start to its end."""
+        """Show the time from start to end."""
         return display.span(row.ended_at - row.started_at)
 
     @admin.display(description="error")
     def error_gist(self, row: AlarmRun) -> str:
-        """The line of the error that says most."""
+        """Show the line of the error that says most."""
         return display.gist(row.error) or display.NOTHING
 
     @admin.display(description="error")
     def traceback(self, row: AlarmRun) -> SafeString | str:
-        """The end of the traceback, as the history keeps it."""
+        """Show the end of the traceback, as the history keeps it."""
         return format_html('<pre class="do-value">{}</pre>', row.error) if row.error else display.NOTHING
 
 
 @admin.register(Dispatcher)
 class DispatcherAdmin(ReadOnlyAdmin):
-    """The processes that ring for alarms, the one that passed last first; each is forgotten after a day."""
+    """The processes that send wake-ups, latest pass first; each is forgotten a day after its last pass."""
 
     list_display = ("process",)
     fields: ClassVar[Any] = ("process", *map(moment, ["started_at", "last_pass_at", "refused_since"]))

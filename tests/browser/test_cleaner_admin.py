@@ -59,7 +59,7 @@ def test_a_model_is_cleaned(admin: Page, settings: Any, screenshot: Screenshot) 
 
     admin.get_by_role("button", name="Clean now…").click()
     admin.get_by_role("button", name="Yes: clean now").click()
-    expect(messages(admin)).to_contain_text("Told to run now: old sessions.")
+    expect(messages(admin)).to_contain_text("Set to run now: old sessions.")
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
     admin.reload()
     expect(content(admin)).to_contain_text("30 of 31 examined")
@@ -71,7 +71,7 @@ def test_a_model_is_cleaned(admin: Page, settings: Any, screenshot: Screenshot) 
     admin.get_by_role("button", name="Yes: stop").click()
     expect(content(admin)).to_contain_text("Stopped. Deletes")
     admin.get_by_role("link", name="History", exact=True).click()
-    for done in ("Counted.", "Told to run now.", "Stopped."):
+    for done in ("Counted.", "Set to run now.", "Stopped."):
         expect(content(admin)).to_contain_text(done)
 
 

@@ -60,7 +60,7 @@ def test_a_dead_alarm_is_understood_and_revived(admin: Page, live_server: LiveSe
     expect(card).to_contain_text("handler")
     screenshot("object-dead")
     card.get_by_role("button", name="Revive").click()
-    expect(admin.locator("#content")).to_contain_text("Let these dead alarms run again")
+    expect(admin.locator("#content")).to_contain_text("Revive these dead alarms?")
     assert Alarm.objects.get().state == "dead"
     screenshot("question")
     admin.get_by_role("button", name="Yes: revive").click()
@@ -84,7 +84,7 @@ def test_fire_now_and_cancel_without_javascript(browser: Browser, live_server: L
         page.click("input[type=submit]")
         page.locator(".do-alarm").get_by_role("button", name="Fire now").click()
         page.get_by_role("button", name="Yes: fire now").click()
-        expect(page.locator(".messagelist")).to_contain_text("Told to run now: far.")
+        expect(page.locator(".messagelist")).to_contain_text("Set to run now: far.")
         assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
         far.storage.set_alarm(timedelta(days=1))
         page.goto(page_of(live_server, far))
@@ -100,7 +100,7 @@ def test_fire_now_and_cancel_without_javascript(browser: Browser, live_server: L
         expect(page.locator(".do-figures")).to_contain_text("p95")
     assert sorted(entry.get_change_message() for entry in LogEntry.objects.all()) == [
         "Alarm cancelled.",
-        "Told to run now.",
+        "Set to run now.",
     ]
 
 
@@ -114,7 +114,7 @@ def test_the_overview_keeps_up(admin: Page, live_server: LiveServer, screenshot:
         after = timedelta(minutes=1 + 59 * (number % 9) / 9)
         Scripted.objects.get_by_name(f"due {number}").storage.set_alarm(after)
     admin.goto(live_server.url + reverse("admin:durable_objects_overview"))
-    expect(admin.locator(".do-attention")).to_contain_text("Nothing wants attention")
+    expect(admin.locator(".do-attention")).to_contain_text("Nothing needs attention")
     admin.evaluate("window.loadedOnce = true")
     screenshot("overview-fine")
     dead("orders")

@@ -99,7 +99,7 @@ def test_snoozed_tested_and_cancelled(admin: Page, live_server: LiveServer, scre
 
 
 def test_a_recipient(admin: Page, live_server: LiveServer, screenshot: Callable[[str], None]) -> None:
-    """Wrong hours are told beside their field; right ones are kept, and the page has the calendar's address."""
+    """Wrong hours are reported beside their field; right ones are kept, and the page has the calendar's address."""
     admin.goto(f"{live_server.url}/admin/reminders/recipient/add/")
     admin.fill("#id_name", "ada")
     admin.fill("#id_quiet_hours", "late")

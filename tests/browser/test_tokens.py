@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 def test_a_token_from_its_making_to_its_end(
     admin: Page, live_server: LiveServer, screenshot: Callable[[str], None]
 ) -> None:
-    """Made with ticked boxes, told once and used; revoked after a question, and refused from then on."""
+    """Made with ticked boxes, shown once and used; revoked after a question, and refused from then on."""
     tokens.forget()
     admin.goto(f"{live_server.url}/admin/project/apitoken/add/")
     admin.fill("#id_name", "the shop")

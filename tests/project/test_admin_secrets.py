@@ -208,7 +208,7 @@ def test_a_password_in_an_address_is_kept_unseen(
     assert admin_client.post(url, form | {other: "7" if model is Batcher else "b@example.com"}).status_code == 302
     assert stored.get() == before
     page = admin_client.post(url, form | {name: "https://••••••@evil.example/in"})
-    assert "Give the address with its user and password" in page.content.decode()
+    assert "Enter the whole address, with user and password" in page.content.decode()
     assert stored.get() == before
     assert admin_client.post(url, form | {name: "https://bob:new@example.com/in"}).status_code == 302
     assert stored.get() == "https://bob:new@example.com/in"

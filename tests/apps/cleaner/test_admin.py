@@ -98,7 +98,7 @@ def test_a_model_is_chosen_from_those_allowed(admin_client: Client, sessions: Pe
 def test_fire_now_keeps_the_plan(admin_client: Client, sessions: PeriodicCleaner) -> None:
     """A cleanup made by hand does not shift the schedule."""
     planned = CleanerProgress.objects.get().planned_at
-    assert confirm(admin_client, PeriodicCleaner, "fire_now", [sessions.pk]) == ["Told to run now: sessions."]
+    assert confirm(admin_client, PeriodicCleaner, "fire_now", [sessions.pk]) == ["Set to run now: sessions."]
     assert CleanerProgress.objects.get().planned_at == planned
 
 

@@ -1,4 +1,4 @@
-"""What operators do to objects by admin: a question first, one turn each, told in words, and logged."""
+"""What operators do to objects in admin: a question first, one turn each, reported and logged."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def test_fire_now(
 ) -> None:
     """After a yes the alarm is due now, and runs once; before it nothing happened."""
     obj = scripted("one", HOUR)
-    assert "Let these alarms run now?" in choose(admin_client, model, "fire_now", [obj.pk]).content.decode()
+    assert "Run these alarms now?" in choose(admin_client, model, "fire_now", [obj.pk]).content.decode()
     assert run_due_alarms() == []
-    assert confirm(admin_client, model, "fire_now", [obj.pk]) == ["Told to run now: one."]
+    assert confirm(admin_client, model, "fire_now", [obj.pk]) == ["Set to run now: one."]
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
     assert script.infos[0].scheduled_at == alarm_clock.now() + HOUR
 
 
 @pytest.mark.parametrize("model", [Scripted, Alarm])
 def test_cancel(model: type[Scripted | Alarm], admin_client: Client, alarm_clock: FakeClock) -> None:
-    """After a yes no alarm is set any more; where none was, that is said and not logged."""
+    """After a yes no alarm is set any more; where none was, that is reported and not logged."""
     obj = scripted("one", HOUR)
     assert confirm(admin_client, model, "cancel_alarms", [obj.pk]) == ["Alarm cancelled: one."]
     assert obj.storage.get_alarm() is None
@@ -61,7 +61,7 @@ def test_cancel(model: type[Scripted | Alarm], admin_client: Client, alarm_clock
 
 @pytest.mark.parametrize("model", [Scripted, Alarm])
 def test_revive(model: type[Scripted | Alarm], admin_client: Client, alarm_clock: FakeClock, script: Script) -> None:
-    """A dead alarm runs again with all its retries; one that is not dead is refused in words."""
+    """A dead alarm runs again with all its retries; one that is not dead is refused with the reason."""
     obj, armed = dead("gone"), scripted("armed", HOUR)
     done, refused = confirm(admin_client, model, "revive", [obj.pk, armed.pk])
     assert done == "Revived: gone."
@@ -72,7 +72,7 @@ def test_revive(model: type[Scripted | Alarm], admin_client: Client, alarm_clock
 
 
 def test_each_object_is_judged_by_itself(admin_client: Client, alarm_clock: FakeClock, script: Script) -> None:
-    """A refusal or a crash of one object is told with its name, and the others are done all the same."""
+    """A refusal or a crash of one object is reported with its name, and the others are done all the same."""
 
     def crash(obj: Scripted) -> None:
         if obj.name == "broken":
@@ -82,7 +82,7 @@ def test_each_object_is_judged_by_itself(admin_client: Client, alarm_clock: Fake
     objs = [dead(name) if name == "gone" else scripted(name, HOUR) for name in names]
     script.initialize = crash
     messages = confirm(admin_client, Scripted, "fire_now", [obj.pk for obj in objs])
-    assert messages[0] == "Told to run now: a, z."
+    assert messages[0] == "Set to run now: a, z."
     assert messages[1] == "Not done for broken: RuntimeError: initialize() is <broken>"
     assert messages[2].startswith("Not done for gone: the alarm of 'gone' is dead")
     assert LogEntry.objects.values_list("object_repr", flat=True).order_by("object_repr").distinct().count() == 2
@@ -96,7 +96,7 @@ def test_what_was_done_is_in_the_history(admin_client: Client, alarm_clock: Fake
     for model in [Scripted, Object, Alarm]:
         text = text_of(admin_client, page_url(model, obj.pk, "history"))
         assert "admin Alarm cancelled." in text
-        assert "admin Told to run now." in text
+        assert "admin Set to run now." in text
 
 
 def test_a_page_offers_what_fits(admin_client: Client, alarm_clock: FakeClock) -> None:
@@ -131,8 +131,8 @@ def test_the_question_names_what_it_is_about(admin_client: Client, alarm_clock: 
     """The question lists each chosen object with its class and state, and holds no more than it can carry out."""
     objs = [scripted("one", HOUR), dead("gone")]
     text = choose(admin_client, Object, "fire_now", [obj.pk for obj in objs]).content.decode()
-    for said in ["one", "gone", "tests.Scripted", "Runs in 1 h.", "Its retries are used up."]:
-        assert said in text
+    for expected in ["one", "gone", "tests.Scripted", "Runs in 1 h.", "Its retries are used up."]:
+        assert expected in text
 
 
 def test_a_question_is_bounded(
@@ -145,7 +145,7 @@ def test_a_question_is_bounded(
     with django_assert_max_num_queries(20):
         question = choose(admin_client, Scripted, "fire_now", [first.pk], select_across="1").content.decode()
     assert question.count('name="_selected_action"') == 5
-    assert "Only the first 5 of the chosen ones." in question
+    assert "More than 5 were chosen: only the first 5 are taken." in question
 
 
 MAY = {
@@ -180,7 +180,7 @@ def test_the_alarm_list_asks_each_class(alarm_clock: FakeClock) -> None:
     mine, other = Impatient.objects.get_by_name("mine"), scripted("other", HOUR)
     mine.storage.set_alarm(HOUR)
     done, refused = confirm(user, Alarm, "fire_now", [mine.pk, other.pk])
-    assert done == "Told to run now: mine."
+    assert done == "Set to run now: mine."
     assert refused == "Not done for other: you may not change objects of tests.Scripted"
     assert other.storage.get_alarm() == Alarm.objects.get(pk=other.pk).due_at == alarm_clock.now() + HOUR
     assert Alarm.objects.get(pk=mine.pk).due_at == alarm_clock.now()
@@ -195,7 +195,7 @@ def test_of_a_class_that_is_gone_alarms_are_cancelled_and_objects_deleted(
     lost, other = (park(name, state="armed", due_at=alarm_clock.now() + HOUR) for name in ("lost", "other"))
     for verb in ("fire_now", "revive"):
         (message,) = confirm(admin_client, Object, verb, [lost.pk])
-        assert message == "Not done for lost: its class is ghost.phantom (unknown here)"
+        assert message == "Not done for lost: it needs the class, ghost.phantom (unknown here)"
     assert Alarm.objects.get(pk=lost.pk).due_at == alarm_clock.now() + HOUR
     for model in (Object, Alarm):
         page = text_of(admin_client, page_url(model, lost.pk))
@@ -249,22 +249,22 @@ def test_delete_takes_own_tables_along(admin_client: Client) -> None:
     assert not Object.objects.exists()
 
 
-def test_what_is_gone_is_said(admin_client: Client) -> None:
-    """A row that vanished between the list and the answer is told, and not made again."""
+def test_what_is_gone_is_reported(admin_client: Client) -> None:
+    """A row that vanished between the list and the answer is reported, and not created again."""
     (message,) = confirm(admin_client, Scripted, "fire_now", [4711])
-    assert message == "None of the chosen ones is there any more."
+    assert message == "None of the chosen rows exists any more."
     assert admin_client.get(page_url(Scripted, 4711, "delete")).status_code == 404
     assert not Object.objects.exists()
 
 
-def test_a_busy_object_is_told(admin_client: Client, alarm_clock: FakeClock, script: Script) -> None:
-    """An object that is not had in time is a message, not an error page."""
+def test_a_busy_object_is_reported(admin_client: Client, alarm_clock: FakeClock, script: Script) -> None:
+    """An object that cannot be locked in time is a message, not an error page."""
 
     def busy(obj: Scripted) -> None:
-        raise ObjectBusy("tests.scripted 'one': not had within the lock timeout")
+        raise ObjectBusy("could not lock tests.scripted 'one' within LOCK_TIMEOUT (5 s)")
 
     obj = scripted("one", HOUR)
     script.initialize = busy
     (message,) = confirm(admin_client, Scripted, "fire_now", [obj.pk])
-    assert message == "Not done for one: tests.scripted 'one': not had within the lock timeout"
+    assert message == "Not done for one: could not lock tests.scripted 'one' within LOCK_TIMEOUT (5 s)"
     assert User.objects.count() == 1

@@ -62,7 +62,7 @@ def in_state(state: str, clock: FakeClock) -> DurableObject | Object:
     return obj
 
 
-SAID = {
+SENTENCES = {
     "idle": "idle No alarm was ever set.",
     "armed": "armed Runs in 1 min.",
     "due": "due Due since 5 s.",
@@ -74,16 +74,16 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("state", SAID)
+@pytest.mark.parametrize("state", SENTENCES)
 def test_a_page_says_how_the_alarm_stands(state: str, admin_client: Client, alarm_clock: FakeClock) -> None:
-    """Each state of an alarm is told in a word and a sentence, on the object's page and in the lists."""
+    """Each state of an alarm is shown by a word and a sentence, on the object's page and in the lists."""
     obj = in_state(state, alarm_clock)
     models = [Object] if state == "parked" else [Object, Scripted]
     for model in models:
-        assert SAID[state] in text_of(admin_client, page_url(model, obj.pk))
+        assert SENTENCES[state] in text_of(admin_client, page_url(model, obj.pk))
         assert re.search(rf"\b{obj.name}\b.* {state}\b", text_of(admin_client, list_url(model)))
     if state != "idle":
-        assert SAID[state] in text_of(admin_client, page_url(Alarm, obj.pk))
+        assert SENTENCES[state] in text_of(admin_client, page_url(Alarm, obj.pk))
 
 
 FIRST = {
@@ -91,7 +91,7 @@ FIRST = {
     "armed": "It has not run yet.",
     "due": "No run has ended yet.",
     "overdue": "No run has ended yet.",
-    "running": "A run is under way, the first on record: it stands here when it ends.",
+    "running": "The first run is under way: it is listed here when it ends.",
 }
 
 
@@ -142,7 +142,7 @@ def test_storage_is_shown_with_its_types(admin_client: Client) -> None:
 
 
 def test_storage_is_shown_in_portions(admin_client: Client) -> None:
-    """An object of any size has a page of bounded size: so many entries at a time, and the beginning of long values."""
+    """An object of any size has a page of bounded size: a page of entries, and the beginning of long values."""
     obj = Counter.objects.get_by_name("big")
     obj.storage.put_many({f"k{n:04}": "x" * 5000 if n == 0 else n for n in range(queries.ENTRIES + 5)})
     url = page_url(Counter, obj.pk)
@@ -156,12 +156,12 @@ def test_storage_is_shown_in_portions(admin_client: Client) -> None:
 
 
 def test_a_cut_value_too_has_its_type(admin_client: Client) -> None:
-    """Of a value that is shown in part, the type is told by how its text begins."""
+    """Of a value that is shown in part, the type is judged by how its text begins."""
     obj = Counter.objects.get_by_name("long")
     obj.storage.put_many({"a": "x" * 9000, "b": list(range(9000)), "c": tuple(range(9000)), "d": {"k": "x" * 9000}})
     text = text_of(admin_client, page_url(Counter, obj.pk))
-    for said in ["a str 9002 B", "b list", "c tuple", "d dict"]:
-        assert said in text
+    for expected in ["a str 9002 B", "b list", "c tuple", "d dict"]:
+        assert expected in text
 
 
 @pytest.mark.parametrize("name", HOSTILE)

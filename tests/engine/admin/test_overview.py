@@ -53,7 +53,7 @@ def site(alarm_clock: FakeClock, script: Script) -> FakeClock:
 
 
 def test_it_counts_and_leads_there(admin_client: Client, site: FakeClock) -> None:
-    """Each tile has the figure of its state and leads to the list of just these alarms; lateness and load are told."""
+    """Each tile has the figure of its state and leads to the list of just these alarms; lateness and load are shown."""
     page = admin_client.get(overview()).content.decode()
     tiles = re.findall(r'<li class="do-tile.*?href="([^"]*)".*?do-title">([^<]*)<.*?do-figure">([^<]*)<', page)
     assert {title: figure for _, title, figure in tiles} == {
@@ -70,27 +70,27 @@ def test_it_counts_and_leads_there(admin_client: Client, site: FakeClock) -> Non
 
 def test_lateness_says_whom_it_counts(admin_client: Client, site: FakeClock) -> None:
     """Beside the lateness of those that ran stands how many are due and wait, and since when: they count as well."""
-    said = "Counted are those that ran. Due and still waiting: {}."
-    assert said.format("2, the longest since 2 min") in text_of(admin_client, overview())
+    waiting = "Only alarms that ran are counted. Due and still waiting: {}."
+    assert waiting.format("2, the longest since 2 min") in text_of(admin_client, overview())
     AlarmRun.objects.all().delete()
     text = text_of(admin_client, overview())
     assert "Nothing ran in the last hour." in text
-    assert said.format("2, the longest since 2 min") in text
+    assert waiting.format("2, the longest since 2 min") in text
     Alarm.objects.all().delete()
-    assert said.format("0") in text_of(admin_client, overview())
+    assert waiting.format("0") in text_of(admin_client, overview())
 
 
 def test_it_says_what_wants_attention(admin_client: Client, site: FakeClock) -> None:
     """In words, troubles first, with the doctor's advice and a way to the alarms that it is about."""
     text = text_of(admin_client, overview())
     late = "1 alarm is late, the oldest by 2 min. No dispatcher has made a pass for 3 min"
-    said = [
+    sentences = [
         late,
         "Dead alarms: 1. One says: ValueError: no",
         "Alarms of a class that this code does not have: 1 of ghost.phantom",
     ]
-    assert [text.find(sentence) for sentence in said] == sorted(text.find(sentence) for sentence in said)
-    assert all(sentence in text for sentence in said)
+    assert [text.find(sentence) for sentence in sentences] == sorted(text.find(sentence) for sentence in sentences)
+    assert all(sentence in text for sentence in sentences)
     assert f'{list_url(Alarm)}?state=overdue">Show them' in admin_client.get(overview()).content.decode()
 
 

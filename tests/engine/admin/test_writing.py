@@ -68,12 +68,12 @@ def test_adding_makes_the_object(admin_client: Client) -> None:
         assert refusal in admin_client.post(add, {"name": name}).content.decode()
     assert admin_client.post(add, {"name": " new "}).status_code == 302
     assert [row.name for row in Scripted.objects.all()] == [" new "]
-    assert "There is one of this name already" in admin_client.post(add, {"name": " new "}).content.decode()
+    assert "An object with this name exists already" in admin_client.post(add, {"name": " new "}).content.decode()
     assert staff(["tests.view_scripted"]).get(add).status_code == 403
 
 
-def test_an_initialize_that_refuses_is_told(admin_client: Client, script: Script) -> None:
-    """What the engine or the class refuses when adding is told on the page, and nothing was made."""
+def test_an_initialize_that_refuses_is_shown(admin_client: Client, script: Script) -> None:
+    """What the engine or the class refuses when adding is shown on the page, and nothing is created."""
 
     def refuse(obj: Scripted) -> None:
         obj.storage.put("k", object())

@@ -31,7 +31,7 @@ def overdue(name: str, by: timedelta = MINUTE, **columns: object) -> tuple[Scrip
 
 
 def test_fire_now_keeps_the_time_of_one_that_is_due(script: Script, published: list[publisher.WakeUp]) -> None:
-    """An overdue alarm that is told to run now keeps its due time, so its run is told and recorded as late as it is."""
+    """An overdue alarm that is set to run now keeps its due time, so its run is recorded as late as it is."""
     obj, due = overdue("a")
     actions.fire_now(obj)
     assert Alarm.objects.get().due_at == due

@@ -1,4 +1,4 @@
-"""Alarms of a class that this code does not have: left alone, told apart from late ones, cancelled and deleted."""
+"""Alarms of a class that this code does not have: left alone, not taken for late ones, cancelled and deleted."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def command(*arguments: str) -> list[Any]:
 def test_a_parked_alarm_is_not_late(kind: tuple[str, str], clock: FakeClock, script: Script) -> None:
     """However long overdue, it keeps no health red, is no trouble of the doctor's, and is counted apart."""
     row = parked(kind)
-    said = health.figures()
-    assert (said["status"], said["cause"], said["overdue"], said["parked"]) == ("ok", None, 0, 1)
+    figures = health.figures()
+    assert (figures["status"], figures["cause"], figures["overdue"], figures["parked"]) == ("ok", None, 0, 1)
     assert metrics.oldest_overdue(clock.now()) is None
     assert {state: queries.count(queries.alarms_in(state, clock.now())) for state in ("due", "overdue", "parked")} == {
         "due": 0,
@@ -75,8 +75,8 @@ def test_a_parked_alarm_is_not_late(kind: tuple[str, str], clock: FakeClock, scr
     assert explain(row, clock.now()).status.word == "parked"
     Scripted.objects.get_by_name("here").storage.set_alarm(timedelta(0))
     clock.advance(timedelta(minutes=1))
-    said = health.figures()
-    assert (said["status"], said["overdue"], said["oldest_overdue_seconds"]) == ("late", 1, 60.0)
+    figures = health.figures()
+    assert (figures["status"], figures["overdue"], figures["oldest_overdue_seconds"]) == ("late", 1, 60.0)
 
 
 @each_kind
@@ -142,7 +142,7 @@ def test_delete_takes_all_that_match_and_known_ones_by_their_own_delete(clock: F
 
 
 @pytest.mark.parametrize("verb", [actions.cancel, actions.delete])
-def test_a_run_in_progress_elsewhere_is_told(verb: Any, clock: FakeClock, script: Script) -> None:
+def test_a_run_in_progress_elsewhere_is_reported(verb: Any, clock: FakeClock, script: Script) -> None:
     """A worker that has the class is in the middle of a run, unlocked: its alarm stays cancelled, its object gone."""
     obj = Scripted.objects.get_by_name("a")
     obj.storage.set_alarm(timedelta(0))
@@ -162,7 +162,7 @@ def test_a_run_in_progress_elsewhere_is_told(verb: Any, clock: FakeClock, script
     assert (runs, slots) == (([], []) if verb is actions.delete else (["succeeded"], ["idle"]))
 
 
-def test_a_table_of_the_class_that_is_left_is_told(clock: FakeClock) -> None:
+def test_a_table_of_the_class_that_is_left_is_reported(clock: FakeClock) -> None:
     """Where a table that this code does not know still points to the object, deleting says so and keeps it."""
     row = parked(("ghost", "phantom"))
     with connection.schema_editor() as editor:
