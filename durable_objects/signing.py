@@ -6,7 +6,7 @@ import base64
 import binascii
 from datetime import datetime
 
-ALLOWED = '"whsec_" and the base64 of 24 to 64 bytes, or two of those with a blank between'
+ALLOWED = '"whsec_" and the base64 of 24 to 64 bytes, as in whsec_MfKQ9r8GKYqr…, or two of those with a space between'
 
 PREFIX = "whsec_"
 #: The new one and the one before it: while the other side changes to the new one, it takes either.

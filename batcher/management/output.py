@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +11,33 @@ from django.db.models import QuerySet
 from batcher.models import Batch, Batcher, Upstream
 from durable_objects.escaping import one_line
 from durable_objects.formatting import gist
+from durable_objects.validation import show
+
+#: Batches that are listed at most.
+SHOWN = 20
 
 
 def state(batcher: Batcher) -> dict[str, Any]:
     """Return how many items wait, and when the batcher acts next."""
     return {"batcher": batcher.name, "queued": batcher.queued(), "alarm": _iso(batcher.get_alarm_time())}
+
+
+def use(batcher: Batcher) -> dict[str, Any]:
+    """Return whether the batcher was ever used, with a hint if not: its name may be misspelt."""
+    if Batcher.objects.filter(name=batcher.name).exists():
+        return {"used": True}
+    hint = f"batcher {show(batcher.name)} was never used; manage.py batcher list shows those that were"
+    return {"used": False, "hint": hint}
+
+
+def set_aside(name: str, batches: QuerySet[Batch]) -> dict[str, Any]:
+    """Return when these set-aside batches, up to ``SHOWN``, are tried again and how to do it now; nothing for none."""
+    first = batches.order_by("next_try_at").values_list("pk", "next_try_at")[:SHOWN]
+    waiting = [{"id": str(pk), "next_try_at": _iso(at)} for pk, at in first]
+    hint = (
+        f"set-aside batches are tried again at these times; manage.py batcher flush {shlex.quote(name)} tries them now"
+    )
+    return {"set_aside": waiting, "hint": hint} if waiting else {}
 
 
 def batches(batcher: Batcher) -> QuerySet[Batch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -21,13 +22,16 @@ class NotGenuine(Exception):
     """The message is not signed with the secret, or is more than five minutes old or ahead. Answer with 401."""
 
 
-def checked(secret: Secrets) -> list[str]:
-    """The secrets, each by itself. Raises ``ImproperlyConfigured`` for none, and for one that anybody could guess,
-    without telling it.
+def checked(secret: object) -> list[str]:
+    """Return the secrets, each by itself. Raises ``ImproperlyConfigured``, without the value, for none, for one that
+    anybody could guess, and for any other type.
     """
-    given = [secret] if isinstance(secret, str) else [*secret]
+    given: list[Any] = [*secret] if isinstance(secret, Iterable) and not isinstance(secret, str) else [secret]
     if not given or not all(map(is_secret, given)):
-        raise ImproperlyConfigured(f"The secret of a receiver is none. Allowed: {ALLOWED}; or a list of secrets.")
+        raise ImproperlyConfigured(
+            f"The secret of a receiver is not a signing secret (a value of type {type(secret).__name__}, not shown). "
+            f"Allowed: {ALLOWED}; or a list of secrets."
+        )
     return [each for text in given for each in secrets_in(text)]
 
 

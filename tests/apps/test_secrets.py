@@ -63,6 +63,20 @@ def test_a_weak_secret_is_refused_everywhere(
     assert not any(secret in text for text in texts if len(secret) > 6)
 
 
+@pytest.mark.parametrize("secret", ["abcd", None, 7, [], [None], b"abcd"])
+def test_a_receiver_says_what_a_secret_looks_like(secret: Any) -> None:
+    """What is not a secret, of whatever type, is refused with what one looks like, and is not shown."""
+    with pytest.raises(ImproperlyConfigured) as refused:
+        receives(secret=secret)
+    with pytest.raises(ImproperlyConfigured) as refused_later:
+        verify(secret, {}, b"")
+    text, kind = str(refused.value), type(secret).__name__
+    assert text == str(refused_later.value)
+    beginning = f"The secret of a receiver is not a signing secret (a value of type {kind}, not shown). Allowed: "
+    assert text.startswith(beginning + '"whsec_" and the base64 of 24 to 64 bytes, as in whsec_')
+    assert "abcd" not in text
+
+
 NEW = "whsec_" + base64.b64encode(b"another secret of 26 bytes").decode()
 STRANGE = "whsec_" + base64.b64encode(b"a secret of somebody else").decode()
 

@@ -15,7 +15,6 @@ from batcher.management import bulk_add, output, setting_values
 from batcher.models import Batch, Batcher
 from durable_objects.management.base import PlainCommand, lines_of
 
-SHOWN = 20
 EXAMPLES = {
     "list": "manage.py batcher list --prefix ord --json",
     "add": "manage.py batcher add orders first second\n  manage.py batcher add orders - < shop.log\n"
@@ -103,10 +102,11 @@ class Command(PlainCommand):
 
     def _show(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)
-        last = output.batches(batcher).order_by("-sealed_at").defer("items_json", "outcomes")[:SHOWN]
+        last = output.batches(batcher).order_by("-sealed_at").defer("items_json", "outcomes")[: output.SHOWN]
         upstream = batcher.upstream()
         return {
             **output.state(batcher),
+            **output.use(batcher),
             "settings": batcher.settings(),
             "upstream": output.breaker(upstream) if upstream else None,
             "batches": [output.line(batch) for batch in last],
@@ -131,7 +131,9 @@ class Command(PlainCommand):
         for batch_id in wanted:
             batcher.replay(batch_id)
         left = failed.filter(outcome_unknown=True).count()
-        return {"replayed": wanted, "left_unknown": left, **output.state(batcher)}
+        found = {"replayed": wanted, "left_unknown": left, **output.state(batcher)}
+        aside = output.batches(batcher).filter(status=Batch.Status.SET_ASIDE)
+        return found if wanted else found | output.set_aside(batcher.name, aside)
 
     def _fail(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)

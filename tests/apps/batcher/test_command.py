@@ -45,6 +45,64 @@ def test_replay_leaves_alone_what_may_have_arrived(
     assert set(Batch.objects.values_list("status", flat=True)) == {"delivered"}
 
 
+def text_of(*arguments: str) -> str:
+    """What the command says to people."""
+    out = io.StringIO()
+    call_command("batcher", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_replay_of_nothing_points_at_what_is_set_aside(
+    batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock
+) -> None:
+    """Where no batch failed but some are set aside, it says when each is tried again, and that flush does it now."""
+    batcher.configure(max_retries=0)
+    upstream.default = Answer(503)
+    batcher.add_item("a")
+    pass_time(alarm_clock, WINDOW)
+    batch = Batch.objects.get(status="set_aside")
+    assert batch.next_try_at is not None
+    shown = run("replay", "orders")
+    assert shown["replayed"] == []
+    assert shown["set_aside"] == [{"id": str(batch.pk), "next_try_at": batch.next_try_at.isoformat()}]
+    text = text_of("replay", "orders")
+    assert f"id={batch.pk}  next_try_at={batch.next_try_at.isoformat()}" in text
+    assert (
+        "hint: set-aside batches are tried again at these times; manage.py batcher flush orders tries them now" in text
+    )
+    upstream.default = Answer(200)
+    run("flush", "orders")
+    pass_time(alarm_clock)
+    assert Batch.objects.get().status == "delivered"
+
+
+def test_replay_has_no_hint_without_need(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
+    """Nothing is said of set-aside batches where there are none, or where something was replayed."""
+    batcher.add_item("a")
+    pass_time(alarm_clock, WINDOW)
+    assert "hint" not in run("replay", "orders")
+    upstream.script(503, 400)
+    batcher.configure(max_retries=0)
+    for item in ["set aside", "refused"]:
+        batcher.add_item(item)
+        pass_time(alarm_clock, WINDOW)
+    shown = run("replay", "orders")
+    assert (len(shown["replayed"]), "hint" in shown) == (1, False)
+
+
+def test_show_of_a_batcher_that_was_never_used() -> None:
+    """It says so, with the name, for programs and for people, and the batcher stays unused."""
+    shown = run("show", "nope")
+    assert (shown["used"], shown["queued"], shown["batches"]) == (False, 0, [])
+    assert 'hint: batcher "nope" was never used; manage.py batcher list shows those that were' in text_of(
+        "show", "nope"
+    )
+    assert not Batcher.objects.filter(name="nope").exists()
+    Batcher.objects.get_by_name("nope").add_item("a")
+    shown = run("show", "nope")
+    assert (shown["used"], "hint" in shown) == (True, False)
+
+
 def test_show_says_what_goes_on(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
     """Settings in force, the breaker, the batches; as text as well."""
     upstream.default = Answer(503)
