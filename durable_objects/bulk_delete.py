@@ -51,9 +51,9 @@ def sweep(
 ) -> Swept:
     """Walk over the next ``limit`` entries in key order and delete those whose rank is below ``bound``.
 
-    ``item`` is an SQL expression of the column ``value`` (an entry's JSON text, see ``values``), ``rank`` one of
+    ``item`` is an SQL expression of the column ``value`` (an entry's JSON text, see ``entries.types``), ``rank`` one of
     ``item`` (found once per entry) that gives a number, or NULL for what is to stay, and ``aside`` a condition on
-    ``item`` for what is left alone and counted; all in the words of the database that is asked, every ``%`` doubled.
+    ``item`` for what is left alone and counted; all in the SQL of the database in use, every ``%`` doubled.
     They are code, never input.
 
     A turn, or part of the one that is open, whose own writes are not looked at; a key that it has put stays. Inside a
@@ -90,12 +90,12 @@ class _Part:
     limit: int
 
     def walk(self, conn: BaseDatabaseWrapper, object_id: int) -> Swept:
-        """Look at it."""
+        """Count, and delete nothing."""
         walked, params = self._walked(conn, object_id)
         return self._read(conn, f"SELECT {_FIGURES} FROM {walked}", [self.bound, self.bound, *params])
 
     def delete(self, conn: BaseDatabaseWrapper, object_id: int) -> Swept:
-        """Look at it and delete. Needs the object's lock."""
+        """Count and delete. Needs the object's lock."""
         walked, params = self._walked(conn, object_id)
         if backend_of(conn).deletes_in_with:
             # By their place in the table, which nobody changes while the object is locked: each value is read once.
@@ -120,7 +120,7 @@ class _Part:
         return Swept(walked, below, least_left, last if walked == self.limit else None, aside)
 
     def _walked(self, conn: BaseDatabaseWrapper, object_id: int) -> tuple[str, list[Any]]:
-        """A subquery ``walked`` of place, key, rank, aside; and its parameters. Its limits make each be found once."""
+        """Return a subquery ``walked`` of place, key, rank, aside, and its parameters. Limits make each found once."""
         place = backend_of(conn).row_address
         after, params = ("", []) if self.after is None else (" AND key > %s", [self.after])
         items = (

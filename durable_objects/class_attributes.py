@@ -1,4 +1,4 @@
-"""What a class of objects says of itself: numbers and spans that are none would only show in the middle of a run."""
+"""Check the attributes of a class of objects at import: a wrong one would only show in the middle of a run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-#: A run may take so long at most: PostgreSQL's own limits of time go to 24 days.
-LONGEST_RUN = timedelta(days=24)
-MOST_RETRIES = 1_000_000
+#: The largest ``alarm_time_limit``: PostgreSQL's own timeouts go to 24 days.
+MAX_TIME_LIMIT = timedelta(days=24)
+MAX_RETRIES = 1_000_000
 
 
 class _Rule(NamedTuple):
@@ -17,11 +17,11 @@ class _Rule(NamedTuple):
 
 
 def _is_number_of_retries(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= MOST_RETRIES
+    return type(value) is int and 0 <= value <= MAX_RETRIES
 
 
 def _is_time_limit(value: Any) -> bool:
-    return isinstance(value, timedelta) and timedelta(0) < value <= LONGEST_RUN
+    return isinstance(value, timedelta) and timedelta(0) < value <= MAX_TIME_LIMIT
 
 
 def _are_texts(value: Any) -> bool:
@@ -33,8 +33,8 @@ def _are_keys_and_models(value: Any) -> bool:
 
 
 _RULES = {
-    "alarm_max_retries": _Rule(_is_number_of_retries, f"a whole number from 0 to {MOST_RETRIES:,}"),
-    "alarm_time_limit": _Rule(_is_time_limit, f"a timedelta of more than 0 and at most {LONGEST_RUN.days} days"),
+    "alarm_max_retries": _Rule(_is_number_of_retries, f"a whole number from 0 to {MAX_RETRIES:,}"),
+    "alarm_time_limit": _Rule(_is_time_limit, f"a timedelta of more than 0 and at most {MAX_TIME_LIMIT.days} days"),
     "alarm_groups": _Rule(lambda value: type(value) is bool, "True or False"),
     "read_ahead": _Rule(_are_keys_and_models, "a tuple of keys and models"),
     "masked_keys": _Rule(_are_texts, "a list or tuple of texts"),
@@ -42,7 +42,7 @@ _RULES = {
 
 
 def flaw_of(cls: type[Any]) -> str | None:
-    """What is wrong with what this class says, itself or by inheritance; None if nothing. It need not say all."""
+    """Return what is wrong with an attribute of this class, its own or inherited; None if nothing."""
     for name, rule in _RULES.items():
         if hasattr(cls, name) and not rule.holds(value := getattr(cls, name)):
             return f"{cls.__name__}.{name} is {value!r}; allowed: {rule.allowed}."
@@ -50,7 +50,7 @@ def flaw_of(cls: type[Any]) -> str | None:
 
 
 def refuse_flaw(cls: type[Any]) -> None:
-    """Raise ``TypeError`` for a class that says what it may not."""
+    """Raise ``TypeError`` for a class with an attribute that is not allowed."""
     flaw = flaw_of(cls)
     if flaw is not None:
         raise TypeError(flaw)

@@ -23,8 +23,8 @@ def exclusive(method: Method | None = None, /, *, combine: bool = False) -> Meth
     """Run the method as a turn: the object locked, one transaction, ``initialize()`` first, all or nothing.
 
     A call inside a turn on the same object joins it. A call inside the caller's own ``atomic()`` joins that
-    transaction and keeps the object until it ends. A turn that owns its transaction is run again after a deadlock
-    or a serialization failure, so what it does outside the database may happen twice.
+    transaction and keeps the object locked until it ends. A turn that owns its transaction is run again after a
+    deadlock or a serialization failure, so what it does outside the database may happen twice.
 
     ``@exclusive(combine=True)`` says that the method writes to nothing but ``self.storage``. Calls that threads of one
     process make on one object at the same time then share a transaction and its commit, which is many times faster:
@@ -32,7 +32,7 @@ def exclusive(method: Method | None = None, /, *, combine: bool = False) -> Meth
     a method asks of ``connection`` or ``on_commit`` is the business of whichever thread runs it. A call inside any
     ``atomic()`` is never combined, and one that unlocks or calls another object is run again alone.
 
-    Raises ``ObjectBusy`` when the object was not had within ``LOCK_TIMEOUT``; ``IsolationNotSupported`` inside a
+    Raises ``ObjectBusy`` when it could not lock the object within ``LOCK_TIMEOUT``; ``IsolationNotSupported`` inside a
     REPEATABLE READ or SERIALIZABLE transaction of the caller. On an ``async def`` or a generator: ``TypeError`` at
     import, since its body would run after the turn has ended (call it through ``sync_to_async``).
     """

@@ -22,18 +22,18 @@ _migrating = False
 
 
 def content_types() -> ContentTypeManager:
-    """Django's manager, with its cache, for the database that the engine's tables are in."""
+    """Return Django's manager, with its cache, for the database that the engine's tables are in."""
     return _content_types(engine.DATABASE)
 
 
 def label_of(kind_id: int) -> str:
-    """``app.model``, as commands take it and files have it."""
+    """Return ``app.model``, as commands take it and files have it."""
     kind = content_types().get_for_id(kind_id)
     return f"{kind.app_label}.{kind.model}"
 
 
 def pk_of(app_label: str, model_name: str) -> int:
-    """The key of a class's content type: looked up, and made only while ``migrate`` runs, which would make it next.
+    """Return the key of a class's content type: created only while ``migrate`` runs, which would do so next.
 
     Raises ``DurableObjectError`` where it is not there.
     """
@@ -51,24 +51,24 @@ def pk_of(app_label: str, model_name: str) -> int:
 
 
 def is_kind(model: type[models.Model] | None) -> TypeGuard[type[DurableObject]]:
-    """Whether this model is a class of objects: a subclass of ``DurableObject``, not that itself."""
+    """Return whether this model is a class of objects: a subclass of ``DurableObject``, not that itself."""
     base = apps.get_model("durable_objects", "DurableObject")
     return model is not None and issubclass(model, base) and model is not base
 
 
 def classes() -> list[type[DurableObject]]:
-    """The classes of objects that this code has."""
+    """Return the classes of objects that this code has."""
     return [model for model in apps.get_models() if is_kind(model)]
 
 
 def class_of(kind: ContentType) -> type[DurableObject] | None:
-    """The class of this kind; None when this code has none of that name, or one that is no durable object any more."""
+    """Return the class of this kind; None where this code has none of that name, or it is no durable object now."""
     model = kind.model_class()
     return model if is_kind(model) else None
 
 
 def handle_of(kind_id: int, name: str) -> DurableObject | None:
-    """The object of this kind and name; None when this code has no such class, or no object can have that name."""
+    """Return the object of this kind and name; None where this code has no such class, or the name is invalid."""
     model = class_of(content_types().get_for_id(kind_id))
     try:
         return None if model is None else model.by_name(name)
@@ -77,7 +77,7 @@ def handle_of(kind_id: int, name: str) -> DurableObject | None:
 
 
 def runnable() -> dict[int, type[DurableObject]]:
-    """The classes of objects that this code and the database know, and that can be run, by content type."""
+    """Return by content type the classes of objects that code and database know and that can be run."""
     labels = {model._meta.label_lower: model for model in classes()}
     known = content_types().filter(app_label__in={label.partition(".")[0] for label in labels})
     found = {kind.pk: labels.get(f"{kind.app_label}.{kind.model}") for kind in known}
@@ -85,20 +85,20 @@ def runnable() -> dict[int, type[DurableObject]]:
 
 
 def unknown() -> list[ContentType]:
-    """Content types of objects whose class this code does not have, or which is no durable object any more."""
+    """Return the content types of objects whose class this code does not have, or which is no durable object now."""
     rows = apps.get_model("durable_objects", "Object")._base_manager.using(engine.DATABASE)
     kinds = content_types().filter(models.Exists(rows.filter(kind=models.OuterRef("pk"))))
     return [kind for kind in kinds if class_of(kind) is None]
 
 
 def migration_begins(using: str, **kwargs: Any) -> None:
-    """Receiver of ``pre_migrate``: a data migration may use objects of a class that is new."""
+    """Receive ``pre_migrate``: a data migration may use objects of a new class."""
     global _migrating
     _migrating = _migrating or using == engine.DATABASE
 
 
 def migration_ends(using: str, **kwargs: Any) -> None:
-    """Receiver of ``post_migrate``."""
+    """Receive ``post_migrate``."""
     global _migrating
     _migrating = _migrating and using != engine.DATABASE
 
@@ -109,9 +109,7 @@ def _content_types(alias: str) -> ContentTypeManager:
 
 
 def _check_tables() -> None:
-    """A migration that uses an object runs after all of the engine's own: their last one must be among its
-    dependencies.
-    """
+    """Refuse a migration that uses an object before the last of the engine's own, which must be a dependency of it."""
     files = resources.files("durable_objects.migrations").iterdir()
     ours = sorted(file.name.removesuffix(".py") for file in files if file.name[:4].isdigit())
     applied = MigrationRecorder(connections[engine.DATABASE]).applied_migrations()

@@ -24,6 +24,7 @@ from durable_objects.storage import Storage
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, RowManager
 from durable_objects.turns import bulk, calls, combining, lock, read_ahead, subclass_fields
 from durable_objects.turns.calls import current, enter
+from durable_objects.turns.handle import shown
 from durable_objects.turns.turn import mark_fields_stale
 from durable_objects.validation import check_name
 
@@ -60,7 +61,7 @@ class ObjectQuerySet(models.QuerySet[Model]):
     """
 
     def using(self, alias: str | None) -> Self:
-        """Of the engine's database; of another one raises ``DurableObjectError``: its objects could not be used."""
+        """Return itself for the engine's database; raise ``DurableObjectError`` for another one."""
         return super().using(_engines(alias))
 
     def delete(self) -> tuple[int, dict[str, int]]:
@@ -75,13 +76,13 @@ class ObjectQuerySet(models.QuerySet[Model]):
         return total, by_model
 
     def update(self, **values: Any) -> int:
-        """As in Django, without a turn; what own fields are then, open turns see at their next call.
+        """Update as Django does, without a turn; open turns see new values of own fields at their next call.
 
         Raises ``DurableObjectError`` for class and name, which are what an object is.
         """
-        if told := sorted({"name", "kind", "kind_id", "id", "pk"} & values.keys()):
+        if fixed := sorted({"name", "kind", "kind_id", "id", "pk"} & values.keys()):
             raise DurableObjectError(
-                f"update({', '.join(told)}=…) would leave behind whoever has this object by its class and name. Make "
+                f"update({', '.join(fixed)}=…) would leave behind whoever has this object by its class and name. Make "
                 "another one; `manage.py objects export` and `import` take its storage and alarm along."
             )
         changed = super().update(**values)
@@ -91,7 +92,7 @@ class ObjectQuerySet(models.QuerySet[Model]):
     update.alters_data = True  # type: ignore[attr-defined]  # likewise
 
     def bulk_create(self, objs: Iterable[Model], *args: Any, **kwargs: Any) -> list[Model]:
-        """Not of objects: each is made by its own turn. Raises ``DurableObjectError``."""
+        """Raise ``DurableObjectError``: each object is made by a turn of its own."""
         raise DurableObjectError(
             "bulk_create() makes no durable objects: the first turn of each does, save() or create() as well; "
             "set_alarms() makes many in one transaction"
@@ -105,7 +106,7 @@ class ObjectManager(RowManager[Model]):
     """Finds objects by name. Building a handle or a queryset makes no query."""
 
     def get_queryset(self) -> ObjectQuerySet[Model]:
-        """Exactly the objects of this class, not of its subclasses."""
+        """Return exactly the objects of this class, not of its subclasses."""
         rows: ObjectQuerySet[Model] = ObjectQuerySet(self.model, using=_engines(self._db))
         if self.model.is_base():
             return rows
@@ -114,9 +115,9 @@ class ObjectManager(RowManager[Model]):
         return rows.filter(kind=models.Subquery(kind))
 
     def get_by_name(self, name: str) -> Model:
-        """The object of this name, whether it was ever used or not (DO-86). No query; its first turn makes the row.
+        """Return the object of this name, whether it was ever used or not (DO-86).
 
-        Raises ``InvalidName``.
+        No query; its first turn makes the row. Raises ``InvalidName``.
         """
         return self.model.by_name(name)
 
@@ -147,7 +148,7 @@ class ObjectManager(RowManager[Model]):
         return answers
 
     def new_unique(self) -> Model:
-        """A fresh object with a random name of 32 hex digits (DO-83). No query."""
+        """Return a fresh object with a random name of 32 hex digits (DO-83). No query."""
         return self.model.by_name(secrets.token_hex(16))
 
 
@@ -218,14 +219,14 @@ class DurableObject(Object):
 
     @contextmanager
     def unlocked(self) -> Iterator[None]:
-        """Commit what is done so far and let go of the object: the place for slow work outside.
+        """Commit what is done so far and release the lock on the object: the place for slow work outside.
 
         Afterwards the object is locked again and ``initialize()`` runs. Raises ``RunSuperseded`` when another run has
         taken over meanwhile or the object was deleted, and ``CannotUnlock`` inside a transaction that would stay open.
         """
         turn = current(self)
         if turn is None:
-            raise CannotUnlock(f"{self.key}: unlocked() outside of a turn, where nothing is locked")
+            raise CannotUnlock(f"{shown(self.key)}: unlocked() outside of a turn, where nothing is locked")
         with turn.unlocked():
             yield
 
@@ -239,7 +240,7 @@ class DurableObject(Object):
         return answer
 
     def row_of(self, model: type[Row]) -> Row | None:
-        """This object's row in a model whose primary key is a one-to-one to it; None where there is none.
+        """Return this object's row in a model whose primary key is a one-to-one to it; None where there is none.
 
         By a query; but where calls share a turn and ``read_ahead`` names the model, one instance for all of them, as
         read with the lock: for what ``@exclusive(combine=True)`` methods look at and none of them changes.
@@ -283,28 +284,28 @@ class DurableObject(Object):
         never_used = current(self) is None and lock.find(clock.connection(), self.kind_pk(), self.name) is None
         return (0, {}) if never_used else self.run_exclusive(remove)
 
-    # -- what the engine asks
+    # -- for the engine
 
     @classmethod
     def is_base(cls) -> bool:
-        """Whether this is ``DurableObject`` itself, which names no kind of object."""
+        """Return whether this is ``DurableObject`` itself, which is no kind of object."""
         return cls is DurableObject
 
     @classmethod
     def by_name(cls, name: str) -> Self:
-        """A handle of this class. Raises ``InvalidName``."""
+        """Return a handle of this class. Raises ``InvalidName``."""
         if cls.is_base():
             raise DurableObjectError("DurableObject itself has no objects: call get_by_name on a subclass's manager")
         return cls(name=check_name(name))
 
     @classmethod
     def has_alarm_handler(cls) -> bool:
-        """Whether the class overrides ``alarm()``."""
+        """Return whether the class overrides ``alarm()``."""
         return cls.alarm is not DurableObject.alarm
 
     @classmethod
     def kind_pk(cls) -> int:
-        """The primary key of the class's content type: looked up, never made, outside of ``migrate``."""
+        """Return the primary key of the class's content type: looked up, created only while ``migrate`` runs."""
         if cls.is_base():
             raise DurableObjectError("DurableObject itself has no objects: get this one from its own class's manager")
         return kinds.pk_of(cls._meta.app_label, str(cls._meta.model_name))
@@ -315,7 +316,7 @@ class DurableObject(Object):
         return self._meta.label_lower, self.name
 
     def admitted(self, object_id: int) -> None:
-        """Called by the turn under the lock: take over the primary key, read own fields again."""
+        """Take over the primary key, read own fields again: called by the turn, under the lock."""
         self.pk = self.id = object_id
         self._state.adding, self._state.db = False, engine.DATABASE
         subclass_fields.forget_related(self)
@@ -324,7 +325,7 @@ class DurableObject(Object):
                 subclass_fields.read(self, object_id)
 
     def follow(self, other: DurableObject, *, keep_unsaved: bool) -> None:
-        """Called by the turn: take over what another instance of this object has just read, or saved."""
+        """Take over what another instance of this object has just read, or saved: called by the turn."""
         self.pk = self.id = other.pk
         subclass_fields.follow(self, other, keep_unsaved=keep_unsaved)
 

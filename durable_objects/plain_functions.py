@@ -11,7 +11,7 @@ HANDLERS = ("initialize", "alarm", "alarm_died")
 
 
 def kind_of(function: object) -> str | None:
-    """Whether it is an "async function", "async generator" or "generator"; None for whatever else it is."""
+    """Return "async function", "async generator" or "generator" for what is one; None for anything else."""
     while isinstance(function, functools.partial | functools.partialmethod | staticmethod | classmethod):
         function = function.__func__ if isinstance(function, staticmethod | classmethod) else function.func
     if inspect.iscoroutinefunction(function):
@@ -22,7 +22,7 @@ def kind_of(function: object) -> str | None:
 
 
 def flaw_of(cls: type) -> str | None:
-    """What is wrong with the handlers of this class, its own or inherited; None if nothing."""
+    """Return what is wrong with the handlers of this class, its own or inherited; None if nothing."""
     for name in HANDLERS:
         kind = kind_of(inspect.getattr_static(cls, name, None))
         if kind is not None:
@@ -34,7 +34,7 @@ def flaw_of(cls: type) -> str | None:
 
 
 def check_answer(answer: object, cls: type, name: str) -> None:
-    """Refuse what a handler returned if that is work which nobody will do. Raises ``TypeError``."""
+    """Raise ``TypeError`` when a handler returned a coroutine or generator, which nobody would run."""
     if answer is None:
         return
     if inspect.iscoroutine(answer) or inspect.isgenerator(answer):

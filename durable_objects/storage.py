@@ -42,12 +42,12 @@ class Storage:
         self._owner = owner
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value under the key, or ``default``."""
+        """Return the value under the key, or ``default``."""
         text = self._texts([check_key(key)]).get(key)
         return default if text is None else decode(text)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """The values under those of the keys that are there, in key order (DO-61)."""
+        """Return the values under those of the keys that are there, in key order (DO-61)."""
         if isinstance(keys, str):
             raise InvalidInput(f"get_many() wants several keys, got the text {keys!r}: put it into a list")
         wanted = sorted({check_key(key) for key in keys})
@@ -66,11 +66,11 @@ class Storage:
         self._in_turn(lambda turn: turn.write(texts))
 
     def delete(self, key: str) -> bool:
-        """Delete the key; whether it was there (DO-65)."""
+        """Delete the key; return whether it was there (DO-65)."""
         return self.delete_many([key]) == 1
 
     def delete_many(self, keys: Iterable[str]) -> int:
-        """Delete the keys; how many of them were there (DO-65)."""
+        """Delete the keys; return how many of them were there (DO-65)."""
         if isinstance(keys, str):
             raise InvalidInput(f"delete_many() wants several keys, got the text {keys!r}: put it into a list")
         wanted = sorted({check_key(key) for key in keys})
@@ -92,7 +92,7 @@ class Storage:
         reverse: bool = False,
         limit: int | None = None,
     ) -> dict[str, Any]:
-        """The entries in key order: from ``start`` (or after ``start_after``) up to, not including, ``end`` (DO-66/67).
+        """Return the entries in key order: from ``start`` (or after ``start_after``) to before ``end`` (DO-66/67).
 
         With ``prefix`` too, those in both. ``reverse`` turns the order, not the bounds. ``start`` together with
         ``start_after``, and a ``limit`` below 1, raise ``InvalidInput``. All that is asked for is held in memory.
@@ -118,7 +118,7 @@ class Storage:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """A block that is undone as a whole when it raises, alarm changes too (DO-55). Blocks may be nested.
+        """Undo the block as a whole when it raises, alarm changes too (DO-55). Blocks may be nested.
 
         Django's ``atomic()`` and savepoints do the same inside a turn, by Django's cursor; the driver's own do not.
         Outside a turn this is one turn. It cannot be run again after a deadlock, so that raises ``ObjectBusy``.
@@ -149,7 +149,7 @@ class Storage:
         self._in_turn(arm)
 
     def get_alarm(self) -> datetime | None:
-        """The time that is set: also between retries; None while the handler runs, unless set again, and once dead."""
+        """Return the time that is set, also between retries; None once dead, and in the handler unless set again."""
         turn = current(self._owner)
         if turn is not None:
             return turn.alarm()
@@ -160,7 +160,7 @@ class Storage:
         return slot.pending(now)
 
     def delete_alarm(self) -> None:
-        """Take the alarm away, also one that waits for a retry, or a dead one. A run in progress goes on."""
+        """Delete the alarm, also one that waits for a retry, or a dead one. A run in progress goes on."""
         self._in_turn(lambda turn: turn.request_alarm(None))
 
     def _in_turn(self, change: Callable[[Turn], Result]) -> Result:

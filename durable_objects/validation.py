@@ -62,7 +62,7 @@ def foreign(value: object, allowed: set[type]) -> str:
 
 
 def utf8_size(text: str) -> int:
-    """Bytes of UTF-8 that `text` takes; it must have no lone surrogates."""
+    """Return how many bytes of UTF-8 `text` takes; it must have no lone surrogates."""
     return len(text) if text.isascii() else len(text.encode())
 
 

@@ -67,7 +67,7 @@ def decode(text: str) -> Any:
 
 
 def _encode_plain(value: object) -> str | None:
-    """The quick way for what is nearly every value: plain JSON. None: anything else, also whatever is to be refused."""
+    """Return plain JSON, the quick way for nearly every value; None for any other, also for what is to be refused."""
     if not _is_plain(value):
         return None
     text = _dumps(value)
@@ -85,7 +85,7 @@ def _encode_carefully(value: object) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether `value` is JSON types only, in so few containers that it cannot be too deep, nor inside itself."""
+    """Return whether `value` is JSON types only, in few enough containers to be neither too deep nor inside itself."""
     containers = 0
     parts: list[Any] = [value]
     for part in parts:  # grows while it is walked

@@ -1,4 +1,4 @@
-"""The entries of an object, as text. The room that writes them (``sweep`` deletes); encoded and decoded above."""
+"""Read and write entries, as encoded text. No other module writes them; ``bulk_delete`` deletes some."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Range:
         )
 
     def sql(self) -> tuple[str, list[str]]:
-        """The conditions on ``key`` that an index can use, with their parameters."""
+        """Return conditions on ``key`` that an index can use, with their parameters."""
         end_of_prefix = _next_prefix(self.prefix) if self.prefix else None
         bounds = [
             ("key >= %s", self.start),
@@ -63,7 +63,7 @@ class Change:
 
 
 def _next_prefix(prefix: str) -> str | None:
-    """The first text after everything that begins with ``prefix``; None when there is nothing after it."""
+    """Return the first text after all that begin with ``prefix``; None when there is none."""
     stem = prefix.rstrip("\U0010ffff")
     if not stem:
         return None
@@ -72,7 +72,7 @@ def _next_prefix(prefix: str) -> str | None:
 
 
 def get(conn: BaseDatabaseWrapper, object_id: int, keys: Sequence[str]) -> dict[str, str]:
-    """The entries among ``keys`` that are there."""
+    """Return the texts of those of the keys that are there."""
     found: dict[str, str] = {}
     for chunk in _chunks(keys):
         found.update(round_trip.send(conn, [reading("%s", [object_id], chunk)]))
@@ -80,13 +80,13 @@ def get(conn: BaseDatabaseWrapper, object_id: int, keys: Sequence[str]) -> dict[
 
 
 def reading(object_sql: str, params: Sequence[Any], keys: Sequence[str]) -> Statement:
-    """The statement that reads keys and values of those that are there; ``object_sql`` says whose."""
+    """Return the statement that reads those of the keys that are there; ``object_sql`` is the object's key."""
     marks = ", ".join(["%s"] * len(keys))
     return f"SELECT key, value FROM {_TABLE} WHERE object_id = {object_sql} AND key IN ({marks})", [*params, *keys]
 
 
 def scan(conn: BaseDatabaseWrapper, object_id: int, where: Range, limit: int | None) -> dict[str, str]:
-    """The entries in the range, in key order."""
+    """Return the entries in the range, in key order."""
     conditions, params = where.sql()
     order = "DESC" if where.reverse else "ASC"
     sql = f"SELECT key, value FROM {_TABLE} WHERE object_id = %s{conditions} ORDER BY key {order}"
@@ -96,7 +96,7 @@ def scan(conn: BaseDatabaseWrapper, object_id: int, where: Range, limit: int | N
 
 
 def storing(turns: Iterable[Change]) -> Iterator[Statement]:
-    """The statements that store what turns wrote: deletes, then one insert. Needs the objects' locks."""
+    """Yield the statements that store what turns wrote: deletes, then one insert. Needs the objects' locks."""
     puts: list[Any] = []
     for change in turns:
         if change.cleared:

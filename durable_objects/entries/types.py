@@ -11,7 +11,7 @@
     {"$type": "bytes", "value": "…"}           base64
     {"$type": "tuple", "value": […]}           likewise set and frozenset, those sorted by their items' encoded text
     {"$type": "float", "value": "nan"}         likewise inf and -inf; every other float is plain JSON
-    {"$type": "int", "value": "0x…"}           only beyond 2,048 bits, since Python may refuse to read so many digits
+    {"$type": "int", "value": "0x…"}           only beyond 2,048 bits, since Python may refuse to read that many digits
 
 An aware datetime keeps its wall time, and its ZoneInfo by name. Any other tzinfo becomes the fixed offset it had at
 that moment: a `datetime.timezone`, without a name; UTC comes back as `timezone.utc`.
@@ -29,13 +29,13 @@ from zoneinfo import ZoneInfo
 
 from durable_objects.validation import show, text_flaw
 
-MAX_PLAIN_INT = 2**2048  # 617 digits; the least that Python can be told to still read is 640
+MAX_PLAIN_INT = 2**2048  # 617 digits; Python's limit on digits (sys.set_int_max_str_digits) is never below 640
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Refused(Exception):
-    """What is wrong with a part of a value, in words that follow its place; `values.encode` adds the place."""
+    """What is wrong with a part of a value, as text that follows its place; `serializer.encode` adds the place."""
 
 
 def box(name: str, value: object) -> dict[str, object]:
@@ -96,7 +96,7 @@ def _read_moment(kind: type[datetime] | type[time]) -> Callable[[dict[str, Any]]
 
 
 def stood_for(value: object) -> object:
-    """The plain date or datetime that a frozen clock's stands for; any other value as it is.
+    """Return the plain date or datetime that a frozen clock's stands for; any other value as it is.
 
     Such a class takes every plain one for its own, which no other subclass does.
     """

@@ -11,7 +11,7 @@ from django.db import DatabaseError
 
 from durable_objects.database.errors import is_worth_another_try
 from durable_objects.errors import ObjectBusy
-from durable_objects.turns.handle import Key
+from durable_objects.turns.handle import Key, shown
 
 #: How often a transaction is run at most when the database makes it give way.
 TRIES = 5
@@ -52,4 +52,4 @@ def run(key: Key, begin: Callable[[], Tried], call: Callable[[Tried], Result]) -
 
 def gave_way(key: Key, error: Exception) -> ObjectBusy:
     """Return the error for a call that the database made give way, and that is not run again."""
-    return ObjectBusy(f"{key[0]} {key[1]!r}: the database made this transaction give way ({error}). Try again later.")
+    return ObjectBusy(f"{shown(key)}: the database made this transaction give way ({error}). Try again later.")

@@ -1,9 +1,9 @@
-"""Calls on one object by many threads of a process, run together: one lock, one transaction, one commit for all.
+"""Calls on one object by many threads of a process, combined: one lock, one transaction, one commit for all.
 
 The first thread that comes is the leader. It opens a turn, and once it has the object it takes all calls that have come
 meanwhile, its own first, and runs them one after the other; the others wait for it. After the commit each caller gets
 the answer of its own call, and the lead goes to the next that waits. What is unusual (a deadlock, an error of the
-database, a call that unlocks, a leader that is interrupted) is not settled here: the turn is undone, and each call runs
+database, a call that unlocks, a leader that is interrupted) is not decided here: the turn is undone, and each call runs
 alone, in its own thread, as if it had never been combined.
 """
 
@@ -29,8 +29,8 @@ from durable_objects.turns.handle import Handle, Key
 from durable_objects.turns.transaction import unlocked_on
 from durable_objects.turns.turn import Turn
 
-#: So many calls at most are run in one turn.
-MOST_CALLS = 64
+#: Calls per turn at most.
+MAX_CALLS = 64
 
 
 class _Undone(Exception):
@@ -51,14 +51,14 @@ class _Call:
     call: Callable[[], Any]
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     #: Released, once, when the call has an outcome, or its thread the lead. An Event would be a list of such locks.
-    told: threading.Lock = field(default_factory=_taken_lock)
+    decided: threading.Lock = field(default_factory=_taken_lock)
     leads: bool = False
     alone: bool = False
     answer: Any = None
     error: BaseException | None = None
 
     def run(self, turn: Turn) -> None:
-        """Run in the leader's turn: own instance, own ``initialize()``, own context, own layer."""
+        """Run in the leader's turn: own instance, own ``initialize()``, own context, own layer of writes."""
         try:
             self.answer = self.context.run(turn.run_call, self.handle, self.call)
         except BaseException as error:
@@ -84,7 +84,7 @@ _lines: dict[Key, _Line] = {}
 
 
 def run(handle: Handle, call: Callable[[], Any]) -> Any:
-    """Call in a turn, together with what other threads of this process ask of the same object just now.
+    """Call in a turn, combined with the calls of other threads of this process on the same object.
 
     Raises what the call raises, and ``ObjectBusy`` when it was not begun within ``LOCK_TIMEOUT``. When the connection
     is lost while the turn commits, each caller gets an ``OperationalError``: nobody knows whether it counts.
@@ -97,9 +97,9 @@ def run(handle: Handle, call: Callable[[], Any]) -> Any:
 
 
 def run_all(key: Key, several: Sequence[tuple[Handle, Callable[[], Any]]]) -> list[Callable[[], Any]]:
-    """The same for several calls on the object of this key that one thread makes for others, in order.
+    """Call several times on the object of this key, in order, as ``run`` does: one thread does so for others.
 
-    What comes back gives the answer of each call, or raises; to be asked in this thread, outside any transaction.
+    Returns for each call what returns its answer or raises. To be called outside of any transaction.
     """
     mine = [_Call(handle, call) for handle, call in several]
     with _lock:
@@ -121,19 +121,19 @@ def run_all(key: Key, several: Sequence[tuple[Handle, Callable[[], Any]]]) -> li
 
 
 def _wait(line: _Line, mine: _Call) -> None:
-    """Until this call has an outcome, or the lead. A call that was taken is waited for, however long it takes."""
-    if mine.told.acquire(timeout=engine.LOCK_TIMEOUT.total_seconds()):
+    """Wait until this call has an outcome, or the lead; for one that was taken, however long it takes."""
+    if mine.decided.acquire(timeout=engine.LOCK_TIMEOUT.total_seconds()):
         return
     with _lock:
         if mine in line:
             line.remove(mine)
             mine.error = lock.busy(mine.handle.key)
             return
-    mine.told.acquire()
+    mine.decided.acquire()
 
 
 def _give_up(line: _Line, mine: list[_Call]) -> None:
-    """This thread is interrupted: what it still waits for is not to be run, and nobody is to wait for it to lead."""
+    """Withdraw these calls of a thread that is interrupted, and pass on the lead if it has it."""
     with _lock:
         for call in mine:
             if call in line:
@@ -143,14 +143,14 @@ def _give_up(line: _Line, mine: list[_Call]) -> None:
 
 
 def _lead(line: _Line, mine: _Call) -> None:
-    """Run one turn with all that wait, hand on the lead, tell the others. Raises only what is no ``Exception``."""
+    """Run one turn with all that wait, pass on the lead, release the others. Never raises an ``Exception``."""
     taken, failure, ending = [mine], None, False
     turn = Turn(mine.handle)
     turn.is_shared = True
     try:
         with turn:
             with _lock:
-                taken += [line.popleft() for _ in range(min(len(line), MOST_CALLS - 1))]
+                taken += [line.popleft() for _ in range(min(len(line), MAX_CALLS - 1))]
             for call in taken:
                 call.run(turn)
             ending = True
@@ -165,11 +165,11 @@ def _lead(line: _Line, mine: _Call) -> None:
             mine.leads = False
             _pass_on(line, mine.handle.key)
         for call in taken[1:]:
-            call.told.release()
+            call.decided.release()
 
 
 def _undo(turn: Turn, taken: list[_Call], failure: BaseException, *, ending: bool) -> None:
-    """What becomes of the calls of a turn that raised."""
+    """Decide on the calls of a turn that raised: an error for each, or another run alone."""
     interrupted = not isinstance(failure, Exception)
     if turn.is_committed:  # what was raised comes from somebody's hook after the commit
         taken[0].error = failure
@@ -191,17 +191,17 @@ def _undo(turn: Turn, taken: list[_Call], failure: BaseException, *, ending: boo
 
 
 def _pass_on(line: _Line, key: Key) -> None:
-    """The lead goes to the next in line. Needs the lock."""
+    """Give the lead to the next in line. Needs ``_lock``."""
     if line:
         following = line.popleft()
         following.leads = True
-        following.told.release()
+        following.decided.release()
     else:
         del _lines[key]
 
 
 def _forget_threads() -> None:
-    """In a forked process the threads that wait and lead are not there."""
+    """Forget the threads that wait and lead, which a forked process does not have."""
     _lines.clear()
     _lock.release()
 

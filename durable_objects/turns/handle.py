@@ -1,4 +1,4 @@
-"""What a turn needs to know of an object, so that it need not know the class that users subclass."""
+"""What a turn needs of an object, so that it need not import the class that users subclass."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from durable_objects.errors import AlarmHandlerMissing
 
 Result = TypeVar("Result")
 
+#: Class label and name.
 Key = tuple[str, str]
 
 
+def shown(key: Key) -> str:
+    """Return a key as messages show it: ``shop.cart 'ada'``."""
+    return f"{key[0]} {key[1]!r}"
+
+
 class Handle(Protocol):
-    """What a turn needs to know of an object."""
+    """What a turn needs of an object."""
 
     name: str
     alarm_time_limit: timedelta
@@ -28,29 +34,29 @@ class Handle(Protocol):
 
     @property
     def read_ahead(self) -> tuple[str | type[models.Model], ...]:
-        """What its turns read anyway, to come with the lock."""
+        """What its turns read anyway, prefetched with the lock."""
 
     def kind_pk(self) -> int:
-        """The primary key of the class's content type."""
+        """Return the primary key of the class's content type."""
 
     def admitted(self, object_id: int) -> None:
-        """The object's row is locked: take over its key, read own fields again."""
+        """Take over the key of the row, which is locked, and read own fields again."""
 
     def follow(self, other: Any, *, keep_unsaved: bool) -> None:
         """Take over what another instance of this object has just read, or saved."""
 
     def initialize(self) -> None:
-        """The object's own start of a turn."""
+        """Start a turn, in the object's own code."""
 
 
 class Owner(Handle, Protocol):
-    """What storage needs to know of its object."""
+    """What storage needs of its object."""
 
     def run_exclusive(self, call: Callable[[], Result]) -> Result:
         """Call in a turn."""
 
     def has_alarm_handler(self) -> bool:
-        """Whether the class has an ``alarm()`` of its own."""
+        """Return whether the class has an ``alarm()`` of its own."""
 
 
 def check_has_handler(owner: Owner) -> None:

@@ -1,4 +1,4 @@
-"""What each turn of a class reads anyway, brought along by the message that takes the lock: see ``read_ahead``."""
+"""Rows fetched in the same round trip as the lock, for classes with ``read_ahead``."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Wanted:
     models: tuple[type[models.Model], ...] = ()
 
     def statements(self, object_sql: str, params: Sequence[Any]) -> list[Statement]:
-        """One for all keys, one for each model; the object's key is what ``object_sql`` says."""
+        """Return one for all keys, one for each model; the object's key is ``object_sql``."""
         texts = [entry_sql.reading(object_sql, params, self.keys)] if self.keys else []
         return [*texts, *((_selecting(model) + object_sql, params) for model in self.models)]
 
     def read(self, results: Sequence[Sequence[Row]]) -> Read:
-        """What these statements gave, those of the models typed."""
+        """Return what these statements returned, those of the models typed."""
         texts: dict[str, str] = dict(results[0]) if self.keys else {}
         rows = results[len(results) - len(self.models) :]
         return Read(
@@ -50,20 +50,20 @@ class Read:
 
 @functools.cache
 def wanted(read_ahead: tuple[str | type[models.Model], ...], *, only_keys: bool) -> Wanted:
-    """What a class's ``read_ahead`` names."""
+    """Return what a class's ``read_ahead`` names; ``only_keys`` leaves out the models."""
     keys = tuple(name for name in read_ahead if isinstance(name, str))
     return Wanted(keys, () if only_keys else tuple(model for model in read_ahead if not isinstance(model, str)))
 
 
 def ask(model: type[Model], handle: Handle, object_id: int | None) -> Model | None:
-    """The object's row of this model, by a query; its key need not be known."""
+    """Return the object's row of this model, by a query; without its key, by kind and name."""
     link = model._meta.pk.name
     mine = {link: object_id} if object_id else {f"{link}__kind": handle.kind_pk(), f"{link}__name": handle.name}
     return model._base_manager.using(engine.DATABASE).filter(**mine).first()
 
 
 def instance(conn: BaseDatabaseWrapper, model: type[models.Model], row: Row) -> models.Model:
-    """The model's instance for a row that was read."""
+    """Return the model's instance for a row that was read."""
     values = list(row)
     for place, column in enumerate(_columns(model)):
         for convert in (*conn.ops.get_db_converters(column), *column.get_db_converters(conn)):

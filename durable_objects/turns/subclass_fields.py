@@ -34,12 +34,12 @@ class Pending:
 
 
 def columns(model: type[models.Model]) -> list[models.Field[Any, Any]]:
-    """The class's own columns and those of bases with a table, the database's own (generated) ones as well."""
+    """Return the class's own columns and those of bases with a table, generated ones as well."""
     return [field for field in model._meta.concrete_fields if field.model is not Object and not field.primary_key]
 
 
 def given(handle: DurableObject, names: Iterable[str] | None) -> dict[str, Any]:
-    """What the instance has in its own fields, or in those named. Raises ``InvalidInput`` for a name of none."""
+    """Return the instance's values of own fields, or of those named. Raises ``InvalidInput`` for a name of none."""
     fields = handle._own_fields()
     if names is not None:
         names = set(names)
@@ -52,7 +52,7 @@ def given(handle: DurableObject, names: Iterable[str] | None) -> dict[str, Any]:
 
 @contextmanager
 def pending(handle: DurableObject, given: dict[str, Any]) -> Iterator[Pending]:
-    """A turn of this instance that begins in the block makes the object's row, if there is none, with these values."""
+    """Let a turn of this instance that begins in the block make the object's row, if missing, with these values."""
     cached = handle._state.fields_cache
     relations = [each for each in handle._own_fields() if each.is_relation and each.attname in given]
     mine = Pending(given, {each.name: cached[each.name] for each in relations if each.name in cached})
@@ -87,7 +87,7 @@ def follow(handle: DurableObject, other: DurableObject, *, keep_unsaved: bool) -
 
 
 def forget_related(handle: DurableObject) -> None:
-    """Rows of others that this instance has kept may have changed since: they are asked for anew."""
+    """Drop cached related rows, which may have changed since: they are queried again."""
     handle._state.fields_cache.clear()
     vars(handle).pop("_prefetched_objects_cache", None)
 
@@ -123,7 +123,7 @@ def _stored(handle: DurableObject, object_id: int) -> dict[str, Any] | None:
 
 
 def _take_over(handle: DurableObject, values: dict[str, Any]) -> None:
-    """Have these values, and no related instance of another."""
+    """Set these values, and drop related instances of others."""
     mine = vars(handle)
     for each in handle._own_fields():
         if each.is_relation and each.attname in values and mine.get(each.attname) != values[each.attname]:
@@ -133,14 +133,14 @@ def _take_over(handle: DurableObject, values: dict[str, Any]) -> None:
 
 
 def _link(handle: DurableObject, object_id: int) -> None:
-    """The key in each of the class's tables is the object's."""
+    """Set the key in each of the class's tables to the object's."""
     for field in handle._meta.concrete_fields:
         if field.primary_key:
             setattr(handle, field.attname, object_id)
 
 
 def _make(handle: DurableObject, object_id: int, pending: Pending | None) -> None:
-    """A row in each of the class's tables, with what is pending or the fields' defaults."""
+    """Insert a row into each of the class's tables, with what is pending or the fields' defaults."""
     model = type(handle)
     fresh = model(id=object_id, name=handle.name, kind_id=handle.kind_pk())
     _link(fresh, object_id)

@@ -24,7 +24,7 @@ from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.turns import lock, read_ahead
 from durable_objects.turns.commit import Flush
-from durable_objects.turns.handle import Handle, Key
+from durable_objects.turns.handle import Handle, Key, shown
 
 #: How often a run asks for its object again after ``unlocked()``, where the database refuses at once.
 _SECONDS_BETWEEN_TRIES = 1.0
@@ -183,7 +183,7 @@ class LockedTransaction:
         """Raise ``CannotUnlock`` where a block inside of it would stay open."""
         if self.has_blocks_inside(len(self._atomics)):
             raise CannotUnlock(
-                f"{self.key}: unlocked() inside storage.transaction(), atomic() or a savepoint, "
+                f"{shown(self.key)}: unlocked() inside storage.transaction(), atomic() or a savepoint, "
                 "which could not be undone any more. Leave that block first, or release the savepoint."
             )
 
@@ -211,7 +211,7 @@ class LockedTransaction:
                 self._reacquire(acquire, level)
                 resume()
             else:  # whoever waits for the process to end does not wait for a lock
-                self.lost = RunSuperseded(f"{self.key}: interrupted while unlocked, by {in_short(error)}")
+                self.lost = RunSuperseded(f"{shown(self.key)}: interrupted while unlocked, by {in_short(error)}")
             raise
         finally:
             if self.run is not None:
@@ -231,7 +231,7 @@ class LockedTransaction:
         except BaseException as error:
             if run is not None and before is not None and not self.is_committed:
                 run.fence, run.leased = before
-            self.lost = LeftOpen(f"{self.key}: unlocked() was refused: {in_short(error)}")
+            self.lost = LeftOpen(f"{shown(self.key)}: unlocked() was refused: {in_short(error)}")
             raise
         finally:
             unlocked_on(self.conn)[self.key] = self
@@ -283,7 +283,7 @@ class LockedTransaction:
             outer = outer._around  # a call that unlocked inside of the run's own block
         if outer is not None and outer.run is not None and outer.run.fence != self.slot.fence:
             outer.lost = RunSuperseded(
-                f"{self.key}: another run has taken over (fence {self.slot.fence}, this run's "
+                f"{shown(self.key)}: another run has taken over (fence {self.slot.fence}, this run's "
                 f"was {outer.run.fence}). Stop here: nothing of this run counts any more."
             )
             raise outer.lost

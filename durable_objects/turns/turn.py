@@ -27,7 +27,7 @@ from durable_objects.errors import CannotUnlock, DurableObjectError, ObjectBusy,
 from durable_objects.plain_functions import check_answer
 from durable_objects.turns import lock, read_ahead
 from durable_objects.turns.commit import Flush
-from durable_objects.turns.handle import Handle, Key
+from durable_objects.turns.handle import Handle, Key, shown
 from durable_objects.turns.transaction import LockedTransaction
 from durable_objects.turns.write_buffer import WriteBuffer
 
@@ -191,7 +191,7 @@ class Turn:
         transaction = self._transaction
         transaction.refuse_if_lost()
         if self._buffer.deleted:
-            raise RunSuperseded(f"{self.key} was deleted in this turn: it has no storage any more")
+            raise RunSuperseded(f"{shown(self.key)} was deleted in this turn: it has no storage any more")
         if transaction.run is not None:
             transaction.run.check_time()
 
@@ -203,7 +203,7 @@ class Turn:
         """Refuse what a turn with several calls cannot undo for one of them: that call is run again alone."""
         if self.is_shared:
             self.must_run_alone = True
-            raise CannotUnlock(f"{self.key}: not in a turn that other calls share; run again alone")
+            raise CannotUnlock(f"{shown(self.key)}: not in a turn that other calls share; run again alone")
 
     @contextmanager
     def unlocked(self) -> Iterator[None]:
@@ -211,7 +211,7 @@ class Turn:
         self.refuse_if_shared()
         if self._transaction.joins or len(open_turns(self.conn)) > 1:
             raise CannotUnlock(
-                f"{self.key}: unlocked() inside a transaction of the caller or a turn of another "
+                f"{shown(self.key)}: unlocked() inside a transaction of the caller or a turn of another "
                 "object, which would stay open. Call the object outside of it."
             )
         self._transaction.check_can_unlock()
@@ -360,7 +360,7 @@ class Turn:
         self.refuse_if_shared()
         if self._transaction.has_blocks_inside():
             raise DurableObjectError(
-                f"{self.key}: entries cannot be swept inside storage.transaction(), atomic() or an alarm() that "
+                f"{shown(self.key)}: entries cannot be swept inside storage.transaction(), atomic() or an alarm() that "
                 "keeps its object locked. Sweep outside of it, or in `with self.unlocked():`."
             )
         self._buffer.forget_read()

@@ -1,4 +1,4 @@
-"""A turn's writes, held back in layers: one per open savepoint, the engine's own or the user's, however it is made.
+"""A turn's writes, buffered in layers: one per open savepoint, the engine's own or the user's, however it is made.
 
 A savepoint that rolls back must take along what was written inside it, though none of that is in the database yet. So a
 layer whose savepoint was released is merged into the one below, and one whose savepoint was undone is forgotten.
@@ -33,12 +33,12 @@ class Layer:
     requested_alarm: RequestedAlarm | None = None
 
     def clear(self) -> None:
-        """Everything that was there so far is deleted."""
+        """Delete everything that was there so far."""
         self.writes.clear()
         self.cleared = True
 
     def absorb(self, above: Layer) -> None:
-        """Take over what the layer above held: its savepoint was released."""
+        """Take over the layer above: its savepoint was released."""
         if above.cleared:
             self.clear()
         self.writes.update(above.writes)
@@ -62,7 +62,7 @@ class WriteBuffer:
 
     @contextmanager
     def separate_layer(self) -> Iterator[None]:
-        """A layer that is forgotten when the block raises, for code that writes nothing else: it has no savepoint."""
+        """Push a layer that is dropped when the block raises: no savepoint, for code that writes nothing else."""
         layer = Layer()
         self._stack.append(layer)
         try:
@@ -79,14 +79,14 @@ class WriteBuffer:
                 self._stack[-1].absorb(each)
 
     def top(self) -> Layer:
-        """The layer of the innermost savepoint that is open now: the one to write to."""
+        """Return the layer of the innermost savepoint that is open now: the one to write to."""
         self._settle()
         known = [layer.savepoint for layer in self._stack]
         self._stack += [Layer(each) for each in self._savepoints.open[self._savepoints_around :] if each not in known]
         return self._stack[-1]
 
     def merged(self) -> Layer:
-        """All layers as one, for reading."""
+        """Return all layers as one, for reading."""
         self._settle()
         if len(self._stack) == 1:
             return self._stack[0]
@@ -96,7 +96,7 @@ class WriteBuffer:
         return whole
 
     def find(self, key: str) -> tuple[bool, str | None]:
-        """Whether a layer decides this key, and its text (None: deleted)."""
+        """Return whether a layer decides this key, and its text (None: deleted)."""
         self._settle()
         for layer in reversed(self._stack):
             if key in layer.writes:
@@ -127,7 +127,7 @@ class WriteBuffer:
         written = {key: text for key, text in layer.writes.items() if key in where}
         found: dict[str, str | None] = {}
         if not layer.cleared:
-            # Each held-back delete may hide one row, so that many more are read than asked for.
+            # Each buffered delete may hide one row, so that many more are read than asked for.
             deleted = sum(text is None for text in written.values())
             found.update(entry_sql.scan(self._conn, self._object_id, where, None if limit is None else limit + deleted))
         found.update(written)
@@ -154,14 +154,14 @@ class WriteBuffer:
         return next((layer.requested_alarm for layer in reversed(self._stack) if layer.requested_alarm), None)
 
     def take_requested_alarm(self) -> RequestedAlarm | None:
-        """What was asked of the alarm, taken out of every layer."""
+        """Return what was asked of the alarm last, and drop it from every layer."""
         requested = self.requested_alarm
         for layer in self._stack:
             layer.requested_alarm = None
         return requested
 
     def take_undone_save(self) -> bool:
-        """Whether own fields were stored and that was undone, since this was asked last."""
+        """Return whether own fields were stored and that was undone, since the last call."""
         self._settle()
         undone, self._undone_save = self._undone_save, False
         return undone

@@ -51,7 +51,7 @@ def test_a_count_makes_nothing(obj: Scripted) -> None:
 
 
 def test_a_turn_sees_what_it_has_swept(texts: Scripted) -> None:
-    """What was read before is read anew, a key put before stays, and an error takes the sweep back."""
+    """What was read before is read again, a key put before stays, and an error takes the sweep back."""
 
     def change(error: Exception | None) -> None:
         assert texts.storage.get("a") == "x"

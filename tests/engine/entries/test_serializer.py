@@ -146,7 +146,7 @@ def test_sql_finds_values_where_they_are_documented_to_be(value: object, path: s
     "number", [10**639, 10**640, 2**2048 - 1, 2**2048, -(2**2048), 10**6000, -(10**6000) + 1], ids=int.bit_length
 )
 def test_ints_of_any_size(number: int) -> None:
-    """An int comes back whole, however few digits this Python is told to read or write."""
+    """An int comes back whole, however few digits this Python is set to read or write."""
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
     try:

@@ -38,7 +38,7 @@ def _brief(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def never_idle(callers: int = 2) -> Iterator[list[int]]:
-    """So many threads keep the object in turn, each again at once; how often each was refused."""
+    """This many threads lock the object in turn, each again at once; how often each was refused."""
     over, refused = threading.Event(), [0] * callers
     calls: list[int] = []
 

@@ -105,7 +105,7 @@ def test_interrupted_in_line_leaves_the_line(obj: Scripted, monkeypatch: pytest.
 
 
 def unlock(obj: Scripted) -> None:
-    """Let go of the object in between."""
+    """Release the object in between."""
     add(obj)
     with obj.unlocked():
         pass
@@ -127,7 +127,7 @@ def call_another(obj: Scripted) -> None:
 
 
 def swallow(obj: Scripted) -> None:
-    """An error of the database that nobody hears of."""
+    """An error of the database that is swallowed."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT nothing FROM nowhere")

@@ -1,4 +1,4 @@
-"""Two processes of eight threads each count up one counter: no update is lost, and nobody is told that it is locked."""
+"""Two processes of eight threads each count up one counter: no update is lost, and nobody gets "locked"."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def hammer(url: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="the tests run on PostgreSQL")
 def test_no_update_is_lost_on_sqlite(tmp_path: Path) -> None:
-    """On SQLite writers wait for each other: none is told "database is locked", none overwrites another."""
+    """On SQLite writers wait for each other: none gets "database is locked", none overwrites another."""
     hammer(f"sqlite:///{tmp_path / 'hammered.sqlite3'}")
 
 

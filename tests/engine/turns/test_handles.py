@@ -1,4 +1,4 @@
-"""An instance is a handle: cheap, without a query, told apart by class and name."""
+"""An instance is a handle: cheap, without a query, identified by class and name."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_base_class_has_no_objects_of_its_own() -> None:
 
 
 def test_delete_takes_everything_and_the_name_can_be_used_again(script: Script) -> None:
-    """``delete()`` removes object, storage, alarm and history together; the handle starts anew."""
+    """``delete()`` removes object, storage, alarm and history together; the handle starts again from nothing."""
     obj, other = Scripted.objects.get_by_name("a"), Scripted.objects.get_by_name("b")
     for one in (obj, other):
         one.storage.put("k", 1)

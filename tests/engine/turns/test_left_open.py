@@ -183,7 +183,7 @@ def test_in_a_group_it_fails_alone(script: Script, published: list[Any], leave: 
 
 @pytest.mark.parametrize("leave", [atomic, two_atomics, part, untouchable], ids=lambda each: str(each.__name__))
 def test_a_call_that_leaves_something_open_is_refused(script: Script, leave: Code) -> None:
-    """The caller is told, nothing is stored, and the next call goes well."""
+    """The caller gets an error, nothing is stored, and the next call goes well."""
     obj = Scripted.objects.get_by_name("a")
 
     def call() -> None:

@@ -32,7 +32,7 @@ def obj() -> Profiled:
 
 
 def statements(call: Any) -> list[str]:
-    """What was said to the database while the call lasted."""
+    """The statements sent to the database while the call lasted."""
     with CaptureQueriesContext(connection) as queries:
         call()
     return [query["sql"] for query in queries]
@@ -78,7 +78,7 @@ def test_what_was_written_since_wins(obj: Profiled) -> None:
 
 
 def test_after_unlocked_it_is_read_again(obj: Profiled) -> None:
-    """What others have written while the object was let go of is seen."""
+    """What others have written while the object was unlocked is seen."""
 
     def wait() -> int:
         with obj.unlocked():

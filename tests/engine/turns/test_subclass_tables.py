@@ -1,4 +1,4 @@
-"""Subclasses with a table: Django's fields work in them, and what cannot be is told in words."""
+"""Subclasses with a table: Django's fields work in them, and what cannot be is refused with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``unlocked()`` commits, lets go, and comes back only to an object that is still this run's."""
+"""``unlocked()`` commits, releases the lock, and comes back only to an object that is still this run's."""
 
 from __future__ import annotations
 
