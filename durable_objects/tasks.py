@@ -9,17 +9,19 @@ from typing import Any
 from celery import Task, current_app, shared_task
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.signals import worker_ready, worker_shutdown
-from django.db import close_old_connections
+from django.db import Error, close_old_connections
 
 from durable_objects import handler_errors, process
 from durable_objects.alarms import retry
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection, supported
+from durable_objects.database.messages import message_for
 from durable_objects.delivery import brokers, dispatcher, publisher
 from durable_objects.errors import DurableObjectError
 from durable_objects.execution.admission import Fired, Verdict
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
+from durable_objects.formatting import span
 from durable_objects.logs import get_logger
 
 logger = get_logger(__name__)
@@ -88,11 +90,20 @@ def fire_alarms(self: Task[Any, Any], alarms: list[tuple[int, int]], seconds: fl
     return fire_group(alarms, timedelta(seconds=seconds))
 
 
-@shared_task(bind=True, name="durable_objects.dispatch_alarms", ignore_result=True)
+class PassFailed(Exception):
+    """The database refused a pass of the dispatcher: the log has one line on it, and beat sends the next pass."""
+
+
+@shared_task(bind=True, name="durable_objects.dispatch_alarms", ignore_result=True, throws=(PassFailed,))
 def dispatch_alarms(self: Task[Any, Any]) -> dict[str, int]:
-    """One pass of the dispatcher, or more while it is behind; answers its figures."""
+    """Make a pass of the dispatcher, or several while it is behind, and return its figures. Raises ``PassFailed``."""
     _begin(self)
-    return dispatcher.catch_up(engine.DISPATCH_EVERY).as_dict()
+    try:
+        return dispatcher.catch_up(engine.DISPATCH_EVERY).as_dict()
+    except Error as error:
+        reason = message_for(error)
+        logger.error("the pass failed, and is made again within %s: %s", span(engine.DISPATCH_EVERY), reason)
+        raise PassFailed(reason) from error
 
 
 def _begin(task: Task[Any, Any]) -> None:

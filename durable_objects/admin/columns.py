@@ -27,10 +27,10 @@ class Bytes(models.Func):
         return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
 
 
-def moment(name: str) -> Callable[[Any], str]:
-    """Return a field of a page that shows a moment of the row to the millisecond."""
+def moment(name: str, title: str = "") -> Callable[[Any], str]:
+    """Return a field of a page that shows a moment of the row to the millisecond, under its own name or a title."""
 
-    @admin.display(description=name.replace("_", " "))
+    @admin.display(description=title or name.replace("_", " "))
     def shown(row: Any) -> str:
         value = getattr(row, name)
         return display.NOTHING if value is None else display.absolute(value, "milliseconds")

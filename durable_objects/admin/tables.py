@@ -151,7 +151,8 @@ class AlarmRunAdmin(ReadOnlyAdmin):
     list_filter = ("outcome", ObjectFilter)
     fields: ClassVar[Any] = (
         "object_label", "result", "retry_count", "fence", "late", "took",
-        *map(moment, ["scheduled_at", "due_at", "wake_up_for", "picked_up_at", "started_at", "ended_at"]), "traceback",
+        moment("scheduled_at"), moment("due_at"), moment("wake_up_for", "wake-up sent for"), moment("picked_up_at"),
+        moment("started_at"), moment("ended_at"), "traceback",
     )  # fmt: skip
     readonly_fields = fields
     ordering = ("-id",)

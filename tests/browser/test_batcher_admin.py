@@ -47,13 +47,13 @@ def test_an_item_goes_from_the_form_to_the_upstream(
     admin.get_by_role("button", name="Flush").click()
     expect(admin.locator("#content")).to_contain_text("Send now what waits in these batchers")
     admin.get_by_role("button", name="Yes: flush").click()
-    expect(admin.locator(".messagelist")).to_contain_text("Told to send now: orders.")
+    expect(admin.locator(".messagelist")).to_contain_text("Flush requested: orders.")
     run_due_alarms()
     admin.reload()
     expect(admin.locator(".do-batching")).to_contain_text("delivered")
     screenshot("batcher-delivered")
     assert upstream.items == [{"id": 7}]
-    assert {entry.get_change_message() for entry in LogEntry.objects.all()} >= {"Added an item.", "Told to send now."}
+    assert {entry.get_change_message() for entry in LogEntry.objects.all()} >= {"Added an item.", "Flush requested."}
 
 
 def test_a_refused_batch_is_read_downloaded_and_replayed(
@@ -76,7 +76,7 @@ def test_a_refused_batch_is_read_downloaded_and_replayed(
     assert (tmp_path / "items.json").read_text() == '[{"id":1},"two"]'
     admin.get_by_role("button", name="Replay").click()
     admin.get_by_role("button", name="Yes: replay").click()
-    expect(admin.locator(".messagelist")).to_contain_text("Told to send again: orders.")
+    expect(admin.locator(".messagelist")).to_contain_text("Replay requested: orders.")
     run_due_alarms()
     admin.reload()
     expect(admin.locator("#content")).to_contain_text("delivered")

@@ -109,7 +109,7 @@ def test_every_verb_reaches_its_row(
                 assert ("input", "_selected_action", str(rows[model].pk)) in asked.said, (model, verb)
                 tried += 1
     assert tried > 10
-    assert confirm(admin_client, Batch, "replay", [rows[Batch].pk]) == ["Told to send again: shop."]
+    assert confirm(admin_client, Batch, "replay", [rows[Batch].pk]) == ["Replay requested: shop."]
 
 
 NOT_THERE = ["9" * 20, "9" * 5000, "x\0"]
