@@ -45,6 +45,23 @@ PATHS = ["/health", "/metrics", "/openapi.json", "/batcher/<name>", "/batcher/<n
          "/batcher/<name>/alarm", "/reminders/<name>", "/reminders/<name>/snooze"]  # fmt: skip
 CONTENT_TYPES = "a media type with plain parameters, and a text charset such as utf-8, utf-16 or iso-8859-1"
 SECONDS_UNTIL_NEXT_TRY = 1
+USUAL_BEGINNING = "Input should be "
+_DURATION, _OBJECT = "a duration: seconds, or ISO 8601 such as PT10M", "a JSON object"
+#: What a field should be, by the type of pydantic's error.
+EXPECTED = {
+    "string_type": "text",
+    "list_type": "a list",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "time_delta_type": _DURATION,
+    "time_delta_parsing": _DURATION,
+    "time_delta_not_fixed": _DURATION,
+    "dict_type": _OBJECT,
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+}
 
 
 class Refused(HttpError):
@@ -234,8 +251,24 @@ def _not_now(request: HttpRequest, exc: DurableObjectError) -> HttpResponse:
 
 
 def _not_valid(request: HttpRequest, exc: ValidationError) -> HttpResponse:
-    problems = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in exc.errors]
-    return refusal(422, "; ".join(problems), allowed="what /openapi.json says of this path")
+    flaws = [_flaw(each) for each in exc.errors]
+    allowed = dict.fromkeys(allowed for _, allowed in flaws)
+    return refusal(422, "; ".join(problem for problem, _ in flaws), allowed="; ".join(allowed))
+
+
+def _flaw(each: dict[str, Any]) -> tuple[str, str]:
+    """Return what pydantic found wrong and what is allowed, by the field's name in the JSON, path or header."""
+    source, *path = each["loc"]
+    # The fields of a body stand behind the name of the view's parameter.
+    field = ".".join(map(str, path[1:] if source == "body" else path)) or "the body"
+    kind, text = each["type"], each["msg"]
+    if kind == "missing":
+        return f"{field} is missing", f"{field}: a value"
+    if kind == "extra_forbidden":
+        return f"{field} is not a field of this request", "the fields that /openapi.json describes"
+    is_usual = text.startswith(USUAL_BEGINNING)
+    expected = EXPECTED.get(kind, text.removeprefix(USUAL_BEGINNING) if is_usual else "as /openapi.json describes it")
+    return f"{field} is not {expected}" if is_usual else f"{field}: {text}", f"{field}: {expected}"
 
 
 def _http_error(request: HttpRequest, exc: HttpError) -> HttpResponse:

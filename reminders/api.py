@@ -10,10 +10,13 @@ from typing import Annotated, Any, Protocol
 from django.http import HttpRequest
 from ninja import Router, Schema
 from pydantic import BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
 
 from durable_objects import InvalidAlarmTime
 from durable_objects.validation import show as shown
+from reminders.errors import refusal
 from reminders.models import Plan, Reminder
+from reminders.validation import TIME_ALLOWED
 
 router = Router()
 
@@ -23,8 +26,9 @@ ANSWERED = ("message", "fire_at", "next_at", "recurrence", "time_zone", "person"
 def _of_fixed_length(span: Any) -> Any:
     """Refuse what pydantic would turn into a duration of its own choice: a month into 30 days, true into a second."""
     if isinstance(span, bool) or (isinstance(span, str) and re.match(r"[+-]?P[^T]*[YM]", span)):
-        raise ValueError(
-            "a month, a year or a boolean is no fixed duration: give seconds, or such as PT10M, P1D or P2W"
+        raise PydanticCustomError(
+            "time_delta_not_fixed",
+            "a month, a year or a boolean is no fixed duration: give seconds, or such as PT10M, P1D or P2W",
         )
     return span
 
@@ -157,6 +161,4 @@ def moment_of(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidAlarmTime(
-            f"fire_at is {shown(text)}. Allowed: ISO 8601 with an offset, such as 2030-01-31T09:00:00+01:00."
-        ) from None
+        raise refusal(f"fire_at is {shown(text)}", TIME_ALLOWED, InvalidAlarmTime) from None

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from itertools import chain, islice
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from icalendar import Calendar, Event, vDDDLists, vRecur
@@ -70,7 +71,20 @@ def calendar_of(recipient: Recipient) -> bytes:
         calendar.add_component(event)
     calendar.add_missing_timezones(moment.date() - timedelta(days=366), latest.date() + timedelta(days=366))
     calendar.subcomponents = [*calendar.timezones]  # the events are written already
+    for observance in chain.from_iterable(zone.subcomponents for zone in calendar.subcomponents):
+        _set_onsets(observance)
     return b"".join([calendar.to_ical().removesuffix(_END), *lines, _END])
+
+
+def _set_onsets(observance: Any) -> None:
+    """Set the onsets of an observance to local times by TZOFFSETFROM (RFC 5545, 3.6.5): icalendar gives those after a
+    gap, 03:00 where the clocks are put forward at 02:00.
+    """
+    gap = observance.TZOFFSETTO - observance.TZOFFSETFROM
+    if gap > timedelta(0):
+        observance.DTSTART -= gap
+        if later := observance.pop("RDATE", None):
+            observance.add("RDATE", [onset.dt - gap for onset in later.dts])
 
 
 def _times_each(plans: list[Plan]) -> int:

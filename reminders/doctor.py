@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from django.db.models import Exists, OuterRef
 
 from durable_objects.doctor import Finding, question
 from durable_objects.validation import show
 from reminders import zone_changes
-from reminders.models import Plan, Recipient, Reminder
+from reminders.models import Delivery, Plan, Recipient, Reminder
 from reminders.time_zones import find_zone
+
+#: How long deliveries that were given up are reported, and among how many of the newest.
+LATELY, NEWEST = timedelta(days=7), 10_000
 
 
 @question
@@ -51,6 +56,26 @@ def zones_that_are_gone(now: datetime) -> Iterator[Finding]:
         )
         advice = "Give them another zone, on their page in admin; until then their quiet hours have no effect."
         yield Finding("reminders.recipient_zones", text, advice)
+
+
+@question
+def deliveries_given_up(now: datetime) -> Iterator[Finding]:
+    """Report deliveries that were refused for good, or failed at each try while the series went on: no alarm is dead
+    of them. One that failed last of all has a dead alarm, which is reported as such.
+    """
+    last = Delivery.objects.order_by("-id").values_list("id", flat=True).first() or 0
+    rows = Delivery.objects.filter(id__gt=last - NEWEST, planned_at__gt=now - LATELY)
+    is_tried = Plan.objects.filter(object=OuterRef("reminder"), state=Plan.State.SET, occurrence=OuterRef("occurrence"))
+    refused = rows.filter(status=Delivery.Status.REFUSED)
+    failed = rows.filter(status=Delivery.Status.FAILED).exclude(Exists(is_tried))
+    newest = (refused | failed).select_related("reminder").order_by("-id").first()
+    if newest is not None:
+        text = (
+            f"Deliveries of reminders given up in the last {LATELY.days} days: {refused.count()} refused, "
+            f"{failed.count()} failed, the newest of {show(newest.reminder.name)} by {newest.channel}."
+        )
+        advice = "`manage.py reminders show NAME`, or Deliveries in admin, say why."
+        yield Finding("reminders.given_up", text, advice, is_trouble=False)
 
 
 def recompute(now: datetime) -> int:

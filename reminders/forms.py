@@ -125,6 +125,10 @@ class ReminderForm(NameForm):
     def clean(self) -> dict[str, Any]:
         """Apply the reminder's own rules, and fill the preview."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("rule", "").strip() and cleaned.get("repeats", CUSTOM) != CUSTOM:
+            chosen, needed = (f"“{dict(REPEATS)[choice]}”" for choice in (cleaned["repeats"], CUSTOM))
+            self.add_error("repeats", f"{chosen} does not use the rule below. Choose {needed}, or empty the rule.")
+            self.add_error("rule", f"This rule is not used with {chosen}. Empty it, or choose {needed}.")
         if self.errors:
             return cleaned
         try:

@@ -16,7 +16,7 @@ from reminders.recurrence import Place
 from reminders.rrule import LAST_YEAR
 from reminders.tables import Delivery, Plan, PlanQuerySet, Recipient
 from reminders.time_zones import find_zone
-from reminders.validation import SPAN_ALLOWED, checked, is_span, opening
+from reminders.validation import check_span, checked, opening
 
 __all__ = ["Delivery", "DeliveryFailed", "Plan", "Recipient", "Reminder"]
 
@@ -124,8 +124,7 @@ class Reminder(DurableObject):
         The rest of the series stays as it is. Raises ``InvalidInput`` unless ``by`` is a positive timedelta, and
         when no reminder is set.
         """
-        if not is_span(by):
-            raise refusal(f"by is {show(by)}", SPAN_ALLOWED)
+        check_span("by", by)
         plan = self._to_change("snooze")
         return self._snooze(plan, max(plan.next_at, now()), by)
 
@@ -134,8 +133,7 @@ class Reminder(DurableObject):
         """Deliver this occurrence again, ``by`` from now, whether it was delivered or is still tried; then the series
         goes on. Raises ``InvalidInput`` when the reminder was set again or cancelled since.
         """
-        if not is_span(by):
-            raise refusal(f"by is {show(by)}", SPAN_ALLOWED)
+        check_span("by", by)
         plan = self.plan()
         if plan is None or plan.series_id != series_id or plan.state == Plan.State.CANCELLED:
             raise InvalidInput(f"reminder {show(self.name)} was set again or cancelled since: nothing to snooze.")
@@ -310,7 +308,10 @@ class Reminder(DurableObject):
 
     def _snooze(self, plan: Plan, since: datetime, by: timedelta) -> datetime:
         if since.year + by / YEAR >= LAST_YEAR:
-            raise refusal(f"by is {show(by)}, counted from {since}", f"up to the year {LAST_YEAR}")
+            raise refusal(
+                f"by leads past the year {LAST_YEAR}, from {since.isoformat()}",
+                f"a duration that ends by the year {LAST_YEAR}",
+            )
         plan.next_at, plan.put_off = (since + by).astimezone(UTC), Plan.SNOOZED
         plan.snoozes += 1
         self._changed(plan)
@@ -343,5 +344,7 @@ class Reminder(DurableObject):
     def _to_change(self, verb: str) -> Plan:
         plan = self._set()
         if plan is None:
-            raise InvalidInput(f"reminder {show(self.name)} is not set: nothing to {verb}. Set it first.")
+            error = InvalidInput(f"reminder {show(self.name)} is not set: nothing to {verb}. Set it first.")
+            error.allowed = "a reminder that is set"
+            raise error
         return plan

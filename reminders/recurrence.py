@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import islice
 
 from durable_objects import InvalidAlarmTime
-from durable_objects.validation import show
+from reminders.errors import refusal
 from reminders.rrule import FIRST_YEAR, LAST_YEAR, Parts, RuleDays
 from reminders.rrule_parsing import Rule
 from reminders.time_zones import check_zone
@@ -184,7 +184,9 @@ def _place(found: Found, waiting: list[Found]) -> Place:
 def check_year(start: datetime) -> None:
     """Raise ``InvalidAlarmTime`` for a start that is too early or too late for a series."""
     if not FIRST_YEAR <= start.year <= LAST_YEAR:
-        raise InvalidAlarmTime(f"fire_at is {show(start)}. Allowed: the years from {FIRST_YEAR} to {LAST_YEAR}.")
+        raise refusal(
+            f"fire_at is {start.isoformat()}", f"the years from {FIRST_YEAR} to {LAST_YEAR}", InvalidAlarmTime
+        )
 
 
 def in_gap(wall_time: datetime) -> bool:

@@ -100,7 +100,7 @@ class Plan(models.Model):
     """
 
     class State(models.TextChoices):
-        """``over``: the last occurrence was delivered, or skipped."""
+        """``over``: the last occurrence was delivered, refused for good, or skipped."""
 
         SET = "set"
         OVER = "over"

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-from durable_objects import InvalidAlarmTime, InvalidInput, InvalidValue, check_alarm_time
+from durable_objects import InvalidAlarmTime, InvalidValue, check_alarm_time
 from durable_objects.validation import show, text_flaw
 from reminders import channels
 from reminders.conf import defaults
 from reminders.errors import refusal
 from reminders.recurrence import Place, Series, check_year
+from reminders.rrule import LAST_YEAR
 from reminders.tables import Recipient
 from reminders.time_zones import check_zone
 
 LONGEST_MESSAGE = 100_000
 LONGEST_PERSON = 200
 LONGEST_SPAN = timedelta(days=3650)
+TIME_ALLOWED = (
+    f"a time with its offset from UTC, after 1970 and up to the year {LAST_YEAR}, such as 2030-01-31T09:00:00+01:00"
+)
 
 
 def checked(given: Mapping[str, Any], kept: tzinfo | None = None) -> dict[str, Any]:
@@ -32,8 +36,8 @@ def checked(given: Mapping[str, Any], kept: tzinfo | None = None) -> dict[str, A
     fire_at = _fire_at(given["fire_at"])
     if type(given["urgent"]) is not bool:
         raise refusal(f"urgent is {show(given['urgent'])}", "True or False")
-    if given["skip_if_late"] is not None and not is_span(given["skip_if_late"]):
-        raise refusal(f"skip_if_late is {show(given['skip_if_late'])}", f"None, or {SPAN_ALLOWED}")
+    if given["skip_if_late"] is not None:
+        check_span("skip_if_late", given["skip_if_late"])
     return {
         "message": _message(given["message"]),
         "fire_at": fire_at,
@@ -57,35 +61,38 @@ def opening(fields: Mapping[str, Any], after: datetime | None = None) -> Place:
         first = series.following(first, after)
     if first is None:
         rule = show(fields["recurrence"])
-        raise InvalidInput(
-            f"recurrence is {rule}, which never occurs from {after or fields['fire_at']} on. Allowed: a rule that does."
-        )
+        since = after or fields["fire_at"]
+        raise refusal(f"recurrence is {rule}, which never occurs from {since} on", "a rule that does")
     return first
 
 
-SPAN_ALLOWED = f"a timedelta above 0, up to {LONGEST_SPAN}"
-
-
-def is_span(value: object) -> bool:
-    """Return whether it is a duration that a reminder can be put off by."""
-    return isinstance(value, timedelta) and timedelta(0) < value <= LONGEST_SPAN
+def check_span(name: str, value: object) -> None:
+    """Raise ``InvalidInput`` for this argument unless it is a duration that a reminder can be put off by."""
+    if not isinstance(value, timedelta) or not timedelta(0) < value <= LONGEST_SPAN:
+        shown = f"{value.total_seconds():,.15g} s" if isinstance(value, timedelta) else show(value)
+        raise refusal(f"{name} is {shown}", f"a duration above 0, up to {LONGEST_SPAN.days} days")
 
 
 def _message(text: Any) -> str:
+    allowed = f"up to {LONGEST_MESSAGE:,} characters of text"
     if type(text) is not str:
-        raise InvalidValue(f"message is {show(text)}, a {type(text).__name__}. Allowed: text.")
-    if len(text) > LONGEST_MESSAGE or (flaw := text_flaw(text)):
-        problem = f"has {len(text):,} characters" if len(text) > LONGEST_MESSAGE else flaw
-        raise InvalidValue(f"message {show(text)} {problem}. Allowed: up to {LONGEST_MESSAGE:,} characters of text.")
+        raise refusal(f"message is {show(text)}", allowed, InvalidValue)
+    flaw = f"has {len(text):,} characters" if len(text) > LONGEST_MESSAGE else text_flaw(text)
+    if flaw:
+        raise refusal(f"message is {show(text)}, which {flaw}", allowed, InvalidValue)
     return text
 
 
 def _fire_at(moment: Any) -> datetime:
-    if not isinstance(moment, datetime):
-        raise InvalidAlarmTime(f"fire_at is {show(moment)}. Allowed: an aware datetime.")
-    check_alarm_time(moment)
-    check_year(moment)
-    return moment
+    try:
+        check_alarm_time(moment)
+        if isinstance(moment, datetime):
+            check_year(moment)
+            return moment
+    except InvalidAlarmTime:
+        pass  # refused below, in the words of reminders
+    shown = moment.isoformat() if type(moment) is datetime else show(moment)
+    raise refusal(f"fire_at is {shown}", TIME_ALLOWED, InvalidAlarmTime)
 
 
 def _person(name: Any) -> str:

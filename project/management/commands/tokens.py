@@ -26,6 +26,7 @@ EXAMPLES = """examples:
 
 scopes:
 """ + "\n".join(f"  {scope:<16} {meaning}" for scope, meaning in SCOPES.items())
+EXPIRES_ALLOWED = "an ISO 8601 time with its offset, such as 2030-01-31T09:00+01:00, or 90d, 12h, 30m from now"
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
@@ -56,7 +57,7 @@ class Command(PlainCommand):
             metavar="CHANNEL",
             help="let it deliver reminders by this channel too; repeat for more",
         )
-        create.add_argument("--expires", metavar="WHEN", help="ISO time with its offset, or 90d, 12h, 30m from now")
+        create.add_argument("--expires", metavar="WHEN", help=f"when it ends (default: never): {EXPIRES_ALLOWED}")
         listing = verbs.add_parser("list", help="the tokens, the newest first")
         listing.add_argument("--valid", action="store_true", help="without those that are revoked or expired")
         revoke = verbs.add_parser("revoke", help="revoke a token, for good")
@@ -122,5 +123,5 @@ def _moment(text: str) -> datetime:
         if moment.tzinfo is not None:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise CommandError(f"--expires is {text!r}: {error}. Allowed: an ISO time with its offset, or 90d") from error
-    raise CommandError(f"--expires is {text!r}, without an offset. Allowed: such as {text}+00:00")
+        raise CommandError(f"--expires is {text!r}. Allowed: {EXPIRES_ALLOWED}") from error
+    raise CommandError(f"--expires is {text!r}, without an offset. Allowed: {EXPIRES_ALLOWED}")

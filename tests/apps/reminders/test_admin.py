@@ -90,6 +90,17 @@ def test_what_the_form_refuses(admin_client: Client, wrong: dict[str, Any], said
     assert not Reminder.objects.exists()
 
 
+@pytest.mark.parametrize(("repeats", "choice"), [("", "Once"), ("FREQ=WEEKLY", "Every week")])
+def test_a_typed_rule_is_not_dropped(admin_client: Client, repeats: str, choice: str) -> None:
+    """A rule beside another choice of how it repeats is refused on both fields: it would be ignored without a word."""
+    page = admin_client.post(reverse(ADD), {**FORM, "repeats": repeats, "rule": "FREQ=DAILY;COUNT=3", "_save": "Save"})
+    assert page.context["adminform"].form.errors == {
+        "repeats": [f"“{choice}” does not use the rule below. Choose “By the rule below”, or empty the rule."],
+        "rule": [f"This rule is not used with “{choice}”. Empty it, or choose “By the rule below”."],
+    }
+    assert not Reminder.objects.exists()
+
+
 def test_the_list_tells_the_living_from_the_dead(admin_client: Client, alarm_clock: FakeClock) -> None:
     """What is set, snoozed, cancelled, over, or lost its alarm to an operator is told apart, and can be filtered."""
     soon = alarm_clock.now() + HOUR
@@ -177,7 +188,7 @@ def test_a_delivery(admin_client: Client, alarm_clock: FakeClock) -> None:
     assert "Now!" in text_of(admin_client, page_url(Delivery, delivery.pk))
     assert admin_client.post(page_url(Delivery, delivery.pk), {"message": "x"}).status_code == 403
     page = text_of(admin_client, page_url(Reminder, reminder.pk))
-    assert "over The last one was delivered or skipped." in page
+    assert "over Nothing more is planned: Deliveries show what became of the last one." in page
     assert str(delivery.key) in page
     assert outcomes(alarm_clock) == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import accumulate, count, islice
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -374,3 +374,18 @@ def test_the_clocks_of_each_zone_are_in_the_calendar(ada: Recipient, reminder: R
     clocks: Any = zone
     july = datetime(2055, 7, 1, 12)  # noqa: DTZ001  a wall time
     assert clocks.to_tz(lookup_tzid=False).utcoffset(july) == timedelta(hours=2)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
+def test_summer_time_begins_by_the_clock_before_it(ada: Recipient, reminder: Reminder, zone: str) -> None:
+    """The onset of an observance is a local time by TZOFFSETFROM (RFC 5545, 3.6.5): 02:00 is put forward to 03:00."""
+    with FakeClock(FRIDAY - HOUR):
+        reminder.set_reminder("tea", FRIDAY, recurrence="FREQ=DAILY", person="ada", time_zone=zone)
+        summer: Any = Calendar.from_ical(calendar_feed.calendar_of(ada)).walk("DAYLIGHT")[-1]
+    onsets = [summer["dtstart"].dt, *(each.dt for each in summer["rdate"].dts)]
+    assert (len(onsets) > 20, {onset.time() for onset in onsets}) == (True, {time(2)})
+    standard, daylight = summer["tzoffsetfrom"].td, summer["tzoffsetto"].td
+    for onset in onsets:
+        change = (onset - standard).replace(tzinfo=UTC)
+        offsets = [moment.astimezone(ZoneInfo(zone)).utcoffset() for moment in (change - timedelta(seconds=1), change)]
+        assert offsets == [standard, daylight], onset

@@ -82,7 +82,7 @@ def test_snooze_puts_off_this_one_only(reminder: Reminder, alarm_clock: FakeCloc
     assert outcomes(alarm_clock, timedelta(minutes=10)) == ["succeeded"]
     assert reminder.storage.get_alarm() == fire_at + DAY
     for wrong in (timedelta(0), -HOUR, 600, DAY * 10_000):
-        with pytest.raises(InvalidInput, match="Allowed: a timedelta above 0"):
+        with pytest.raises(InvalidInput, match="Allowed: a duration above 0"):
             reminder.snooze(wrong)  # type: ignore[arg-type]  # refused is what is tested
     with pytest.raises(InvalidInput, match="nothing to snooze"):
         Reminder.objects.get_by_name("never").snooze(HOUR)
