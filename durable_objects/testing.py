@@ -13,6 +13,7 @@ from typing import Self
 from django.db.models import Exists, OuterRef
 
 from durable_objects import failpoints, kinds
+from durable_objects.alarms import predicates
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.delivery import publisher
@@ -107,8 +108,8 @@ def crash_at(point: str) -> Iterator[None]:
 
 def _next_due(of_kinds: list[int], skipped: set[int]) -> int | None:
     now = clock.now()
-    due = Alarm.objects.using(engine.DATABASE).filter(state=Alarm.State.ARMED, due_at__lte=now)
+    due = Alarm.objects.using(engine.DATABASE).filter(predicates.due(now) & predicates.free(now))
     # Not by a join: SQLite would begin it with all objects of these kinds.
     known = Exists(Object.objects.using(engine.DATABASE).filter(pk=OuterRef("pk"), kind__in=of_kinds))
-    due = due.filter(known).exclude(leased_until__gt=now).exclude(pk__in=skipped)
+    due = due.filter(known).exclude(pk__in=skipped)
     return due.order_by("due_at", "pk").values_list("pk", flat=True).first()

@@ -1,4 +1,4 @@
-"""Which alarms are in which state: conditions for lists and counts, each answered by an index, without a full scan."""
+"""The states that one can ask for, for lists and counts: each is answered by an index, without a full scan."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q, QuerySet
 
 from durable_objects import kinds
-from durable_objects.alarms import retry
+from durable_objects.alarms import predicates
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm
 
-#: A lost wake-up is rung again within this time: what is due for longer is worth a look.
-OVERDUE_AFTER = retry.LOST_AFTER
-#: Nobody counts further than this.
+#: No count goes further than this.
 COUNTED_TO = 10_000
 
-#: The states that one can ask for, as a title says them.
+#: The states that one can ask for, and their titles.
 STATES = {
     "idle": "Idle",
     "armed": "Armed",
@@ -34,14 +32,11 @@ STATES = {
 
 
 def condition(state: str, now: datetime, at: str = "", unknown: list[ContentType] | None = None) -> Q:
-    """Alarms in one of ``STATES`` at ``now``. ``at``: where the alarm's columns are, ``"alarm_row__"`` from objects.
+    """Return the condition of alarms in one of ``STATES`` at ``now``; ``at`` as in ``predicates``.
 
     What is parked is not late: it is neither due nor overdue, however long ago its time was. ``unknown``: what
     ``kinds.unknown`` answered, where it was asked before.
     """
-
-    def where(**values: Any) -> Q:
-        return Q(**{at + name: value for name, value in values.items()})
 
     def gone() -> list[ContentType]:
         return kinds.unknown() if unknown is None else unknown
@@ -49,32 +44,30 @@ def condition(state: str, now: datetime, at: str = "", unknown: list[ContentType
     def parked(without: list[ContentType]) -> Q:
         return Q(**{"kind__in" if at else "object__kind__in": without})
 
-    def known() -> Q:
-        without = gone()
-        return ~parked(without) if without else Q()  # without a join, where it can be
+    def runnable() -> Q:
+        without, free = gone(), predicates.free(now, at)
+        return free & ~parked(without) if without else free  # without a join, where it can be
 
-    armed = where(state=Alarm.State.ARMED)
-    free = where(leased_until=None) | where(leased_until__lte=now)
     conditions = {
-        "idle": lambda: where(state=Alarm.State.IDLE) | (Q(alarm_row=None) if at else Q()),
-        "armed": lambda: armed,
-        "due": lambda: armed & where(due_at__lte=now) & free & known(),
-        "overdue": lambda: armed & where(due_at__lte=now - OVERDUE_AFTER) & free & known(),
-        "retrying": lambda: armed & where(retry_count__gt=0),
-        "running": lambda: where(leased_until__gt=now),
-        "dead": lambda: where(state=Alarm.State.DEAD),
-        "parked": lambda: armed & parked(gone()),
-        "hour": lambda: armed & where(due_at__gt=now, due_at__lte=now + timedelta(hours=1)),
-        "day": lambda: armed & where(due_at__gt=now, due_at__lte=now + timedelta(days=1)),
+        "idle": lambda: predicates.idle(at) | (Q(alarm_row=None) if at else Q()),
+        "armed": lambda: predicates.armed(at),
+        "due": lambda: predicates.due(now, at) & runnable(),
+        "overdue": lambda: predicates.overdue(now, at) & runnable(),
+        "retrying": lambda: predicates.retrying(at),
+        "running": lambda: predicates.leased(now, at),
+        "dead": lambda: predicates.dead(at),
+        "parked": lambda: predicates.armed(at) & parked(gone()),
+        "hour": lambda: predicates.due_within(now, timedelta(hours=1), at),
+        "day": lambda: predicates.due_within(now, timedelta(days=1), at),
     }
     return conditions[state]()
 
 
 def alarms_in(state: str, now: datetime, unknown: list[ContentType] | None = None) -> QuerySet[Alarm]:
-    """The alarms in this state, unordered. ``unknown`` as for ``condition``."""
+    """Return the alarms in this state, unordered. ``unknown`` as for ``condition``."""
     return Alarm.objects.using(engine.DATABASE).filter(condition(state, now, unknown=unknown)).order_by()
 
 
 def count(rows: QuerySet[Any], at_most: int = COUNTED_TO) -> int:
-    """How many rows there are, or ``at_most`` if there are more."""
+    """Count the rows, up to ``at_most``."""
     return rows.order_by().values("pk")[:at_most].count()

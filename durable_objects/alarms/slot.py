@@ -8,18 +8,24 @@ with something older.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from durable_objects import process
 from durable_objects.alarms import retry
+from durable_objects.alarms.predicates import (
+    ARMED,
+    DEAD,
+    FORGOTTEN,
+    IDLE,
+    is_armed,
+    is_due,
+    is_due_soon,
+    is_forgotten,
+    is_leased,
+    is_out,
+)
 from durable_objects.conf import engine
-from durable_objects.tables import Alarm
-
-IDLE, ARMED, DEAD = Alarm.State.IDLE.value, Alarm.State.ARMED.value, Alarm.State.DEAD.value
-
-#: In ``wake_up_for``: of this wake-up is known that it has to be sent again, under its number.
-FORGOTTEN = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -52,18 +58,14 @@ class Slot:
             setattr(self, name, value)
         self.changed.update(values)
 
-    def is_leased(self, now: datetime) -> bool:
-        """Return whether a run that has unlocked still has the lease on this object."""
-        return self.leased_until is not None and self.leased_until > now
-
     def pending(self, now: datetime) -> datetime | None:
         """Return what ``get_alarm`` answers outside the handler: a running or dead alarm is not pending."""
-        running = self.is_leased(now) and self.leased_generation == self.generation
-        return self.scheduled_at if self.state == ARMED and not running else None
+        running = is_leased(self, now) and self.leased_generation == self.generation
+        return self.scheduled_at if is_armed(self) and not running else None
 
     def arm(self, at: datetime) -> None:
         """Set the alarm. One that is set for that very time, untried and not running, is left alone (DO-12)."""
-        if self.state == ARMED and self.scheduled_at == self.due_at == at and self.leased_until is None:
+        if is_armed(self) and self.scheduled_at == self.due_at == at and self.leased_until is None:
             return
         self.set(
             state=ARMED, scheduled_at=at, due_at=at, retry_count=0, crashed_starts=0, wake_ups_lost=0, last_error=""
@@ -99,8 +101,7 @@ class Slot:
         One that is due keeps its due time, and the number of the wake-up that is out for it: that may be about to
         arrive.
         """
-        is_out = self.wake_up_for is not None and self.wake_up_for <= now
-        if self.due_at is not None and self.due_at <= now and is_out:
+        if is_due(self, now) and (is_out(self, now) or is_forgotten(self)):
             self.resend = True
             self.set(wake_up_for=FORGOTTEN)  # who cannot publish leaves it to the dispatcher
         else:
@@ -138,9 +139,9 @@ class Slot:
 
         Nor when one is lost: the dispatcher knows whether there is a consumer. Otherwise calls could fill the broker.
         """
-        if self.state != ARMED or self.due_at is None or self.due_at > now + engine.HORIZON or self.is_leased(now):
+        if not is_due_soon(self, now) or is_leased(self, now):
             return False
-        return self.wake_up_for is None or self.wake_up_for > max(self.due_at, now) or self.resend
+        return self.resend or self.wake_up_for is None or self.wake_up_for > max(self.due_at or now, now)
 
     def mark_published(self, now: datetime) -> None:
         """Mark that a wake-up is sent for this alarm, under a new number unless it is sent again."""

@@ -12,10 +12,9 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, F, Max, Min, Q, QuerySet
 
-from durable_objects.alarms import retry
-from durable_objects.alarms.slot import ARMED, FORGOTTEN
+from durable_objects.alarms import predicates, retry
+from durable_objects.alarms.predicates import FORGOTTEN
 from durable_objects.conf import engine
-from durable_objects.delivery.claims import free
 from durable_objects.tables import Alarm, AlarmRun
 
 #: What was heard last is looked for among so many of the runs that ended last.
@@ -98,9 +97,9 @@ class Backlog:
 def look(now: datetime, kinds: Collection[int]) -> Backlog:
     """How the alarms of these classes stand. Reads indexes: what is due, what waits, the last runs."""
     consumed_to, last_end = _heard(now)
-    due = Q(state=ARMED, due_at__lte=now, wake_up_for__lte=now, wake_up_for__gt=FORGOTTEN, object__kind__in=kinds)
+    due = predicates.due(now) & predicates.out(now) & predicates.free(now) & Q(object__kind__in=kinds)
     since = Q(wake_up_for__gte=consumed_to or FORGOTTEN)
-    counted = _alarms().filter(due & free(now) & (since | Q(wake_up_for__gt=now - retry.LOST_AFTER))).order_by("due_at")
+    counted = _alarms().filter(due & (since | predicates.in_transit(now))).order_by("due_at")
     found = (
         _alarms()
         .filter(pk__in=counted.values("pk")[:MOST])
@@ -121,7 +120,7 @@ def look(now: datetime, kinds: Collection[int]) -> Backlog:
             silent[row["object__kind_id"]] = Unconsumed(row["number"], row["first"], row["last"], row["fewest"])
     is_silent = any(silence.first <= now - retry.LOST_AFTER for silence in silent.values())
     has_consumer = not is_silent or (last_end is not None and last_end > now - retry.LOST_AFTER)
-    ahead = _alarms().filter(state=ARMED, due_at__gt=now, due_at__lte=now + engine.HORIZON, wake_up_for__gt=now)
+    ahead = _alarms().filter(predicates.due_within(now, engine.HORIZON) & predicates.waiting(now))
     return Backlog(consumed_to, has_consumer, out, late, ahead.values("pk")[: engine.MAX_OUT].count(), silent)
 
 
@@ -134,7 +133,9 @@ def _heard(now: datetime) -> tuple[datetime | None, datetime | None]:
     last = AlarmRun.objects.using(engine.DATABASE).order_by("-ended_at")
     runs = list(last.values_list("wake_up_for", "picked_up_at", "ended_at")[:RUNS])
     heard = [wake_up_for or picked_up_at for wake_up_for, picked_up_at, _ in runs]
-    leased = _alarms().filter(leased_until__gt=now, crashed_starts__gt=0).aggregate(until=Max("leased_until"))["until"]
+    leased = (
+        _alarms().filter(predicates.leased(now), crashed_starts__gt=0).aggregate(until=Max("leased_until"))["until"]
+    )
     if leased is not None:
         heard.append(leased - engine.LEASE)
     return min(max(heard), now) if heard else None, runs[0][2] if runs else None

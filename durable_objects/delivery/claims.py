@@ -14,14 +14,11 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Greatest
 
 from durable_objects import process
-from durable_objects.alarms import retry
-from durable_objects.alarms.slot import ARMED, FORGOTTEN
+from durable_objects.alarms import predicates
+from durable_objects.alarms.predicates import FORGOTTEN
 from durable_objects.conf import engine
 from durable_objects.database.fields import MomentField
 from durable_objects.tables import Alarm
-
-#: From so many lost wake-ups on, the wait for the next stays the longest there is.
-_MOST_LOST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,51 +29,34 @@ class Claim:
     kind_id: int
     wake_up_number: int
     due_at: datetime
-    retries: int
+    retry_count: int
     rescue: bool
 
 
-def free(now: datetime) -> Q:
-    """No run that has let go of its object keeps it."""
-    return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-
-
 def unsent(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
-    """Armed alarms of these classes, due or due soon, that no wake-up is out for; the first due first."""
-    return publishable(now, kinds).filter(wake_up_for__isnull=True).order_by("due_at")
+    """Return armed alarms of these classes, due or due soon, that no wake-up is out for; the first due first."""
+    return publishable(now, kinds).filter(predicates.unsent()).order_by("due_at")
 
 
 def lost(now: datetime, kinds: Collection[int], consumed_to: datetime | None) -> QuerySet[Alarm]:
-    """Those whose wake-up is lost: it is overdue, and what was sent after it was heard. The first sent first, so that
-    each has its turn.
-    """
-    before = Q(wake_up_for__lte=FORGOTTEN)
-    if consumed_to is not None:
-        before |= Q(wake_up_for__lt=consumed_to)
-    return publishable(now, kinds).filter(_overdue(now) & before).order_by("wake_up_for", "due_at")
+    """Return those whose wake-up is lost; the first sent first, so that each has its turn."""
+    return publishable(now, kinds).filter(predicates.lost(now, consumed_to)).order_by("wake_up_for", "due_at")
 
 
 def unconsumed(now: datetime, kind: int) -> QuerySet[Alarm]:
-    """Due alarms of one class whose wake-up is overdue, though nobody may hear.
+    """Return due alarms of one class whose wake-up is late, though there may be no consumer.
 
     Those first that were sent again least often, so that each time it is another one; and of these the last due: the
     end of the queue, if there is one.
     """
-    return publishable(now, [kind]).filter(_overdue(now), due_at__lte=now).order_by("wake_ups_lost", "-due_at")
-
-
-def _overdue(now: datetime) -> Q:
-    """So long after its time that a wake-up counts as lost, if anybody hears: see ``retry.lost_after``."""
-    overdue = Q(wake_ups_lost__gte=_MOST_LOST, wake_up_for__lte=now - retry.LOST_AFTER_AT_MOST)
-    for wake_ups_lost in range(_MOST_LOST):
-        overdue |= Q(wake_ups_lost=wake_ups_lost, wake_up_for__lte=now - retry.lost_after(wake_ups_lost))
-    return overdue
+    late = publishable(now, [kind]).filter(predicates.due(now), predicates.late(now))
+    return late.order_by("wake_ups_lost", "-due_at")
 
 
 def publishable(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
-    """Armed alarms of these classes, due or due soon, with no run going: what the others choose from."""
-    armed = Q(state=ARMED, due_at__lte=now + engine.HORIZON, object__kind__in=kinds)
-    return Alarm.objects.using(engine.DATABASE).filter(armed & free(now))
+    """Return armed alarms of these classes, due or due soon, with no run going: what the others choose from."""
+    of_kinds = Q(object__kind__in=kinds)
+    return Alarm.objects.using(engine.DATABASE).filter(predicates.due_soon(now), of_kinds, predicates.free(now))
 
 
 def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
@@ -97,10 +77,11 @@ def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
         ]
         found.sort(key=lambda row: row[5] or row[3])
         claims = []
-        for object_id, kind_id, wake_up_number, due_at, retries, wake_up_for, leased_until in found[:limit]:
+        for object_id, kind_id, wake_up_number, due_at, retry_count, wake_up_for, leased_until in found[:limit]:
             rescue = wake_up_for is not None or leased_until is not None
-            claims.append(Claim(object_id, kind_id, wake_up_number + (wake_up_for is None), due_at, retries, rescue))
-        first = Q(wake_up_for__isnull=True)
+            number = wake_up_number + (wake_up_for is None)
+            claims.append(Claim(object_id, kind_id, number, due_at, retry_count, rescue))
+        first = predicates.unsent()
         Alarm.objects.using(engine.DATABASE).filter(pk__in=[each.object_id for each in claims]).update(
             wake_up_number=F("wake_up_number") + Case(When(first, then=1), default=0),
             wake_ups_lost=F("wake_ups_lost") + Case(When(first, then=0), default=1),
@@ -116,7 +97,7 @@ def mark_all_lost(now: datetime, *, alone: bool) -> None:
     ``alone``: nobody else dispatches. Otherwise some of it may be with another process's broker, and keeps its number.
     """
     rows = Alarm.objects.using(engine.DATABASE)
-    leased = rows.filter(leased_until__gt=now)
+    leased = rows.filter(predicates.leased(now))
     gone = [name for name in leased.order_by().values_list("leased_by", flat=True).distinct() if process.is_gone(name)]
     leased.filter(leased_by__in=gone).update(leased_until=now)
     rows.filter(wake_up_for__gt=now, due_at__gt=now).update(wake_up_for=None if alone else FORGOTTEN)

@@ -180,16 +180,8 @@ def _probe(
 
 
 def _wake_up(claim: claims.Claim, model: type[DurableObject]) -> publisher.WakeUp:
-    grouped = model.alarm_groups and not claim.rescue and not claim.retries
-    return publisher.WakeUp(
-        claim.object_id,
-        claim.wake_up_number,
-        claim.due_at,
-        claim.retries,
-        model.alarm_time_limit,
-        claim.rescue,
-        grouped,
-    )
+    grouped = model.alarm_groups and not claim.rescue and not claim.retry_count
+    return publisher.wake_up(claim, model.alarm_time_limit, rescue=claim.rescue, grouped=grouped)
 
 
 def _prune() -> int:

@@ -138,11 +138,13 @@ def budget_of(conn: BaseDatabaseWrapper) -> Budget:
     return budget
 
 
-def wake_up(slot: Slot, time_limit: timedelta, *, grouped: bool = False) -> WakeUp:
-    """The message for the alarm that stands in the slot."""
-    if slot.due_at is None:
-        raise ValueError(f"object {slot.object_id} has no alarm to ring for")
-    return WakeUp(slot.object_id, slot.wake_up_number, slot.due_at, slot.retry_count, time_limit, grouped=grouped)
+def wake_up(
+    alarm: Slot | claims.Claim, time_limit: timedelta, *, rescue: bool = False, grouped: bool = False
+) -> WakeUp:
+    """Return the wake-up for this alarm. Raises ``ValueError`` when it is not armed."""
+    if alarm.due_at is None:
+        raise ValueError(f"object {alarm.object_id} has no armed alarm to send a wake-up for")
+    return WakeUp(alarm.object_id, alarm.wake_up_number, alarm.due_at, alarm.retry_count, time_limit, rescue, grouped)
 
 
 def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) -> int:

@@ -6,7 +6,8 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from durable_objects.alarms.slot import ARMED, Slot
+from durable_objects.alarms.predicates import is_armed, is_due, is_leased, is_left_behind
+from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.database import clock
 
@@ -42,20 +43,52 @@ class Fired:
 RESCUE = Fired(Verdict.AGAIN, timedelta(0))
 
 
-def judge(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | None) -> Fired | None:
-    """Return why the alarm does not run now; None if it does.
+class Admission(enum.Enum):
+    """Whether the alarm runs for a wake-up, and if not, why."""
+
+    RUN = "run"
+    #: Not armed, or sent for another alarm: under another number.
+    UNWANTED = "unwanted"
+    #: Another run has the lease.
+    LEASED = "leased"
+    #: Another run had the lease, and it is over: that run has to be fenced first.
+    LEFT_BEHIND = "left behind"
+    EARLY = "early"
+
+
+def judge(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | None = None) -> Admission:
+    """Return whether the alarm runs now. Changes nothing.
 
     ``wake_up_number`` None: any; ``fence``: of the lease that this wake-up has.
     """
     mine = fence is not None and slot.fence == fence
-    wanted = slot.state == ARMED and (wake_up_number is None or slot.wake_up_number == wake_up_number)
-    if mine and not wanted:
+    if not is_armed(slot) or slot.due_at is None or wake_up_number not in {None, slot.wake_up_number}:
+        return Admission.UNWANTED
+    if is_leased(slot, now) and not mine:
+        return Admission.LEASED
+    if not is_due(slot, now):
+        return Admission.EARLY
+    return Admission.LEFT_BEHIND if is_left_behind(slot, now) and not mine else Admission.RUN
+
+
+def refusal(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | None) -> Fired | None:
+    """Return why the alarm does not run now, as what becomes of its wake-up; None if it runs. Arguments as ``judge``.
+
+    Release the lease of this wake-up when it is not wanted any more.
+    """
+    admission = judge(slot, now, wake_up_number, fence)
+    if admission is Admission.UNWANTED and fence is not None and slot.fence == fence:
         slot.release()
-    if not wanted or slot.due_at is None or (slot.is_leased(now) and not mine):
-        return Fired(Verdict.DROPPED)
-    if slot.due_at > now:
+    if admission is Admission.EARLY and slot.due_at is not None:
         return _early(slot, slot.due_at - now)
-    return RESCUE if slot.leased_until is not None and not mine else None
+    return _REFUSALS.get(admission)
+
+
+_REFUSALS = {
+    Admission.UNWANTED: Fired(Verdict.DROPPED),
+    Admission.LEASED: Fired(Verdict.DROPPED),
+    Admission.LEFT_BEHIND: RESCUE,
+}
 
 
 def _early(slot: Slot, remaining: timedelta) -> Fired:

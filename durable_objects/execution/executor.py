@@ -13,8 +13,8 @@ from django.db import Error
 
 from durable_objects import class_attributes, failpoints
 from durable_objects.alarms import leases, retry
+from durable_objects.alarms.predicates import is_forgotten
 from durable_objects.alarms.run import Run
-from durable_objects.alarms.slot import FORGOTTEN
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection
 from durable_objects.database.errors import (
@@ -26,8 +26,8 @@ from durable_objects.database.errors import (
     was_session_lost,
 )
 from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, ObjectBusy, RunSuperseded
-from durable_objects.execution import outcomes, watchdog
-from durable_objects.execution.admission import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict, judge
+from durable_objects.execution import admission, outcomes, watchdog
+from durable_objects.execution.admission import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict
 from durable_objects.handler_errors import is_failure
 from durable_objects.kinds import handle_of
 from durable_objects.logs import get_logger
@@ -108,7 +108,7 @@ class Firing:
                 fired = self._take_lease() if rescue and self.fence is None else None
                 if fired is None:
                     with self._turn() as turn:
-                        fired = self._judge(turn) or self._run(turn)
+                        fired = self._refusal(turn) or self._run(turn)
                 if fired.verdict is not Verdict.AGAIN or fired.delay is None or fired.delay > WAIT_UNTIL_DUE:
                     return fired
                 rescue = rescue or fired is RESCUE
@@ -133,14 +133,14 @@ class Firing:
         with turn:
             yield turn
 
-    def _judge(self, turn: Turn) -> Fired | None:
-        return judge(turn.slot, turn.now, self.wake_up_number, self.fence)
+    def _refusal(self, turn: Turn) -> Fired | None:
+        return admission.refusal(turn.slot, turn.now, self.wake_up_number, self.fence)
 
     def _take_lease(self) -> Fired | None:
         """Commit that this object is started once more, before its handler can take the worker down again."""
         with self._turn() as turn:
             slot = turn.slot
-            fired = self._judge(turn)
+            fired = self._refusal(turn)
             if fired is not None and fired is not RESCUE:
                 return fired
             if slot.leased_until is not None and not leases.take_over(turn.conn, slot, turn.now):
@@ -172,7 +172,7 @@ class Firing:
             slot.fence,
             slot.scheduled_at or due_at,
             due_at,
-            None if slot.wake_up_for == FORGOTTEN else slot.wake_up_for,
+            None if is_forgotten(slot) else slot.wake_up_for,
             picked_up_at,
             now,
             slot.retry_count,

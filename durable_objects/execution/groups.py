@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from durable_objects import class_attributes
-from durable_objects.alarms.slot import ARMED
+from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock, connection
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_connection_lost, trouble, was_session_lost
 from durable_objects.delivery import publisher
 from durable_objects.execution import outcomes
-from durable_objects.execution.admission import WAIT_UNTIL_DUE
+from durable_objects.execution.admission import WAIT_UNTIL_DUE, Admission, judge
 from durable_objects.execution.executor import WAIT_FOR_LOCK, Firing
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.kinds import handle_of
@@ -91,8 +91,8 @@ class _Group:
         """These are woken by a message of their own."""
         now = clock.now()
         for object_id in list(object_ids):
-            wake_up_number = self.waiting.pop(object_id)
-            self.alone.append(publisher.WakeUp(object_id, wake_up_number, now, 0, self.time_limit))
+            slot = Slot(object_id, due_at=now, wake_up_number=self.waiting.pop(object_id))
+            self.alone.append(publisher.wake_up(slot, self.time_limit))
 
     def run_some(self) -> None:
         """One transaction: run what can be run now, forget what is not wanted any more, wait for what is early."""
@@ -106,13 +106,15 @@ class _Group:
             turns = bulk.lock(where, keys, _handle, skip_locked=True)
             odd.update(set(keys) - {turn.object_id for turn in turns})
             for turn in sorted(turns, key=lambda each: (each.slot.due_at or each.now, each.object_id)):
-                wait = self._judge(turn)
-                if wait is None:
-                    odd.add(turn.object_id)
-                elif wait > 0:
-                    pause = min(pause, wait)
-                elif wait < 0:
+                slot, now = turn.slot, turn.now
+                admission = judge(slot, now, self.waiting[turn.object_id])
+                early = (slot.due_at or now) - now
+                if admission is Admission.UNWANTED:
                     decided.add(turn.object_id)
+                elif not _is_plain(slot, admission) or early > WAIT_UNTIL_DUE:
+                    odd.add(turn.object_id)
+                elif admission is Admission.EARLY:
+                    pause = min(pause, early.total_seconds())
                 elif not bulk.turns or clock.monotonic() - begun < SECONDS_PER_TRANSACTION:
                     bulk.turns.append(turn)
                     ran += self._run(turn)
@@ -123,20 +125,6 @@ class _Group:
         self.leave_alone(*odd)
         if self.waiting and not decided:
             time.sleep(pause)
-
-    def _judge(self, turn: Turn) -> float | None:
-        """0: runs now; more: in so many seconds; less: is not wanted; None: not in a group."""
-        slot, now = turn.slot, turn.now
-        if slot.state != ARMED or slot.wake_up_number != self.waiting[turn.object_id] or slot.due_at is None:
-            return -1.0
-        if (
-            slot.leased_until is not None
-            or slot.crashed_starts
-            or slot.retry_count
-            or slot.due_at - now > WAIT_UNTIL_DUE
-        ):
-            return None
-        return max((slot.due_at - now).total_seconds(), 0.0)
 
     def _run(self, turn: Turn) -> bool:
         handle = turn.handle
@@ -158,6 +146,11 @@ class _Group:
         if called:
             outcomes.succeeded(turn, run)
         return called
+
+
+def _is_plain(slot: Slot, admission: Admission) -> bool:
+    """Return whether the alarm may run with others: without a lease, a failed run or a start that crashed."""
+    return admission in {Admission.RUN, Admission.EARLY} and not slot.crashed_starts and not slot.retry_count
 
 
 def _handle(object_id: int, kind_id: int, name: str) -> DurableObject | None:

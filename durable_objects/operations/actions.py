@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from django.db import IntegrityError
 
-from durable_objects.alarms.slot import ARMED, DEAD, IDLE, Slot
+from durable_objects.alarms.predicates import is_armed, is_dead, is_idle
+from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.errors import ClassUnknown, DurableObjectError
 from durable_objects.models import DurableObject
@@ -34,7 +35,7 @@ def fire_now(obj: Object) -> None:
     def fire(turn: Turn) -> None:
         slot = turn.slot
         _refuse_dead(slot, obj)
-        if slot.state == ARMED:
+        if is_armed(slot):
             slot.hasten(turn.now)
         else:
             handle_of(obj).storage.set_alarm(turn.now)
@@ -51,7 +52,7 @@ def cancel(obj: Object) -> bool:
     """Delete the alarm, armed or dead; return whether there was one. Needs no class."""
 
     def delete_alarm(turn: Turn) -> bool:
-        was_set = turn.slot.state != IDLE
+        was_set = not is_idle(turn.slot)
         turn.request_alarm(None)
         return was_set
 
@@ -88,7 +89,7 @@ def revive(obj: Object) -> None:
 
     def arm_again(turn: Turn) -> None:
         slot = turn.slot
-        if slot.state != DEAD:
+        if not is_dead(slot):
             raise DurableObjectError(f"the alarm of {obj.name!r} is not dead but {slot.state}: nothing was revived")
         slot.revive(turn.now)
 
@@ -96,7 +97,7 @@ def revive(obj: Object) -> None:
 
 
 def _refuse_dead(slot: Slot, obj: Object) -> None:
-    if slot.state == DEAD:
+    if is_dead(slot):
         raise DurableObjectError(f"the alarm of {obj.name!r} is dead: revive it instead")
 
 

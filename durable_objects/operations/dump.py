@@ -20,7 +20,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
-from durable_objects.alarms.slot import ARMED, DEAD
+from durable_objects.alarms.predicates import ARMED, DEAD
 from durable_objects.conf import engine
 from durable_objects.database import clock, round_trip
 from durable_objects.database.backends import backend_of

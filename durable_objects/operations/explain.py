@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from durable_objects import kinds
 from durable_objects.alarms import retry
-from durable_objects.alarms.queries import OVERDUE_AFTER
-from durable_objects.alarms.slot import FORGOTTEN
+from durable_objects.alarms.predicates import is_forgotten, is_idle, is_leased, is_left_behind, is_overdue, is_waiting
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
@@ -114,9 +113,9 @@ def steps_of(run: AlarmRun) -> list[Step]:
 
 def status_of(alarm: Alarm | None, now: datetime, *, known: bool) -> Status:
     """Return the state of an object's alarm. ``known``: whether this code has its class; ``parked`` if not."""
-    if alarm is None or (alarm.state == Alarm.State.IDLE and not _is_leased(alarm, now)):
+    if alarm is None or (is_idle(alarm) and not is_leased(alarm, now)):
         return Status("idle", "No alarm is set." if alarm else "No alarm was ever set.")
-    if _is_leased(alarm, now):
+    if is_leased(alarm, now):
         return Status("running", "A run is in unlocked(). Its worker keeps the object by a lease, and renews it.")
     if alarm.state == Alarm.State.DEAD:
         return Status("dead", "Its retries are used up.")
@@ -133,10 +132,10 @@ def why_late(slot: Alarm, now: datetime) -> str:
 def _armed(alarm: Alarm, due: datetime, now: datetime, known: bool) -> Status:
     if not known:
         return Status("parked", f"Due {relative(due, now)}, but this code does not have its class: left alone.")
-    if now - OVERDUE_AFTER < due <= now:
-        return Status("due", f"Due since {span(now - due)}.")
-    if due <= now:
+    if is_overdue(alarm, now):
         return Status("overdue", f"Should have run {relative(due, now)}.")
+    if due <= now:
+        return Status("due", f"Due since {span(now - due)}.")
     if alarm.retry_count:
         return Status("retrying", f"Failed runs: {alarm.retry_count}. The next try is {relative(due, now)}.")
     return Status("armed", f"Runs {relative(due, now)}.")
@@ -149,7 +148,7 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
     if due > now + engine.HORIZON:
         why.append(f"It is further away than HORIZON ({span(engine.HORIZON)}), so only the database knows of it yet.")
         following.append(f"A dispatcher sends its wake-up from {absolute(due - engine.HORIZON)} on.")
-    elif slot.leased_until is not None and slot.leased_until <= now:
+    elif slot.leased_until is not None and is_left_behind(slot, now):
         since = relative(slot.leased_until, now)
         why.insert(0, f"The lease of its run ended {since}: the worker is gone, or it hangs.")
         why.append(f"The worker was {slot.leased_by or 'one whose name is not on record'}.")
@@ -174,7 +173,7 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     """Say where the wake-up's message is, and what happens next."""
     if slot.wake_up_for is None:
         return _not_out(slot, due, now)
-    if slot.wake_up_for == FORGOTTEN:
+    if is_forgotten(slot):
         return f"Wake-up {slot.wake_up_number} is to be sent again.", _next_pass()
     lost_at = slot.wake_up_for + retry.lost_after(slot.wake_ups_lost)
     number = slot.wake_up_number
@@ -182,7 +181,7 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     if now >= lost_at:
         lost = f"Wake-up {number} has counted as lost for {span(now - lost_at)}: no worker has taken it.{again}"
         return lost + _where_to(slot) * (slot.wake_ups_lost > 1), _sent_again(slot, now)
-    if slot.wake_up_for > now or due > now:
+    if is_waiting(slot, now) or due > now:
         return (
             f"Wake-up {number} is out: until then the broker has it, or a worker that waits for its time.{again}",
             f"A worker runs it {relative(max(due, slot.wake_up_for), now)}.",
@@ -262,10 +261,6 @@ def _dead(slot: Alarm, run: AlarmRun | None, now: datetime) -> tuple[list[str], 
     error = gist(slot.last_error) or "no error is on record"
     why = [f"{since}, at retry {slot.retry_count}: {error}"]
     return why, ["Nothing runs until it is revived, or the object's code sets another alarm."]
-
-
-def _is_leased(alarm: Alarm, now: datetime) -> bool:
-    return alarm.leased_until is not None and alarm.leased_until > now
 
 
 def _is_locked(slot: Alarm) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet
 
 from durable_objects import kinds
-from durable_objects.alarms import retry
+from durable_objects.alarms import predicates
 from durable_objects.alarms.queries import COUNTED_TO, alarms_in, count
 from durable_objects.conf import engine
 from durable_objects.database import clock
@@ -75,8 +75,8 @@ def armed(now: datetime) -> int:
 
 def wake_ups_out(now: datetime) -> int:
     """Count the wake-ups that are on their way, among the ``COUNTED_TO`` alarms that are due first."""
-    soon = alarms_in("armed", now).filter(due_at__lte=now + engine.HORIZON).order_by("due_at")[:COUNTED_TO]
-    out: int = soon.aggregate(out=Count("pk", filter=Q(wake_up_for__gt=now - retry.LOST_AFTER)))["out"]
+    soon = alarms_in("armed", now).filter(predicates.due_soon(now)).order_by("due_at")[:COUNTED_TO]
+    out: int = soon.aggregate(out=Count("pk", filter=predicates.in_transit(now)))["out"]
     return out
 
 

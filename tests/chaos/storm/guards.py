@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from celery import current_app, current_task
@@ -60,7 +61,7 @@ def never_early() -> None:
     def judge(slot: Slot, now: Any, *args: Any) -> Any:
         return whole(slot, max(now, slot.due_at or now), *args)
 
-    _replace(executor, "judge", judge)
+    _replace(admission, "judge", judge)
 
 
 def heartbeats() -> None:
@@ -97,7 +98,6 @@ def robust() -> None:
 def row_count() -> None:
     """How often an alarm has failed is taken from the message, which a rescue does not know."""
     new_run, wake_up = executor.Firing.new_run, publisher.wake_up
-    mark = dispatcher._wake_up
 
     def counted(self: Any, turn: Any) -> Any:
         run = new_run(self, turn)
@@ -105,16 +105,11 @@ def row_count() -> None:
         turn.slot.retry_count = run.retry_count
         return run
 
-    def no_count(make: Callable[..., publisher.WakeUp]) -> Callable[..., publisher.WakeUp]:
-        def made(*args: Any, **options: Any) -> publisher.WakeUp:
-            whole = make(*args, **options)
-            return publisher.WakeUp(whole.object_id, whole.wake_up_number, whole.at, 0, whole.time_limit, whole.rescue)
-
-        return made
+    def no_count(*args: Any, **options: Any) -> publisher.WakeUp:
+        return replace(wake_up(*args, **options), retries=0, grouped=False)
 
     _replace(executor.Firing, "new_run", counted)
-    _replace(publisher, "wake_up", no_count(wake_up))
-    _replace(dispatcher, "_wake_up", no_count(mark))
+    _replace(publisher, "wake_up", no_count)
 
 
 def second_statement() -> None:
@@ -173,10 +168,10 @@ def ring_number() -> None:
     """A wake-up counts, whatever its number."""
     whole = admission.judge
 
-    def judge(slot: Slot, now: Any, wake_up_number: int | None, fence: int | None) -> Any:
+    def judge(slot: Slot, now: Any, wake_up_number: int | None, fence: int | None = None) -> Any:
         return whole(slot, now, None, fence)
 
-    _replace(executor, "judge", judge)
+    _replace(admission, "judge", judge)
 
 
 def any_failure() -> None:

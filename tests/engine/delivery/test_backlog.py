@@ -15,7 +15,7 @@ from hypothesis import settings as limited
 from pytest_django import Settings
 
 import durable_objects
-from durable_objects.alarms.slot import FORGOTTEN
+from durable_objects.alarms.predicates import FORGOTTEN
 from durable_objects.delivery import backlog, dispatcher, publisher
 from durable_objects.execution.executor import fire
 from durable_objects.tables import Alarm, AlarmRun, Object
