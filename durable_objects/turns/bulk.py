@@ -57,7 +57,7 @@ def _set(wanted: Mapping[str, tuple[Owner, When]]) -> None:
             with bulk:
                 _arm(bulk, kind_id, wanted)
         except ObjectBusy as error:
-            if busy := lock.as_busy(error, first.key):
+            if busy := lock.as_busy(error, first.key, bulk.limits):
                 raise busy from error.__cause__
             raise
 
@@ -94,7 +94,8 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         #: What is written out at the end: to be filled with those turns that have started.
         self.turns: list[Turn] = []
         self._is_committed = False
-        self._limits = self._own_limits = None if self.joins else limits
+        #: None where it joins the caller's transaction; the second until the transaction has begun with them.
+        self.limits = self._unsent_limits = None if self.joins else limits
         self._atomic = transaction.atomic(using=self.conn.alias)
 
     @property
@@ -103,7 +104,7 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         return not self.joins
 
     def __enter__(self) -> Self:
-        limit = self._limits.lock_timeout if self._limits else None
+        limit = self._unsent_limits.lock_timeout if self._unsent_limits else None
         with connection.waiting_for(self.conn, limit), own_statements(self.conn):
             self._atomic.__enter__()
         try:
@@ -134,13 +135,13 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         """Return a turn of each object that meets the condition, begun but not started; those that others have locked
         are waited for, or with ``skip_locked`` left out.
         """
-        rows = lock.take_several(self.conn, where, params, self._limits, skip_locked=skip_locked)
+        rows = lock.take_several(self.conn, where, params, self._unsent_limits, skip_locked=skip_locked)
         return self._turns(rows, handle_of)
 
     def make(self, kind_id: int, names: Sequence[str], handle_of: HandleOf) -> list[Turn]:
         """Make the rows that are missing; return turns, as ``lock`` does, of those objects that need no lock then."""
-        rows = lock.make_several(self.conn, kind_id, names, self._limits)
-        self._limits = None
+        rows = lock.make_several(self.conn, kind_id, names, self._unsent_limits)
+        self._unsent_limits = None
         return self._turns(rows, handle_of)
 
     def _turns(self, rows: Sequence[tuple[Slot, datetime, int, str]], handle_of: HandleOf) -> list[Turn]:
@@ -179,6 +180,6 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         self.conn.on_commit(committed, robust=True)
         failpoints.reach("turn.before_commit")
         outermost = connection.depth(self.conn) == 1
-        if self._own_limits is not None:
-            lock.restore_limits(self.conn, self._own_limits, outermost=outermost)
+        if self.limits is not None:
+            lock.restore_limits(self.conn, self.limits, outermost=outermost)
         flush.send(self.conn, commit=not self.joins and outermost)

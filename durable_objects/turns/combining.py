@@ -21,6 +21,7 @@ from django.db import DatabaseError, OperationalError
 
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection
+from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_connection_lost, trouble
 from durable_objects.errors import ObjectBusy
 from durable_objects.handler_errors import in_short, is_failure
@@ -127,7 +128,7 @@ def _wait(line: _Line, mine: _Call) -> None:
     with _lock:
         if mine in line:
             line.remove(mine)
-            mine.error = lock.busy(mine.handle.key)
+            mine.error = lock.busy(mine.handle.key, Limits(engine.LOCK_TIMEOUT, mine.handle.alarm_time_limit))
             return
     mine.decided.acquire()
 

@@ -1,4 +1,4 @@
-"""What turns have to store, written out together: as few statements as possible, in one message with the commit."""
+"""What turns have to store, in as few statements as possible, in one message with the commit."""
 
 from __future__ import annotations
 

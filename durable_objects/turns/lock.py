@@ -19,6 +19,7 @@ from durable_objects.database.round_trip import Statement
 from durable_objects.errors import IsolationNotSupported, ObjectBusy, RunSuperseded
 from durable_objects.tables import Object
 from durable_objects.turns import read_ahead
+from durable_objects.turns.handle import Key, shown
 from durable_objects.validation import check_name
 
 _TABLE = Object._meta.db_table
@@ -53,7 +54,7 @@ class Whose:
     object_id: int | None
 
     def condition(self) -> Statement:
-        """The condition on its row, with its parameters."""
+        """Return the condition on its row, with its parameters."""
         if self.object_id is not None:
             return "id = %s", [self.object_id]
         return "kind_id = %s AND name = %s", [self.kind_id, check_name(self.name)]
@@ -93,7 +94,7 @@ def take_several(
 ) -> list[tuple[Slot, datetime, int, str]]:
     """Lock the rows of these objects in the order of their keys; the slot, the database's now, kind and name of each.
 
-    As ``take``, but with a round trip more: the slots are those of the rows that were had.
+    As ``take``, but with a round trip more: the slots are those of the rows that were locked.
     """
     backend, outermost = backend_of(conn), connection.depth(conn) == 1
     lock = backend.lock((f"SELECT id FROM {_TABLE} WHERE {where} ORDER BY id", params), skip_locked=skip_locked)
@@ -133,34 +134,39 @@ def make_several(
 
 
 def peek(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> tuple[Slot, datetime] | None:
-    """The object's slot and the database's now, without a lock; None for an object without a row."""
+    """Return the object's slot and the database's now, without a lock; None for an object without a row."""
     rows = round_trip.send(conn, [alarm_sql.look(conn, "kind_id = %s AND name = %s", [kind_id, check_name(name)])])
     return alarm_sql.slot_of(rows[0]) if rows else None
 
 
 def find(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> int | None:
-    """The object's key if it has a row, without a lock."""
+    """Return the object's primary key if it has a row, without a lock."""
     find = f"SELECT id FROM {_TABLE} WHERE kind_id = %s AND name = %s"
     rows = round_trip.send(conn, [(find, [kind_id, check_name(name)])])
     return int(rows[0][0]) if rows else None
 
 
 def find_by_key(conn: BaseDatabaseWrapper, object_id: int) -> tuple[int, str] | None:
-    """Kind and name of the object with this key, without a lock; None when it is gone."""
+    """Return kind and name of the object with this key, without a lock; None when it is gone."""
     rows = round_trip.send(conn, [(f"SELECT kind_id, name FROM {_TABLE} WHERE id = %s", [object_id])])
     return (int(rows[0][0]), rows[0][1]) if rows else None
 
 
-def as_busy(error: BaseException, key: tuple[str, str]) -> ObjectBusy | None:
-    """The ``ObjectBusy`` with words on the object that this error of opening its turn means, if it does."""
+def as_busy(error: BaseException, key: Key, limits: Limits | None) -> ObjectBusy | None:
+    """Return the ``ObjectBusy`` for this object when opening its turn raised that for a lock timeout, else None."""
     cause = error.__cause__ if isinstance(error, ObjectBusy) and error.key is None else None
-    return busy(key) if cause is not None and is_lock_timeout(cause) else None
+    return busy(key, limits) if cause is not None and is_lock_timeout(cause) else None
 
 
-def busy(key: tuple[str, str]) -> ObjectBusy:
-    """The error for an object that was not had in time."""
+def busy(key: Key, limits: Limits | None) -> ObjectBusy:
+    """Return the error for an object that could not be locked in time; without limits, in those of the caller."""
+    if limits is None:
+        timeout = "the lock timeout of the transaction around it"
+    else:
+        seconds = f"{limits.lock_timeout.total_seconds():g} s"
+        timeout = seconds if limits.is_run else f"LOCK_TIMEOUT ({seconds})"
     error = ObjectBusy(
-        f"{key[0]} {key[1]!r}: not had within the lock timeout; another call on it still runs. "
+        f"could not lock {shown(key)} within {timeout}: another call on it still runs. "
         "Try again later, or shorten that call with unlocked()."
     )
     error.key = key

@@ -80,6 +80,14 @@ class LockedTransaction:
         """Whether the row is locked by it."""
         return bool(self._atomics)
 
+    @property
+    def limits(self) -> Limits | None:
+        """The limits of a transaction of its own; None where it joins the caller's."""
+        if self.joins:
+            return None
+        timeout, time_limit = self._lock_timeout or engine.LOCK_TIMEOUT, self._handle.alarm_time_limit
+        return Limits(timeout, time_limit, is_run=self._lock_timeout is not None)
+
     def prepare(self) -> lock.Whose:
         """Note what is open around it; return which row to lock. May ask for the class's key, so before BEGIN."""
         self._blocks_around = connection.depth(self.conn)
@@ -96,7 +104,7 @@ class LockedTransaction:
             lock.check_isolation(self.conn)
         self.savepoints = savepoints.watch(self.conn)
         self._watches, self._savepoints_around = True, self.savepoints.enter()
-        self.slot, now, read = lock.take(self.conn, whose, None if self.joins else self._limits(), wanted)
+        self.slot, now, read = lock.take(self.conn, whose, self.limits, wanted)
         self._object_id = self.slot.object_id
         self.reading = clock.keep_reading(self.conn, now)
         self._check_fence()
@@ -125,8 +133,8 @@ class LockedTransaction:
     def send(self, flush: Flush) -> None:
         """Store these changes, with the commit where that is next; publish their wake-ups after it."""
         self._wake_ups += flush.wake_ups
-        if not self.joins:
-            lock.restore_limits(self.conn, self._limits(), outermost=self._blocks_around == 0)
+        if (limits := self.limits) is not None:
+            lock.restore_limits(self.conn, limits, outermost=self._blocks_around == 0)
         commits = not self.joins and len(self._atomics) == 1 == connection.depth(self.conn)
         flush.send(self.conn, commit=commits)
 
@@ -287,10 +295,6 @@ class LockedTransaction:
                 f"was {outer.run.fence}). Stop here: nothing of this run counts any more."
             )
             raise outer.lost
-
-    def _limits(self) -> Limits:
-        timeout, time_limit = self._lock_timeout or engine.LOCK_TIMEOUT, self._handle.alarm_time_limit
-        return Limits(timeout, time_limit, is_run=self._lock_timeout is not None)
 
     def _push(self) -> None:
         atomic = transaction.atomic(using=self.conn.alias)

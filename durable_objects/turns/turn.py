@@ -45,7 +45,7 @@ def mark_fields_stale() -> None:
 
 
 class Turn:
-    """One turn, as a context manager: what is written is held back, and stored only if the block ends well.
+    """One turn, as a context manager: what is written is buffered, and stored only if the block ends well.
 
     ``slot`` is the object's alarm as read under the lock; ``run`` is set while ``alarm()`` runs.
     """
@@ -140,7 +140,7 @@ class Turn:
             self._begin(read)
         except BaseException as error:
             self._close(error)
-            busy = lock.as_busy(error, self.key)
+            busy = lock.as_busy(error, self.key, transaction.limits)
             if busy is not None:
                 raise busy from error.__cause__
             raise
@@ -353,7 +353,7 @@ class Turn:
         return model in self._rows, row
 
     def begin_bulk_delete(self) -> None:
-        """Forget what was read of the entries, which are about to be deleted in the database past the held-back writes.
+        """Forget what was read of the entries, which are about to be deleted in the database past the buffered writes.
 
         Raises ``DurableObjectError`` inside a savepoint: its rollback would bring back what this turn has seen go.
         """
@@ -375,7 +375,7 @@ class Turn:
         self._transaction.send(flush)
 
     def hand_over(self, flush: Flush) -> None:
-        """Add what is held back to ``flush``, which is about to be sent."""
+        """Add what is buffered to ``flush``, which is about to be sent."""
         self.refuse_if_broken()
         layer = self._buffer.merged()
         if layer.deleted:
