@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.options import IS_POPUP_VAR
@@ -148,14 +148,15 @@ class OperableAdmin(EngineAdmin):
             context |= {"verbs": self.offered(request, row), "list_url": self._list_url()}
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        actions: dict[str, Any] = super().get_actions(request)
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        place = () if action_location is None else (action_location,)  # Django 6.1 passes it
+        actions: dict[str, Any] = super().get_actions(request, *place)
         actions.pop("delete_selected", None)  # it reads every row of the object, and is not a turn
         if self.actions is None or IS_POPUP_VAR in request.GET:
             return actions
         for verb in self.verbs:
-            if self.may_use(request, verb):
-                actions[verb.name] = (self._action(verb), verb.name, verb.label)
+            if self.may_use(request, verb) and (action := self.get_action(self._action(verb), *place)):
+                actions[verb.name] = action
         return actions
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
@@ -193,7 +194,12 @@ class OperableAdmin(EngineAdmin):
         return [verb for verb in verbs if self.may_change(request, verb, target)]
 
     def _action(self, verb: Verb) -> Callable[..., HttpResponse]:
-        return lambda modeladmin, request, queryset: modeladmin.operate(request, verb, queryset)
+        def act(modeladmin: Any, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse:
+            answer: HttpResponse = modeladmin.operate(request, verb, queryset)
+            return answer
+
+        act.__name__ = verb.name
+        return admin.action(description=verb.label)(act)
 
     def _ask(self, request: HttpRequest, verb: Verb, rows: list[Any]) -> HttpResponse:
         context = {

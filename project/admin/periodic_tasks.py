@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 from django.contrib import admin
@@ -48,25 +48,27 @@ class PeriodicTaskAdmin(BaseAdmin, BeatsAdmin):  # type: ignore[misc]  # as abov
 
     form = PeriodicTaskForm
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """Remove django-celery-beat's own actions for who may not change tasks; Django's delete action checks by
         itself.
         """
-        actions: dict[str, Any] = super().get_actions(request)
+        place = () if action_location is None else (action_location,)  # Django 6.1 passes it
+        actions: dict[str, Any] = super().get_actions(request, *place)
         theirs = [name for name in BeatsAdmin.actions if name in actions]
         if not self.has_change_permission(request):
             return {name: action for name, action in actions.items() if name not in theirs}
         for name in theirs:
-            function, _, description = actions[name]
-            actions[name] = (_logged(function, str(description)), name, description)
+            actions[name] = self.get_action(_logged(getattr(BeatsAdmin, name)), *place)
         return actions
 
 
-def _logged(action: Action, description: str) -> Action:
+def _logged(action: Any) -> Action:
+    @wraps(action)
     def act(modeladmin: Any, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse | None:
         rows, user = list(queryset), request.user
-        answer = action(modeladmin, request, queryset)
-        LogEntry.objects.log_actions(int(user.pk or 0), rows, CHANGE, change_message=f"{description}.")
+        answer: HttpResponse | None = action(modeladmin, request, queryset)
+        message = f"{action.short_description}."
+        LogEntry.objects.log_actions(int(user.pk or 0), rows, CHANGE, change_message=message)
         return answer
 
     return act
