@@ -15,7 +15,7 @@ LATE_AFTER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class Standing:
+class CleanerStatus:
     """One cleaner's rows. ``last`` is the last cleanup that ended, ``under_way`` the planned one that has not."""
 
     settings: CleanerSettings
@@ -46,7 +46,7 @@ class Standing:
         return found
 
 
-def standings(cleaners: Iterable[PeriodicCleaner]) -> dict[int, Standing]:
+def statuses(cleaners: Iterable[PeriodicCleaner]) -> dict[int, CleanerStatus]:
     """Return the state of these cleaners, which have rows, by primary key, in five queries however many there are."""
     keys = [cleaner.pk for cleaner in cleaners]
     settings = CleanerSettings.objects.in_bulk(keys)
@@ -55,7 +55,7 @@ def standings(cleaners: Iterable[PeriodicCleaner]) -> dict[int, Standing]:
     planned = CleanerRun.objects.filter(object_id__in=keys, ended_at=None).exclude(planned_at=None).order_by("id")
     under_way = {run.object_id: run for run in planned}
     return {
-        key: Standing(
+        key: CleanerStatus(
             settings.get(key) or CleanerSettings(object_id=key),
             progress.get(key) or CleanerProgress(object_id=key),
             last.get(key),

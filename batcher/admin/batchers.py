@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import path, reverse
 
 from batcher.admin.actions import FLUSH
-from batcher.admin.queries import Standing, breaker, last_answer, line, newest_batches, standings
+from batcher.admin.queries import BatcherStatus, breaker, last_answer, line, newest_batches, statuses
 from batcher.admin.settings import BatcherSettingsInline
 from batcher.items import refused_item
 from batcher.models import Batch, Batcher
@@ -44,11 +44,11 @@ class BatcherAdmin(DurableObjectAdmin):
     def get_list_display(self, request: HttpRequest) -> Any:
         @admin.display(description="waiting")
         def waiting(row: Batcher) -> str:
-            return f"{self._standing(request, row).queued:,}"
+            return f"{self._status_of(request, row).queued:,}"
 
         @admin.display(description="last batch")
         def last_batch(row: Batcher) -> str:
-            return last_answer(self._standing(request, row).last, now_of(request))
+            return last_answer(self._status_of(request, row).last, now_of(request))
 
         last = [last_batch] if self.may_see(request, Batch) else []
         return [*self.list_display, waiting, *alarm_columns(request)[:2], *last]
@@ -56,7 +56,7 @@ class BatcherAdmin(DurableObjectAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Read the state of all batchers of the page at once."""
         changes = super().get_changelist_instance(request)
-        request.__dict__["_standings"] = standings(changes.result_list)
+        request.__dict__["_batcher_statuses"] = statuses(changes.result_list)
         return changes
 
     def get_urls(self) -> list[Any]:
@@ -102,10 +102,10 @@ class BatcherAdmin(DurableObjectAdmin):
         if changes:
             form.instance.configure(**{name: None if value == "" else value for name, value in changes.items()})
 
-    def _standing(self, request: HttpRequest, row: Any) -> Standing:
-        known: dict[int, Standing] = request.__dict__.setdefault("_standings", {})
+    def _status_of(self, request: HttpRequest, row: Any) -> BatcherStatus:
+        known: dict[int, BatcherStatus] = request.__dict__.setdefault("_batcher_statuses", {})
         if row.pk not in known:
-            known |= standings([row])
+            known |= statuses([row])
         return known[row.pk]
 
     def _batching(self, row: Batcher, request: HttpRequest) -> dict[str, Any]:

@@ -22,21 +22,21 @@ BATCHES = 10
 
 
 @dataclass(frozen=True)
-class Standing:
+class BatcherStatus:
     """How many items wait, and the batch that was sealed last (None: none is on record)."""
 
     queued: int
     last: Batch | None
 
 
-def standings(rows: Iterable[Object]) -> dict[int, Standing]:
+def statuses(rows: Iterable[Object]) -> dict[int, BatcherStatus]:
     """Return the state of each of these batchers by primary key, in three queries however many there are."""
     ids = [row.pk for row in rows]
     newest = Batch.objects.filter(batcher_id=OuterRef("pk")).order_by("-sealed_at").values("pk")[:1]
     keys = dict(Object.objects.filter(pk__in=ids).values_list("pk", Subquery(newest)))
     batches = Batch.objects.defer("items_json").in_bulk([key for key in keys.values() if key is not None])
     waiting = queue_lengths(ids)
-    return {pk: Standing(waiting.get(pk, 0), batches.get(keys.get(pk))) for pk in ids}
+    return {pk: BatcherStatus(waiting.get(pk, 0), batches.get(keys.get(pk))) for pk in ids}
 
 
 def newest_batches(object_id: int) -> list[Batch]:

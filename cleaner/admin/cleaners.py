@@ -15,7 +15,7 @@ from cleaner.admin import display
 from cleaner.admin.settings import CleanerSettingsInline, changes_of
 from cleaner.conf import defaults
 from cleaner.models import CleanerSettings, PeriodicCleaner, in_seconds
-from cleaner.status import Standing, standings
+from cleaner.status import CleanerStatus, statuses
 from durable_objects import DurableObjectError
 from durable_objects.admin import DELETE, FIRE_NOW, REVIVE, DurableObjectAdmin, Verb, alarm_columns, now_of
 from durable_objects.formatting import label
@@ -75,7 +75,7 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
         def column(title: str, show: Any) -> Any:
             @admin.display(description=title)
             def cell(row: PeriodicCleaner) -> Any:
-                return show(self._standing(request, row), now_of(request))
+                return show(self._status_of(request, row), now_of(request))
 
             return cell
 
@@ -89,7 +89,7 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Read the state of all cleaners of the page at once."""
         changes = super().get_changelist_instance(request)
-        request.__dict__["_standings"] = standings(changes.result_list)
+        request.__dict__["_cleaner_statuses"] = statuses(changes.result_list)
         return changes
 
     def render_change_form(
@@ -98,12 +98,12 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
         """Add the state of the cleaner."""
         row = context.get("original")
         if row is not None:
-            context["cleaning"] = display.page_of(row.pk, self._standing(request, row), now_of(request))
+            context["cleaning"] = display.page_of(row.pk, self._status_of(request, row), now_of(request))
         return super().render_change_form(request, context, *args, **kwargs)
 
     def offered(self, request: HttpRequest, row: Any) -> list[Verb]:
         """Offer either to stop it or to start it."""
-        stopped = self._standing(request, row).progress.stopped
+        stopped = self._status_of(request, row).progress.stopped
         hidden = STOP if stopped else START
         return [verb for verb in super().offered(request, row) if verb is not hidden]
 
@@ -127,10 +127,10 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
         if changes:
             cleaner.run_exclusive(store)
 
-    def _standing(self, request: HttpRequest, row: Any) -> Standing:
-        known: dict[int, Standing] = request.__dict__.setdefault("_standings", {})
+    def _status_of(self, request: HttpRequest, row: Any) -> CleanerStatus:
+        known: dict[int, CleanerStatus] = request.__dict__.setdefault("_cleaner_statuses", {})
         if row.pk not in known:
-            known |= standings([row])
+            known |= statuses([row])
         return known[row.pk]
 
     def _counting(self, request: HttpRequest) -> Verb:

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from cleaner import durations
 from cleaner.admin.sparkline import bars
-from cleaner.status import Standing, runs_of
+from cleaner.status import CleanerStatus, runs_of
 from cleaner.tables import CleanerRun
 from durable_objects.admin import NOTHING, badge, to_come, when
 from durable_objects.formatting import absolute, gist, relative, span
@@ -19,28 +19,28 @@ from durable_objects.formatting import absolute, gist, relative, span
 DRAWN, LISTED = 30, 12
 
 
-def word_of(standing: Standing, now: datetime) -> SafeString:
+def word_of(status: CleanerStatus, now: datetime) -> SafeString:
     """Show the state in a word."""
-    if standing.progress.stopped:
+    if status.progress.stopped:
         return badge("stopped")
-    if standing.warnings(now):
+    if status.warnings(now):
         return badge("behind")
-    return badge("running" if standing.under_way else "well")
+    return badge("running" if status.under_way else "well")
 
 
-def sentence(standing: Standing, now: datetime) -> str:
+def sentence(status: CleanerStatus, now: datetime) -> str:
     """Say what it does next."""
-    settings = standing.settings
+    settings = status.settings
     what = "entries of its own storage" if settings.target == "storage" else f"rows by {settings.target}"
     deletes = f"Deletes {what} older than {durations.write(settings.max_age_in_force)}"
-    if standing.progress.stopped:
+    if status.progress.stopped:
         return f"Stopped. {deletes} when it is started or run by hand."
     return f"{deletes}, every {durations.write(settings.interval_in_force)}."
 
 
-def facts(standing: Standing, now: datetime) -> list[tuple[str, Any]]:
+def facts(status: CleanerStatus, now: datetime) -> list[tuple[str, Any]]:
     """Return the figures of its card, by title."""
-    last, planned, under_way = standing.last, standing.progress.planned_at, standing.under_way
+    last, planned, under_way = status.last, status.progress.planned_at, status.under_way
     shown: list[tuple[str, Any]] = [("Next cleanup", to_come(planned, now))]
     if under_way is not None:
         shown += [
@@ -57,31 +57,31 @@ def facts(standing: Standing, now: datetime) -> list[tuple[str, Any]]:
     return shown
 
 
-def page_of(object_id: int, standing: Standing, now: datetime) -> dict[str, Any]:
+def page_of(object_id: int, status: CleanerStatus, now: datetime) -> dict[str, Any]:
     """Return what the page of a cleaner shows of its cleanups."""
     runs = runs_of(object_id, DRAWN)
     figures = [(run.removed, f"{run.removed:,} removed, {absolute(run.started_at)}") for run in reversed(runs)]
     highest = max((run.removed for run in runs), default=0)
     return {
-        "badge": word_of(standing, now),
-        "sentence": sentence(standing, now),
-        "warnings": standing.warnings(now),
-        "facts": facts(standing, now),
+        "badge": word_of(status, now),
+        "sentence": sentence(status, now),
+        "warnings": status.warnings(now),
+        "facts": facts(status, now),
         "drawn": len(runs),
         "bars": bars(figures, f"Removed by the last {len(runs)} cleanups: at most {highest:,}") if runs[1:] else "",
         "runs": [_line(run, now) for run in runs[:LISTED]],
     }
 
 
-def in_list(standing: Standing, now: datetime) -> SafeString:
+def in_list(status: CleanerStatus, now: datetime) -> SafeString:
     """Show the state for a list: a word, what it cleans, and its warnings."""
-    notes = format_html_join("", '<div class="cleaner-note">{}</div>', ([text] for text in standing.warnings(now)))
-    return format_html('{} <span class="do-aside">{}</span>{}', word_of(standing, now), standing.settings.target, notes)
+    notes = format_html_join("", '<div class="cleaner-note">{}</div>', ([text] for text in status.warnings(now)))
+    return format_html('{} <span class="do-aside">{}</span>{}', word_of(status, now), status.settings.target, notes)
 
 
-def last_run(standing: Standing, now: datetime) -> SafeString | str:
+def last_run(status: CleanerStatus, now: datetime) -> SafeString | str:
     """Show for a list what the last cleanup removed, when it was, and what it left."""
-    last = standing.last
+    last = status.last
     if last is None:
         return NOTHING
     left = "" if last.remaining is None else f"{last.remaining:,}+ left" if last.remaining else "0 left"

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cleaner import durations
 from cleaner.models import PeriodicCleaner, in_seconds
-from cleaner.status import Standing, runs_of, standings
+from cleaner.status import CleanerStatus, runs_of, statuses
 from cleaner.tables import CleanerRun
 from durable_objects import InvalidInput, now
 from durable_objects.escaping import one_line
@@ -103,7 +103,7 @@ class Command(PlainCommand):
 
     def _list(self, options: dict[str, Any]) -> list[dict[str, Any]]:
         cleaners = list(PeriodicCleaner.objects.order_by("name")[:LISTED])
-        found = standings(cleaners)
+        found = statuses(cleaners)
         return [_described(cleaner.name, found[cleaner.pk]) for cleaner in cleaners]
 
     def _print(self, result: dict[str, Any]) -> None:
@@ -135,11 +135,11 @@ def _shown(name: str) -> dict[str, Any]:
         unused = PeriodicCleaner.objects.get_by_name(name)
         return {"cleaner": unused.name, "used": False, "runs": [], "warnings": []}
     runs = [_figures(run) for run in runs_of(row.pk, SHOWN_RUNS)]
-    return {**_described(name, standings([row])[row.pk]), "runs": runs}
+    return {**_described(name, statuses([row])[row.pk]), "runs": runs}
 
 
-def _described(name: str, standing: Standing) -> dict[str, Any]:
-    settings, progress = standing.settings, standing.progress
+def _described(name: str, status: CleanerStatus) -> dict[str, Any]:
+    settings, progress = status.settings, status.progress
     return {
         "cleaner": name,
         "cleans": settings.target,
@@ -148,8 +148,8 @@ def _described(name: str, standing: Standing) -> dict[str, Any]:
         "stopped": progress.stopped,
         "next": progress.planned_at,
         "running_since": progress.running_since,
-        "last": _figures(standing.last) if standing.last else None,
-        "warnings": standing.warnings(now()),
+        "last": _figures(status.last) if status.last else None,
+        "warnings": status.warnings(now()),
     }
 
 
