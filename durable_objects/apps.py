@@ -5,7 +5,7 @@ from django.db.models.signals import post_migrate, pre_migrate
 
 
 class DurableObjectsConfig(AppConfig):
-    """Connects the bell to Celery, the system checks, and what follows ``migrate``: renamed classes, beat's entry."""
+    """Connects the publisher to Celery, system checks, and what follows ``migrate``: renamed classes, beat's entry."""
 
     name = "durable_objects"
     verbose_name = "Durable objects"

@@ -46,7 +46,7 @@ MADE = {"DoesNotExist", "MultipleObjectsReturned", "NotUpdated", "_meta"}
 
 @register(Tags.models)
 def check_classes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Every subclass of ``DurableObject`` can do what the engine asks of it."""
+    """Check that every subclass of ``DurableObject`` can do what the engine asks of it."""
     found: list[CheckMessage] = []
     for model in apps.get_models():
         if issubclass(model, DurableObject) and not model.is_base():
@@ -56,7 +56,7 @@ def check_classes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 
 @register()
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """The settings let turns lock and alarms ring. Asks no database, so that each command may run it."""
+    """Check that with these settings turns lock and wake-ups are sent. Asks no database: each command may run it."""
     if flaws := [flaw for each in AppSettings.made.values() if (flaw := each.flaw())]:
         return [Error(flaw, id="durable_objects.E010") for flaw in flaws]
     if why := supported.unfit(engine.DATABASE):
@@ -68,9 +68,9 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 def check_database(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """What only the database can tell: asked where a command needs it (``migrate``), or by ``check --database``."""
+    """Check what only the database knows: asked where a command needs it (``migrate``), or by ``check --database``."""
     if engine.flaw():
-        return []  # told by E010
+        return []  # reported by E010
     return [*_check_entry(databases or []), *_check_encoding(databases or [])]
 
 
@@ -84,7 +84,7 @@ def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:
         )
     if not isinstance(model._meta.pk, models.OneToOneField) and not model._meta.proxy:
         yield Error(
-            f"{model.__name__} has a primary key of its own, {model._meta.pk.name!r}: an object's key is the engine's.",
+            f"{model.__name__} has a primary key of its own, {model._meta.pk.name!r}: the engine sets an object's key.",
             hint="Drop primary_key=True; unique=True may stay.",
             obj=model,
             id="durable_objects.E020",
@@ -109,7 +109,7 @@ def _check_names(model: type[DurableObject]) -> Iterator[CheckMessage]:
 
 
 def _is_free(name: str) -> bool:
-    """Whether a subclass may have this name: meant for it, every class's own, or a row's accessor."""
+    """Return whether a subclass may have this name: meant for it, every class's own, or a row's accessor."""
     if name in OVERRIDABLE | MADE or name.startswith("__"):
         return True
     value = inspect.getattr_static(DurableObject, name, None)
@@ -117,7 +117,7 @@ def _is_free(name: str) -> bool:
 
 
 def _is_django_made(model: type[DurableObject], name: str) -> bool:
-    """Descriptors that Django puts on each class: the primary key's, the parent link's, those of inherited fields."""
+    """Return whether Django puts it on each class: descriptors of the primary key, parent link and inherited fields."""
     own = {field.name for field in subclass_fields.columns(model)}
     value = inspect.getattr_static(model, name, None)
     made = isinstance(value, models.Manager) or "django.db.models" in type(value).__module__
@@ -173,8 +173,8 @@ def _check_database() -> Iterator[CheckMessage]:
         )
     if database["ATOMIC_REQUESTS"]:
         yield Caution(
-            f"The database {engine.DATABASE!r} has ATOMIC_REQUESTS: a view keeps every object it touches until the "
-            "response is made, and unlocked() is refused.",
+            f"The database {engine.DATABASE!r} has ATOMIC_REQUESTS: a view keeps every object it calls locked until "
+            "the response is made, and unlocked() is refused.",
             hint="Turn it off, or mark the views with transaction.non_atomic_requests.",
             id="durable_objects.W005",
         )
@@ -275,6 +275,6 @@ def _check_encoding(databases: Sequence[str]) -> Iterator[CheckMessage]:
     if encoding is not None:
         yield Error(
             f"The database {engine.DATABASE!r} keeps its text as {encoding}, which cannot hold every name and key.",
-            hint="Make it anew with ENCODING 'UTF8'.",
+            hint="Create it again with ENCODING 'UTF8'.",
             id="durable_objects.E015",
         )

@@ -14,14 +14,14 @@ from django.core.signals import setting_changed
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """A setting with bounds: what it is when nobody says, and the least and the most that it may be."""
+    """A setting with bounds: its default, and the least and the most that it may be."""
 
     default: Any
     least: Any
     most: Any
 
     def refused(self, value: Any) -> str | None:
-        """What is wrong with a value of the default's type."""
+        """Return what is wrong with a value of the default's type; None if nothing is."""
         if self.least <= value <= self.most:
             return None
         least, most = (f"{each:,}" if isinstance(each, int) else each for each in (self.least, self.most))
@@ -30,7 +30,7 @@ class Within:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """A setting of which the values are known; the first one is what it is when nobody says."""
+    """A setting with one of these values; the first one is the default."""
 
     values: tuple[str, ...]
 
@@ -40,7 +40,7 @@ class OneOf:
         return self.values[0]
 
     def refused(self, value: str) -> str | None:
-        """What is wrong with a text."""
+        """Return what is wrong with a text; None if nothing is."""
         return None if value in self.values else f"is {value!r}; allowed: {', '.join(map(repr, self.values))}"
 
 
@@ -64,27 +64,27 @@ class AppSettings:
         setting_changed.connect(self._forget)
 
     def __getattr__(self, key: str) -> Any:
-        """Asked once for each key: what was read is an attribute from then on, since every call reads some."""
+        """Read a setting once: it is an attribute from then on, since every call reads some."""
         if key.startswith("_") or key not in self._defaults:
             raise AttributeError(f"{self._name} has no setting {key!r}; known: {', '.join(sorted(self._defaults))}")
         vars(self)[key] = value = self.values()[key]
         return value
 
     def values(self) -> Mapping[str, Any]:
-        """All of them by key."""
+        """Return all of them by key."""
         if not self._values:
             self._values = self._defaults | self.read()
         return self._values
 
     def _forget(self, *, setting: str, **kwargs: Any) -> None:
-        """Django has changed a setting, for a test."""
+        """Read all again after Django has changed the setting, for a test."""
         if setting == self._name:
             self._values = {}
             for key in self._defaults:
                 vars(self).pop(key, None)
 
     def flaw(self) -> str | None:
-        """Why the dict is refused; None when it can be read."""
+        """Return why the dict is refused; None when it can be read."""
         try:
             self.read()
         except ImproperlyConfigured as error:
@@ -92,7 +92,7 @@ class AppSettings:
         return None
 
     def read(self) -> dict[str, Any]:
-        """The dict as the project wrote it, checked. Raises ``ImproperlyConfigured``."""
+        """Return the dict as the project wrote it, checked. Raises ``ImproperlyConfigured``."""
         given = getattr(django_settings, self._name, {})
         if not isinstance(given, Mapping):
             raise ImproperlyConfigured(f"{self._name} is a {type(given).__name__}; expected a dict, empty or not there")
@@ -117,7 +117,7 @@ LONGEST = 36_500 * DAY
 engine = AppSettings(
     "DURABLE_OBJECTS",
     {
-        # How long a run that unlocked keeps its object while nobody renews it.
+        # How long a run inside unlocked() keeps its object while nobody renews its lease.
         "LEASE": Within(timedelta(seconds=60), timedelta(seconds=0.1), DAY),
         # How long a call waits for an object before it raises ObjectBusy.
         "LOCK_TIMEOUT": Within(timedelta(seconds=5), timedelta(seconds=0.01), DAY),
@@ -125,7 +125,7 @@ engine = AppSettings(
         "HORIZON": Within(timedelta(seconds=60), timedelta(seconds=1), DAY),
         # How often the dispatcher passes.
         "DISPATCH_EVERY": Within(timedelta(seconds=5), timedelta(seconds=0.01), DAY),
-        # At most this many wake-ups are out at a time.
+        # At most this many wake-ups that a dispatcher sent are out at a time.
         "MAX_OUT": Within(1000, 1, 1_000_000),
         # Runs kept per object, and for how long; the last dead run of an object is always kept.
         "HISTORY_PER_OBJECT": Within(100, 0, 1_000_000_000),

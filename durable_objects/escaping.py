@@ -12,12 +12,12 @@ _SHORT = {"\n": "\\n", "\r": "\\r"}
 
 
 def visible(text: str) -> str:
-    """The text in its lines, with what steers terminals escaped as JSON does it, so that JSON stays the same."""
+    """Escape what steers terminals as JSON does, so that JSON stays the same. Line breaks stay."""
     return _UNSEEN.sub(_escaped, text)
 
 
 def one_line(text: str) -> str:
-    """The text in one line: line breaks are escaped too."""
+    """Escape the same, and line breaks too: the text is one line then."""
     return _UNSEEN_OR_BREAK.sub(_escaped, text)
 
 

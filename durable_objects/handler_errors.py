@@ -1,4 +1,4 @@
-"""What an object's own code raised: whether it is that code's failure, and how to tell it without being hurt by it.
+"""What an object's own code raised: whether it is that code's failure, and how to format it safely.
 
 Such an error is somebody else's object: its ``repr()``, its text and its notes are code that may raise as well.
 """
@@ -21,13 +21,13 @@ _ends_process: tuple[type[BaseException], ...] = (KeyboardInterrupt, SimulatedCr
 
 
 def never_count(*classes: type[BaseException]) -> None:
-    """These say that the process is to end, wherever they were raised: no failure of the code that was running."""
+    """Add exceptions by which the process is to end, wherever they are raised: no failure of the code that runs."""
     global _ends_process
     _ends_process += classes
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether the code that raised it has failed, and the process goes on.
+    """Return whether the code that raised it has failed, and the process goes on.
 
     So it is of every ``Exception``, and of ``SystemExit``, ``CancelledError``, ``GeneratorExit`` and their like. Not so
     of Ctrl-C, of what says that the process is to end, and of what a signal's handler raised into the code.
@@ -41,7 +41,7 @@ def is_failure(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """The traceback as text that every database stores: NULs and lone surrogates escaped, the end if it is long."""
+    """Return the traceback as text that every database stores: NULs and lone surrogates escaped, the end if long."""
     try:
         text = "".join(traceback.format_exception(error))[-ERROR_LENGTH:]
     except BaseException as failure:
@@ -52,7 +52,7 @@ def describe(error: BaseException) -> str:
 
 
 def in_short(error: BaseException | None) -> str:
-    """The error's ``repr()`` for a line of text, cut if it is long."""
+    """Return the error's ``repr()`` for a line of text, cut if it is long."""
     try:
         text = repr(error)
     except BaseException as failure:
@@ -63,7 +63,7 @@ def in_short(error: BaseException | None) -> str:
 
 
 def named(error: BaseException) -> str:
-    """``ValueError: its message``, for people."""
+    """Return ``ValueError: its message``, for people."""
     try:
         return f"{type(error).__name__}: {error}"
     except BaseException as failure:
@@ -73,7 +73,7 @@ def named(error: BaseException) -> str:
 
 
 def tellable(error: BaseException) -> BaseException:
-    """The error, or one in its place that loggers and others can format where this one cannot be."""
+    """Return the error, or one in its place where loggers and others cannot format this one."""
     try:
         traceback.format_exception(error)
         repr(error)
@@ -89,7 +89,7 @@ def _untold(error: BaseException) -> str:
 
 
 def _came_by_a_signal(error: BaseException) -> bool:
-    """Whether a signal's handler raised it: a function that was given the frame that it was called from."""
+    """Return whether a signal's handler raised it: a function that was given the frame that it was called from."""
     step = error.__traceback__
     while step is not None:
         if _is_signal_handler(step.tb_frame):

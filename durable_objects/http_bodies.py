@@ -19,15 +19,15 @@ _CHARSETS = re.compile(
 
 
 def is_json(content_type: str) -> bool:
-    """Whether it says JSON: ``application/json`` or ``…+json``."""
+    """Return whether the type is JSON: ``application/json`` or ``…+json``."""
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == "application/json" or media_type.endswith("+json")
 
 
 def text_in(body: bytes, content_type: str) -> str:
-    """The text, in the charset that its Content-Type names, else UTF-8.
+    """Decode the text, in the charset that its Content-Type names, else UTF-8.
 
-    Raises ``ValueError`` saying what is wrong: a charset that is none, or bytes that are not in it.
+    Raises ``ValueError`` with what is wrong: an unknown charset, or bytes that are not in it.
     """
     charset = charset_of(content_type) or "utf-8"
     try:
@@ -38,7 +38,7 @@ def text_in(body: bytes, content_type: str) -> str:
 
 
 def readable(body: bytes, content_type: str) -> str:
-    """The text of an answer, as well as it can be read: in the charset that is named, or that it shows by itself."""
+    """Decode an answer as well as possible: in the charset that is named, or that JSON shows by itself."""
     try:
         charset = charset_of(content_type)
     except ValueError:
@@ -47,7 +47,7 @@ def readable(body: bytes, content_type: str) -> str:
 
 
 def json_in(body: bytes, content_type: str) -> Any:
-    """The JSON value, of the text that it is. Raises ``ValueError`` saying what is wrong, for NaN and its like too."""
+    """Return the JSON value of the text. Raises ``ValueError`` with what is wrong, for NaN and its like too."""
     text = text_in(body, content_type)
     try:
         return json.loads(text, parse_constant=_no_constant)
@@ -56,8 +56,8 @@ def json_in(body: bytes, content_type: str) -> Any:
 
 
 def charset_of(content_type: str) -> str | None:
-    """The charset that a Content-Type names, as Python calls it. Raises ``ValueError`` saying what is wrong: it is too
-    long, has a parameter in parts or in a charset of its own (RFC 2231), or names what is no charset of text.
+    """Return the charset that a Content-Type names, as Python calls it. Raises ``ValueError`` with what is wrong: it is
+    too long, has a parameter in parts or in a charset of its own (RFC 2231), or names what is no charset of text.
     """
     if len(content_type) > MAX_CONTENT_TYPE:
         raise ValueError(f"the Content-Type has {len(content_type)} characters, {MAX_CONTENT_TYPE} are allowed")
@@ -73,7 +73,7 @@ def charset_of(content_type: str) -> str | None:
     except (LookupError, ValueError):
         charset = ""
     if not _CHARSETS.fullmatch(charset):
-        raise ValueError(f"the body is said to be in {named!r}, which is no charset here")
+        raise ValueError(f"the charset {named!r} of the body is not supported")
     return charset
 
 

@@ -29,7 +29,7 @@ _NAMED = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
 def masked_url(url: str) -> str:
-    """The address without the user and password that it holds, or that it would hold if it were one.
+    """Return the address without the user and password that it has, or that it would have if it were one.
 
     What is no address is masked up to its last "@", wherever that stands, and behind a ":" that no port follows.
     """
@@ -48,7 +48,7 @@ def masked_url(url: str) -> str:
 
 
 def secrets_of(url: str, headers: Mapping[str, str], secret: str) -> list[str]:
-    """The texts that must not be seen: of an address, of headers, and signing secrets; the longest first."""
+    """Return the texts that must not be seen: of an address, of headers, and signing secrets; the longest first."""
     user, colon, password = _authority(url.partition("//")[2]).rpartition("@")[0].partition(":")
     found = [password or user]
     for each in secret.split():
@@ -60,15 +60,15 @@ def secrets_of(url: str, headers: Mapping[str, str], secret: str) -> list[str]:
         token = value.rpartition(" ")[2]
         found += [value, token, *(pair.partition("=")[2].strip() for pair in value.split(";"))]
     passwords = {password, unquote(password), *map(_of_basic, _basics(headers))}
-    told = [text for text in found if len(text) >= _LEAST] + [
+    secrets = [text for text in found if len(text) >= _LEAST] + [
         text for text in passwords if len(text) >= _LEAST_PASSWORD
     ]
-    return sorted(set(told), key=len, reverse=True)
+    return sorted(set(secrets), key=len, reverse=True)
 
 
 def scrub(text: str, secrets: Iterable[str], mask: str = MASK) -> str:
-    """The text with the mask in place of each of the secrets, as they are or escaped as JSON, HTML and URLs do it: a
-    server may send back what it was sent.
+    """Return the text with the mask in place of each secret, as it is or escaped as in JSON, HTML and URLs: a server
+    may send back what it was sent.
     """
     pattern = _pattern(tuple(secrets))
     return pattern.sub(mask, text) if pattern else text
@@ -83,7 +83,7 @@ def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
 
 @functools.lru_cache(maxsize=1024)
 def _forms(piece: str) -> str:
-    """A pattern for a letter or a run of backslashes, as it is or escaped, a few times over too.
+    """Return a pattern for a letter or a run of backslashes, as it is or escaped, a few times over too.
 
     What sends it back may be hostile: so each run is bounded, and given up as a whole (``+`` behind the bound).
     """

@@ -6,21 +6,21 @@ import os
 import socket
 from pathlib import Path
 
-#: How many threads run alarms in this process; None where nobody said.
+#: How many threads run alarms in this process; None where that is not known.
 threads: int | None = None
 
 
 def name() -> str:
-    """``host/space:pid``, at most 100 characters. Asked each time: a worker's children are forked.
+    """Return ``host/space:pid``, at most 100 characters. Asked each time: a worker's children are forked.
 
-    ``space`` tells apart those in which the same process id may be given twice: hosts and containers that are called
-    the same. It is not there where the system does not tell.
+    ``space`` distinguishes hosts and containers of the same name, in which one process id may be given twice. It is
+    not there where the system does not show it.
     """
     return f"{socket.gethostname()[:80]}{_space()}:{os.getpid()}"
 
 
 def is_gone(other: str) -> bool:
-    """Whether no process of this name can be alive, so far as one can be certain of it from here.
+    """Return whether no process of this name can be alive, so far as one can be certain of it from here.
 
     Of another host or container nobody knows, nor of this one before it was started again. A process that has this
     one's own name was here before it. One whose id was given to another process since counts as alive.

@@ -24,7 +24,7 @@ Rename = tuple[str, str, str]
 
 
 def merge_renamed_kinds(using: str, apps: Apps = installed, **kwargs: Any) -> None:
-    """Receiver of ``post_migrate``: move objects of a class that is gone to what the migrations renamed it to.
+    """Move objects of a class that is gone to what the migrations renamed it to: a receiver of ``post_migrate``.
 
     Whatever this run of ``migrate`` did itself, so that one that was refused can be run again. Raises
     ``DurableObjectError`` naming the clash, and moves nothing, when both classes have an object of the same name.
@@ -52,7 +52,7 @@ def _renames(using: str) -> list[Rename]:
 
 
 def _name_now(kind: ContentType, renames: list[Rename]) -> str | None:
-    """What the renames, one after the other, made of this class, if that is a class that is there."""
+    """Return what the renames, one after the other, made of this class, if that is a class that is there."""
     name = kind.model
     for app_label, old, new in renames:
         if (app_label, old) == (kind.app_label, name):

@@ -14,7 +14,7 @@ MOST = 2
 
 
 def is_secret(text: object) -> bool:
-    """Whether it is one, as Standard Webhooks has it (a short one can be guessed), or two with a blank between."""
+    """Return whether it is one as in Standard Webhooks (a short one can be guessed), or two with a blank between."""
     if type(text) is not str:
         return False
     parts = secrets_in(text)
@@ -22,12 +22,12 @@ def is_secret(text: object) -> bool:
 
 
 def secrets_in(text: str) -> list[str]:
-    """The secret or the two that a text holds."""
+    """Split a text into its secret or its two."""
     return text.split(" ")
 
 
 def sign(secret: str, key: str, moment: datetime, body: str) -> str:
-    """The header ``webhook-signature``: a signature with each secret. Needs the library ``standardwebhooks``."""
+    """Return the header ``webhook-signature``: a signature with each secret. Needs the library ``standardwebhooks``."""
     from standardwebhooks import Webhook
 
     return " ".join(Webhook(each).sign(key, moment, body) for each in secrets_in(secret))

@@ -53,7 +53,7 @@ class RowManager(models.Manager[Row]):
 
 
 class Object(models.Model):
-    """One durable object: a class (``kind``) and a name. Locking this row is what holds the object."""
+    """One durable object: a class (``kind``) and a name. Locking this row locks the object."""
 
     id = models.BigAutoField(primary_key=True)
     kind = models.ForeignKey(ContentType, on_delete=models.PROTECT, related_name="+", editable=False)
@@ -69,8 +69,8 @@ class Object(models.Model):
         return self.name
 
     def handle(self) -> DurableObject | None:
-        """This object as an instance of its own class; None when this code has no such class (a parked object), or no
-        object can have its name, which was written past the engine.
+        """Return this object as an instance of its own class; None when this code has no such class (a parked object) or
+        no object can have its name, which was written past the engine.
         """
         return kinds.handle_of(self.kind_id, self.name)
 
@@ -115,7 +115,7 @@ class Alarm(models.Model):
     generation = models.PositiveBigIntegerField(default=0)
     #: One more with every run that took a lease: tells a run whether another has taken over.
     fence = models.PositiveBigIntegerField(default=0)
-    #: Until when a run that let go of the lock keeps the object; its process (``process.name``), of the last lease too.
+    #: Until when a run inside ``unlocked()`` keeps the object; its process (``process.name``), of the last lease too.
     leased_until = MomentField(null=True)
     leased_by = models.CharField(max_length=100, default="", db_default="", blank=True)
     leased_generation = models.PositiveBigIntegerField(null=True)
@@ -149,7 +149,7 @@ class Alarm(models.Model):
 
 
 class AlarmRun(models.Model):
-    """One call of ``alarm()``: when it was planned, due, rung, picked up, started and ended, and how it went."""
+    """One call of ``alarm()``: when it was scheduled, due, picked up, started and ended, and how it went."""
 
     class Outcome(models.TextChoices):
         """``dead``: the last allowed run failed. ``superseded``: another run had taken over before this one ended."""
@@ -189,9 +189,9 @@ class AlarmRun(models.Model):
 
 
 class Dispatcher(models.Model):
-    """A process that makes the dispatcher's passes: how one knows that somebody does."""
+    """A process that makes the dispatcher's passes: shows that somebody does."""
 
-    #: As ``process.name`` says: host, space, process id.
+    #: Its ``process.name``: host, space, process id.
     process = models.CharField(max_length=100, unique=True)
     started_at = MomentField()
     last_pass_at = MomentField()

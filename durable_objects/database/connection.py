@@ -1,4 +1,4 @@
-"""The connection that a turn runs on: whose transaction is open, how long BEGIN waits, its rest while unlocked."""
+"""The connection that a turn runs on: whose transaction is open, how long BEGIN waits, what happens while unlocked."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def reading(conn: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def on_a_good_session(conn: BaseDatabaseWrapper, attempt: Callable[[], Result]) -> Result:
-    """Attempt what begins outside of any transaction; once more on a new session, when the one that was there is at
-    fault: hung up, of a server that has become a standby, or set by somebody to what nobody can work with.
+    """Run what begins outside of any transaction; once more on a new session, when the one that was there is at fault:
+    hung up, of a server that has become a standby, or left with settings that nobody can work with.
     """
     if not backend_of(conn).has_server or conn.connection is None or not is_free(conn):
         return attempt()
@@ -176,7 +176,7 @@ def _ending_what_lasts(conn: BaseDatabaseWrapper) -> Iterator[None]:
     if not backend.has_server:
         yield
         return
-    conn.ensure_connection()  # what a project sets on each new session is not the block's doing
+    conn.ensure_connection()  # what a project sets on each new session is not what the block does
     lasting: list[str] = []
 
     def watch(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:

@@ -2,8 +2,8 @@
 
 Django's own ``atomic()``, ``transaction.savepoint()`` and SQL of the user's all go through Django's cursor, so one
 wrapper around it sees each ``SAVEPOINT``, ``ROLLBACK TO`` and ``RELEASE``. It is there only while a turn is open; the
-engine's own statements on PostgreSQL pass it by, and none of them touches a savepoint. What is said to the driver past
-Django is not seen: a savepoint made so takes none of the turn's writes along.
+engine's own statements on PostgreSQL pass it by, and none of them touches a savepoint. What is executed by the driver
+past Django is not seen: the rollback of a savepoint made so undoes none of the turn's writes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from durable_objects.database.statement_text import BEFORE_FIRST_WORD, text_of
 
 _KEY = "durable_objects_savepoints"
 
-#: What matters begins so. Nearly all texts are told by this alone, and by having no semicolon.
+#: What matters begins so. Nearly all texts are judged by this alone, and by having no semicolon.
 _MATTERS = re.compile(
     BEFORE_FIRST_WORD + r"(?:savepoint|rollback|release|commit|end|abort|begin|start|prepare|set)\b",
     re.IGNORECASE | re.DOTALL,
@@ -63,12 +63,12 @@ class Savepoints:
 
     _backend: Backend
     open: list[Savepoint] = field(default_factory=list)
-    #: How many savepoints were open when each of the open turns began: what is below is not for code in it to end.
-    floors: list[int] = field(default_factory=list)
+    #: How many savepoints were open when each of the open turns began: code in it must not end those.
+    open_before: list[int] = field(default_factory=list)
     _watchers: int = 0
 
     def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        """Django's ``execute_wrapper``: refuse what would end the turn's transaction, note what was done."""
+        """Refuse what would end the turn's transaction, execute, note what was done: Django's ``execute_wrapper``."""
         check_not_ended(context["connection"])  # psycopg would begin another transaction
         text = text_of(sql, context["cursor"])
         if _LIMITS.search(text):
@@ -76,23 +76,23 @@ class Savepoints:
         if _MATTERS.match(text) is None and (";" not in text or not self._backend.takes_several_statements):
             return execute(sql, params, many, context)
         steps = list(_steps(text, self._backend))
-        floor = max(self.floors, default=0)
+        before = max(self.open_before, default=0)
         depth = [savepoint.name for savepoint in self.open]
         for verb, name in steps:
-            _refuse(verb, name, depth, floor)
+            _refuse(verb, name, depth, before)
         result = execute(sql, params, many, context)
         for verb, name in steps:
             self._note(verb, name)
         return result
 
     def enter(self) -> int:
-        """Another turn begins: what is open now is not for its code to end. To be given back to ``leave``."""
-        self.floors.append(len(self.open))
+        """Begin another turn, whose code must not end what is open now. Returns how many that are, for ``leave``."""
+        self.open_before.append(len(self.open))
         return len(self.open)
 
-    def leave(self, floor: int) -> None:
-        """That turn ends."""
-        self.floors.remove(floor)
+    def leave(self, before: int) -> None:
+        """End that turn."""
+        self.open_before.remove(before)
 
     def _note(self, verb: str, name: str) -> None:
         if verb == "SAVEPOINT":
@@ -125,7 +125,7 @@ def check_not_ended(conn: BaseDatabaseWrapper) -> None:
 
 
 def watch(conn: BaseDatabaseWrapper) -> Savepoints:
-    """The savepoints of this connection from now on, until ``unwatch`` was called as often as this."""
+    """Watch the savepoints of this connection, until ``unwatch`` was called as often as this."""
     watched: Savepoints | None = conn.__dict__.get(_KEY)
     if watched is None:
         watched = conn.__dict__[_KEY] = Savepoints(backend_of(conn))
@@ -135,13 +135,13 @@ def watch(conn: BaseDatabaseWrapper) -> Savepoints:
 
 
 def of(conn: BaseDatabaseWrapper) -> Savepoints:
-    """Those that are watched already."""
+    """Return those that are watched already."""
     watched: Savepoints = conn.__dict__[_KEY]
     return watched
 
 
 def unwatch(conn: BaseDatabaseWrapper) -> None:
-    """One less that watches."""
+    """End what one ``watch`` began; the last one ends watching."""
     watched: Savepoints = conn.__dict__[_KEY]
     watched._watchers -= 1
     if not watched._watchers:
@@ -150,7 +150,7 @@ def unwatch(conn: BaseDatabaseWrapper) -> None:
         conn.execute_wrappers.remove(watched)
 
 
-def _refuse(verb: str, name: str, names: list[str], floor: int) -> None:
+def _refuse(verb: str, name: str, names: list[str], before: int) -> None:
     """Raise for what code in a turn must not do; ``names`` are those that are open then, and are kept so."""
     if verb == "SAVEPOINT":
         names.append(name)
@@ -161,7 +161,7 @@ def _refuse(verb: str, name: str, names: list[str], floor: int) -> None:
             "Raise to undo the turn; storage.transaction() or atomic() undo a part of it; unlocked() commits."
         )
     places = [at for at, each in enumerate(names) if each == name]
-    if not places or places[-1] < floor:
+    if not places or places[-1] < before:
         raise TransactionManagementError(
             f"{verb} of savepoint {name!r}, which is not one of this turn's: end it before the turn or after it."
         )
@@ -169,7 +169,7 @@ def _refuse(verb: str, name: str, names: list[str], floor: int) -> None:
 
 
 def _steps(text: str, backend: Backend) -> Iterator[tuple[str, str]]:
-    """What the statements in the text do to savepoints and transactions: a verb, and the savepoint's name."""
+    """Yield what the statements in the text do to savepoints and transactions: a verb, and the savepoint's name."""
     for words in _statements(text):
         verb = words[0].upper()
         if verb == "CREATE":  # of a function, whose body may hold statements and an END
@@ -194,7 +194,7 @@ def _steps(text: str, backend: Backend) -> Iterator[tuple[str, str]]:
 
 
 def _statements(text: str) -> Iterator[list[str]]:
-    """The first words of each statement."""
+    """Yield the first words of each statement."""
     words: list[str] = []
     for match in _TOKEN.finditer(text):
         token = match[0]

@@ -9,7 +9,7 @@ BEFORE_FIRST_WORD = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 
 
 def text_of(sql: Any, cursor: Any) -> str:
-    """The statement that is to be executed by this cursor of Django's."""
+    """Return the text of a statement that is to be executed by this cursor of Django's."""
     if isinstance(sql, str):
         return sql
     if isinstance(sql, bytes):

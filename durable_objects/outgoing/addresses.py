@@ -18,7 +18,7 @@ _LONGEST_HOST = 253
 
 
 def is_address(value: object) -> bool:
-    """Whether this text is an address that can be called: by its form, nobody is asked."""
+    """Return whether this text is an address that can be called, by its form alone."""
     if type(value) is not str or text_flaw(value) is not None:
         return False
     try:
@@ -31,7 +31,7 @@ def is_address(value: object) -> bool:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of an address: what one circuit breaker, and one share of the threads, stands for."""
+    """Return scheme, host and port of an address: each has one circuit breaker, and one share of the threads."""
     parsed = httpx.URL(url)
     host = parsed.raw_host.decode("ascii").lower()
     host = f"[{host}]" if ":" in host else host

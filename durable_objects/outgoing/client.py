@@ -36,7 +36,7 @@ def post(
 ) -> Reply:
     """POST ``body``, and read no more than ``read_bytes`` of what is answered, decoded.
 
-    ``timeout`` is for each step (connect, send, each wait for more of the answer), ``deadline`` for all together.
+    ``timeout`` is for each step (connect, send, each wait for more of the answer), ``deadline`` for all of them.
     Redirects are not followed. A connection of its own for each post: a kept one that the other side has closed would
     look like a failed try. User and password of the address go as a header, so that no log has them. It goes by the
     proxy of the environment, if there is one (``proxies``). Raises httpx's errors, ``ProxyUnusable``, and those of
@@ -62,8 +62,8 @@ def post(
 
 
 def _start_of(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
-    """The body up to so many bytes, and whether that is all of it: it may break off, or be packed in a way of which
-    nobody knows what comes out. One layer is unpacked, no further than it is read.
+    """Return the body up to ``limit`` bytes, and whether that is all of it: it may break off, or be compressed in a way
+    that is not supported. One layer is unpacked, no further than it is read.
     """
     packed = response.headers.get("Content-Encoding", "identity").strip().lower()
     if packed not in {"identity", "", *_ENCODINGS}:
@@ -80,7 +80,7 @@ def _start_of(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
 
 
 def _unpacked(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """What comes out of packed chunks, each piece no longer than ``limit``, from no more than that much of them."""
+    """Unpack chunks, each piece no longer than ``limit``, from no more than that much of them."""
     unpack, taken = zlib.decompressobj(zlib.MAX_WBITS | 32), 0
     for chunk in chunks:
         yield unpack.decompress(chunk, limit)
@@ -92,7 +92,7 @@ def _unpacked(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
 
 
 def _ended_with(call: Call[Reply]) -> dict[str, Any]:
-    """Extensions for a request whose connection is shut down at the end of the call, whatever it is waiting for then.
+    """Return extensions for a request whose connection is shut down when the call ends, whatever it waits for then.
 
     A time-out of httpx is for one step, and starts afresh with each byte that the other side lets drip.
     """
@@ -111,5 +111,5 @@ def _ended_with(call: Call[Reply]) -> dict[str, Any]:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """One context for the process: making one takes longer than a post."""
+    """Return the one context of the process: making one takes longer than a post."""
     return httpx.create_ssl_context()

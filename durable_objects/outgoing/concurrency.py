@@ -1,4 +1,4 @@
-"""How many threads of this process wait for others' servers: for one, for slow ones, and for all together."""
+"""How many threads of this process wait for others' servers: for one, for slow ones, and for all."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from durable_objects.conf import AppSettings, Within
 defaults = AppSettings(
     "OUTGOING",
     {
-        # So many threads of one process wait for one host at most.
+        # How many threads of one process wait for one host, at most.
         "CALLS_PER_HOST": Within(4, 1, 100_000),
-        # So many for all hosts together of which none has answered within a second when it was last asked.
+        # How many, at most, for all hosts that did not answer within a second when they were last called.
         "CALLS_TO_SLOW_HOSTS": Within(4, 1, 100_000),
-        # And so many for all hosts; 0: three quarters of a worker's threads, and elsewhere any number.
+        # And for all hosts; 0: three quarters of a worker's threads, and elsewhere any number.
         "CALLS": Within(0, 0, 100_000),
     },
 )
 
-#: A host that answers within so many seconds is none of the slow ones; for so long one waits for a place.
+#: Seconds within which a host that is not slow answers, and for which a call waits for a place.
 QUICK = 1.0
-#: So many hosts are remembered as quick.
+#: How many hosts are remembered as quick, at most.
 REMEMBERED = 1_000
-#: Who is turned away is to come again after the first, one after the other by the second: so many can be turned away at
-#: once that their coming again would be all that the process does.
+#: Seconds after which a call that was turned away is to come again, and between any two such: many can be turned away
+#: at once, and their coming again would be all that the process does.
 AGAIN, APART = 5.0, 0.5
 
 
@@ -44,14 +44,14 @@ class TooManyCalls(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """That of one call to a host."""
+    """What one call to a host occupies."""
 
     origin: str
     began: float
     of: Places = field(repr=False)
 
     def release(self) -> None:
-        """Let another have it."""
+        """Release it for another call."""
         self.of.release(self)
 
 
@@ -66,13 +66,13 @@ class Places:
     next_turn: float = 0.0
 
     def take(self, origin: str) -> Place:
-        """One place for a call to this host. Raises ``TooManyCalls`` where there is none within a second."""
+        """Take a place for a call to this host. Raises ``TooManyCalls`` where there is none within a second."""
         with self.changed:
             while (held_up := self._before(origin)) is not None:
                 left = QUICK - (time.monotonic() - held_up)
                 if left <= 0 or not self._may_wait(origin):
                     raise TooManyCalls(
-                        f"{origin} or other slow hosts hold as many threads of this process as they may: tried again",
+                        f"{origin} or other slow hosts occupy as many threads of this process as they may: tried again",
                         self._turn(),
                     )
                 self.waiting += 1
@@ -85,7 +85,7 @@ class Places:
         return place
 
     def release(self, place: Place) -> None:
-        """A call is over."""
+        """Release the place of a call that is over, and note whether its host was quick."""
         with self.changed:
             there = self.since[place.origin]
             there.remove(place.began)
@@ -99,7 +99,7 @@ class Places:
             self.changed.notify_all()
 
     def _before(self, origin: str) -> float | None:
-        """Since when the oldest of those waits that stand before this one; None where there is a place."""
+        """Return since when the oldest call waits for which this one has to wait; None where there is a place."""
         share = _share()
         there = self.since.get(origin, [])
         if len(there) >= min(defaults.CALLS_PER_HOST, share or defaults.CALLS_PER_HOST):
@@ -111,7 +111,7 @@ class Places:
         return min(everywhere) if most and len(everywhere) >= most else None
 
     def _may_wait(self, origin: str) -> bool:
-        """Whether one may wait for a place: for a quick host, or while others have threads left, for those wait too."""
+        """Return whether a call may wait: for a quick host, or while there are threads left, since waiting takes one."""
         share = _share()
         return origin in self.quick or not share or sum(map(len, self.since.values())) + self.waiting < share
 
@@ -122,7 +122,7 @@ class Places:
 
 
 def _share() -> int | None:
-    """So many threads of this process all calls may have; None where nobody knows how many there are."""
+    """Return how many threads of this process all calls may have; None where it is not known how many there are."""
     return max(process.threads * 3 // 4, 1) if process.threads else None
 
 

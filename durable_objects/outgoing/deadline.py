@@ -31,9 +31,9 @@ class _Ended(BaseException):
 
 
 def bounded(origin: str, deadline: timedelta, work: Callable[[Call[Result]], Result]) -> Result:
-    """What ``work`` returns or raises, at the latest after ``deadline``; ``DeadlinePassed`` if it is not over then.
+    """Return or raise what ``work`` does, at the latest after ``deadline``; ``DeadlinePassed`` if it is not over then.
 
-    ``origin`` says whose server it waits for: one holds a share of this process's threads only, and ``TooManyCalls`` is
+    ``origin`` is the server that it waits for: one has a share of this process's threads only, and ``TooManyCalls`` is
     raised before anything was sent where that is used up. ``work`` runs in a thread of its own, with database
     connections of its own. When its time is over whatever it gave to ``Call.at_end()`` is called, an exception is
     raised in it as soon as it is back from waiting, and it keeps its place until it has ended.
@@ -75,7 +75,7 @@ class Call(Generic[Result]):
             self.end()
 
     def start(self) -> None:
-        """Begin; where there can be no more threads the place is given back."""
+        """Begin; where there can be no more threads the place is released."""
         try:
             self._thread.start()
         except BaseException:
@@ -97,7 +97,7 @@ class Call(Generic[Result]):
             threading.Thread(target=self._interrupt, name=f"end of {self._thread.name}", daemon=True).start()
 
     def result(self, otherwise: str) -> Result:
-        """What it returned. Raises what it raised, or ``DeadlinePassed`` with this text."""
+        """Return what it returned. Raises what it raised, or ``DeadlinePassed`` with this text."""
         if self.done.is_set() and self._outcome:
             return self._outcome[0]
         if not self.done.is_set() or self._error is None or isinstance(self._error, _Ended):
@@ -116,7 +116,7 @@ class Call(Generic[Result]):
             self._clean_up()
 
     def _clean_up(self) -> None:
-        """Close what the call has opened and give its place back, uninterrupted: else that would be kept for ever."""
+        """Close what the call has opened and release its place, uninterrupted: else that would be kept for ever."""
         with self._lock:
             self._is_closing = True
             _raise_in(self._thread, None)

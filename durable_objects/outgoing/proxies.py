@@ -19,7 +19,7 @@ class ProxyUnusable(Exception):
 
 
 def proxy_for(url: httpx.URL) -> httpx.Proxy | None:
-    """That of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, in small letters too, unless NO_PROXY has the host.
+    """Return that of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, in small letters too, unless NO_PROXY has the host.
 
     httpx's own reading gives up on a NO_PROXY with a range of IPv6. Raises ``ProxyUnusable``.
     """
@@ -41,8 +41,8 @@ def proxy_for(url: httpx.URL) -> httpx.Proxy | None:
 
 
 def is_exempt(host: str, port: int, no_proxy: str) -> bool:
-    """Whether NO_PROXY has this host: by ``*``, its name or that of a domain of it, its address or a range that it is
-    in, in brackets or not, with a port or without.
+    """Return whether NO_PROXY has this host: by ``*``, its name or that of a domain of it, its address or a range that
+    it is in, in brackets or not, with a port or without.
     """
     host = host.lower().strip("[]").rstrip(".")
     return any(_has(entry, host, port) for entry in re.split(r"[\s,;]+", no_proxy.lower()) if entry)

@@ -1,6 +1,6 @@
 """The other side of a webhook: verifies signature and age, and does what it asks for once per key.
 
-A Django app of its own, which needs no other room of the engine: the receiving project installs
+A Django app of its own, which needs no other module of the engine: the receiving project installs
 ``"durable_objects.receiver"`` and the library ``standardwebhooks``.
 
     @receives(secret=settings.WEBHOOK_SECRET)

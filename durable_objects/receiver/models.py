@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import models
 from django.utils import timezone
 
-#: Old receipts that one new one takes along: the table shrinks faster than it grows, in short statements.
+#: Old receipts that are deleted with each new one: the table shrinks faster than it grows, in short statements.
 FORGET_AT_MOST = 100
 
 
@@ -29,7 +29,7 @@ class Receipt(models.Model):
 
     @classmethod
     def forget(cls, older_than: timedelta, using: str) -> int:
-        """Delete some of the receipts that are older; how many."""
+        """Delete some of the receipts that are older; return how many."""
         rows = cls.objects.using(using)
         old = rows.filter(received_at__lt=timezone.now() - older_than).order_by("received_at")
         return rows.filter(pk__in=list(old.values_list("pk", flat=True)[:FORGET_AT_MOST])).delete()[0]

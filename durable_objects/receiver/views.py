@@ -33,8 +33,8 @@ def receives(
     raises or answers 400 or more nothing is kept, and the sender may try again. What it does *outside* of that database
     is not covered: do that from ``transaction.on_commit`` or a task.
 
-    ``secret`` is ``whsec_…``, several of which one has to have signed, or a function of the request; ``source`` tells
-    senders apart whose keys are their own; ``keep`` is for how long a repetition is known (longer than any sender
+    ``secret`` is ``whsec_…``, several of which one has to have signed, or a function of the request; ``source``
+    distinguishes senders that choose keys by themselves; ``keep`` is for how long a repetition is known (longer than any sender
     tries). Answers by itself: 405, 413 for more than ``max_bytes``, 401 for what is not genuine or older than five
     minutes, 400 for no JSON. Raises ``ImproperlyConfigured`` for a secret that is none.
     """
@@ -85,10 +85,10 @@ def _fixed(secret: Secrets) -> Callable[[HttpRequest], Secrets]:
 
 
 def _unmeasured(request: HttpRequest, most: int) -> HttpResponse | None:
-    """The refusal of a body that is larger than ``most``, or does not say what it is."""
+    """Return the refusal of a body that is larger than ``most``, or whose length is not a number."""
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not (length.isascii() and length.isdigit()):
-        return _refusal(400, "Content-Length is no number")
+        return _refusal(400, "Content-Length is not a number")
     if len(length) > 20 or int(length) > most or len(request.body) > most:  # the last: sent without a length
         return _refusal(413, f"more than {most} bytes")
     return None

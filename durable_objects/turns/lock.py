@@ -63,8 +63,8 @@ class Whose:
 def take(
     conn: BaseDatabaseWrapper, whose: Whose, limits: Limits | None, wanted: read_ahead.Wanted
 ) -> tuple[Slot, datetime, read_ahead.Read]:
-    """Lock the object's row; its slot, the database's now, and what else is wanted, read by later statements of the
-    same round trip.
+    """Lock the object's row; return its slot, the database's now, and what else is wanted, read by later statements of
+    the same round trip.
 
     With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here.
     """
@@ -92,7 +92,8 @@ def take(
 def take_several(
     conn: BaseDatabaseWrapper, where: str, params: Sequence[Any], limits: Limits | None, *, skip_locked: bool
 ) -> list[tuple[Slot, datetime, int, str]]:
-    """Lock the rows of these objects in the order of their keys; the slot, the database's now, kind and name of each.
+    """Lock the rows of these objects in the order of their keys; return the slot, the database's now, kind and name of
+    each.
 
     As ``take``, but with a round trip more: the slots are those of the rows that were locked.
     """
@@ -116,8 +117,8 @@ def make_several(
 ) -> list[tuple[Slot, datetime, int, str]]:
     """Make the rows of those objects that have none; with ``limits``, a transaction of one's own begins with it.
 
-    On PostgreSQL those that were made are answered as by ``take_several``: nobody else can see them before the commit,
-    so that they need no lock.
+    On PostgreSQL returns those that were made as ``take_several`` does: nobody else can see them before the commit, so
+    that they need no lock.
     """
     insert, values = _inserting(kind_id, names)
     backend = backend_of(conn)

@@ -1,8 +1,8 @@
-"""Statements that a connection to PostgreSQL keeps planned, so that they are cheap to say again: PREPARE, EXECUTE.
+"""Server-side prepared statements (PREPARE, EXECUTE), one cache per connection to PostgreSQL.
 
 Only where Django's own switch for that is on, ``OPTIONS["prepare_threshold"]``: the number of times that a connection
-says a statement before it is kept. The switch is off unless somebody turns it on, since behind a pooler that lends out
-its sessions by the transaction the next one may know nothing of what was prepared.
+sends a statement before it is prepared. It is off by default, since behind a pooler that lends out its sessions by the
+transaction the next one may know nothing of what was prepared.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ logger = get_logger(__name__)
 #: One with more values was made for its number of rows, and planning is a small part of what it costs.
 MOST_VALUES = 64
 
-#: So many are kept at most.
+#: Statements that are prepared at a time, at most.
 MOST_STATEMENTS = 100
 
-#: After so many seconds all are planned anew: what is quickest for a small table is not for the large one it became.
-ANEW_AFTER = 60.0
+#: Seconds after which all are prepared again: the best plan for a small table is not that for the large one it became.
+LIFETIME = 60.0
 
-#: What the server says of a statement that it does not have, and of one whose table has changed since.
+#: SQLSTATE of a statement that the server does not have, and of one whose table has changed since.
 _UNKNOWN, _CHANGED = "26000", "0A000"
 
 
 class Prepared:
-    """What one connection keeps. A statement that is kept takes its values as SQL, like one that is not."""
+    """What one connection has prepared. A prepared statement takes its values as SQL, like any other."""
 
     def __init__(self, threshold: int) -> None:
         self._threshold = threshold
@@ -40,10 +40,10 @@ class Prepared:
         self._kept: dict[str, bytes] = {}
         self._sent: dict[str, bytes] = {}
         self._asked: Counter[str] = Counter()
-        self._until = time.monotonic() + ANEW_AFTER
+        self._until = time.monotonic() + LIFETIME
 
     def parts(self, sql: str, values: Sequence[bytes]) -> list[bytes]:
-        """What to send for a statement: itself, or what it takes to have it kept; what answers for it comes last."""
+        """Return what to send for a statement: itself, or EXECUTE, after PREPARE at first; its answer comes last."""
         before = []
         if time.monotonic() > self._until:
             before = [b"DEALLOCATE " + name for name in self._kept.values()]
@@ -59,13 +59,13 @@ class Prepared:
         return [*before, b"EXECUTE %s (%s)" % (name, b", ".join(values))]
 
     def succeeded(self) -> None:
-        """All that was sent was done: what it was to prepare is there."""
+        """Note that all that was sent was executed: what it was to prepare is there."""
         if self._sent:
             self._kept |= self._sent
             self._sent = {}
 
     def failed(self, sqlstate: str | None) -> None:
-        """Something of what was sent was not done: what it was to prepare gets another name the next time."""
+        """Note that something that was sent was not executed: what it was to prepare gets another name next time."""
         self._sent = {}
         if sqlstate in {_UNKNOWN, _CHANGED}:
             self._forget()
@@ -77,7 +77,7 @@ class Prepared:
 
     def _forget(self) -> None:
         self._kept, self._sent, self._asked = {}, {}, Counter()
-        self._until = time.monotonic() + ANEW_AFTER
+        self._until = time.monotonic() + LIFETIME
 
     def _is_worth_it(self, sql: str, values: int) -> bool:
         self._asked[sql] += 1

@@ -86,7 +86,7 @@ def test_a_receiver_that_drips_is_left(dripping: str) -> None:
 def test_a_host_holds_a_share_of_the_threads(silent: list[str], upstream: Upstream) -> None:
     """Four threads may wait for one host; the fifth is sent away within a second or so, and others are served."""
     with _waiting(silent[:1] * 4):
-        with pytest.raises(TooManyCalls, match="hold as many threads"):
+        with pytest.raises(TooManyCalls, match="occupy as many threads"):
             post(silent[0])
         with pytest.raises(TooManyCalls):
             post(silent[1])  # slow hosts share their places: nobody knows yet whether this one is quick
