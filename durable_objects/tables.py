@@ -69,7 +69,7 @@ class Object(models.Model):
         return self.name
 
     def handle(self) -> DurableObject | None:
-        """Return this object as an instance of its own class; None when this code has no such class (a parked object) or
+        """Return it as an instance of its own class; None when this code has no such class (a parked object) or
         no object can have its name, which was written past the engine.
         """
         return kinds.handle_of(self.kind_id, self.name)

@@ -111,7 +111,7 @@ class Places:
         return min(everywhere) if most and len(everywhere) >= most else None
 
     def _may_wait(self, origin: str) -> bool:
-        """Return whether a call may wait: for a quick host, or while there are threads left, since waiting takes one."""
+        """Return whether a call may wait: for a quick host, or while there are threads left, as waiting takes one."""
         share = _share()
         return origin in self.quick or not share or sum(map(len, self.since.values())) + self.waiting < share
 

@@ -34,9 +34,9 @@ def receives(
     is not covered: do that from ``transaction.on_commit`` or a task.
 
     ``secret`` is ``whsec_…``, several of which one has to have signed, or a function of the request; ``source``
-    distinguishes senders that choose keys by themselves; ``keep`` is for how long a repetition is known (longer than any sender
-    tries). Answers by itself: 405, 413 for more than ``max_bytes``, 401 for what is not genuine or older than five
-    minutes, 400 for no JSON. Raises ``ImproperlyConfigured`` for a secret that is none.
+    distinguishes senders that choose keys by themselves; ``keep`` is for how long a repetition is known (longer than
+    any sender tries). Answers by itself: 405, 413 for more than ``max_bytes``, 401 for what is not genuine or older
+    than five minutes, 400 for no JSON. Raises ``ImproperlyConfigured`` for a secret that is none.
     """
     secret_for = secret if callable(secret) else _fixed(secret)
 
