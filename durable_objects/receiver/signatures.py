@@ -36,7 +36,7 @@ def checked(secret: object) -> list[str]:
 
 
 def verify(secret: Secrets, headers: Mapping[str, str], body: bytes) -> str:
-    """The key of a genuine message (``webhook-id``): the same each time the same message is sent.
+    """Return the key of a genuine message (``webhook-id``): the same each time the same message is sent.
 
     ``secret`` is ``whsec_…``, or several of which one has to have signed it: the new one and the old; ``headers`` are
     those of the request, in any case. Raises ``NotGenuine``, and ``ImproperlyConfigured`` for a secret that is none.
