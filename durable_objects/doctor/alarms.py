@@ -66,7 +66,7 @@ def _nobody_dispatches(now: datetime) -> Iterator[Finding]:
     if trouble is not None and alarms_in("armed", now).exists():
         advice = "Without a dispatcher, alarms that are far away, or whose message was lost, never run."
         if tasks.settings_in_force()["broker"] == "memory":
-            advice += " The broker is memory://: it must be the process that has the worker inside."
+            advice += " The broker is memory://: the dispatcher must run in the process that has the worker inside."
         yield Finding("dispatcher", trouble, advice)
 
 

@@ -45,7 +45,7 @@ def test_an_item_goes_from_the_form_to_the_upstream(
     expect(admin.locator(".messagelist")).to_contain_text("Added. Items waiting: 1.")
     screenshot("batcher-waiting")
     admin.get_by_role("button", name="Flush").click()
-    expect(admin.locator("#content")).to_contain_text("Send now what waits in these batchers")
+    expect(admin.locator("#content")).to_contain_text("Send the waiting items of these batchers now")
     admin.get_by_role("button", name="Yes: flush").click()
     expect(admin.locator(".messagelist")).to_contain_text("Flush requested: orders.")
     run_due_alarms()

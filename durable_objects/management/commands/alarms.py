@@ -67,7 +67,7 @@ class Command(VerbCommand):
         verbs = parser.add_subparsers(dest="verb", required=True)
         listing = verbs.add_parser("list", help="list alarms, the next one first")
         _add_filters(listing, default="armed")
-        listing.add_argument("--limit", type=int, default=50)
+        listing.add_argument("--limit", type=int, default=50, help="alarms to list, default 50")
         add_object(
             verbs.add_parser("explain", help="why the alarm ran when it did, or has not run, and what comes next")
         )
@@ -146,10 +146,8 @@ class Command(VerbCommand):
         """Do it to each alarm in a turn of its own, page by page; a failure is reported, and the others go on."""
         found = count(_matching(options))
         if found:
-            asked = f"{metrics.counted(found)} alarms"
-            confirm(
-                options, f"{options['verb']} {asked}?", f"{asked} match: add --yes to {options['verb']} all of them"
-            )
+            asked = f"{metrics.counted(found)} alarm{'s' if found > 1 else ''}"
+            confirm(options, f"{options['verb']} {asked}?", f"{asked} found: add --yes to {options['verb']}")
         done, failed = 0, []
         with self.progress(found, options["verb"]) as bar:
             for row in paged(_matching(options).select_related("object")):

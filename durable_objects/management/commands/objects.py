@@ -72,7 +72,7 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
         listing.add_argument("--prefix", default="", help="only objects whose name begins with this")
         listing.add_argument("--state", choices=list(STATES), help="only objects whose alarm is in this state")
         listing.add_argument("--after", metavar="NAME", help="continue after this name")
-        listing.add_argument("--limit", type=int, default=50)
+        listing.add_argument("--limit", type=int, default=50, help="objects to list, default 50")
         show = verbs.add_parser("show", help="show an object: its storage, its alarm, explained, and its last runs")
         add_object(show)
         show.add_argument("--prefix", default="", help="only keys that begin with this")
@@ -145,7 +145,7 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
             self.stdout.write(f"  {label(key)}  {read.kind}, {len(text.encode()):,} B  {text_shown}")
         if len(entries) == options["limit"]:
             self.stdout.write(f"more: --after {json.dumps(next(reversed(entries)), ensure_ascii=False)}")
-        self.stdout.write("last runs, newest first:")
+        self.stdout.write("last runs, newest first:" if runs else "no runs on record")
         for run in runs:
             late, took = span(run.started_at - run.due_at), span(run.ended_at - run.started_at)
             error = f"  {one_line(gist(run.error))}" if run.error else ""

@@ -206,7 +206,7 @@ def test_verbs_work_on_all_that_match(clock: FakeClock, script: Script, monkeypa
     for name in ("a1", "a2", "a3", "a4", "b"):
         Scripted.objects.get_by_name(name).storage.set_alarm(HOUR)
     Alarm.objects.filter(object__name__in=["a1", "a2", "a3", "b"]).update(state="dead", due_at=None)
-    with pytest.raises(CommandError, match="3 alarms match: add --yes to revive all of them"):
+    with pytest.raises(CommandError, match="3 alarms found: add --yes to revive"):
         alarms("revive", "--all", "--prefix", "a")
     assert alarms("revive", "--all", "--prefix", "a", "--yes") == [{"done": 3, "failed": 0, "failures": []}]
     assert alarms("move", "60", "--all", "--class", KIND_OF, "--yes")[0]["done"] == 4
