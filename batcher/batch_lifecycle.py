@@ -22,7 +22,7 @@ OUTCOME = [
     "status", "failures", "began_at", "status_code", "answer", "outcomes", "failed_items", "outcome_unknown",
     "next_try_at", "give_up_at", "finished_at", "was_split",
 ]  # fmt: skip
-#: A batch that is refused with one of these as a whole may hold one item that spoils it.
+#: A batch that is refused with one of these as a whole may have one item that the upstream refuses.
 SPLIT_ON = {400, 413, 422}
 PRUNED_AT_ONCE = 20
 SENT_AGAIN = "to be sent again"

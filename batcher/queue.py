@@ -1,7 +1,7 @@
 """The items that wait for their batch: capacity, adding, taking, and when they go.
 
 They are kept in the batcher's storage. Each item has a key of its own, numbered with leading zeros so that text order
-is the order of arrival; one further key holds head and tail of the queue, its bytes, and when it is due. Moments are
+is the order of arrival; one further key has head and tail of the queue, its bytes, and when it is due. Moments are
 whole microseconds since the epoch there: plain JSON, which is the quickest to write. Nothing here counts, scans or
 skips: a queue of a million items costs what one of ten does.
 """
@@ -50,7 +50,7 @@ class Queue:
         self.size: int = line.get("bytes", 0)
         #: When the waiting items are to go; None when nothing waits, or while the batcher is paused.
         self.due: datetime | None = _moment(line.get("due"))
-        #: When their window ends, however many come, and when the last one came: what ``quiet`` goes by.
+        #: When their window ends, however many come, and when the last one came, for ``quiet``.
         self._ceiling: datetime | None = _moment(line.get("ceiling"))
         self._last: datetime | None = _moment(line.get("last"))
         #: What the batcher itself has set its alarm to; one for another time was set by a person.
@@ -222,7 +222,7 @@ def _refuse_beyond(policy: Policy, batcher: DurableObject, queue: Queue, more: i
         undelivered += Batch.objects.of(batcher.pk).unfinished().item_count()
     if undelivered + more > policy.max_queued:
         raise QueueFull(
-            f"batcher {show(batcher.name)} holds {undelivered} items that are not delivered yet: {more} more were not "
+            f"batcher {show(batcher.name)} has {undelivered} items that are not delivered yet: {more} more were not "
             f"accepted. Allowed: at most max_queued, {policy.max_queued}.",
             min(max(pause, SOONEST), LATEST),
         )

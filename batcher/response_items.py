@@ -10,9 +10,9 @@ from typing import Any
 
 from durable_objects.http_bodies import readable
 
-#: Under one of these names stands the list, or a dict by place.
+#: The names of the list of results, or of a dict by place.
 LISTS = ("results", "outcomes", "responses", "statuses", "items")
-#: Under one of these stands an answer within the answer, or a list that speaks of the items or of something else.
+#: The names of an answer within the answer, or of a list about the items or something else.
 WRAPPERS = ("data", "body", "result", "response", "payload", "content", "records", "entries", "d", "meta", "summary")
 #: How deep answers within answers are searched.
 DEPTH = 4
@@ -22,7 +22,7 @@ NUMBERS = {
     "responsestatuscode",
 }  # fmt: skip
 FLAGS = {"success", "succeeded", "successful", "ok", "accepted", "delivered"}
-#: Under these stands what an entry says, too.
+#: The names under which an entry may nest its result.
 WITHIN = {"status", "response", "result", "body"}
 #: Under these a word that is not known says nothing.
 STATES = {"state", "result", "outcome"}
@@ -50,7 +50,7 @@ _COMPLAINT = re.compile(r"fail|reject|error|exception|refus|invalid|unprocess|dr
 #: What some servers write before JSON, so that it cannot run as a script.
 _GUARD = re.compile(r"\ufeff?\s*(?:\)\]\}'?,?|while\(1\);|for\(;;\);)?\s*")
 _NUMBER = re.compile(r"(?:HTTP/[\d.]+ )?([2-5]\d\d)(?!\S)")
-#: How JSON of items begins: with it, what cannot be parsed was cut off, or is JSON by the line.
+#: How JSON of items begins: if such a body cannot be parsed, it was cut off or is JSON lines.
 _JSON = re.compile(r'\ufeff?\s*(?:\{|\[\s*[\[{"\d])')
 _FINE = 200
 

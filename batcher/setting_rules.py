@@ -68,10 +68,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting may be: in words, and as a test."""
+    """What a setting may be: as a text, and as a test."""
 
     allowed: str
-    holds: Callable[[Any], bool]
+    accepts: Callable[[Any], bool]
 
 
 def check(changes: Mapping[str, Any]) -> None:
@@ -82,7 +82,7 @@ def check(changes: Mapping[str, Any]) -> None:
     for name, value in changes.items():
         if name not in RULES:
             raise refusal(f"a batcher has no setting {show(name)}", f"one of {', '.join(RULES)}")
-        if value is not None and not RULES[name].holds(value):
+        if value is not None and not RULES[name].accepts(value):
             raise refusal(f"{name} is {_shown(name, value)}", RULES[name].allowed)
 
 

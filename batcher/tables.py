@@ -125,7 +125,7 @@ class Batch(models.Model):
     #: The number of its first item among all that the batcher ever accepted; the others follow without a gap.
     first_item = models.PositiveBigIntegerField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
-    #: Failed tries since it was sealed, set aside or replayed: what the next pause goes by.
+    #: Failed tries since it was sealed, set aside or replayed: they decide the next pause.
     failures = models.PositiveIntegerField(default=0)
     #: When the running try began; None while none is. One that finds it set was preceded by a crash.
     began_at = models.DateTimeField(null=True, blank=True)

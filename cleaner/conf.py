@@ -11,7 +11,7 @@ defaults = AppSettings(
         "INTERVAL": Within(timedelta(hours=1), timedelta(seconds=1), LONGEST),
         # What is older than this is deleted.
         "MAX_AGE": Within(DAY, timedelta(0), LONGEST),
-        # The rows of a cleanup's first chunk; the size of the next ones goes by how long they take.
+        # The rows of a cleanup's first chunk; the next ones are sized by how long they take.
         "CHUNK": Within(500, 1, 1_000_000),
         # How long a planned cleanup works before it frees the worker and continues in an alarm of its own.
         "BUDGET": Within(timedelta(seconds=60), timedelta(0), DAY),

@@ -21,7 +21,7 @@ def parse(text: str) -> timedelta:
     """Parse the span that a text names, largest unit first; also Django's ``[D ]HH:MM:SS`` and ISO 8601's ``PT1H``.
 
     Raises ``InvalidInput`` for anything else: a number without a unit, months (``1M`` may be those or minutes), a span
-    that Python cannot hold.
+    that is too long for a timedelta.
     """
     if "M" in text and not text.strip().startswith("P"):
         raise InvalidInput(

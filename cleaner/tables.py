@@ -73,7 +73,7 @@ class CleanerProgress(models.Model):
     object = models.OneToOneField(
         "durable_objects.Object", on_delete=models.CASCADE, primary_key=True, related_name="+", verbose_name="cleaner"
     )
-    #: The planned time that the schedule goes by; an alarm moved or run by hand does not shift it.
+    #: The planned time that the schedule counts from; an alarm moved or run by hand does not shift it.
     planned_at = models.DateTimeField(null=True, blank=True)
     #: Since when a planned cleanup is running; None when none is.
     running_since = models.DateTimeField(null=True, blank=True)
