@@ -6,10 +6,10 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from tests.support.wire import Wire
+from tests.support.tcp_proxy import TcpProxy
 
 
-class CountingWire(Wire):
+class CountingWire(TcpProxy):
     """Leads to a port on the loopback and counts on the way."""
 
     round_trips = 0

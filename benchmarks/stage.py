@@ -15,7 +15,7 @@ from benchmarks.row import NotRun
 from durable_objects.database import clock
 from project.demo.processes import wait_for
 from tests.support.own_brokers import own_rabbit
-from tests.support.processes import Process, Site
+from tests.support.site_processes import Process, Site
 
 #: Processes of a pool: of ours and of every peer's.
 PROCESSES = 2

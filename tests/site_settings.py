@@ -1,4 +1,4 @@
-"""The settings of processes that ``tests.support.processes`` starts: the project's, with the tests' own object classes.
+"""The settings of processes that ``tests.support.site_processes`` starts: the project's, with the tests' own classes.
 
 ENGINE and BATCHER are JSON objects of ``DURABLE_OBJECTS`` and ``BATCHER`` keys; times are seconds: ``{"LEASE": 10}``.
 """

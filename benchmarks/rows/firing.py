@@ -12,7 +12,7 @@ from benchmarks.row import NotRun, Target, row
 from benchmarks.stage import PROCESSES, Stage, last_run, now, unique, wait_for_runs, wait_until, worker
 from durable_objects.models import DurableObject
 from tests.models import Busy, Once, Ticker
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 ALARMS, TASKS, SINGLE = many(10_000), many(5_000), many(1_000)
 DUE_TOGETHER = many(1_000)

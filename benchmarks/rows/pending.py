@@ -16,7 +16,7 @@ from benchmarks.rows.firing import DUE_TOGETHER, lateness
 from benchmarks.stage import Stage, unique
 from durable_objects.delivery import dispatcher
 from tests.models import Ticker
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 MANY = many(1_000_000)
 SETTLE_SECONDS = 8

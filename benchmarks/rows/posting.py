@@ -16,7 +16,7 @@ from benchmarks.peers import original
 from benchmarks.row import NotRun, Target, row
 from benchmarks.stage import PRODUCTION, Stage, unique
 from project.demo.processes import wait_for
-from tests.support.processes import TOKEN, Site
+from tests.support.site_processes import TOKEN, Site
 
 CONNECTIONS, SECONDS = 64, 1 if QUICK else 4
 _SCRIPT = """wrk.method = "POST"; wrk.body = string.rep("x", 100)

@@ -14,7 +14,7 @@ from benchmarks.row import row
 from benchmarks.rows.firing import arm
 from benchmarks.stage import Stage, last_run, now, unique, wait_for_runs
 from tests.models import Ticker
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 COUNTS = (1, 2) if QUICK else (1, 2, 4)
 ALARMS, SECONDS, REPEATS = many(10_000), 1 if QUICK else 4, 1 if QUICK else 3

@@ -25,7 +25,7 @@ from reminders.channels import Message
 from reminders.models import Delivery, Reminder
 from tests.models import Script, Scripted
 from tests.support.every_command import VERBS, run
-from tests.support.every_row import every_row
+from tests.support.row_of_each_model import row_of_each_model
 from tests.support.upstream import Answer, Upstream
 
 HOSTILE = "a\x1b[2J\x9b31m\r\nFORGED\u2028FORGED\u2029\x85FORGED\u202eb\x7f\x08\x0b\x0c"
@@ -45,7 +45,7 @@ def flaws(text: str) -> list[str]:
 @pytest.fixture
 def rows() -> None:
     """Hostile text wherever people, upstreams and receivers can put it."""
-    made, now = every_row(HOSTILE, HOSTILE), timezone.now()
+    made, now = row_of_each_model(HOSTILE, HOSTILE), timezone.now()
     batcher, reminder = made[Batcher], made[Reminder]
     for number, status in enumerate(("failed", "set_aside")):
         Batch.objects.create(
@@ -119,7 +119,7 @@ def test_every_logger(
 ) -> None:
     """What batches, reminders, cleaners and dead alarms log of hostile names, messages, answers and errors."""
     settings.BATCHER = {"BREAKER_FAILURES": 1}
-    every_row(HOSTILE, HOSTILE)
+    row_of_each_model(HOSTILE, HOSTILE)
 
     def fail(obj: Scripted, info: Any) -> None:
         raise ValueError(HOSTILE)

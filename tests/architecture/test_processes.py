@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from project.demo.processes import Child, Failure, clean_environment
-from tests.support.processes import Process, Site
+from tests.support.site_processes import Process, Site
 
 ENDS = ["-c", "raise SystemExit(3)"]
 DONE = ["-c", "print('{}')"]

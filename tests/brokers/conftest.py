@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import services
 from tests.support.own_brokers import OwnRabbit, OwnRedis, own_rabbit
-from tests.support.processes import Process, Site
+from tests.support.site_processes import Process, Site
 
 REMINDERS = """
 from datetime import timedelta

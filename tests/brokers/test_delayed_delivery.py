@@ -8,7 +8,7 @@ import pytest
 
 from tests.brokers.conftest import set_reminders
 from tests.support.own_brokers import control, own_rabbit
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 pytestmark = pytest.mark.services("postgresql", "rabbitmq")
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.support.own_brokers import OwnRedis
-from tests.support.processes import TOKEN, Process, Site
+from tests.support.site_processes import TOKEN, Process, Site
 
 WITHIN = 30.0
 

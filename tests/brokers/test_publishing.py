@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from project import brokers
 from tests.support.own_brokers import own_rabbit
-from tests.support.wire import Wire
+from tests.support.tcp_proxy import TcpProxy
 
 AT_MOST = 1.6
 
@@ -71,7 +71,7 @@ def test_a_frozen_rabbitmq_is_left(rabbitmq_url: str) -> None:
     """A confirmation that never comes is waited for briefly, on the old connection and a new one; then all is well."""
     with own_rabbit() as rabbit:
         where = urlsplit(rabbit.url)
-        wire = Wire(where.port or 5672)
+        wire = TcpProxy(where.port or 5672)
         task = publisher(rabbit.url.replace(f":{where.port}", f":{wire.port}"))
         task.apply_async()
         wire.freeze()

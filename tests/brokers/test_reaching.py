@@ -275,7 +275,7 @@ def test_an_address_is_told_without_what_is_secret(url: str) -> None:
 def test_a_real_worker_says_what_it_listens_on(tmp_path: Path) -> None:
     """Asked for the queues of its workers, a real one on another queue is found out; on the right one all is well."""
     from tests.brokers.conftest import own_broker
-    from tests.support.processes import Site
+    from tests.support.site_processes import Site
 
     with (
         own_broker("redis", tmp_path) as broker,

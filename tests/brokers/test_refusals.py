@@ -15,7 +15,7 @@ from tests.brokers.conftest import set_reminders
 from tests.brokers.refusals import REFUSALS
 from tests.support import services
 from tests.support.own_brokers import OwnRedis
-from tests.support.processes import Process, Site
+from tests.support.site_processes import Process, Site
 
 pytestmark = pytest.mark.services("postgresql", "redis")
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.brokers.conftest import own_broker, set_reminders
-from tests.support.processes import Site
-from tests.support.wire import Wire
+from tests.support.site_processes import Site
+from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.services("postgresql", "redis")
 
@@ -29,7 +29,7 @@ DONE = "SELECT count(*) FROM durable_objects_alarmrun WHERE outcome = 'succeeded
 
 
 @contextmanager
-def refused(wire: Wire) -> Iterator[None]:
+def refused(wire: TcpProxy) -> Iterator[None]:
     """Connections to the broker are cut and refused."""
     wire.stop()
     yield
@@ -37,14 +37,14 @@ def refused(wire: Wire) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(wire: Wire) -> Iterator[None]:
+def frozen(wire: TcpProxy) -> Iterator[None]:
     """Connections stay open, and nothing ever answers."""
     wire.freeze()
     yield
     wire.thaw()
 
 
-Trouble = Callable[[Wire], AbstractContextManager[None]]
+Trouble = Callable[[TcpProxy], AbstractContextManager[None]]
 on_each_broker = pytest.mark.parametrize(
     "broker_name", ["redis", pytest.param("rabbitmq", marks=pytest.mark.services("rabbitmq"))]
 )
@@ -55,7 +55,7 @@ on_each_broker = pytest.mark.parametrize(
     [
         frozen,
         pytest.param(refused, marks=pytest.mark.chaos),
-        pytest.param(Wire.silent, marks=pytest.mark.chaos, id="silent"),
+        pytest.param(TcpProxy.silent, marks=pytest.mark.chaos, id="silent"),
     ],
 )
 @on_each_broker
@@ -65,7 +65,7 @@ def test_adding_never_hurts_and_everything_runs_once_it_is_back(
     """50 adds in a row take under 5 s and answer 200; with the broker back the alarms run within an interval + 2 s."""
     with own_broker(broker_name, tmp_path) as broker:
         port = urlsplit(broker.url).port or 0
-        wire = Wire(port)
+        wire = TcpProxy(port)
         url = broker.url.replace(f":{port}", f":{wire.port}")
         engine = {"DISPATCH_EVERY": DISPATCH_EVERY}
         with (

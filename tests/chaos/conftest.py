@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.stage import Broker
 from tests.support import services
 from tests.support.own_brokers import OwnRedis, own_rabbit
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 from tests.support.upstream import Upstream
 
 

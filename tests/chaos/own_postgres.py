@@ -17,7 +17,7 @@ import psycopg
 
 from project.demo.processes import wait_for
 from tests.support.own_brokers import missing
-from tests.support.wire import Wire
+from tests.support.tcp_proxy import TcpProxy
 
 #: PostgreSQL refuses to run as root; this is who it runs as then.
 USER = "postgres"
@@ -96,7 +96,7 @@ class OwnPair(OwnPostgres):
 
     def __init__(self) -> None:
         super().__init__()
-        self._wire = Wire(self.port)
+        self._wire = TcpProxy(self.port)
         self.url = f"postgresql://{USER}@127.0.0.1:{self._wire.port}/site"
         self._standby = ("", 0)
         self._made = 0

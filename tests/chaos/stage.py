@@ -7,7 +7,7 @@ import os
 from datetime import datetime
 from typing import Any, Protocol
 
-from tests.support.processes import Process, Site
+from tests.support.site_processes import Process, Site
 
 #: How often each kind of kill is done: CHAOS_KILLS=50 for figures that mean something.
 KILLS = int(os.environ.get("CHAOS_KILLS", "5"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.chaos

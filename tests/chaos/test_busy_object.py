@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos import stage, verdicts
 from tests.support.own_brokers import OwnRedis
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos import stage, verdicts
 from tests.chaos.own_postgres import OwnPostgres
-from tests.support.processes import Process, Site
+from tests.support.site_processes import Process, Site
 from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.chaos

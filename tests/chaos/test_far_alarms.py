@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import stage, verdicts
-from tests.support.processes import Process, Site
+from tests.support.site_processes import Process, Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

@@ -12,7 +12,7 @@ from signal import SIGKILL
 import pytest
 
 from tests.chaos import stage, verdicts
-from tests.support.processes import Process, Site
+from tests.support.site_processes import Process, Site
 from tests.support.upstream import Answer, Upstream
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.chaos import stage, verdicts
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

@@ -13,7 +13,7 @@ import pytest
 from tests.chaos import stage, verdicts
 from tests.chaos.storm.database_faults import TABLES
 from tests.support.own_brokers import OwnRedis
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

@@ -13,7 +13,7 @@ from tests.chaos import stage, verdicts
 from tests.chaos.host import LINKS, Host
 from tests.chaos.own_postgres import OwnPostgres
 from tests.support.own_brokers import OwnRedis
-from tests.support.processes import Process, Site
+from tests.support.site_processes import Process, Site
 
 pytestmark = pytest.mark.chaos
 

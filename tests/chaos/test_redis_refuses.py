@@ -14,7 +14,7 @@ import pytest
 from tests.chaos import stage, verdicts
 from tests.chaos.refusals import REFUSALS
 from tests.support.own_brokers import OwnRedis
-from tests.support.processes import Process, Site
+from tests.support.site_processes import Process, Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.storm import checker, record, state
 from tests.chaos.storm.fleet import SECOND, Fleet
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 pytestmark = pytest.mark.chaos
 

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 import pytest
 
 from tests.chaos import stage, verdicts
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

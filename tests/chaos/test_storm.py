@@ -25,9 +25,9 @@ from tests.chaos.storm.fault_list import BROKERS, EMBEDDED, SERVERS, SPLIT, STAN
 from tests.chaos.storm.fleet import AWAY, Fleet
 from tests.chaos.storm.scene import LEASE, Fault, Scene, ServerScene
 from tests.support.own_brokers import OwnRabbitServer, OwnRedis
-from tests.support.processes import Site
+from tests.support.site_processes import Site
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.upstream import Upstream
-from tests.support.wire import Wire
 
 pytestmark = pytest.mark.chaos
 
@@ -65,7 +65,7 @@ class Kind:
             postgres = stack.enter_context(OwnPair() if self.name == "standby" else OwnPostgres(*near))
             own: OwnRedis | OwnRabbitServer = OwnRabbitServer() if self.name == "rabbitmq" else OwnRedis(folder, *near)
             stack.enter_context(own)
-            wire = Wire(own.port)
+            wire = TcpProxy(own.port)
             stack.callback(wire.stop)
             url = own.url.replace(str(own.port), str(wire.port))
             settings, engine, load = settings_for(upstream), ENGINE, {"rate": RATE, "items": 4, "dead": MINUTES > 5}
@@ -74,7 +74,7 @@ class Kind:
                 # The dispatcher rings for most of them, and so for several at once; few objects for many callers.
                 engine, load = ENGINE | {"HORIZON": 1}, load | {"subjects": 60, "threads": 8}
             if host:
-                posts = Wire(upstream.port, host.gateway["broker"])
+                posts = TcpProxy(upstream.port, host.gateway["broker"])
                 stack.callback(posts.stop)
                 host.reaches(postgres.url, own.url, posts.port, settings["BATCHER"])
             site = stack.enter_context(Site(folder, postgres.url, url, engine=engine, **settings)).migrate()

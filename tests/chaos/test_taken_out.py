@@ -16,7 +16,7 @@ from tests.chaos.storm import checker, record, state
 from tests.chaos.storm.evidence import Event
 from tests.chaos.storm.fleet import SECOND, Fleet
 from tests.support.own_brokers import OwnRedis
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 from tests.support.upstream import Received
 
 _SPANS = """

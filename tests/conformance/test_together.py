@@ -16,7 +16,7 @@ from tests.conformance.behaviour import behaviour
 from tests.conformance.conftest import Message
 from tests.conformance.scenes import HOUR, LEASE, NOW, Boom, again, outcomes, slot
 from tests.models import Counter, Script, Scripted
-from tests.support.threads import Beside, at_once, await_event
+from tests.support.threads import InThread, await_event, run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,8 +32,8 @@ def test_do_37_runs_never_overlap(clock: FakeClock, obj: Scripted, script: Scrip
         with obj.unlocked():
             if len(script.infos) == 1:
                 obj.storage.set_alarm(NOW)
-            verdicts.extend(Beside(lambda rescue=rescue: fire_alarm(pk, None, rescue)).result() for rescue in (0, 1))  # type: ignore[misc]  # inferred
-            assert Beside(run_due_alarms).result() == []
+            verdicts.extend(InThread(lambda rescue=rescue: fire_alarm(pk, None, rescue)).result() for rescue in (0, 1))  # type: ignore[misc]  # inferred
+            assert InThread(run_due_alarms).result() == []
             most.append(len(running))
         running.pop()
 
@@ -41,7 +41,7 @@ def test_do_37_runs_never_overlap(clock: FakeClock, obj: Scripted, script: Scrip
     script.alarm = alarm
     obj.storage.set_alarm(NOW)
     pk = slot().pk
-    verdicts += at_once(3, lambda number: fire_alarm(pk))
+    verdicts += run_in_threads(3, lambda number: fire_alarm(pk))
     run_due_alarms()
     assert set(verdicts) <= {"succeeded", "dropped", "again"}
     assert most == [1, 1]
@@ -63,12 +63,12 @@ def test_do_38_others_wait_until_it_is_unlocked(obj: Scripted, script: Script, s
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         with pytest.raises(ObjectBusy):
-            Beside(lambda: put("locked")).result()
+            InThread(lambda: put("locked")).result()
         with obj.unlocked():
-            Beside(lambda: put("unlocked")).result()
+            InThread(lambda: put("unlocked")).result()
         assert obj.storage.list() == {"unlocked": 1}
         with obj.storage.transaction(), pytest.raises(ObjectBusy):
-            Beside(lambda: put("nested")).result()
+            InThread(lambda: put("nested")).result()
         raise Boom
 
     script.alarm = alarm
@@ -83,7 +83,7 @@ def test_do_38_others_wait_until_it_is_unlocked(obj: Scripted, script: Script, s
 @behaviour("C26", "simultaneous first requests do not split the object in two; nothing breaks the next handle")
 def test_do_87_first_calls_at_once_meet_one_object() -> None:
     """Of many first calls at once each sees what those before it did: one row, nothing lost."""
-    counts = at_once(5, lambda number: Counter.objects.get_by_name("new").add())
+    counts = run_in_threads(5, lambda number: Counter.objects.get_by_name("new").add())
     assert sorted(counts) == [1, 2, 3, 4, 5]
     assert Object.objects.count() == 1
 
@@ -101,7 +101,7 @@ def test_do_93_a_stale_run_is_refused(clock: FakeClock, obj: Scripted, script: S
         try:
             with obj.unlocked():
                 clock.advance(LEASE)
-                assert outcomes(Beside(run_due_alarms).result()) == ["succeeded"]
+                assert outcomes(InThread(run_due_alarms).result()) == ["succeeded"]
         except RunSuperseded:
             for call in (obj.storage.get_alarm, lambda: obj.storage.set_alarm(HOUR), lambda: obj.storage.put("by", 1)):
                 with pytest.raises(RunSuperseded) as caught:
@@ -138,9 +138,9 @@ def test_s16_a_wake_up_waits_for_the_turn_in_progress(
 
     obj.storage.set_alarm(NOW)
     pk = slot().pk
-    moving = Beside(move)
+    moving = InThread(move)
     await_event(inside)
-    waiting = Beside(lambda: fire_alarm(pk))
+    waiting = InThread(lambda: fire_alarm(pk))
     leave.set()
     moving.result()
     assert waiting.result() == ("dropped" if moved > NOW else "succeeded")
@@ -158,7 +158,7 @@ def test_s51_committed_when_it_returns(clock: FakeClock, obj: Scripted) -> None:
     """Another session sees an alarm as soon as the call returned, and of a turn in progress nothing."""
 
     def seen() -> datetime | None:
-        return Beside(again().storage.get_alarm).result()
+        return InThread(again().storage.get_alarm).result()
 
     at = clock.now() + HOUR
     for when in (at, HOUR, 2 * HOUR):

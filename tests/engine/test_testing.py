@@ -18,7 +18,7 @@ from durable_objects.tasks import dispatch_alarms, fire_alarm
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from durable_objects.testing import crash_at as simulated_crash
 from tests.models import Note, Script, Scripted
-from tests.support.threads import Beside
+from tests.support.threads import InThread
 
 NOW, SECOND, HOUR = timedelta(0), timedelta(seconds=1), timedelta(hours=1)
 START = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -67,7 +67,7 @@ def test_clock_is_frozen_for_the_engine_and_its_threads() -> None:
     with FakeClock(START.astimezone(timezone(HOUR))) as clock:
         assert clock.now() == durable_objects.now() == START
         assert clock.now().tzinfo is UTC
-        assert Beside(durable_objects.now).result() == START
+        assert InThread(durable_objects.now).result() == START
         clock.advance(HOUR)
         assert durable_objects.now() == START + HOUR
         clock.move_to(START - HOUR)

@@ -16,7 +16,7 @@ from cleaner.models import CleanerSettings, PeriodicCleaner
 from reminders.models import Plan, Recipient, Reminder
 from tests.models import Account
 from tests.support.admin_pages import form_of, page_url
-from tests.support.every_row import every_row
+from tests.support.row_of_each_model import row_of_each_model
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 def rows() -> dict[type[Model], Any]:
     """A row of every registered class, and an object with fields of its own."""
     account = Account.objects.create(name="ann", owner="ann")
-    return every_row() | {Account: account}
+    return row_of_each_model() | {Account: account}
 
 
 def _disable(row: PeriodicTask) -> None:

@@ -13,7 +13,7 @@ from django.db.models import Model
 from django.test import Client
 
 from tests.support.admin_pages import choose, list_url, page_url
-from tests.support.every_row import every_row
+from tests.support.row_of_each_model import row_of_each_model
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ def pages_of(client: Client, model: type[Model], row: Any) -> dict[str, str]:
 @pytest.mark.slow
 def test_no_name_is_more_than_text(admin_client: Client) -> None:
     """Whatever people and upstreams write stays text: no tag, nothing evaluated, nothing that cannot be seen."""
-    rows, wrong = every_row(NAME, TEXT), []
+    rows, wrong = row_of_each_model(NAME, TEXT), []
     pages = {"/admin/": admin_client.get("/admin/").content.decode()}
     for model in REGISTERED:
         pages |= pages_of(admin_client, model, rows[model])

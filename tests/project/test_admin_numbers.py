@@ -18,7 +18,7 @@ from batcher.models import Batch, Batcher
 from durable_objects.admin import OperableAdmin
 from durable_objects.tables import Entry, Object
 from tests.support.admin_pages import choose, confirm, form_of, list_url, page_url, text_of
-from tests.support.every_row import FIRST_KEY, every_row
+from tests.support.row_of_each_model import FIRST_KEY, row_of_each_model
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +38,7 @@ def _answers(admin_client: Client) -> None:
 @pytest.fixture
 def rows() -> dict[type[Model], Any]:
     """A row of every registered class, with a key over a million where keys are numbers."""
-    return every_row()
+    return row_of_each_model()
 
 
 class Machine(HTMLParser):
@@ -46,16 +46,16 @@ class Machine(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: set[tuple[str, str, str]] = set()
+        self.found: set[tuple[str, str, str]] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         name = given.get("name", "")
         if tag in {"link", "script", "meta"} or name == "csrfmiddlewaretoken" or name.startswith("initial-"):
             return  # style and scripts differ by language; dates are typed as people there write them
-        self.said |= {(tag, attr, value) for attr, value in given.items() if attr in ADDRESSES}
+        self.found |= {(tag, attr, value) for attr, value in given.items() if attr in ADDRESSES}
         if tag in {"option", "button"} or (tag == "input" and given.get("type") in UNTYPED):
-            self.said.add((tag, name, given.get("value", "")))
+            self.found.add((tag, name, given.get("value", "")))
 
 
 def said_to_machines(client: Client, url: str) -> set[tuple[str, str, str]]:
@@ -64,7 +64,7 @@ def said_to_machines(client: Client, url: str) -> set[tuple[str, str, str]]:
     assert response.status_code == 200, url
     machine = Machine()
     machine.feed(response.content.decode())
-    return machine.said
+    return machine.found
 
 
 def speak(settings: Settings, language: str) -> None:
@@ -86,7 +86,7 @@ def test_a_number_for_machines_is_written_for_machines(
     assert any(str(FIRST_KEY) in value for _, _, value in plain[page_url(Batcher, rows[Batcher].pk)])
     speak(settings, language)
     wrong = {url: sorted(said_to_machines(admin_client, url) ^ plain[url]) for url in urls}
-    assert {url: said for url, said in wrong.items() if said} == {}
+    assert {url: found for url, found in wrong.items() if found} == {}
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_every_verb_reaches_its_row(
                 assert question.status_code == 200, (model, verb)
                 asked = Machine()
                 asked.feed(question.content.decode())
-                assert ("input", "_selected_action", str(rows[model].pk)) in asked.said, (model, verb)
+                assert ("input", "_selected_action", str(rows[model].pk)) in asked.found, (model, verb)
                 tried += 1
     assert tried > 10
     assert confirm(admin_client, Batch, "replay", [rows[Batch].pk]) == ["Replay requested: shop."]

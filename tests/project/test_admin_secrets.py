@@ -21,7 +21,7 @@ from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from project.models import ApiToken
 from reminders.models import Delivery, Recipient, Reminder
 from tests.support.admin_pages import choose, form_of, list_url, page_url, staff, text_of
-from tests.support.every_row import CANARY, every_row, secrets_of
+from tests.support.row_of_each_model import CANARY, row_of_each_model, secrets_of
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +38,7 @@ ASKED = "?o=" + ".".join(map(str, range(1, 12)))
 @pytest.fixture
 def rows() -> dict[type[Model], Any]:
     """A row of every registered class, with secrets in it."""
-    return every_row()
+    return row_of_each_model()
 
 
 def onlooker() -> Client:
@@ -140,10 +140,10 @@ ORACLES = [
 
 
 def test_an_address_asks_only_what_the_list_offers(rows: Any) -> None:
-    """A list cannot be narrowed by what none of its filters names: not even whether something is found is told."""
+    """A list cannot be narrowed by what none of its filters names: not even whether something is found is shown."""
     client = onlooker()
-    told = [query for model, query in ORACLES if client.get(f"{list_url(model)}?{query}").status_code != 400]
-    assert told == []
+    answered = [query for model, query in ORACLES if client.get(f"{list_url(model)}?{query}").status_code != 400]
+    assert answered == []
 
 
 def test_a_list_is_sorted_by_what_it_offers(rows: Any) -> None:
@@ -178,15 +178,15 @@ def test_what_another_list_has_is_for_who_may_see_that_list(rows: dict[type[Mode
         (Batcher, "batcher.view_batch", "Last batches", "503"),
         (Reminder, "reminders.view_delivery", "Deliveries", "webhook"),
     ]
-    for model, permission, title, said in pages:
+    for model, permission, title, text_shown in pages:
         label = model._meta.label_lower.replace(".", ".view_")
         for number, more in enumerate([[], [permission]]):
             client = staff([label, *more], f"{title} {number}")
             page = text_of(client, page_url(model, rows[model].pk))
-            assert [text in page for text in (title, said)] == [bool(more)] * 2, (title, more)
+            assert [text in page for text in (title, text_shown)] == [bool(more)] * 2, (title, more)
             if model is Batcher:
                 listed = text_of(client, list_url(Batcher))
-                assert ("Last batch" in listed, said in listed) == (bool(more), bool(more))
+                assert ("Last batch" in listed, text_shown in listed) == (bool(more), bool(more))
 
 
 ADDRESSES = [(Batcher, "settings-0-upstream_url"), (Recipient, "webhook_url")]

@@ -16,7 +16,7 @@ from django.test import Client
 from durable_objects.models import DurableObject
 from tests.support.admin_addresses import Post, Rows, addresses, changed, posts, stored
 from tests.support.admin_pages import staff
-from tests.support.every_row import every_row
+from tests.support.row_of_each_model import row_of_each_model
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ OWN = {"/admin/", "/admin/password_change/", "/admin/password_change/done/"}
 @pytest.fixture
 def rows() -> Rows:
     """A row of every registered class."""
-    return every_row()
+    return row_of_each_model()
 
 
 @pytest.fixture

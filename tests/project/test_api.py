@@ -194,7 +194,7 @@ def test_a_stream_without_size_is_read(client: Client) -> None:
 
 
 def test_a_busy_object(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who meets a busy object is told to come again."""
+    """A caller of a busy object is asked to come again."""
 
     def busy(self: Batcher, item: object) -> int:
         raise ObjectBusy("batcher a is busy")
@@ -206,7 +206,7 @@ def test_a_busy_object(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_object_that_takes_no_more(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An object that is full says so and when to come again, told apart from asking too often."""
+    """An object that is full says so and when to come again, with another code than for asking too often."""
 
     class Full(DurableObjectError):
         retry_after = timedelta(seconds=7.2)
@@ -222,7 +222,7 @@ def test_an_object_that_takes_no_more(client: Client, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("debug", [True, False])
 def test_a_bug(client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch, *, debug: bool) -> None:
-    """An exception nobody thought of is told to the log, not to the caller."""
+    """An exception nobody thought of goes to the log, not to the caller."""
     settings.DEBUG = debug
 
     def broken(self: Batcher, item: object) -> int:

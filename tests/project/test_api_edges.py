@@ -177,7 +177,7 @@ def test_years_at_either_end(client: Client, fire_at: str, recurrence: str | Non
 
 @pytest.mark.slow
 def test_a_snooze_beyond_the_calendar(client: Client) -> None:
-    """However often it is put off, a reminder never leaves the years that can be told."""
+    """However often it is put off, a reminder never leaves the years that can be written."""
     new = {"message": "m", "fire_at": "2100-01-01T00:00:00Z"}
     assert client.put("/reminders/a", new, JSON, headers=IN).status_code == 200
     ended = [client.post("/reminders/a/snooze", {"by": "P3650D"}, JSON, headers=IN).status_code for _ in range(850)]

@@ -11,23 +11,23 @@ from pytest_django import Settings
 
 from project import tokens
 from project.models import ApiToken
-from tests.support.request_paths import Answer, Sent, by_asgi, by_the_short_way, by_wsgi
+from tests.support.server_interfaces import Answer, RawRequest, by_asgi, by_fast_path, by_wsgi
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WAYS: dict[str, Callable[[Sent], Answer]] = {"WSGI": by_wsgi, "ASGI": by_asgi, "short way": by_the_short_way}
+WAYS: dict[str, Callable[[RawRequest], Answer]] = {"WSGI": by_wsgi, "ASGI": by_asgi, "short way": by_fast_path}
 JSON = ("Content-Type", "application/json")
 REMINDER = b'{"message": "m", "fire_at": "2100-01-01T00:00:00Z"}'
 WRITES = [
-    (Sent("POST", b"/batcher/a", (), b"x"), "POST '/batcher/a': 200"),
-    (Sent("POST", b"/batcher/a%0A2026-01-01%20FORGED", (), b"x"), r"POST '/batcher/a\n2026-01-01 FORGED': 200"),
-    (Sent("POST", b"/batcher/a", (JSON,), b"{"), "POST '/batcher/a': 400"),
-    (Sent("POST", b"/batcher/a", (JSON,), b'"\\u0000"'), "POST '/batcher/a': 422"),
-    (Sent("DELETE", b"/batcher/a/alarm"), "DELETE '/batcher/a/alarm': 200"),
-    (Sent("PUT", b"/reminders/r", (JSON,), REMINDER), "PUT '/reminders/r': 200"),
-    (Sent("POST", b"/reminders/r/snooze", (JSON,), b'{"by": 60}'), "POST '/reminders/r/snooze': 200"),
-    (Sent("DELETE", b"/reminders/r"), "DELETE '/reminders/r': 200"),
-    (Sent("POST", b"/metrics"), "POST '/metrics': 405"),
+    (RawRequest("POST", b"/batcher/a", (), b"x"), "POST '/batcher/a': 200"),
+    (RawRequest("POST", b"/batcher/a%0A2026-01-01%20FORGED", (), b"x"), r"POST '/batcher/a\n2026-01-01 FORGED': 200"),
+    (RawRequest("POST", b"/batcher/a", (JSON,), b"{"), "POST '/batcher/a': 400"),
+    (RawRequest("POST", b"/batcher/a", (JSON,), b'"\\u0000"'), "POST '/batcher/a': 422"),
+    (RawRequest("DELETE", b"/batcher/a/alarm"), "DELETE '/batcher/a/alarm': 200"),
+    (RawRequest("PUT", b"/reminders/r", (JSON,), REMINDER), "PUT '/reminders/r': 200"),
+    (RawRequest("POST", b"/reminders/r/snooze", (JSON,), b'{"by": 60}'), "POST '/reminders/r/snooze': 200"),
+    (RawRequest("DELETE", b"/reminders/r"), "DELETE '/reminders/r': 200"),
+    (RawRequest("POST", b"/metrics"), "POST '/metrics': 405"),
 ]
 
 
@@ -36,9 +36,9 @@ def _as_under_asgi(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
 
 
-def with_token(sent: Sent, token: str) -> Sent:
+def with_token(sent: RawRequest, token: str) -> RawRequest:
     """The request of who has this token."""
-    return Sent(sent.method, sent.target, (*sent.headers, ("Authorization", f"Bearer {token}")), sent.body)
+    return RawRequest(sent.method, sent.target, (*sent.headers, ("Authorization", f"Bearer {token}")), sent.body)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -52,7 +52,7 @@ def test_each_write_names_its_token(way: str, caplog: pytest.LogCaptureFixture) 
             WAYS[way](with_token(sent, token))
     lines = [record for record in caplog.records if record.name == "project.audit"]
     who = f"with the token {str(row)!r} from 127.0.0.1"
-    assert [line.getMessage() for line in lines] == [f"{said}, {who}" for _, said in WRITES]
+    assert [line.getMessage() for line in lines] == [f"{text}, {who}" for _, text in WRITES]
     assert {line.__dict__["token"] for line in lines} == {str(row)}
     assert token not in caplog.text
 
@@ -72,9 +72,9 @@ def test_what_changes_nothing_is_no_line(way: str, caplog: pytest.LogCaptureFixt
     """Looks are not recorded, nor is what somebody without a known token asked for."""
     settings.API_TOKENS = ["a-token-of-the-tests"]
     with caplog.at_level(logging.INFO, "project.audit"):
-        WAYS[way](with_token(Sent("GET", b"/batcher/a"), "a-token-of-the-tests"))
-        WAYS[way](with_token(Sent("POST", b"/batcher/a", (), b"x"), "another"))
-        WAYS[way](Sent("POST", b"/admin/login/"))
-        WAYS[way](with_token(Sent("POST", b"/batcher/a", (), b"x"), "a-token-of-the-tests"))
+        WAYS[way](with_token(RawRequest("GET", b"/batcher/a"), "a-token-of-the-tests"))
+        WAYS[way](with_token(RawRequest("POST", b"/batcher/a", (), b"x"), "another"))
+        WAYS[way](RawRequest("POST", b"/admin/login/"))
+        WAYS[way](with_token(RawRequest("POST", b"/batcher/a", (), b"x"), "a-token-of-the-tests"))
     lines = [record.getMessage() for record in caplog.records if record.name == "project.audit"]
     assert lines == ["POST '/batcher/a': 200, with the token 'API_TOKENS 1' from 127.0.0.1"]

@@ -17,7 +17,7 @@ import pytest
 from project.demo.processes import clean_environment
 from tests.support import services
 from tests.support.every_command import VERBS
-from tests.support.processes import REPOSITORY
+from tests.support.site_processes import REPOSITORY
 
 PASSWORD = "pass-in-no-words"
 SECONDS = 300.0

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 INLINE = re.compile(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=|javascript:", re.IGNORECASE)
 
 
-def said(answer: Any) -> str | None:
+def policy_of(answer: Any) -> str | None:
     """The policy of an answer."""
     policy: str | None = answer.headers.get("Content-Security-Policy")
     return policy
@@ -31,14 +31,14 @@ def test_every_page_says_the_policy(path: str, logged_in: bool, admin_client: Cl
     """Pages, questions to log in and errors for people all carry it."""
     answer = (admin_client if logged_in else Client()).get(path, follow=True)
     assert answer["Content-Type"].startswith("text/html")
-    assert said(answer) == POLICY
+    assert policy_of(answer) == POLICY
 
 
 def test_only_pages_about_errors_are_looser_while_debugging(settings: Settings, admin_client: Client) -> None:
     """Where DEBUG is on Django's own pages about an error work; all others keep the policy."""
     settings.DEBUG = True
-    assert said(admin_client.get("/admin/")) == POLICY
-    assert said(admin_client.get("/admin/nowhere/")) == WHILE_DEBUGGING
+    assert policy_of(admin_client.get("/admin/")) == POLICY
+    assert policy_of(admin_client.get("/admin/nowhere/")) == WHILE_DEBUGGING
     assert "script-src 'unsafe-inline'" in WHILE_DEBUGGING
 
 
@@ -52,4 +52,4 @@ def test_no_template_needs_more() -> None:
 
 def test_what_is_no_page_says_none(client: Client) -> None:
     """Answers of the interface, which no browser shows, carry no policy."""
-    assert said(client.get("/openapi.json")) is None
+    assert policy_of(client.get("/openapi.json")) is None

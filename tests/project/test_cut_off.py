@@ -1,4 +1,4 @@
-"""A worker that is cut off from the database in the middle of a turn: packets dropped, nobody told, nothing reset."""
+"""A worker that is cut off from the database in the middle of a turn: packets dropped, nothing reset."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 from tests.chaos.host import Host
 from tests.chaos.own_postgres import OwnPostgres
-from tests.support.processes import Site
+from tests.support.site_processes import Site
 
 pytestmark = pytest.mark.slow
 
-#: Within so many seconds the object is free again; ``alarm_time_limit``, by which the server frees it otherwise, is 15
+#: Seconds within which the object is free again; ``alarm_time_limit``, by which the server frees it otherwise, is 15
 #: minutes.
 FREE_WITHIN = 60.0
 
@@ -35,7 +35,7 @@ with counter.storage.transaction():
 
 
 def is_free(url: str) -> bool:
-    """Whether the object can be had at this moment."""
+    """Whether the object can be locked at this moment."""
     with psycopg.connect(url) as session:
         try:
             session.execute("SELECT 1 FROM durable_objects_object WHERE name = 'a' FOR NO KEY UPDATE NOWAIT")

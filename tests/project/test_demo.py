@@ -86,7 +86,7 @@ def test_the_callers_environment_stays_outside(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_process_that_does_not_start_is_a_failure(tmp_path: Path) -> None:
-    """Who waits for a process that has ended is told its exit code at once."""
+    """Waiting for a process that has ended returns its exit code at once."""
     environment = clean_environment()
     with (
         Child("broken", ["-c", "raise SystemExit(3)"], tmp_path, tmp_path, environment) as child,

@@ -51,8 +51,8 @@ def test_a_new_secret_key_with_the_old_one_beside_it(tmp_path: Path) -> None:
     signed = python("-c", sign, **given, **old).stdout.strip()
     read = f"from django.core import signing; print(signing.loads({signed!r}))"
     for fallbacks, holds in ((f"{'older,' * 20} {old['SECRET_KEY']}", True), ("", False)):
-        said = python("-c", read, **given, **new, SECRET_KEY_FALLBACKS=fallbacks)
-        assert (said.stdout.strip() == "link") == holds, said.stderr
+        process = python("-c", read, **given, **new, SECRET_KEY_FALLBACKS=fallbacks)
+        assert (process.stdout.strip() == "link") == holds, process.stderr
 
 
 @pytest.mark.slow
@@ -73,5 +73,5 @@ def test_https_follows_the_environment(given: dict[str, str], expected: str, tmp
         "print(s.SECURE_SSL_REDIRECT, s.SESSION_COOKIE_SECURE, s.SECURE_HSTS_SECONDS, s.SECURE_PROXY_SSL_HEADER)"
     )
     environment = given | {"DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}"}
-    said = python("-c", look, DJANGO_SETTINGS_MODULE="project.settings", **environment)
-    assert said.stdout.strip() == expected, said.stderr
+    process = python("-c", look, DJANGO_SETTINGS_MODULE="project.settings", **environment)
+    assert process.stdout.strip() == expected, process.stderr

@@ -46,7 +46,7 @@ def test_a_page_about_an_error_tells_no_secret() -> None:
 
 
 def test_a_page_about_a_form_that_cannot_be_read() -> None:
-    """What was wrong with the form is told, and the page does not fail on it once more."""
+    """What was wrong with the form is shown, and the page does not fail on it once more."""
     request = RequestFactory().post("/admin/", "a=b", "application/x-www-form-urlencoded; charset=utf-16")
     with pytest.raises(BadRequest) as refused:
         _ = request.POST

@@ -20,7 +20,7 @@ from batcher.models import Batcher
 from durable_objects.turns import combining
 from project.fast_path import FastPath
 from tests.architecture.sources import ROOT
-from tests.support.request_paths import hang_up
+from tests.support.server_interfaces import hang_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from project.demo.processes import wait_for
-from tests.support.running_site import PATIENCE, START, Up, up
+from tests.support.up_process import PATIENCE, START, Up, up
 from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.chaos

@@ -30,7 +30,7 @@ def log_in(password: str, address: str = HERE, **more: Any) -> Any:
 
 
 def test_who_guesses_is_told_to_wait(caplog: pytest.LogCaptureFixture) -> None:
-    """After so many failures not even the right password is tried; other addresses are not held up."""
+    """After ``LOGIN_FAILURE_RATE`` failures not even the right password is tried; other addresses are not held up."""
     with caplog.at_level(logging.WARNING, "project.login"):
         assert ["Please enter the correct" in log_in("wrong").content.decode() for _ in range(3)] == [True] * 3
         refused = log_in("right")

@@ -59,7 +59,7 @@ def fail(obj: Scripted, info: AlarmInfo) -> None:
 
 
 def test_alarms_by_state() -> None:
-    """Each state counts the alarms in it, from being set to being dead; lateness is told by class and outcome."""
+    """Each state counts the alarms in it, from being set to being dead; lateness is split by class and outcome."""
     Scripted.script = Script()
     Scripted.script.alarm = fail
     with FakeClock() as now:
@@ -97,7 +97,7 @@ def test_running_parked_and_out() -> None:
 
 
 def test_dispatchers_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long ago a dispatcher passed is told, once one has."""
+    """How long ago a dispatcher passed is there, once one has."""
     monkeypatch.setattr(processes, "SIGN_EVERY", 0.0)
     name = ("durable_objects_dispatcher_last_pass_seconds", ())
     with FakeClock() as now:

@@ -36,17 +36,17 @@ def test_the_description_is_open_and_names_every_path(client: Client) -> None:
 def operations(client: Client) -> list[tuple[str, dict[str, Any]]]:
     """Every operation of the description, by method and path."""
     paths = client.get("/openapi.json").json()["paths"]
-    return [(f"{method} {path}", said) for path, methods in paths.items() for method, said in methods.items()]
+    return [(f"{method} {path}", operation) for path, methods in paths.items() for method, operation in methods.items()]
 
 
 def test_every_operation_says_how_it_refuses(client: Client) -> None:
     """Each operation has words, a tag, and every refusal in our form with an example; a token where one is asked."""
-    for name, said in operations(client):
-        assert said["description"], name
-        assert said["tags"], name
+    for name, operation in operations(client):
+        assert operation["description"], name
+        assert operation["tags"], name
         guarded = name != "get /health"
-        assert bool(said.get("security")) == guarded, name
-        refusals = {status: answer for status, answer in said["responses"].items() if int(status) >= 400}
+        assert bool(operation.get("security")) == guarded, name
+        refusals = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
         assert refusals.keys() >= {"400", "404", "413", "415", "500", "503"}, name
         assert not guarded or refusals.keys() >= {"401", "403", "422", "429"}, name
         for status, answer in refusals.items():

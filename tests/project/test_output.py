@@ -19,7 +19,7 @@ import pytest
 
 from project.demo.processes import wait_for
 from tests.brokers.conftest import own_broker
-from tests.support.processes import REPOSITORY, SECONDS_TO_START, Site
+from tests.support.site_processes import REPOSITORY, SECONDS_TO_START, Site
 
 pytestmark = pytest.mark.slow
 

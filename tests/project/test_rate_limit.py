@@ -31,7 +31,7 @@ def ask(token: str, address: str = "10.0.0.1", **more: Any) -> Any:
 
 
 def test_a_token_that_asks_too_often(client: Client, settings: Settings) -> None:
-    """Above API_RATE a token is told when to come again, told apart from a full batcher; others are not held up."""
+    """Above API_RATE a token learns when to come again, by another code than a full batcher's; others go on."""
     settings.API_RATE = Rate(3, 60)
     assert [ask(TOKEN).status_code for _ in range(4)] == [200, 200, 200, 429]
     response = ask(TOKEN)
@@ -62,7 +62,7 @@ def test_a_known_token_is_not_held_up_by_its_neighbours(settings: Settings) -> N
 
 
 def test_requests_without_a_token_are_no_guesses(client: Client, settings: Settings) -> None:
-    """Who sends no token at all is told so each time: nothing is looked up for it."""
+    """A request without any token gets 401 each time: nothing is looked up for it."""
     settings.API_FAILURE_RATE = Rate(1, 60)
     assert [client.get("/batcher/a").status_code for _ in range(3)] == [401, 401, 401]
 

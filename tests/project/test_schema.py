@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import services
-from tests.support.processes import TOKEN, Site
+from tests.support.site_processes import TOKEN, Site
 
 pytestmark = pytest.mark.services
 

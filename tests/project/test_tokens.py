@@ -54,7 +54,7 @@ def status(method: str, path: str, headers: dict[str, str]) -> int:
     ],
 )
 def test_a_token_opens_its_scopes_only(scope: str, method: str, path: str) -> None:
-    """Each route asks for one scope: a token that has all others is told that it lacks it, and changes nothing."""
+    """Each route asks for one scope: a token that has all others is refused for lack of it, and changes nothing."""
     _, others = made(*(set(SCOPES) - {scope}))
     response = getattr(Client(), method.lower())(path, headers=others)
     assert response.status_code == 403
@@ -124,7 +124,7 @@ def test_only_the_hash_is_kept() -> None:
 
 
 def test_revoked_is_refused_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process goes by what it heard for ``TRUSTED_FOR`` seconds at most; then a revoked token is refused."""
+    """A process trusts what it read for ``TRUSTED_FOR`` seconds at most; then a revoked token is refused."""
     row, headers = made("batcher:read")
     assert status("GET", "/batcher/a", headers) == 200
     assert row.revoke() is True
@@ -190,7 +190,7 @@ def test_what_was_sent_is_never_logged(caplog: pytest.LogCaptureFixture, setting
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "problem"),
     [
         ({"scopes": []}, "none is given"),
         ({"scopes": ["batcher:read", "everything"]}, "unknown: everything"),
@@ -199,9 +199,9 @@ def test_what_was_sent_is_never_logged(caplog: pytest.LogCaptureFixture, setting
         ({"expires_at": timezone.now()}, "is past"),
     ],
 )
-def test_what_no_token_can_be(wrong: dict[str, Any], said: str) -> None:
+def test_what_no_token_can_be(wrong: dict[str, Any], problem: str) -> None:
     """A token without scopes, with one that there is not, without a name, or that is over, is not made."""
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ValidationError, match=problem):
         ApiToken(**{"name": "n", "scopes": ["batcher:read"]} | wrong).issue()
     assert not ApiToken.objects.exists()
 

@@ -1,4 +1,4 @@
-"""Tokens in Django admin: told once, never shown again, revoked after a question, logged."""
+"""Tokens in Django admin: shown once, never again, revoked after a question, logged."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def make(client: Client) -> tuple[ApiToken, str]:
     page = client.post(ADD, NEW | {"expires_at_1": ""})
     assert page.status_code == 200
     assert "no-store" in page["Cache-Control"]
-    told = re.search(r'<code id="token">([^<]*)</code>', page.content.decode())
-    assert told is not None
-    return ApiToken.objects.get(), html.unescape(told[1])
+    shown = re.search(r'<code id="token">([^<]*)</code>', page.content.decode())
+    assert shown is not None
+    return ApiToken.objects.get(), html.unescape(shown[1])
 
 
 def test_a_token_is_told_once(admin_client: Client) -> None:

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.django_db
 
 def run(*arguments: str) -> list[Any]:
     """What the command prints with ``--json``, line by line."""
-    return [json.loads(line) for line in said(*arguments, "--json").splitlines()]
+    return [json.loads(line) for line in printed(*arguments, "--json").splitlines()]
 
 
-def said(*arguments: str) -> str:
+def printed(*arguments: str) -> str:
     """What the command prints."""
     out = StringIO()
     call_command("tokens", *arguments, stdout=out)
@@ -30,11 +30,11 @@ def said(*arguments: str) -> str:
 
 
 def test_bounds_are_made_and_listed() -> None:
-    """Names and channels that a token is limited to are told by the list."""
-    said("create", "team a", "--scope", "reminders:write", "--names", "team-a:", "--channel", "email")
+    """Names and channels that a token is limited to are in the list."""
+    printed("create", "team a", "--scope", "reminders:write", "--names", "team-a:", "--channel", "email")
     (listed,) = run("list")
     assert (listed["name_prefix"], listed["channels"]) == ("team-a:", ["email"])
-    assert "names 'team-a:'…  channels email" in said("list")
+    assert "names 'team-a:'…  channels email" in printed("list")
 
 
 def test_made_listed_and_revoked() -> None:
@@ -46,11 +46,11 @@ def test_made_listed_and_revoked() -> None:
     assert timedelta(days=89) < ApiToken.objects.get().expires_at - timezone.now() < timedelta(days=90)  # type: ignore[operator]  # it was set
     (listed,) = run("list")
     assert (listed["prefix"], listed["state"]) == (made["prefix"], "valid")
-    assert made["token"] not in said("list") + json.dumps(listed)
+    assert made["token"] not in printed("list") + json.dumps(listed)
     assert run("revoke", made["prefix"]) == [{"revoked": True, "prefix": made["prefix"]}]
     assert tokens.authenticate(f"Bearer {made['token']}") is None
     assert (run("list", "--valid"), len(run("list"))) == ([], 1)
-    assert "before" in said("revoke", made["prefix"])
+    assert "before" in printed("revoke", made["prefix"])
 
 
 EXPIRES = r"^--expires is {}. Allowed: an ISO 8601 time with its offset, such as 2030-01-31T09:00[+]01:00, or 90d, 12h"
@@ -76,7 +76,7 @@ EXPIRES = r"^--expires is {}. Allowed: an ISO 8601 time with its offset, such as
     ],
 )
 def test_wrong_arguments_are_told(arguments: list[str], problem: str) -> None:
-    """What cannot be done is told in a line that says what is allowed."""
+    """What cannot be done is refused in a line that says what is allowed."""
     with pytest.raises(CommandError, match=problem):
-        said(*arguments)
+        printed(*arguments)
     assert not ApiToken.objects.exists()

@@ -22,7 +22,7 @@ from project.demo import database_steps
 from project.demo.processes import wait_for
 from project.embedded.first_admin import make_admin
 from project.management.commands.up import SECONDS_TO_BEGIN, Command, address_of, patient
-from tests.support.running_site import PATIENCE, SECONDS_TO_STOP, START, TOKEN, Up, up
+from tests.support.up_process import PATIENCE, SECONDS_TO_STOP, START, TOKEN, Up, up
 from tests.support.upstream import Upstream
 
 
@@ -53,7 +53,7 @@ def test_it_serves_and_delivers_and_stops(tmp_path: Path, upstream: Upstream) ->
         with running.python("clean", *cleaned) as cleaner:
             assert database_steps.OLD in cleaner.ready(START)["entries"]
             wait_for("the cleaner to clean", lambda: keys_of(tmp_path), seconds=PATIENCE, until=only_fresh)
-        admin = running.said["admin"]
+        admin = running.announced["admin"]
         assert admin["username"] == "admin"
         assert admin["password"] not in running.process.log.read_text("utf-8")
         assert TOKEN not in running.process.log.read_text("utf-8")
@@ -110,7 +110,7 @@ def test_after_a_kill_overdue_alarms_run_at_once(tmp_path: Path) -> None:
         assert client.get("/health").status_code == 200
         wait_for("the reminder to be over", lambda: client.get("/reminders/r").json(), seconds=2, until=is_over)
         assert "over there" in running.process.log.read_text("utf-8")
-        assert running.said["admin"] == {"username": "admin", "password": None}
+        assert running.announced["admin"] == {"username": "admin", "password": None}
 
 
 def is_over(reminder: dict[str, Any]) -> bool:

@@ -22,8 +22,8 @@ from project.body_limit import MAX_BODY_BYTES
 from project.demo.processes import wait_for
 from project.models import ApiToken
 from project.rate_limit import Rate
-from tests.support.processes import TOKEN, Site
-from tests.support.request_paths import CLOSED, Answer, Sent, by_asgi, by_socket, by_the_short_way, by_wsgi
+from tests.support.server_interfaces import CLOSED, Answer, RawRequest, by_asgi, by_fast_path, by_socket, by_wsgi
+from tests.support.site_processes import TOKEN, Site
 
 GOOD = ("Authorization", f"Bearer {TOKEN}")
 BAD = ("Authorization", "Bearer bad")
@@ -39,20 +39,20 @@ UPLOAD = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n
 class Case(NamedTuple):
     """A request, what it is answered with, and the items that it left; ``refused_by``: what a server may say first."""
 
-    sent: Sent
+    sent: RawRequest
     status: int
     code: str | None = None
     items: int = 0
     refused_by: frozenset[int] = frozenset()
 
 
-def post(*headers: tuple[str, str], body: bytes = b"an item", target: bytes = A, chunks_of: int = 0) -> Sent:
+def post(*headers: tuple[str, str], body: bytes = b"an item", target: bytes = A, chunks_of: int = 0) -> RawRequest:
     """A request that adds an item, with the token unless an Authorization is given."""
     own = () if any(name == "Authorization" for name, _ in headers) else (GOOD,)
-    return Sent("POST", target, (*own, *headers), body, chunks_of)
+    return RawRequest("POST", target, (*own, *headers), body, chunks_of)
 
 
-NOBODY = Sent("POST", A, (), b"an item")
+NOBODY = RawRequest("POST", A, (), b"an item")
 CASES = {
     # bodies
     "text": Case(post(), 200, items=1),
@@ -71,13 +71,13 @@ CASES = {
     "JSON with a mark before it": Case(post(JSON, body=b'\xef\xbb\xbf{"a": 1}'), 400, "malformed"),
     "not in its charset": Case(post(("Content-Type", "text/plain; charset=ascii"), body=b"\xff"), 400, "malformed"),
     "a long Content-Type": Case(
-        Sent("GET", b"/health", (("Content-Type", f'a/b; x="{";" * 60_000}'),)),
+        RawRequest("GET", b"/health", (("Content-Type", f'a/b; x="{";" * 60_000}'),)),
         400,
         "malformed",
         refused_by=frozenset({400, 431, CLOSED}),
     ),
     "a long Content-Type to a link's page": Case(
-        Sent("POST", b"/remind/snooze/x", (("Content-Type", "a/b" + "; x=y" * 60),), b"x"), 400
+        RawRequest("POST", b"/remind/snooze/x", (("Content-Type", "a/b" + "; x=y" * 60),), b"x"), 400
     ),
     "two Content-Types, long together": Case(
         post(("Content-Type", "a/b" + "; x=y" * 40), ("Content-Type", "a/b" + "; x=y" * 40)),
@@ -86,16 +86,16 @@ CASES = {
         refused_by=frozenset({400}),
     ),
     "a charset in a charset": Case(
-        Sent("GET", b"/health", (("Content-Type", "a/b; charset*=nonsense''utf-8"),)), 400, "malformed"
+        RawRequest("GET", b"/health", (("Content-Type", "a/b; charset*=nonsense''utf-8"),)), 400, "malformed"
     ),
     "a parameter's part without end": Case(
-        Sent("GET", b"/health", (("Content-Type", f"a/b; charset*{'9' * 200}=x"),)), 400, "malformed"
+        RawRequest("GET", b"/health", (("Content-Type", f"a/b; charset*{'9' * 200}=x"),)), 400, "malformed"
     ),
     "a slow charset to nobody": Case(
-        Sent("GET", b"/health?a=b", (("Content-Type", "a/b; charset=punycode"),)), 400, "malformed"
+        RawRequest("GET", b"/health?a=b", (("Content-Type", "a/b; charset=punycode"),)), 400, "malformed"
     ),
     "a slow charset to a link's page": Case(
-        Sent("POST", b"/remind/snooze/x", ((FIELDS[0], f"{FIELDS[1]}; charset=punycode"),), b"a=b"), 400
+        RawRequest("POST", b"/remind/snooze/x", ((FIELDS[0], f"{FIELDS[1]}; charset=punycode"),), b"a=b"), 400
     ),
     "a slow charset": Case(post(("Content-Type", "text/plain; charset=punycode"), body=b"a" * 1000), 400, "malformed"),
     "no charset": Case(post(("Content-Type", "text/plain; charset=hex"), body=b"6161"), 400, "malformed"),
@@ -125,25 +125,27 @@ CASES = {
     "chunked JSON": Case(post(JSON, body=b'{"a": 1}', chunks_of=3), 200, items=1),
     "chunked, over 1 MiB": Case(post(body=LARGE, chunks_of=65536), 413, "too_large"),
     "chunked, 5 MiB": Case(post(body=LARGE * 5, chunks_of=65536), 413, "too_large"),
-    "chunked, no token": Case(Sent("POST", A, (), LARGE, 65536), 401, "unauthorized", refused_by=frozenset({413})),
+    "chunked, no token": Case(
+        RawRequest("POST", A, (), LARGE, 65536), 401, "unauthorized", refused_by=frozenset({413})
+    ),
     "chunked, wrong token": Case(
         post(BAD, body=LARGE, chunks_of=65536), 401, "unauthorized", refused_by=frozenset({413})
     ),
     "chunked reminder": Case(
-        Sent("PUT", b"/reminders/a", (GOOD, JSON), b'{"message": "m", "fire_at": "2100-01-01T00:00:00Z"}', 9), 200
+        RawRequest("PUT", b"/reminders/a", (GOOD, JSON), b'{"message": "m", "fire_at": "2100-01-01T00:00:00Z"}', 9), 200
     ),
     "chunked to nowhere": Case(post(target=b"/nowhere", body=b"abc", chunks_of=1), 404, "not_found"),
     "upload to the log-in page": Case(
-        Sent("POST", b"/admin/login/", (FORM,), UPLOAD), 413, refused_by=frozenset({413})
+        RawRequest("POST", b"/admin/login/", (FORM,), UPLOAD), 413, refused_by=frozenset({413})
     ),
     "chunked form to the log-in page": Case(
-        Sent("POST", b"/admin/login/", (FIELDS, COOKIE), LARGE, 65536), 413, refused_by=frozenset({413})
+        RawRequest("POST", b"/admin/login/", (FIELDS, COOKIE), LARGE, 65536), 413, refused_by=frozenset({413})
     ),
     "unread form to the log-in page": Case(
-        Sent("POST", b"/admin/login/", (FIELDS,), LARGE, 65536), 403, refused_by=frozenset({413})
+        RawRequest("POST", b"/admin/login/", (FIELDS,), LARGE, 65536), 403, refused_by=frozenset({413})
     ),
     "upload to a link's page": Case(
-        Sent("POST", b"/remind/snooze/x", (FORM,), UPLOAD), 413, refused_by=frozenset({413})
+        RawRequest("POST", b"/remind/snooze/x", (FORM,), UPLOAD), 413, refused_by=frozenset({413})
     ),
     # tokens
     "no token": Case(NOBODY, 401, "unauthorized"),
@@ -166,7 +168,7 @@ CASES = {
     "%ff": Case(post(target=b"/batcher/%ff"), 400, "malformed"),
     "%zz": Case(post(target=b"/batcher/%zz"), 400, "malformed"),
     "a surrogate": Case(post(target=b"/batcher/%ed%a0%80"), 400, "malformed"),
-    "%ff for people": Case(Sent("GET", b"/admin/%ff"), 400),
+    "%ff for people": Case(RawRequest("GET", b"/admin/%ff"), 400),
     "an encoded slash": Case(post(target=b"/batcher/a%2Fb"), 404, "not_found"),
     "a deeper path": Case(post(target=b"/batcher/a/b"), 404, "not_found"),
     "no name": Case(post(target=b"/batcher/"), 404, "not_found"),
@@ -178,13 +180,13 @@ CASES = {
     "a query": Case(post(target=b"/batcher/a?b=c"), 200, items=1),
     "a query in raw bytes": Case(post(target=b"/batcher/a?b=\xff"), 200, items=1, refused_by=frozenset({400})),
     # methods
-    "another method": Case(Sent("PUT", A, (GOOD,), b"x"), 405, "method_not_allowed"),
-    "a look": Case(Sent("GET", A, (GOOD,)), 200),
-    "a look with a body": Case(Sent("GET", A, (GOOD,), b"x"), 200),
-    "HEAD": Case(Sent("HEAD", A, (GOOD,)), 200),
-    "openapi.json with a body": Case(Sent("GET", b"/openapi.json", (), b"x", 1), 200),
+    "another method": Case(RawRequest("PUT", A, (GOOD,), b"x"), 405, "method_not_allowed"),
+    "a look": Case(RawRequest("GET", A, (GOOD,)), 200),
+    "a look with a body": Case(RawRequest("GET", A, (GOOD,), b"x"), 200),
+    "HEAD": Case(RawRequest("HEAD", A, (GOOD,)), 200),
+    "openapi.json with a body": Case(RawRequest("GET", b"/openapi.json", (), b"x", 1), 200),
 }
-WAYS: dict[str, Callable[[Sent], Answer]] = {"WSGI": by_wsgi, "ASGI": by_asgi, "short way": by_the_short_way}
+WAYS: dict[str, Callable[[RawRequest], Answer]] = {"WSGI": by_wsgi, "ASGI": by_asgi, "short way": by_fast_path}
 
 
 def agrees(case: Case, answer: Answer) -> bool:
@@ -215,17 +217,17 @@ def test_the_same_answer_by_every_way(which: str, settings: Settings, monkeypatc
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("schemes", "status"),
     [(["https"], 200), (["http"], 301), (["http", "https"], 301), (["https", "http"], 200), ([], 301)],
 )
 def test_what_a_proxy_says_of_https(
-    way: str, said: list[str], status: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    way: str, schemes: list[str], status: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of several X-Forwarded-Proto the first counts, by whichever way; who came by HTTP is sent to HTTPS."""
     settings.API_TOKENS, settings.SECURE_SSL_REDIRECT = [TOKEN], True
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
-    answer = WAYS[way](post(*(("X-Forwarded-Proto", each) for each in said)))
+    answer = WAYS[way](post(*(("X-Forwarded-Proto", each) for each in schemes)))
     assert answer.status == status
     assert Object.objects.exists() == (status == 200)
 
@@ -261,7 +263,7 @@ def test_a_token_that_this_process_has_not_met(way: str, chunks_of: int, monkeyp
 @pytest.mark.parametrize("way", ["ASGI", "short way"])
 @pytest.mark.parametrize("chunks_of", [0, 3])
 def test_a_body_that_was_passed_over_is_not_empty(way: str, chunks_of: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token that could not be looked up at first, and is good a moment later, is told to send its item again."""
+    """A token that could not be looked up at first, and is good a moment later, has to send its item again."""
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
 
     async def not_yet(*_: object) -> bool:
@@ -300,14 +302,14 @@ def test_no_body_is_written_to_disk(
     written: list[object] = []
     monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", written.append)
     monkeypatch.setattr(
-        "django.core.files.uploadedfile.TemporaryUploadedFile.__init__", lambda *said: written.append(said)
+        "django.core.files.uploadedfile.TemporaryUploadedFile.__init__", lambda *arguments: written.append(arguments)
     )
     for path, status in ((b"/admin/login/", 413), (b"/remind/snooze/x", 413), (A, 413)):
         for body in (UPLOAD, LARGE * 4):
-            answer = WAYS[way](Sent("POST", path, (FORM, COOKIE, GOOD), body, chunks_of))
+            answer = WAYS[way](RawRequest("POST", path, (FORM, COOKIE, GOOD), body, chunks_of))
             assert answer.status == status or chunks_of
     within = UPLOAD.replace(LARGE, LARGE[1000:])
-    assert WAYS[way](Sent("POST", b"/admin/login/", (FORM, COOKIE), within, chunks_of)).status == 403
+    assert WAYS[way](RawRequest("POST", b"/admin/login/", (FORM, COOKIE), within, chunks_of)).status == 403
     assert written == []
 
 
@@ -359,8 +361,8 @@ def test_chunks_that_are_none(server: str, chunk: bytes, target: bytes, site: di
     with socket.create_connection(("127.0.0.1", site[server]), timeout=10) as client:
         client.sendall(head % (target, TOKEN.encode()) + chunk + b"0\r\n\r\n")
         client.shutdown(socket.SHUT_WR)
-        said = b"".join(iter(lambda: client.recv(4096), b""))
-    assert said[9:12] in ({b"400", b"403"} if b"admin" in target else {b"400"}), said
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    assert answer[9:12] in ({b"400", b"403"} if b"admin" in target else {b"400"}), answer
 
 
 @pytest.mark.slow
@@ -377,7 +379,7 @@ def test_strangers_that_drip_hold_nobody_up(server: str, site: dict[str, int]) -
                 while not ended.wait(0.5):
                     client.sendall(b"1\r\nx\r\n")
             except OSError:
-                return  # it was told to go
+                return  # it was asked to end
 
     threads = [threading.Thread(target=drip) for _ in range(32)]
     for thread in threads:

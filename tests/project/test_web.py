@@ -105,7 +105,7 @@ def test_a_request_under_way_is_answered_at_the_stop() -> None:
 
 
 def test_a_taken_port_that_was_asked_for() -> None:
-    """Who asks for a port that is taken is told so, with the way out."""
+    """A port that is taken is refused, with the way out."""
     with (
         web.listening_socket("127.0.0.1", 0) as taken,
         pytest.raises(CommandError, match=r"cannot listen .*--port"),

@@ -21,7 +21,7 @@ def url() -> Iterator[str]:
 
 
 def sent(url: str, request: bytes) -> bytes:
-    """All that the server answers to these bytes, until it closes or we have said all."""
+    """All that the server answers to these bytes, until it closes or all is sent."""
     with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=PATIENCE) as client:
         client.sendall(request)
         client.shutdown(socket.SHUT_WR)
@@ -52,7 +52,7 @@ def test_a_body_that_is_shorter_than_it_said(url: str) -> None:
 
 
 def test_a_body_that_is_longer_than_it_said(url: str) -> None:
-    """The application gets as many bytes as were said; what follows them is the next request, and none."""
+    """The application gets as many bytes as were declared; what follows them is the next request, and none."""
     first, _, rest = sent(url, POST + b"Content-Length: 3\r\n\r\nabcdef\r\n\r\n").partition(b"HTTP/1.0 400")
     assert first.endswith(b"\r\n\r\n3")
     assert b'"code": "malformed"' in rest

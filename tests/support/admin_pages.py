@@ -1,4 +1,4 @@
-"""Admin pages as tests ask for them: addresses, users with just some permissions, pages as text, verbs as clicks."""
+"""Admin pages in tests: addresses, users with just some permissions, pages as text, verbs as clicks."""
 
 from __future__ import annotations
 

@@ -50,10 +50,10 @@ def _moments(event: dict[str, str], end: datetime) -> set[datetime]:
         return {start.astimezone(UTC)}
     parts = [part for part in rule.split(";") if not part.startswith("UNTIL=")]
     (until,) = _times("", re.findall(r"UNTIL=(\w+)", rule)[0]) if "UNTIL=" in rule else [end]
-    walls = recurrence_by_counting.times(
+    wall_times = recurrence_by_counting.times(
         ";".join(parts), start.replace(tzinfo=None), end.astimezone(start.tzinfo).replace(tzinfo=None)
     )
-    moments = {wall.replace(tzinfo=start.tzinfo).astimezone(UTC) for wall in walls}
+    moments = {wall_time.replace(tzinfo=start.tzinfo).astimezone(UTC) for wall_time in wall_times}
     left_zone, _, left_out = event.get("EXDATE", ":").partition(":")
     gone = {moment.astimezone(UTC) for moment in _times(left_zone, left_out)} if left_out else set()
     return {moment for moment in moments - gone if moment <= until}
@@ -62,6 +62,6 @@ def _moments(event: dict[str, str], end: datetime) -> set[datetime]:
 def _times(zone: str, texts: str) -> list[datetime]:
     found = []
     for text in texts.split(","):
-        wall = datetime.strptime(text.removesuffix("Z"), "%Y%m%dT%H%M%S")  # noqa: DTZ007  its zone follows
-        found.append(wall.replace(tzinfo=UTC if text.endswith("Z") else ZoneInfo(zone)))
+        wall_time = datetime.strptime(text.removesuffix("Z"), "%Y%m%dT%H%M%S")  # noqa: DTZ007  its zone follows
+        found.append(wall_time.replace(tzinfo=UTC if text.endswith("Z") else ZoneInfo(zone)))
     return found

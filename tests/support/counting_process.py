@@ -13,7 +13,7 @@ def main(threads: int, times: int) -> None:
     """Print how often counting succeeded, and each error with how often it came."""
     django.setup()
     from tests.models import Counter
-    from tests.support.threads import at_once
+    from tests.support.threads import run_in_threads
 
     seen: collections.Counter[str] = collections.Counter()
 
@@ -26,7 +26,7 @@ def main(threads: int, times: int) -> None:
             except Exception as error:  # noqa: BLE001  all of them are reported
                 seen[repr(error)] += 1
 
-    at_once(threads, hammer)
+    run_in_threads(threads, hammer)
     print(json.dumps(seen))
 
 

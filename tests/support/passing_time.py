@@ -11,19 +11,19 @@ NO_TIME = timedelta(0)
 
 
 def outcomes(clock: FakeClock, by: timedelta = NO_TIME) -> list[str]:
-    """Let so much time pass at once, run what is due then; how each run ended."""
+    """Let this time pass at once and run what is due then; return how each run ended."""
     clock.advance(by)
     return [run.outcome for run in run_due_alarms()]
 
 
 def pass_time(clock: FakeClock, by: timedelta = NO_TIME) -> None:
-    """Let so much time pass at once, run what is due then, and see that no run failed."""
+    """Let this time pass at once, run what is due then, and assert that no run failed."""
     seen = outcomes(clock, by)
     assert seen == ["succeeded"] * len(seen)
 
 
 def follow(clock: FakeClock, obj: DurableObject, until: datetime) -> list[timedelta]:
-    """Let time pass from alarm to alarm of this object, up to ``until``; the gaps between them."""
+    """Let time pass from alarm to alarm of this object, up to ``until``; return the gaps between them."""
     gaps = []
     while (at := obj.storage.get_alarm()) is not None and at <= until:
         gaps.append(at - clock.now())

@@ -23,19 +23,19 @@ ZONES = [
 ]  # fmt: skip
 
 
-def moment(wall: datetime, zone: ZoneInfo) -> datetime:
+def moment(wall_time: datetime, zone: ZoneInfo) -> datetime:
     """The moment of a wall time: the first of two, and one that does not exist as far behind the gap as into it."""
-    return wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    return wall_time.replace(tzinfo=zone, fold=0).astimezone(UTC)
 
 
 def expand(start: datetime, rule: str, zone_name: str, count: int) -> tuple[list[datetime], datetime | None]:
     """The moments of the rule's first ``count`` wall times, and up to when that is all of them (None: for ever)."""
     zone = ZoneInfo(zone_name)
     local = start.astimezone(zone)
-    walls = [wall.replace(tzinfo=None) for wall in islice(iter(rrulestr(rule, dtstart=local)), count)]
+    wall_times = [wall_time.replace(tzinfo=None) for wall_time in islice(iter(rrulestr(rule, dtstart=local)), count)]
     at_start = local.replace(tzinfo=None, microsecond=0)
-    moments = {start if wall == at_start else moment(wall, zone) for wall in walls}
-    complete = None if len(walls) < count else moment(walls[-1], zone) - timedelta(days=2)
+    moments = {start if wall_time == at_start else moment(wall_time, zone) for wall_time in wall_times}
+    complete = None if len(wall_times) < count else moment(wall_times[-1], zone) - timedelta(days=2)
     return sorted(at for at in moments if at >= start), complete
 
 

@@ -1,4 +1,4 @@
-"""A channel for tests that keeps what it is given."""
+"""A channel of reminders for tests, which keeps the messages it is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real SMTP server on the loopback that keeps what it is given."""
+"""A real SMTP server on the loopback that keeps the mails it is given."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
-class PostOffice:
-    """The mails that came, in order. Instead of 250, ``answers`` are said to the next ones, ``to_senders`` to MAIL FROM
+class SmtpServer:
+    """The mails that came, in order. Instead of 250, ``answers`` go to the next ones, ``to_senders`` to MAIL FROM
     and ``to_addresses`` to RCPT TO (by address), each as often as it is there.
     """
 

@@ -1,4 +1,4 @@
-"""Code that runs beside a test, in threads that end with it, and waits that end too."""
+"""Calls in threads beside a test, and waits, all with an end."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PATIENCE = 10.0
 """Seconds after which every wait of this module gives up."""
 
 
-class Beside(Generic[Result]):
-    """``call`` in a thread with database connections of its own, from now on; ``result()`` answers or raises."""
+class InThread(Generic[Result]):
+    """Runs ``call`` at once in a thread with database connections of its own; ``result()`` returns or raises."""
 
     def __init__(self, call: Callable[[], Result]) -> None:
         self._call = call
@@ -26,7 +26,7 @@ class Beside(Generic[Result]):
         self._thread.start()
 
     def result(self) -> Result:
-        """What the call returned; what it raised is raised here; TimeoutError after PATIENCE seconds."""
+        """Return what the call returned, or raise what it raised; TimeoutError after PATIENCE seconds."""
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
             raise TimeoutError(f"the thread still runs after {PATIENCE} s")
@@ -35,7 +35,7 @@ class Beside(Generic[Result]):
         return self._results[0]
 
     def is_over(self) -> bool:
-        """Whether the call has ended, one way or the other."""
+        """Return whether the call has ended, one way or the other."""
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -47,15 +47,15 @@ class Beside(Generic[Result]):
             connections.close_all()
 
 
-def at_once(count: int, call: Callable[[int], Result]) -> list[Result]:
-    """The results of ``call(0)`` … ``call(count - 1)``, each in a thread of its own, all started at one moment."""
+def run_in_threads(count: int, call: Callable[[int], Result]) -> list[Result]:
+    """Return the results of ``call(0)`` … ``call(count - 1)``, each in its own thread, all started at one moment."""
     gate = threading.Barrier(count, timeout=PATIENCE)
 
     def pass_gate(number: int) -> Result:
         gate.wait()
         return call(number)
 
-    beside = [Beside(lambda number=number: pass_gate(number)) for number in range(count)]  # type: ignore[misc]  # typed by pass_gate
+    beside = [InThread(lambda number=number: pass_gate(number)) for number in range(count)]  # type: ignore[misc]  # typed by pass_gate
     return [one.result() for one in beside]
 
 

@@ -12,12 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 PATIENCE = 5.0
-"""Seconds after which a wait of this module gives up, and after which a held request is let go."""
+"""Seconds after which a wait of this module gives up, and after which a held request is answered."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the upstream says to one request: after ``delay`` seconds, or a closed connection when ``drop``."""
+    """The upstream's answer to one request: after ``delay`` seconds, or a closed connection when ``drop``."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -16,8 +16,8 @@ import pytest
 from batcher.models import Batch, Batcher
 from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock, run_due_alarms
+from tests.support.flaky_upstream import TIMEOUT, FlakyUpstream
 from tests.support.upstream import Upstream
-from tests.support.upstream_outages import TIMEOUT, Weather
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ class OutageDay:
     def __init__(self, stack: ExitStack, clock: FakeClock, batchers: int, adds: int, upstreams: int) -> None:
         self.random, self.clock, self.adds = Random(SEED), clock, adds
         servers = [stack.enter_context(Upstream()) for _ in range(upstreams)]
-        self.weathers = [Weather(Random(self.random.random()), clock.now, list(self._outages())) for _ in servers]
+        self.weathers = [FlakyUpstream(Random(self.random.random()), clock.now, list(self._outages())) for _ in servers]
         for upstream, weather in zip(servers, self.weathers, strict=True):
             upstream.answer_to = weather.answer
         self.batchers = [Batcher.objects.get_by_name(f"b{number}") for number in range(batchers)]

@@ -17,7 +17,7 @@ from cleaner.targets import Chunk, OwnStorage
 from durable_objects import DurableObjectError
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from tests.support.passing_time import outcomes
-from tests.support.threads import Beside, await_that
+from tests.support.threads import InThread, await_that
 
 pytestmark = pytest.mark.django_db
 
@@ -187,7 +187,7 @@ def test_others_come_in_between(cleaner: PeriodicCleaner, settings: Any, monkeyp
         monkeypatch.setattr(chunking, "rest", lambda conn, seconds: await_that(written.is_set))
 
     spoil(monkeypatch, 3, wait)
-    beside = Beside(cleaner.cleanup)
+    beside = InThread(cleaner.cleanup)
     await_that(lambda: CleanerRun.objects.filter(removed__gte=3).exists())
     PeriodicCleaner.objects.get_by_name("cache").storage.put("meanwhile", 1)
     assert not beside.is_over()

@@ -75,7 +75,7 @@ def test_a_time_that_nobody_touched_stays_to_the_microsecond(admin_client: Clien
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "problem"),
     [
         ({"repeats": "custom", "rule": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"}, "which never occurs from"),
         ({"repeats": "custom", "rule": ""}, "The rule below is empty"),
@@ -83,10 +83,10 @@ def test_a_time_that_nobody_touched_stays_to_the_microsecond(admin_client: Clien
         ({"channels": []}, "This field is required"),
     ],
 )
-def test_what_the_form_refuses(admin_client: Client, wrong: dict[str, Any], said: str) -> None:
-    """Bad input is told beside the field, and nothing is made."""
+def test_what_the_form_refuses(admin_client: Client, wrong: dict[str, Any], problem: str) -> None:
+    """Bad input is reported beside the field, and nothing is made."""
     page = admin_client.post(reverse(ADD), {**FORM, **wrong, "_save": "Save"})
-    assert (page.status_code, said in page.content.decode()) == (200, True)
+    assert (page.status_code, problem in page.content.decode()) == (200, True)
     assert not Reminder.objects.exists()
 
 
@@ -102,7 +102,7 @@ def test_a_typed_rule_is_not_dropped(admin_client: Client, repeats: str, choice:
 
 
 def test_the_list_tells_the_living_from_the_dead(admin_client: Client, alarm_clock: FakeClock) -> None:
-    """What is set, snoozed, cancelled, over, or lost its alarm to an operator is told apart, and can be filtered."""
+    """What is set, snoozed, cancelled, over, or lost its alarm to an operator looks different, and can be filtered."""
     soon = alarm_clock.now() + HOUR
     for name in ("a-set", "b-snoozed", "c-cancelled", "d-over", "e-stopped"):
         Reminder.objects.get_by_name(name).set_reminder(f"m of {name}", soon, person="ada", recurrence="FREQ=YEARLY")
@@ -128,8 +128,8 @@ def test_verbs(admin_client: Client, alarm_clock: FakeClock, sent: Sent) -> None
     start = alarm_clock.now() + HOUR
     reminder = Reminder.objects.get_by_name("tea")
     reminder.set_reminder("tea", start, recurrence="FREQ=DAILY")
-    (said,) = confirm(admin_client, Reminder, "snooze_20-minutes", [reminder.pk])
-    assert said.startswith("Snooze: 20 minutes: tea (from ")
+    (problem,) = confirm(admin_client, Reminder, "snooze_20-minutes", [reminder.pk])
+    assert problem.startswith("Snooze: 20 minutes: tea (from ")
     assert reminder.storage.get_alarm() == start + timedelta(minutes=20)
     confirm(admin_client, Reminder, "skip", [reminder.pk])
     assert reminder.storage.get_alarm() == start + timedelta(days=1)
@@ -204,17 +204,17 @@ def test_a_snooze_says_from_when_to_when(admin_client: Client) -> None:
         other.set_reminder("cake", clock.now() + HOUR)
         data = {"action": "snooze_tomorrow", "_selected_action": [reminder.pk, other.pk]}
         question = unescape(admin_client.post(list_url(Reminder), data).content.decode())
-        told = "rom Sat 30 Mar 2030, 05:55 to Sun 31 Mar 2030, 05:55 (Europe/Berlin)"
-        assert f"F{told}." in question
+        shown = "rom Sat 30 Mar 2030, 05:55 to Sun 31 Mar 2030, 05:55 (Europe/Berlin)"
+        assert f"F{shown}." in question
         assert "From Wed 27 Mar 2030, 01:00 to Thu 28 Mar 2030, 01:00 (UTC)." in question
         assert "1 day later" in question
         assert "tomorrow</" not in question
         assert confirm(admin_client, Reminder, "snooze_tomorrow", [reminder.pk]) == [
-            f"Snooze: 1 day later: backup (f{told})."
+            f"Snooze: 1 day later: backup (f{shown})."
         ]
         assert reminder.storage.get_alarm() == datetime(2030, 3, 31, 5, 55, tzinfo=berlin)
         entry = LogEntry.objects.get()
-        assert entry.get_change_message() == f"Snooze: 1 day later: f{told}."
+        assert entry.get_change_message() == f"Snooze: 1 day later: f{shown}."
         clock.advance(HOUR * 2)  # overdue: counted from now
         assert confirm(admin_client, Reminder, "snooze_hour", [other.pk]) == [
             "Snooze: 1 hour: other (from Wed 27 Mar 2030, 01:00 to Wed 27 Mar 2030, 03:00 (UTC))."

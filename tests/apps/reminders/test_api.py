@@ -143,7 +143,7 @@ def test_the_same_put_again_in_the_middle_of_a_series(client: TestClient, alarm_
 
 
 def test_the_same_put_again_while_it_is_tried(client: TestClient, alarm_clock: FakeClock, sent: Sent) -> None:
-    """A delivery that is tried again keeps its key and its tries; once it has failed for good, PUT begins anew."""
+    """A delivery that is tried again keeps its key and its tries; once it has failed for good, PUT begins again."""
     new = at(alarm_clock)
 
     def fail(message: Message) -> None:

@@ -42,26 +42,26 @@ def test_nothing_of_the_url_gets_into_a_log(
     url = f"json://bob:pa%40ssw0rd@127.0.0.1:{upstream.port}/hooks/{TOKEN}?rto=3"
     row = deliver(reminder, alarm_clock, settings, url)
     assert row.status == ("delivered" if status == 200 else "failed")
-    told = caplog.text + row.error + row.answer
+    logged = caplog.text + row.error + row.answer
     assert "apprise" in {record.name for record in caplog.records}
-    assert not [secret for secret in (TOKEN, "pa%40ssw0rd", "pa@ssw0rd", "s3cr3t") if secret in told]
+    assert not [secret for secret in (TOKEN, "pa%40ssw0rd", "pa@ssw0rd", "s3cr3t") if secret in logged]
 
 
 def test_a_url_that_is_none_is_not_told(reminder: Reminder, alarm_clock: FakeClock, settings: Any, caplog: Any) -> None:
     """Apprise logs what it cannot parse whole; here neither log, record nor check has it."""
     caplog.set_level(logging.DEBUG)
     row = deliver(reminder, alarm_clock, settings, f"nosuch://{TOKEN}/x")
-    said = check_settings(None)
-    assert (row.status, [each.id for each in said]) == ("failed", ["reminders.E005"])
-    assert "'phones'" in said[0].msg
-    assert TOKEN not in caplog.text + row.error + str(said)
+    found = check_settings(None)
+    assert (row.status, [each.id for each in found]) == ("failed", ["reminders.E005"])
+    assert "'phones'" in found[0].msg
+    assert TOKEN not in caplog.text + row.error + str(found)
 
 
 def test_two_services_in_one_url_are_refused(settings: Any) -> None:
     """One that failed would have the other send again."""
     settings.REMINDERS = {"APPRISE": {"both": "json://localhost/a, json://localhost/b", "one": "json://localhost/a"}}
-    (said,) = check_settings(None)
-    assert (said.id, "'both'" in said.msg) == ("reminders.E005", True)
+    (found,) = check_settings(None)
+    assert (found.id, "'both'" in found.msg) == ("reminders.E005", True)
 
 
 @pytest.mark.parametrize("more", ["", "?redirect=yes"])

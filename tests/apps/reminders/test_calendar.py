@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 BERLIN = ZoneInfo("Europe/Berlin")
 #: A Friday; the clocks are put forward on the Sunday.
 FRIDAY = datetime(2030, 3, 29, 9, tzinfo=BERLIN)
-#: So many times are compared, over so long at most.
+#: How many times are compared, and over how long at most.
 COMPARED, WINDOW = 30, timedelta(days=1500)
 _numbers = count()
 
@@ -143,12 +143,12 @@ def test_what_quiet_hours_hold_stands_at_their_end(
     ada.save()
     with FakeClock(FRIDAY - HOUR * 2) as clock:
         reminder.set_reminder("tea", FRIDAY, recurrence=rule, person="ada", time_zone="Europe/Berlin")
-        told = judge(ada, reminder)
-        assert [at.astimezone(BERLIN).hour for at in told] == hours
+        times = judge(ada, reminder)
+        assert [at.astimezone(BERLIN).hour for at in times] == hours
         delivered = list(
             accumulate(follow(clock, reminder, FRIDAY + DAY * 10), initial=FRIDAY.astimezone(UTC) - HOUR * 2)
         )
-    assert delivered[1:] == told
+    assert delivered[1:] == times
 
 
 def test_a_series_that_quiet_hours_let_alone_is_a_rule(ada: Recipient, reminder: Reminder) -> None:
@@ -294,13 +294,13 @@ def test_a_feed_has_its_size(ada: Recipient) -> None:
         feed = calendar_feed.calendar_of(ada)
     assert 1_000_000 < len(feed) <= 2_000_000
     calendar: Any = Calendar.from_ical(feed)
-    told = {str(event["uid"]).rpartition("-")[0] for event in calendar.walk("VEVENT")}
-    assert 0 < len(told) < 8
-    assert calendar["x-wr-caldesc"] == f"Only the next {len(told)} of 8 reminders are here."
+    included = {str(event["uid"]).rpartition("-")[0] for event in calendar.walk("VEVENT")}
+    assert 0 < len(included) < 8
+    assert calendar["x-wr-caldesc"] == f"Only the next {len(included)} of 8 reminders are here."
 
 
 def test_many_series_share_the_events_of_a_feed(ada: Recipient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reminder is there with its next times, as many as there is room for, and the feed says how many."""
+    """Each reminder is there with its next times, as many as fit, and the feed says how many."""
     monkeypatch.setattr(calendar_feed, "EVENTS", 40)
     with FakeClock(FRIDAY - HOUR):
         set_many(8, "tea")
@@ -325,7 +325,7 @@ def test_more_reminders_than_a_feed_has_events(ada: Recipient, monkeypatch: pyte
 def test_a_series_that_is_always_in_the_gap_ends(
     ada: Recipient, reminder: Reminder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that comes at a time that does not exist that day, each year, is told time by time, and not till 9999."""
+    """One that comes at a time that does not exist that day, each year, is listed time by time, and not till 9999."""
     monkeypatch.setattr(calendar_feed, "LISTED", 5)
     with FakeClock(FRIDAY - HOUR):
         rule = "FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU;BYHOUR=2;BYMINUTE=30"

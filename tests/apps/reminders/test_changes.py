@@ -113,7 +113,7 @@ def test_what_was_delivered_can_come_again(reminder: Reminder, alarm_clock: Fake
     reminder.remind_again(plan.series_id, plan.place, HOUR)
     assert outcomes(alarm_clock, HOUR) == ["succeeded"]
     assert (len(sent), len({message.key for message in sent})) == (3, 3)
-    reminder.set_reminder("anew", start + DAY * 9)
+    reminder.set_reminder("again", start + DAY * 9)
     with pytest.raises(InvalidInput, match="set again"):
         reminder.remind_again(plan.series_id, plan.place, HOUR)
 
@@ -229,7 +229,7 @@ def test_the_zone_is_the_recipients(reminder: Reminder) -> None:
 def test_the_record_of_deliveries_is_bounded(
     reminder: Reminder, alarm_clock: FakeClock, sent: Sent, settings: Any
 ) -> None:
-    """A reminder that has been going for long keeps so many deliveries, the newest."""
+    """A reminder that has been going for long keeps ``DELIVERIES_PER_REMINDER`` of them, the newest."""
     settings.REMINDERS = {"DELIVERIES_PER_REMINDER": 3}
     reminder.set_reminder("tea", alarm_clock.now(), recurrence="FREQ=HOURLY")
     for _ in range(14):

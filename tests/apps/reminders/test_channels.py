@@ -15,7 +15,7 @@ from reminders.checks import check_settings
 from reminders.models import Delivery, Recipient, Reminder
 from tests.support.passing_time import outcomes
 from tests.support.sent_messages import Sent
-from tests.support.smtp_server import PostOffice
+from tests.support.smtp_server import SmtpServer
 from tests.support.upstream import Answer, Upstream
 
 pytestmark = pytest.mark.django_db
@@ -27,29 +27,29 @@ SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1vbmx5"
 class Refusal(NamedTuple):
     """What a mail server says to a mail's sender, or else after its content; whether it would say so again."""
 
-    said: str
+    answer: str
     to_sender: bool
     is_final: bool
 
 
 @pytest.fixture
-def post_office(settings: Any) -> Iterator[PostOffice]:
+def smtp_server(settings: Any) -> Iterator[SmtpServer]:
     """A real SMTP server on the loopback that Django's mail goes to."""
-    with PostOffice() as office:
+    with SmtpServer() as office:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", office.port
         settings.DEFAULT_FROM_EMAIL = "Reminders <remind@example.org>"
         yield office
 
 
-def test_a_mail_in_text_and_html(reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice) -> None:
+def test_a_mail_in_text_and_html(reminder: Reminder, alarm_clock: FakeClock, smtp_server: SmtpServer) -> None:
     """To the recipient's address, with the text in both forms, markup escaped, and a Message-ID made from the key."""
     Recipient.objects.create(name="ada", email="ada@example.org")
     reminder.set_reminder("Buy <b>tea</b>\nand milk", alarm_clock.now(), channels=["email"], person="ada")
     assert outcomes(alarm_clock) == ["succeeded"]
-    (mail,) = post_office.mails
+    (mail,) = smtp_server.mails
     delivery = Delivery.objects.get()
-    assert post_office.to == ["ada@example.org"]
+    assert smtp_server.to == ["ada@example.org"]
     assert (mail["Subject"], mail["Message-ID"]) == ("Buy <b>tea</b>", f"<{delivery.key}@example.org>")
     text, page = mail.get_body(("plain",)), mail.get_body(("html",))
     assert text is not None
@@ -60,13 +60,13 @@ def test_a_mail_in_text_and_html(reminder: Reminder, alarm_clock: FakeClock, pos
 
 
 def test_each_address_has_an_outcome_of_its_own(
-    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any
+    reminder: Reminder, alarm_clock: FakeClock, smtp_server: SmtpServer, settings: Any
 ) -> None:
     """One mail for each address, that names nobody else: one that is refused is so for good, one that is put off is
     tried again alone, and none of them gets it twice.
     """
     settings.REMINDERS = {"EMAIL_TO": ["a@example.org", "gone@example.org", "busy@example.org", "a@example.org"]}
-    post_office.to_addresses = {"gone@example.org": ["550 no such user"] * 9, "busy@example.org": ["450 greylisted"]}
+    smtp_server.to_addresses = {"gone@example.org": ["550 no such user"] * 9, "busy@example.org": ["450 greylisted"]}
     reminder.set_reminder("tea", alarm_clock.now(), channels=["email"])
     assert outcomes(alarm_clock) == ["failed"]
     assert {row.address: (row.status, row.attempts) for row in Delivery.objects.all()} == {
@@ -81,7 +81,7 @@ def test_each_address_has_an_outcome_of_its_own(
         "gone@example.org": ("refused", 1),
         "busy@example.org": ("delivered", 2),
     }
-    assert post_office.to == [mail["To"] for mail in post_office.mails] == ["a@example.org", "busy@example.org"]
+    assert smtp_server.to == [mail["To"] for mail in smtp_server.mails] == ["a@example.org", "busy@example.org"]
 
 
 @pytest.mark.parametrize(
@@ -95,21 +95,21 @@ def test_each_address_has_an_outcome_of_its_own(
         Refusal("451 later", to_sender=True, is_final=False),
         Refusal("530 log in first", to_sender=True, is_final=False),
     ],
-    ids=lambda case: f"{case.said} to the {'sender' if case.to_sender else 'content'}",
+    ids=lambda case: f"{case.answer} to the {'sender' if case.to_sender else 'content'}",
 )
 def test_a_mail_that_is_refused_for_good_goes_once(
-    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any, case: Refusal
+    reminder: Reminder, alarm_clock: FakeClock, smtp_server: SmtpServer, settings: Any, case: Refusal
 ) -> None:
-    """5xx to the sender or after the content is final, 4xx is not; nor is what is said of our own login."""
+    """5xx to the sender or after the content is final, 4xx is not; nor is an answer about our own login."""
     settings.REMINDERS = {"EMAIL_TO": ["a@example.org"]}
-    answers = post_office.to_senders if case.to_sender else post_office.answers
-    answers += [case.said] * (9 if case.is_final else 1)
+    answers = smtp_server.to_senders if case.to_sender else smtp_server.answers
+    answers += [case.answer] * (9 if case.is_final else 1)
     reminder.set_reminder("tea", alarm_clock.now(), channels=["email"])
     outcomes(alarm_clock)
     outcomes(alarm_clock, timedelta(seconds=2))
     delivery = Delivery.objects.get()
     assert (delivery.status, delivery.attempts) == (("refused", 1) if case.is_final else ("delivered", 2))
-    assert (case.said in delivery.error) == case.is_final
+    assert (case.answer in delivery.error) == case.is_final
 
 
 def test_a_mail_backend_that_sends_nothing_has_not_delivered(
@@ -131,47 +131,47 @@ class Nothing(BaseEmailBackend):
 
 
 def test_what_is_on_record_of_a_delivery_outlives_it(
-    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any
+    reminder: Reminder, alarm_clock: FakeClock, smtp_server: SmtpServer, settings: Any
 ) -> None:
     """However few deliveries are kept, those of one that is still tried are: nobody gets it twice."""
     people = [f"p{number}@example.org" for number in range(25)]
     settings.REMINDERS = {"EMAIL_TO": people, "DELIVERIES_PER_REMINDER": 3}
-    post_office.to_addresses = {people[-1]: ["450 later"]}
+    smtp_server.to_addresses = {people[-1]: ["450 later"]}
     reminder.set_reminder("tea", alarm_clock.now(), channels=["email"])
     assert (outcomes(alarm_clock), outcomes(alarm_clock, timedelta(seconds=2))) == (["failed"], ["succeeded"])
-    assert post_office.to == people
+    assert smtp_server.to == people
 
 
 def test_a_mail_is_tried_again_under_its_message_id(
-    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any, sent: Sent
+    reminder: Reminder, alarm_clock: FakeClock, smtp_server: SmtpServer, settings: Any, sent: Sent
 ) -> None:
     """A server that is busy gets it again with the same Message-ID; the other channel is not bothered again."""
     settings.REMINDERS = {"EMAIL_TO": ["all@example.org"]}
-    post_office.answers = ["451 come back later"]
+    smtp_server.answers = ["451 come back later"]
     reminder.set_reminder("tea", alarm_clock.now(), channels=["email", "log"])
     assert (outcomes(alarm_clock), outcomes(alarm_clock, timedelta(seconds=2))) == (["failed"], ["succeeded"])
-    assert (len(post_office.mails), len({mail["Message-ID"] for mail in post_office.mails}), len(sent)) == (2, 1, 1)
+    assert (len(smtp_server.mails), len({mail["Message-ID"] for mail in smtp_server.mails}), len(sent)) == (2, 1, 1)
     assert dict(Delivery.objects.values_list("channel", "attempts")) == {"email": 2, "log": 1}
 
 
 @pytest.mark.parametrize("answer", ["200 taken", "252 taken, as it seems"])
 def test_any_2xx_to_its_content_has_taken_a_mail(
-    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice, settings: Any, answer: str
+    reminder: Reminder, alarm_clock: FakeClock, smtp_server: SmtpServer, settings: Any, answer: str
 ) -> None:
     """A server that takes a mail with another 2xx than 250 has it, and gets no second one."""
     settings.REMINDERS = {"EMAIL_TO": ["all@example.org"]}
-    post_office.answers = [answer]
+    smtp_server.answers = [answer]
     reminder.set_reminder("tea", alarm_clock.now(), channels=["email"])
     assert outcomes(alarm_clock) == ["succeeded"]
     assert Delivery.objects.get().status == "delivered"
-    assert len(post_office.mails) == 1
+    assert len(smtp_server.mails) == 1
 
 
 def test_an_address_that_is_not_is_refused_for_good(
-    reminder: Reminder, alarm_clock: FakeClock, post_office: PostOffice
+    reminder: Reminder, alarm_clock: FakeClock, smtp_server: SmtpServer
 ) -> None:
     """A mailbox that the server has not, or no address at all, is on record as refused and not tried again."""
-    post_office.to_addresses = {"gone@example.org": ["550 no such user"]}
+    smtp_server.to_addresses = {"gone@example.org": ["550 no such user"]}
     Recipient.objects.create(name="ada", email="gone@example.org")
     reminder.set_reminder("tea", alarm_clock.now(), channels=["email"], person="ada")
     assert outcomes(alarm_clock) == ["succeeded"]
@@ -183,7 +183,7 @@ def test_an_address_that_is_not_is_refused_for_good(
 
 
 def test_a_webhook_is_signed(reminder: Reminder, alarm_clock: FakeClock, upstream: Upstream, settings: Any) -> None:
-    """The receiver's own check lets it pass; each try is signed anew under one key, and the answer is on record."""
+    """The receiver's own check lets it pass; each try is signed again under one key, and the answer is on record."""
     settings.REMINDERS = {"WEBHOOK_URL": upstream.url, "WEBHOOK_SECRET": SECRET}
     upstream.script(503, Answer(200, body=b"thanks"))
     reminder.set_reminder("tea\N{HOT BEVERAGE}", alarm_clock.now(), channels=["webhook"])
@@ -232,7 +232,7 @@ def test_a_channel_that_is_gone_is_tried_again(reminder: Reminder, alarm_clock: 
 
 
 def test_what_check_says_of_settings(settings: Any) -> None:
-    """Links without pages, and a webhook without a secret that is one, are told before a reminder is due."""
+    """Links without pages, and a webhook without a secret that is one, are reported before a reminder is due."""
     settings.ROOT_URLCONF = "django.contrib.auth.urls"
     settings.REMINDERS = {
         "PUBLIC_URL": "https://example.org",
@@ -250,16 +250,16 @@ def test_what_check_says_of_settings(settings: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "told"),
+    ("to", "wrong"),
     [
         (["ada@example.org", "bob", 7, ""], '"bob", 7, ""'),
         (["a@" + "x" * 320 + ".org"], '"a@xxxx'),
         (["Ada <ada@example.org>", "bob@example.org"], None),
     ],
 )
-def test_what_check_says_of_addresses(settings: Any, to: Any, told: str | None) -> None:
-    """What is no e-mail address is told before a reminder is due."""
+def test_what_check_says_of_addresses(settings: Any, to: Any, wrong: str | None) -> None:
+    """What is no e-mail address is reported before a reminder is due."""
     settings.REMINDERS = {"EMAIL_TO": to}
-    said = check_settings(None)
-    assert [each.id for each in said] == (["reminders.E003"] if told else [])
-    assert told is None or told in said[0].msg
+    found = check_settings(None)
+    assert [each.id for each in found] == (["reminders.E003"] if wrong else [])
+    assert wrong is None or wrong in found[0].msg

@@ -53,13 +53,13 @@ def test_set_show_snooze_list_cancel() -> None:
 
 def test_a_dry_run_shows_the_next_times() -> None:
     """--dry-run says when it would come, and sets nothing."""
-    said = answer(*SET, "--dry-run")
-    assert (said["set"], len(said["next"])) == (False, 5)
+    problem = answer(*SET, "--dry-run")
+    assert (problem["set"], len(problem["next"])) == (False, 5)
     assert not Reminder.objects.exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "problem"),
     [
         (["set", "tea", "m", "soon"], "WHEN is 'soon'. Allowed: ISO 8601"),
         (["set", "tea", "m", "2030-01-01T09:00"], "give it an offset, or give --zone"),
@@ -69,9 +69,9 @@ def test_a_dry_run_shows_the_next_times() -> None:
         (["snooze", "tea", "a while"], "Allowed: such as 90s"),
     ],
 )
-def test_what_it_refuses(arguments: list[str], said: str) -> None:
+def test_what_it_refuses(arguments: list[str], problem: str) -> None:
     """Bad input is an error in words, without a traceback."""
-    with pytest.raises(CommandError, match=said):
+    with pytest.raises(CommandError, match=problem):
         run(*arguments)
 
 
@@ -79,6 +79,6 @@ def test_the_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     """--help shows a line to copy for each verb."""
     with pytest.raises(SystemExit):
         run("--help")
-    said = capsys.readouterr().out
+    problem = capsys.readouterr().out
     for verb in ("set", "list", "show", "snooze", "cancel"):
-        assert f"manage.py reminders {verb} " in said
+        assert f"manage.py reminders {verb} " in problem

@@ -10,8 +10,8 @@ import pytest
 
 from durable_objects import now
 from durable_objects.receiver import verify
-from tests.support.processes import Site
-from tests.support.smtp_server import PostOffice
+from tests.support.site_processes import Site
+from tests.support.smtp_server import SmtpServer
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.chaos
@@ -23,7 +23,7 @@ SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1vbmx5"
 @pytest.mark.parametrize("channel", ["webhook", "email"])
 def test_killed_after_sending_it_sends_the_same_key(channel: str, tmp_path: Path) -> None:
     """The other side sees the same message twice, under one key: never two keys, and never none."""
-    with Upstream() as upstream, PostOffice() as office:
+    with Upstream() as upstream, SmtpServer() as office:
         settings = {"WEBHOOK_URL": upstream.url, "WEBHOOK_SECRET": SECRET, "EMAIL_TO": ["ada@example.org"]}
         with Site(
             tmp_path,

@@ -77,9 +77,9 @@ def test_a_snooze_by_a_link_says_from_when_to_when(reminder: Reminder, sent: Sen
         assert "20 minutes: Saturday, 30 March 2030, 10:20 (Europe/Berlin)" in page
         assert "1 day later: Sunday, 31 March 2030, 10:00 (Europe/Berlin)" in page
         assert "1 week later: Saturday, 06 April 2030, 10:00 (Europe/Berlin)" in page
-        told = client.post(address, {"by": "tomorrow"}).content.decode()
-        assert "Snoozed until Sunday, 31 March 2030, 10:00 (Europe/Berlin)." in told
-        assert "It was planned for Saturday, 30 March 2030, 09:00 (Europe/Berlin)." in told
+        page = client.post(address, {"by": "tomorrow"}).content.decode()
+        assert "Snoozed until Sunday, 31 March 2030, 10:00 (Europe/Berlin)." in page
+        assert "It was planned for Saturday, 30 March 2030, 09:00 (Europe/Berlin)." in page
         assert reminder.storage.get_alarm() == datetime(2030, 3, 31, 10, tzinfo=berlin)
 
 
@@ -111,7 +111,7 @@ def test_what_is_no_link_of_ours(reminder: Reminder, client: Client, settings: A
     assert client.post(good).status_code == 410
     settings.REMINDERS = {"PUBLIC_URL": SITE}
     assert reminder.get_reminder() is not None
-    reminder.set_reminder("anew", datetime(2030, 1, 1, tzinfo=UTC))
+    reminder.set_reminder("again", datetime(2030, 1, 1, tzinfo=UTC))
     assert client.post(good).status_code == 409
     assert reminder.get_reminder() is not None
 
@@ -137,8 +137,8 @@ def test_a_link_that_names_no_person(reminder: Reminder, client: Client) -> None
     """
     reminder.set_reminder("tea", datetime(2030, 1, 1, tzinfo=UTC), person="ada")
     plan = plan_of(reminder)
-    told = [plan.pk, str(plan.series_id), plan.occurrence.isoformat(), plan.number, plan.wall_time]
-    address = f"/remind/cancel/{signing.dumps(told, salt=links.SALT, compress=True)}"
+    content = [plan.pk, str(plan.series_id), plan.occurrence.isoformat(), plan.number, plan.wall_time]
+    address = f"/remind/cancel/{signing.dumps(content, salt=links.SALT, compress=True)}"
     assert client.get(address).status_code == 200
     reminder.edit_reminder(person="bob", message="bob's secret note")
     answer = client.post(address)
@@ -229,7 +229,7 @@ def test_a_calendar_address_can_be_taken_back(client: Client) -> None:
 
 
 def test_an_address_does_not_come_back(client: Client) -> None:
-    """Who is deleted and entered anew under the same name has another address: the old one stays nobody's."""
+    """Who is deleted and entered again under the same name has another address: the old one stays nobody's."""
     olds = []
     for _ in range(3):
         ada = Recipient.objects.create(name="ada")

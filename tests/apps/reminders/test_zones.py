@@ -88,7 +88,7 @@ def codes() -> list[str]:
 def test_after_an_update_the_wall_time_is_the_truth(
     reminder: Reminder, update: Update, sent: Sent, rule: str | None
 ) -> None:
-    """recompute() works out the moments anew from the wall times on record: alarm, start and all that follow."""
+    """recompute() works out the moments again from the wall times on record: alarm, start and all that follow."""
     with FakeClock(JUNE) as clock:
         assert at_nine(reminder, rule) == AT_SEVEN
         assert reminder.recompute() is None
@@ -316,7 +316,7 @@ def test_all_in_a_zone_that_is_gone_can_be_mended_at_once(update: Update) -> Non
 
 
 def test_an_exdate_in_a_zone_that_is_gone(reminder: Reminder, update: Update, sent: Sent) -> None:
-    """It leaves nothing out any more, which is said; the series goes on."""
+    """It leaves nothing out any more, which is reported; the series goes on."""
     rule = f"FREQ=DAILY;COUNT=2\nEXDATE;TZID={LAND}:20300604T090000"
     with FakeClock(JUNE) as clock:
         reminder.set_reminder("tea", AT_SEVEN, recurrence=rule)

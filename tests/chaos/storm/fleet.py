@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.chaos.host import Host
 from tests.chaos.storm import record
-from tests.support.processes import TOKEN, Process, Site
+from tests.support.site_processes import TOKEN, Process, Site
 
 #: Where Debian keeps it; a worker whose clock is wrong needs it.
 FAKETIME = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT.so.1")

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from tests.chaos.own_postgres import OwnPostgres
 from tests.chaos.storm.fleet import Fleet
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.upstream import Upstream
-from tests.support.wire import Wire
 
 #: The lease of every process here, in seconds; a worker is paused for longer.
 LEASE = 5.0
@@ -47,7 +47,7 @@ class ServerScene(Scene):
 
     postgres: OwnPostgres
     broker: Broker
-    wire: Wire
+    wire: TcpProxy
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from durable_objects import AlarmInfo
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
-from tests.support.threads import Beside
+from tests.support.threads import InThread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,7 +30,7 @@ def test_change_from_elsewhere_while_unlocked_stands(
         if own == "before":
             obj.storage.set_alarm(5 * HOUR)
         with obj.unlocked():
-            Beside(lambda: CHANGES[change](Scripted.objects.get_by_name("a"))).result()
+            InThread(lambda: CHANGES[change](Scripted.objects.get_by_name("a"))).result()
         if fails:
             raise ValueError
 
@@ -51,13 +51,13 @@ def test_of_own_and_elsewheres_changes_the_last_stands(clock: FakeClock, obj: Sc
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         for _ in range(len(script.infos)):
             with obj.unlocked():
-                Beside(Scripted.objects.get_by_name("a").storage.delete_alarm).result()
+                InThread(Scripted.objects.get_by_name("a").storage.delete_alarm).result()
             if len(script.infos) == 1:
                 obj.storage.set_alarm(HOUR)
             elif obj.storage.get_alarm() is None:
                 obj.storage.set_alarm(2 * HOUR)
                 with obj.unlocked():
-                    Beside(Scripted.objects.get_by_name("a").storage.delete_alarm).result()
+                    InThread(Scripted.objects.get_by_name("a").storage.delete_alarm).result()
                 return
 
     script.alarm = alarm
@@ -77,7 +77,7 @@ def test_elsewhere_no_alarm_is_seen_while_the_handler_is_unlocked(
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         with obj.unlocked():
-            seen.append(Beside(Scripted.objects.get_by_name("a").storage.get_alarm).result())
+            seen.append(InThread(Scripted.objects.get_by_name("a").storage.get_alarm).result())
 
     script.alarm = alarm
     obj.storage.set_alarm(NOW)
@@ -93,10 +93,10 @@ def test_an_alarm_set_elsewhere_is_seen_while_the_handler_is_unlocked_again(
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         with obj.unlocked():
-            Beside(lambda: Scripted.objects.get_by_name("a").storage.set_alarm(HOUR)).result()
+            InThread(lambda: Scripted.objects.get_by_name("a").storage.set_alarm(HOUR)).result()
         seen.append(obj.storage.get_alarm())
         with obj.unlocked():
-            seen.append(Beside(Scripted.objects.get_by_name("a").storage.get_alarm).result())
+            seen.append(InThread(Scripted.objects.get_by_name("a").storage.get_alarm).result())
         seen.append(obj.storage.get_alarm())
 
     script.alarm = alarm

@@ -16,7 +16,7 @@ from durable_objects.database.backends.base import Statement
 from durable_objects.tables import Object
 from durable_objects.turns.transaction import LockedTransaction
 from tests.models import Counter, Note
-from tests.support.threads import Beside
+from tests.support.threads import InThread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -88,7 +88,7 @@ def test_an_object_that_appears_between_lock_and_look_is_locked(monkeypatch: pyt
             return real(conn, [*lock, look])
         elsewhere = meanwhile.pop()
         results = real(conn, lock)
-        Beside(lambda: elsewhere.get_by_name("new").save()).result()
+        InThread(lambda: elsewhere.get_by_name("new").save()).result()
         return [*results, *real(conn, [look])]
 
     def is_locked() -> bool:
@@ -100,7 +100,7 @@ def test_an_object_that_appears_between_lock_and_look_is_locked(monkeypatch: pyt
         return False
 
     monkeypatch.setattr(simple_query, "exchange", exchange)
-    assert new.run_exclusive(lambda: Beside(is_locked).result())
+    assert new.run_exclusive(lambda: InThread(is_locked).result())
 
 
 @pytest.mark.parametrize("ends", ["well", "with an error", "before it begins"])

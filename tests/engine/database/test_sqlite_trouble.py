@@ -15,7 +15,7 @@ from durable_objects.execution.executor import fire
 from durable_objects.tables import Alarm, AlarmRun, Object
 from tests.models import Counter, Script, Scripted
 from tests.support.database_sessions import one_value
-from tests.support.threads import Beside
+from tests.support.threads import InThread
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -42,7 +42,7 @@ def full() -> Iterator[None]:
 def test_every_connection_waits_for_the_disk() -> None:
     """``synchronous`` is FULL (2), in every thread: a commit is on disk before it is answered."""
     assert one_value("PRAGMA synchronous") == 2
-    assert Beside(lambda: one_value("PRAGMA synchronous")).result() == 2
+    assert InThread(lambda: one_value("PRAGMA synchronous")).result() == 2
     assert one_value("PRAGMA journal_mode") == "wal"
 
 

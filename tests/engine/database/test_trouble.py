@@ -25,7 +25,7 @@ from durable_objects.execution.groups import fire_group
 from durable_objects.operations import actions
 from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from tests.models import Account, Counter, Grouped, Note, Script, Scripted
-from tests.support.threads import Beside
+from tests.support.threads import InThread
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -260,7 +260,7 @@ def test_run_that_comes_back_to_its_object_waits(obj: Scripted, script: Script) 
         with obj.unlocked():
             lock = locked(Alarm)
             lock.__enter__()
-            Beside(lambda: unlock_after(lock, 0.5))
+            InThread(lambda: unlock_after(lock, 0.5))
         obj.storage.put("back", True)
 
     script.alarm = alarm
@@ -306,7 +306,7 @@ def test_caller_is_told_that_the_object_is_busy(obj: Scripted, call: str) -> Non
     entries, alarm = obj.storage.list(), obj.storage.get_alarm()
     table: type[Any] = Entry if call in CALLS else Alarm
     with locked(table), pytest.raises(ObjectBusy) as raised:
-        Beside(lambda: (CALLS | ALARM_CALLS)[call](counter, obj)).result()
+        InThread(lambda: (CALLS | ALARM_CALLS)[call](counter, obj)).result()
     assert isinstance(raised.value.__cause__, DatabaseError)
     assert (obj.storage.list(), obj.storage.get_alarm(), counter.storage.get("count")) == (entries, alarm, 1)
 
@@ -349,8 +349,8 @@ def test_administrators_time_out_while_locking(obj: Scripted) -> None:
     pk = armed(obj)
     with database_setting("statement_timeout = '100ms'"), obj.storage.transaction():
         with pytest.raises(ObjectBusy, match="statement timeout"):
-            Beside(lambda: Scripted.objects.get_by_name("a").storage.put("k", 1)).result()
-        assert Beside(lambda: fire(pk).verdict).result() is Verdict.AGAIN
+            InThread(lambda: Scripted.objects.get_by_name("a").storage.put("k", 1)).result()
+        assert InThread(lambda: fire(pk).verdict).result() is Verdict.AGAIN
     nothing_counts(pk)
 
 
@@ -383,7 +383,7 @@ def test_who_keeps_another_object_is_told(obj: Scripted, script: Script, caplog:
     script.alarm = lambda obj, info: Counter.objects.get_by_name("kept").add()
     pk = armed(obj)
     with Counter.objects.get_by_name("kept").storage.transaction():
-        fired = Beside(lambda: [fire(pk, waits=waits).verdict for waits in range(2)]).result()
+        fired = InThread(lambda: [fire(pk, waits=waits).verdict for waits in range(2)]).result()
     assert fired == [Verdict.AGAIN] * 2
     told = [record.getMessage() for record in caplog.records if "put off" in record.getMessage()]
     assert len(told) == 1

@@ -20,7 +20,7 @@ from durable_objects.execution.executor import fire
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.models import Counter, Script, Scripted
-from tests.support.threads import at_once
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,7 +107,7 @@ def test_many_dispatchers_at_once_ring_once_each(script: Script, published: list
     now = durable_objects.now()
     pks = [slot_of(str(number), -MINUTE, now=now) for number in range(20)]
     published.clear()
-    at_once(4, lambda number: dispatcher.run_pass())
+    run_in_threads(4, lambda number: dispatcher.run_pass())
     assert sorted(wake_up.object_id for wake_up in published) == sorted(pks)
 
 

@@ -16,7 +16,7 @@ from durable_objects.operations import actions
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.models import Counter, Note, Script, Scripted
-from tests.support.threads import Beside
+from tests.support.threads import InThread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -140,7 +140,7 @@ def test_refusal_meant_for_another_object_is_a_failure_like_any_other(
 
     def unlock_and_be_deleted() -> None:
         with other.unlocked():
-            Beside(Counter.objects.get_by_name("other").delete).result()
+            InThread(Counter.objects.get_by_name("other").delete).result()
 
     def call_another(obj: Scripted, info: AlarmInfo) -> None:
         with obj.unlocked():

@@ -19,7 +19,7 @@ from durable_objects.execution.executor import fire
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.models import Script, Scripted
-from tests.support.threads import Beside, at_once, await_event, await_that
+from tests.support.threads import InThread, await_event, await_that, run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,7 +57,7 @@ def test_a_little_early_waits_and_never_runs_early(obj: Scripted, script: Script
     """A wake-up less than a second early waits, without the lock, until the database's clock says that it is due."""
     obj.storage.set_alarm(timedelta(milliseconds=300))
     due = obj.storage.get_alarm()
-    waiting = Beside(lambda: fire(Object.objects.get().pk))
+    waiting = InThread(lambda: fire(Object.objects.get().pk))
     obj.storage.put("not", "locked out")
     assert script.infos == []
     assert waiting.result().verdict is Verdict.SUCCEEDED
@@ -105,7 +105,7 @@ def test_three_deliveries_of_one_failing_alarm(
     script.alarm = fail
     obj.storage.set_alarm(NOW)
     [wake_up] = published
-    fired = at_once(3, lambda number: fire(wake_up.object_id, wake_up.wake_up_number))
+    fired = run_in_threads(3, lambda number: fire(wake_up.object_id, wake_up.wake_up_number))
     assert sorted(one.verdict.value for one in fired) == ["again", "dropped", "failed"]
     slot, run = Alarm.objects.get(), AlarmRun.objects.get()
     assert (slot.retry_count, len(script.infos)) == (1, 1)
@@ -147,7 +147,7 @@ def test_busy_object_is_rung_for_again_uncounted(
             inside.set()
             await_event(leave)
 
-    holder = Beside(hold)
+    holder = InThread(hold)
     await_event(inside)
     fired = [fire(pk, waits=waits) for waits in (0, 1, 2, 20)]
     leave.set()
@@ -163,11 +163,11 @@ def test_no_run_overlaps_one_that_is_unlocked(clock: FakeClock, obj: Scripted, s
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         with obj.unlocked():
-            verdicts.append(Beside(lambda: fire(pk)).result())
-            verdicts.append(Beside(lambda: fire(pk, rescue=True)).result())
+            verdicts.append(InThread(lambda: fire(pk)).result())
+            verdicts.append(InThread(lambda: fire(pk, rescue=True)).result())
             obj.storage.set_alarm(NOW)
-            verdicts.append(Beside(lambda: fire(pk)).result())
-            assert Beside(run_due_alarms).result() == []
+            verdicts.append(InThread(lambda: fire(pk)).result())
+            assert InThread(run_due_alarms).result() == []
 
     script.alarm = alarm
     obj.storage.set_alarm(NOW)
@@ -224,7 +224,7 @@ def test_of_many_that_take_over_one_runs(clock: FakeClock, obj: Scripted, script
         fire(pk, rescue=True)
     clock.advance(engine.LEASE)
     script.alarm = alarm
-    fired = at_once(4, lambda number: take_over(bool(number % 2)))
+    fired = run_in_threads(4, lambda number: take_over(bool(number % 2)))
     assert sorted(one.verdict.value for one in fired) == ["dropped"] * 3 + ["succeeded"]
     assert (len(script.infos), AlarmRun.objects.count()) == (1, 1)
 

@@ -19,7 +19,7 @@ from durable_objects.execution.groups import fire_group
 from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at
 from tests.models import Counter, Grouped, Note, Script
-from tests.support.threads import Beside, await_event
+from tests.support.threads import InThread, await_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -182,7 +182,7 @@ def test_object_that_somebody_has_is_not_waited_for(
         had.set()
         await_event(release)
 
-    keeper = Beside(lambda: holder.run_exclusive(keep))
+    keeper = InThread(lambda: holder.run_exclusive(keep))
     await_event(had)
     script.alarm = count
     try:

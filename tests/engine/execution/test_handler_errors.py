@@ -26,8 +26,8 @@ from durable_objects.operations import explain
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms
 from tests.models import Grouped, Note, Script, Scripted
-from tests.support.threads import Beside
-from tests.support.waiting_calls import together
+from tests.support.combined_calls import call_while_locked
+from tests.support.threads import InThread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -207,7 +207,7 @@ def test_call_that_raises_anything_is_undone_and_raises_it(obj: Scripted, make: 
         obj.run_exclusive(fail)
     assert not connection.in_atomic_block
     assert not Note.objects.exists()
-    assert Beside(lambda: obj.run_exclusive(obj.storage.list)).result() == {}
+    assert InThread(lambda: obj.run_exclusive(obj.storage.list)).result() == {}
 
 
 @pytest.mark.parametrize("make", [asyncio.CancelledError, GeneratorExit, SystemExit, OfMine], ids=name_of)
@@ -224,7 +224,7 @@ def test_combined_call_keeps_its_error_to_itself(obj: Scripted, make: type[BaseE
 
     calls: list[Callable[[Scripted], object]] = [add, add]
     calls.insert(place, fail)
-    threads = together(obj, *calls)
+    threads = call_while_locked(obj, *calls)
     with pytest.raises(make):
         threads.pop(place).result()
     for thread in threads:

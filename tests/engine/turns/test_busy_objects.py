@@ -20,7 +20,7 @@ from durable_objects.execution.admission import Fired, Verdict
 from durable_objects.execution.executor import fire
 from durable_objects.tables import Object
 from tests.models import Script, Scripted
-from tests.support.threads import Beside, await_event, await_that
+from tests.support.threads import InThread, await_event, await_that
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,7 +51,7 @@ def never_idle(callers: int = 2) -> Iterator[list[int]]:
             except ObjectBusy:
                 refused[number] += 1
 
-    threads = [Beside(lambda number=number: call(number)) for number in range(callers)]  # type: ignore[misc]  # an int
+    threads = [InThread(lambda number=number: call(number)) for number in range(callers)]  # type: ignore[misc]  # an int
     try:
         await_that(lambda: len(calls) >= callers)
         yield refused
@@ -111,7 +111,7 @@ def kept() -> Iterator[None]:
         inside.set()
         await_event(over)
 
-    keeper = Beside(lambda: Scripted.objects.get_by_name("a").run_exclusive(keep))
+    keeper = InThread(lambda: Scripted.objects.get_by_name("a").run_exclusive(keep))
     await_event(inside)
     try:
         yield
@@ -136,7 +136,7 @@ def test_copies_of_a_wake_up_do_not_fill_the_line(obj: Scripted, script: Script)
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
     with kept():
-        first = Beside(lambda: fire(pk, waits=1))
+        first = InThread(lambda: fire(pk, waits=1))
         await_that(lambda: pk in executor._in_line)
         begun = time.monotonic()
         assert fire(pk, waits=1).verdict is Verdict.AGAIN
@@ -167,7 +167,7 @@ def test_threads_of_a_process_take_turns_on_sqlite() -> None:
 
     threads = []
     for number, seconds in ((1, 5.0), (2, 0.05), (3, 5.0)):
-        threads.append(Beside(lambda number=number, seconds=seconds: come(number, seconds)))  # type: ignore[misc]  # typed by come
+        threads.append(InThread(lambda number=number, seconds=seconds: come(number, seconds)))  # type: ignore[misc]  # typed by come
         await_that(lambda: len(line._waiting) >= len([each for each in threads if not each.is_over()]))
     await_that(lambda: order == [-2])
     line.leave()

@@ -14,9 +14,9 @@ from durable_objects import CannotUnlock, ObjectBusy, exclusive, failpoints
 from durable_objects.testing import SimulatedCrash
 from durable_objects.turns import combining
 from tests.models import Counter, Note, Script, Scripted
+from tests.support.combined_calls import Call, call_combined, call_while_locked, locked, queue_calls
 from tests.support.services import own_session
-from tests.support.threads import Beside, await_that
-from tests.support.waiting_calls import Call, combined, kept, lined_up, together
+from tests.support.threads import InThread, await_that
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,7 +41,7 @@ def test_all_that_wait_share_one_turn(obj: Scripted, script: Script) -> None:
     """Calls of several threads run one after the other in one of them, each after an ``initialize()`` of its own."""
     seen: list[int] = []
     script.initialize = lambda one: seen.append(id(one))
-    answers = [thread.result() for thread in together(obj, add, add, add, add)]
+    answers = [thread.result() for thread in call_while_locked(obj, add, add, add, add)]
     assert [count for count, _ in answers] == [1, 2, 3, 4]
     assert len({ident for _, ident in answers}) == 1
     assert len(set(seen[1:])) == 4, "an instance of its own for each"
@@ -52,7 +52,7 @@ def test_one_that_raises_leaves_nothing_and_its_neighbours_everything(obj: Scrip
     """The caller gets its own error, leader or not; what the call wrote and asked for is gone, all else stays."""
     calls: list[Call] = [add, add]
     calls.insert(place, fail)
-    threads = together(obj, *calls)
+    threads = call_while_locked(obj, *calls)
     with pytest.raises(ValueError, match="mine"):
         threads.pop(place).result()
     assert [thread.result()[0] for thread in threads] == [1, 2]
@@ -69,7 +69,7 @@ def test_interrupted_leader_takes_nobody_along(obj: Scripted, error: type[BaseEx
         add(one)
         raise error
 
-    threads = together(obj, interrupt, add, add)
+    threads = call_while_locked(obj, interrupt, add, add)
     with pytest.raises(error):
         threads.pop(0).result()
     assert sorted(thread.result()[0] for thread in threads) == [1, 2]
@@ -78,14 +78,14 @@ def test_interrupted_leader_takes_nobody_along(obj: Scripted, error: type[BaseEx
 def test_who_is_not_taken_in_time_is_told_so(obj: Scripted, settings: Any) -> None:
     """Leader and followers wait for ``LOCK_TIMEOUT`` at most; their calls are not made later."""
     settings.DURABLE_OBJECTS = {"LOCK_TIMEOUT": timedelta(seconds=0.4)}
-    with kept(obj):
-        threads = lined_up([add, add, add])
+    with locked(obj):
+        threads = queue_calls([add, add, add])
         await_that(lambda: all(thread.is_over() for thread in threads))
     for thread in threads:
         with pytest.raises(ObjectBusy, match=r"could not lock .* within LOCK_TIMEOUT \(0\.4 s\)"):
             thread.result()
     assert obj.storage.get("count") is None
-    assert combined(add)[0] == 1
+    assert call_combined(add)[0] == 1
 
 
 def test_interrupted_in_line_leaves_the_line(obj: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,8 +94,8 @@ def test_interrupted_in_line_leaves_the_line(obj: Scripted, monkeypatch: pytest.
     def interrupt(line: object, mine: object) -> None:
         raise KeyboardInterrupt
 
-    with kept(obj):
-        (leader,) = lined_up([add])
+    with locked(obj):
+        (leader,) = queue_calls([add])
         monkeypatch.setattr(combining, "_wait", interrupt)
         with pytest.raises(KeyboardInterrupt):
             combining.run_all(obj.key, [(obj, lambda: add(obj)), (obj, lambda: add(obj))])
@@ -143,7 +143,7 @@ def test_what_cannot_be_shared_runs_alone(obj: Scripted, odd: Call, count: int |
     """A call that unlocks, calls another object, deletes its own, or hides an error of the database does what it would
     do alone, and the others do too.
     """
-    threads = together(obj, add, odd, add)
+    threads = call_while_locked(obj, add, odd, add)
     assert [threads[place].result()[0] > 0 for place in (0, 2)] == [True, True]
     if odd is call_another:
         with pytest.raises(ValueError, match="mine"):
@@ -159,11 +159,11 @@ def test_context_is_the_callers(obj: Scripted) -> None:
 
     def call_as(name: str) -> str:
         variable.set(name)
-        answer: str = combined(lambda one: variable.get())
+        answer: str = call_combined(lambda one: variable.get())
         return answer
 
-    with kept(obj):
-        threads = [Beside(lambda name=name: call_as(name)) for name in ("x", "y", "z")]  # type: ignore[misc]  # a str
+    with locked(obj):
+        threads = [InThread(lambda name=name: call_as(name)) for name in ("x", "y", "z")]  # type: ignore[misc]  # a str
         await_that(lambda: len(combining._lines.get(Scripted.by_name("a").key, ())) == 2)
     assert [thread.result() for thread in threads] == ["x", "y", "z"]
 
@@ -171,8 +171,8 @@ def test_context_is_the_callers(obj: Scripted) -> None:
 def test_caller_inside_a_transaction_is_never_combined(obj: Scripted) -> None:
     """It joins its own transaction, as every turn does: rolled back, nothing of it stays."""
     with transaction.atomic():
-        assert combined(add)[1] == threading.get_ident()
-        assert combined(lambda one: one.key in combining._lines) is False, "others would be rolled back with it"
+        assert call_combined(add)[1] == threading.get_ident()
+        assert call_combined(lambda one: one.key in combining._lines) is False, "others would be rolled back with it"
         transaction.set_rollback(True)
     assert obj.storage.get("count") is None
 
@@ -183,8 +183,8 @@ def test_without_autocommit_it_is_the_callers_to_commit(obj: Scripted) -> None:
     obj.save()
     transaction.set_autocommit(False)
     try:
-        assert combined(lambda one: one.key in combining._lines) is False
-        combined(add)
+        assert call_combined(lambda one: one.key in combining._lines) is False
+        call_combined(add)
         transaction.rollback()
     finally:
         transaction.set_autocommit(True)
@@ -213,14 +213,14 @@ def test_lost_commit_is_told_to_every_caller(obj: Scripted, monkeypatch: pytest.
     def cut(point: str) -> None:
         if point == "turn.before_commit" and len(ran) == 3:
             pid = connection.connection.info.backend_pid
-            Beside(lambda: connection.cursor().execute("SELECT pg_terminate_backend(%s, 5000)", [pid])).result()
+            InThread(lambda: connection.cursor().execute("SELECT pg_terminate_backend(%s, 5000)", [pid])).result()
 
     def count(one: Scripted) -> None:
         ran.append(1)
         add(one)
 
     monkeypatch.setattr(failpoints, "reach", cut)
-    for thread in together(obj, count, count, count):
+    for thread in call_while_locked(obj, count, count, count):
         with pytest.raises(OperationalError, match="not known whether"):
             thread.result()
     assert len(ran) == 3

@@ -17,7 +17,7 @@ from durable_objects.execution.executor import fire
 from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Note, Script, Scripted
-from tests.support.threads import Beside, await_that
+from tests.support.threads import InThread, await_that
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,7 +38,7 @@ def take_over(clock: FakeClock, obj: Scripted, script: Script, *, swallows: bool
         try:
             with obj.unlocked():
                 clock.advance(engine.LEASE + timedelta(seconds=1))
-                assert Beside(lambda: fire(pk)).result().verdict is Verdict.SUCCEEDED
+                assert InThread(lambda: fire(pk)).result().verdict is Verdict.SUCCEEDED
                 if writes_inside:
                     obj.storage.put("by", "first, inside")
         except Exception:
@@ -80,7 +80,7 @@ def test_failure_of_a_stale_runner_is_not_counted(clock: FakeClock, obj: Scripte
             return
         with obj.unlocked():
             clock.advance(engine.LEASE)
-            Beside(lambda: fire(pk)).result()
+            InThread(lambda: fire(pk)).result()
             raise ConnectionError("the upstream hung up")
 
     script.alarm = alarm
@@ -97,7 +97,7 @@ def test_deletion_fences_a_run_in_progress(clock: FakeClock, obj: Scripted, scri
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         with obj.unlocked():
-            Beside(Scripted.objects.get_by_name("a").delete).result()
+            InThread(Scripted.objects.get_by_name("a").delete).result()
             with pytest.raises(RunSuperseded):
                 obj.storage.put("k", 1)
 
@@ -114,7 +114,7 @@ def test_a_turn_that_unlocks_inside_a_stale_run_is_fenced(clock: FakeClock, obj:
     def call() -> None:
         with obj.unlocked():
             clock.advance(engine.LEASE + timedelta(seconds=1))
-            assert Beside(lambda: fire(pk)).result().verdict is Verdict.SUCCEEDED
+            assert InThread(lambda: fire(pk)).result().verdict is Verdict.SUCCEEDED
         obj.storage.put("by", "a call of the stale run")
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
@@ -142,7 +142,7 @@ def test_heartbeat_keeps_the_lease_of_a_run_that_is_unlocked_for_long(
             first = Alarm.objects.get().leased_until
             assert first is not None
             await_that(lambda: durable_objects.now() > first + timedelta(seconds=1))
-            verdicts.append(Beside(lambda: fire(pk, rescue=True)).result().verdict)
+            verdicts.append(InThread(lambda: fire(pk, rescue=True)).result().verdict)
 
     verdicts: list[Verdict] = []
     script.alarm = alarm

@@ -13,7 +13,7 @@ from durable_objects.tables import Alarm, Object
 from tests.models import Counter, Script, Scripted
 from tests.support.database_sessions import waiting
 from tests.support.services import own_session
-from tests.support.threads import Beside, await_that
+from tests.support.threads import InThread, await_that
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -60,7 +60,7 @@ def test_turn_of_its_own_is_read_committed_whatever_the_default() -> None:
         other.run_exclusive(lambda: other.storage.put("copy", other.storage.get("count")))
 
     with counter.storage.transaction():
-        beside = Beside(copy_at_repeatable_read)
+        beside = InThread(copy_at_repeatable_read)
         await_that(waiting())
         counter.add()
     beside.result()
@@ -76,5 +76,5 @@ def test_alarms_are_set_whatever_the_default() -> None:
         ContentType.objects.clear_cache()
         Scripted.objects.set_alarms({"a": HOUR, "b": HOUR})
 
-    Beside(set_at_repeatable_read).result()
+    InThread(set_at_repeatable_read).result()
     assert Alarm.objects.filter(state="armed").count() == 2

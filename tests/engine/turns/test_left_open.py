@@ -19,7 +19,7 @@ from durable_objects.turns.transaction import unlocked_on
 from durable_objects.turns.turn import open_turns
 from tests.models import Counter, Grouped, Note, Script, Scripted
 from tests.support.services import own_session
-from tests.support.threads import Beside
+from tests.support.threads import InThread
 
 pytestmark = [own_session, pytest.mark.django_db(transaction=True)]
 
@@ -135,7 +135,7 @@ def armed(name: str) -> int:
 
 def states() -> dict[str, tuple[str, int]]:
     """As another session sees them: of each alarm its state, and how often it failed."""
-    rows = Beside(lambda: list(Alarm.objects.values_list("object__name", "state", "retry_count"))).result()
+    rows = InThread(lambda: list(Alarm.objects.values_list("object__name", "state", "retry_count"))).result()
     return {name: (state, retries) for name, state, retries in rows}
 
 
@@ -197,7 +197,7 @@ def test_a_call_that_leaves_something_open_is_refused(script: Script, leave: Cod
     assert not {*open_turns(connection), *unlocked_on(connection)}
     assert obj.storage.list() == {}
     assert Counter.objects.get_by_name("a").add() == 1
-    assert Beside(lambda: Counter.objects.get_by_name("a").add()).result() == 2
+    assert InThread(lambda: Counter.objects.get_by_name("a").add()).result() == 2
 
 
 def test_what_interrupted_unlocked_is_the_end_of_the_run(script: Script) -> None:

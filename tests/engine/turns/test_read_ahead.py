@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 
 from durable_objects.models import Object
 from tests.models import Counter, Profile, Profiled
+from tests.support.combined_calls import call_while_locked
 from tests.support.database_sessions import waiting
-from tests.support.threads import Beside, await_that
-from tests.support.waiting_calls import together
+from tests.support.threads import InThread, await_that
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -82,7 +82,7 @@ def test_after_unlocked_it_is_read_again(obj: Profiled) -> None:
 
     def wait() -> int:
         with obj.unlocked():
-            Beside(lambda: Profiled.objects.get_by_name("a").storage.put("seen", 2)).result()
+            InThread(lambda: Profiled.objects.get_by_name("a").storage.put("seen", 2)).result()
         seen: int = obj.storage.get("seen")
         return seen
 
@@ -102,7 +102,7 @@ def test_it_is_what_was_committed_while_the_turn_waited(obj: Profiled) -> None:
     with transaction.atomic():
         obj.storage.put("seen", 2)
         Profile.objects.update(text="second")
-        beside = Beside(look)
+        beside = InThread(look)
         await_that(waiting())
     assert beside.result() == (2, "second")
 
@@ -114,7 +114,7 @@ def test_calls_that_share_a_turn_share_the_row(obj: Profiled) -> None:
         row: Profile | None = one.row_of(Profile)
         return row
 
-    first, *others = [thread.result() for thread in together(obj, look, look, look)]
+    first, *others = [thread.result() for thread in call_while_locked(obj, look, look, look)]
     assert first is not None
     assert first.text == "first"
     assert all(other is first for other in others)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from durable_objects.tables import Object
 from tests.models import Note, Script, Scripted
-from tests.support.own_rows import agree, sql
+from tests.support.storage_and_rows import agree, sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

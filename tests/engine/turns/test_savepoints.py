@@ -15,8 +15,8 @@ from durable_objects.models import DurableObject
 from durable_objects.tables import AlarmRun
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Counter, Grouped, Note, Script, Scripted
-from tests.support.own_rows import agree, sql, write
-from tests.support.waiting_calls import together
+from tests.support.combined_calls import call_while_locked
+from tests.support.storage_and_rows import agree, sql, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -213,7 +213,7 @@ def test_combined_calls_keep_their_savepoints_apart(obj: Scripted) -> None:
         obj.storage.put("undone", 1)
         raise LookupError
 
-    threads = together(obj, leave_open, undo, fail, undo)
+    threads = call_while_locked(obj, leave_open, undo, fail, undo)
     with pytest.raises(LookupError):
         threads.pop(2).result()
     for thread in threads:

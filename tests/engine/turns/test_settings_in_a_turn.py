@@ -19,8 +19,8 @@ from durable_objects.execution.groups import fire_group
 from durable_objects.tables import Alarm, Entry
 from tests.engine.database.test_trouble import locked
 from tests.models import Grouped, Note, Script, Scripted
-from tests.support.own_rows import sql
 from tests.support.services import own_session
+from tests.support.storage_and_rows import sql
 
 pytestmark = [
     own_session,

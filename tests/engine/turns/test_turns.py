@@ -13,7 +13,7 @@ from durable_objects import DurableObjectError
 from durable_objects.tables import Alarm, Entry, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at
 from tests.models import Counter, Note, Script, Scripted
-from tests.support.threads import at_once
+from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db
 
@@ -187,7 +187,7 @@ def test_turns_inside_the_callers_transaction_are_part_of_it() -> None:
 def test_one_instance_used_by_eight_threads() -> None:
     """An instance keeps no turn of its own: threads that share it run one after the other and lose nothing."""
     counter = Counter.objects.get_by_name("shared")
-    counts = at_once(8, lambda number: [counter.add() for _ in range(5)])
+    counts = run_in_threads(8, lambda number: [counter.add() for _ in range(5)])
     assert sorted(count for several in counts for count in several) == list(range(1, 41))
     assert counter.storage.get("count") == 40
 
@@ -195,7 +195,7 @@ def test_one_instance_used_by_eight_threads() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_first_calls_of_many_threads_make_one_object() -> None:
     """Eight first calls at once, by eight instances, meet one row."""
-    at_once(8, lambda number: Counter.objects.get_by_name("new").add())
+    run_in_threads(8, lambda number: Counter.objects.get_by_name("new").add())
     assert Counter.objects.get().storage.get("count") == 8
 
 

@@ -15,7 +15,7 @@ from durable_objects.execution.executor import fire
 from durable_objects.tables import Alarm, AlarmRun
 from tests.models import Counter, Script, Scripted
 from tests.support.database_sessions import one_value, waiting
-from tests.support.threads import Beside, await_event, await_that
+from tests.support.threads import InThread, await_event, await_that
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -33,11 +33,11 @@ def test_alarm_changed_while_another_waits_for_the_lock(obj: Scripted, script: S
     """A wake-up that waited for the lock sees the alarm as the one who held it left it, and does not run it."""
     obj.storage.set_alarm(NOW)
     runs = []
-    beside: list[Beside[Verdict]] = []
+    beside: list[InThread[Verdict]] = []
 
     def hold(obj: Scripted, info: AlarmInfo | None = None) -> None:
         runs.append(info)
-        beside.append(Beside(lambda: fire(obj.pk).verdict))
+        beside.append(InThread(lambda: fire(obj.pk).verdict))
         await_that(waiting())
         if change == "disarmed":
             obj.storage.delete_alarm()
@@ -65,7 +65,7 @@ def test_alarm_set_while_another_waits_for_the_lock(obj: Scripted, script: Scrip
         return False
 
     with obj.storage.transaction():
-        beside = Beside(lambda: Scripted.objects.get_by_name("a").run_exclusive(add))
+        beside = InThread(lambda: Scripted.objects.get_by_name("a").run_exclusive(add))
         await_that(waiting())
         obj.storage.set_alarm(HOUR)
         at = obj.storage.get_alarm()
@@ -97,7 +97,7 @@ def test_deadlocked_turn_is_run_again() -> None:
     """Of two turns that wait for each other's objects one gives way and is run again: both end well, once."""
     one, other = Counter.objects.get_by_name("one"), Counter.objects.get_by_name("other")
     gate = threading.Barrier(2, timeout=5)
-    beside = [Beside(cross(one, other, gate)), Beside(cross(other, one, gate))]
+    beside = [InThread(cross(one, other, gate)), InThread(cross(other, one, gate))]
     assert sorted(each.result() for each in beside) == [1, 2]
     assert (one.storage.get("count"), other.storage.get("count")) == (2, 2)
 
@@ -106,7 +106,10 @@ def test_deadlock_that_cannot_be_run_again_is_busy() -> None:
     """A ``transaction()`` block, whose code the engine cannot run again, raises ``ObjectBusy`` and wrote nothing."""
     one, other = Counter.objects.get_by_name("one"), Counter.objects.get_by_name("other")
     gate = threading.Barrier(2, timeout=5)
-    beside = [Beside(cross(one, other, gate, in_block=True)), Beside(cross(other, one, gate, in_block=True))]
+    beside = [
+        InThread(cross(one, other, gate, in_block=True)),
+        InThread(cross(other, one, gate, in_block=True)),
+    ]
     ended: list[object] = []
     for each in beside:
         try:
@@ -131,7 +134,7 @@ def test_run_that_the_database_made_give_way_is_not_counted(obj: Scripted, scrip
 
     script.alarm = lambda obj, info: other.add()
     obj.storage.set_alarm(NOW)
-    beside = Beside(hold)
+    beside = InThread(hold)
     await_event(inside)
     fired = fire(Alarm.objects.get().pk)
     beside.result()
@@ -153,7 +156,7 @@ def test_handler_waits_for_other_objects_as_long_as_any_call(obj: Scripted, scri
 
     script.alarm = lambda obj, info: Counter.objects.get_by_name("other").add()
     obj.storage.set_alarm(NOW)
-    beside = Beside(hold)
+    beside = InThread(hold)
     await_event(inside)
     assert fire(Alarm.objects.get().pk).verdict is Verdict.SUCCEEDED
     beside.result()
@@ -166,14 +169,14 @@ def test_database_that_goes_away_is_not_counted(obj: Scripted, script: Script) -
         obj.storage.put("k", 1)
         if len(script.infos) == 1:
             pid = one_value("SELECT pg_backend_pid()")
-            Beside(lambda: one_value(f"SELECT pg_terminate_backend({pid})")).result()
+            InThread(lambda: one_value(f"SELECT pg_terminate_backend({pid})")).result()
         obj.storage.get("other")
 
     script.alarm = alarm
     obj.storage.set_alarm(NOW)
     pk = Alarm.objects.get().pk
     with pytest.raises(DatabaseError):
-        Beside(lambda: fire(pk)).result()
+        InThread(lambda: fire(pk)).result()
     assert (Alarm.objects.get().retry_count, AlarmRun.objects.count(), obj.storage.list()) == (0, 0, {})
     assert fire(pk).verdict is Verdict.SUCCEEDED
 
@@ -185,7 +188,7 @@ def test_rows_that_point_to_an_object_do_not_wait_for_its_turn(obj: Scripted) ->
     times = dict.fromkeys(("scheduled_at", "due_at", "picked_up_at", "started_at", "ended_at"), at)
     with obj.storage.transaction():
         obj.storage.put("k", 1)
-        Beside(lambda: AlarmRun.objects.create(object_id=obj.pk, retry_count=0, fence=0, **times)).result()
+        InThread(lambda: AlarmRun.objects.create(object_id=obj.pk, retry_count=0, fence=0, **times)).result()
 
 
 def test_limits_are_the_turns_alone(obj: Scripted) -> None:

@@ -16,7 +16,7 @@ from durable_objects.execution.executor import fire
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Counter, Script, Scripted
-from tests.support.threads import Beside, await_event
+from tests.support.threads import InThread, await_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,7 +37,7 @@ def test_others_go_in_while_a_turn_is_unlocked() -> None:
     def slow() -> int:
         counter.add()
         with counter.unlocked():
-            assert Beside(counter.add).result() == 2
+            assert InThread(counter.add).result() == 2
             assert counter.add() == 3
         return counter.add()
 
@@ -128,7 +128,7 @@ def test_object_deleted_while_unlocked_is_not_resurrected(script: Script, is_ala
         obj.storage.put("before", 1)
         try:
             with obj.unlocked():
-                Beside(delete_and_make_again).result()
+                InThread(delete_and_make_again).result()
         except RunSuperseded as error:
             refused.append(error)
             with pytest.raises(RunSuperseded):
@@ -170,7 +170,7 @@ def test_lock_not_had_again_is_busy_and_writes_nothing_old(settings: Settings) -
         counter.storage.put("count", 1)
         try:
             with counter.unlocked():
-                beside.append(Beside(hold))
+                beside.append(InThread(hold))
                 await_event(inside)
         except ObjectBusy:
             seen.append("busy")
@@ -178,7 +178,7 @@ def test_lock_not_had_again_is_busy_and_writes_nothing_old(settings: Settings) -
             leave.set()
             beside[0].result()
 
-    beside: list[Beside[None]] = []
+    beside: list[InThread[None]] = []
     seen: list[str] = []
     settings.DURABLE_OBJECTS = {"LOCK_TIMEOUT": timedelta(milliseconds=200)}
     with pytest.raises((ObjectBusy, RunSuperseded)):
@@ -194,7 +194,7 @@ def test_a_plain_method_that_unlocks_takes_no_lease(script: Script) -> None:
 
     def work() -> None:
         with obj.unlocked():
-            assert [run.outcome for run in Beside(run_due_alarms).result()] == ["succeeded"]
+            assert [run.outcome for run in InThread(run_due_alarms).result()] == ["succeeded"]
 
     with FakeClock() as clock:
         clock.advance(timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""An upstream with a bad day, from a seed: what it answers hangs on the simulated time of day and on chance."""
+"""An upstream that fails at random, from a seed: its answers depend on the simulated time of day and on chance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BAD_DAY = {
 }  # fmt: skip
 
 
-class Weather:
+class FlakyUpstream:
     """The answers of one upstream, and what it has really taken: ``taken[key]`` are the places in that batch.
 
     ``outages`` are spans of the day in which nothing is taken, whatever comes back. ``seen[key]`` are the bodies.
@@ -32,11 +32,11 @@ class Weather:
         self.answers: dict[str, int] = defaultdict(int)
         #: Each kind comes at least once, at first.
         self.first = random.sample(list(BAD_DAY), len(BAD_DAY))
-        #: No accident happens any more.
+        #: Nothing fails any more.
         self.is_over = False
 
     def answer(self, request: Received) -> Answer:
-        """To one post; what it takes by it is written down."""
+        """Answer one post, and record what it takes by it."""
         key, items = str(request.key), request.items
         self.seen[key].append(request.body)
         if self.is_out:
@@ -53,7 +53,7 @@ class Weather:
 
     @property
     def is_out(self) -> bool:
-        """Whether an outage lasts just now."""
+        """Whether there is an outage just now."""
         return any(start <= self.now() < end for start, end in self.outages)
 
     def _fine(self, taken: set[int], items: list[Any]) -> Answer:
@@ -79,9 +79,9 @@ class Weather:
         return Answer(422, body=b"none of it")
 
     def _per_item(self, taken: set[int], items: list[Any]) -> Answer:
-        said = [self.random.choices([200, 503, 422], [8, 1, 1])[0] for _ in items]
-        taken.update(place for place, status in enumerate(said) if status == 200)
-        return Answer(207, body=json.dumps({"items": [{"status": status} for status in said]}).encode())
+        statuses = [self.random.choices([200, 503, 422], [8, 1, 1])[0] for _ in items]
+        taken.update(place for place, status in enumerate(statuses) if status == 200)
+        return Answer(207, body=json.dumps({"items": [{"status": status} for status in statuses]}).encode())
 
     def _unknown(self, taken: set[int], items: list[Any]) -> Answer:
         return Answer(207, body=b'{"result": "some of them"}')

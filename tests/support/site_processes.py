@@ -77,7 +77,7 @@ class Process(Child):
         self._process.wait()
 
     def stop(self, seconds: float = SECONDS_TO_STOP) -> int:
-        """Ask it to end by SIGTERM, kill what is left after so many seconds; its exit code."""
+        """Ask it to end by SIGTERM, kill what is left after ``seconds``; return its exit code."""
         self.may_end = True
         if self.exit_code() is None:
             self.thaw()
@@ -122,7 +122,7 @@ class Site:
     def start(self, name: str, *arguments: str, **environment: str) -> Process:
         """Start a Python process: ``start("look", "-c", "…")``. Its log is NAME.log; a name used again appends.
 
-        It lives until it is told to end: the test fails when it ends by itself.
+        It lives until it is stopped: the test fails when it ends by itself.
         """
         return self._start(name, arguments, environment, brief=False)
 

@@ -1,4 +1,4 @@
-"""Storage beside rows of the user's own: what is said to both, and whether they agree."""
+"""The same writes to storage and to rows of a test's own, and a check that both agree."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from tests.models import Note
 
 
 def sql(text: str) -> None:
-    """Say it by Django's cursor."""
+    """Execute it by Django's cursor."""
     with connection.cursor() as cursor:
         cursor.execute(text)
 
 
 def write(obj: DurableObject, name: str) -> None:
-    """The same into storage and into a row of one's own."""
+    """Write the same into storage and into a row."""
     obj.storage.put(name, 1)
     Note.objects.create(text=name)
 
 
 def agree(obj: DurableObject) -> None:
-    """The object's storage has what the rows have."""
+    """Assert that the object's storage has what the rows have."""
     assert set(obj.storage.list()) == set(Note.objects.values_list("text", flat=True))
     assert not connection.execute_wrappers

@@ -36,17 +36,17 @@ class Up:
         self.process = self.python("up", "manage.py", "up", "--port", "0", "--json", *options, brief=False)
 
     def python(self, name: str, *arguments: str, brief: bool = True) -> Child:
-        """A Python process beside it, on the same database; ``brief``: its work has an end."""
+        """Start a Python process beside it, on the same database; ``brief``: its work has an end."""
         return Child(name, list(arguments), self.folder, REPOSITORY, self.environment, brief=brief)
 
     def client(self) -> httpx.Client:
-        """A client of it, with the token. Waits until it is ready."""
-        self.said = self.process.ready(START)
+        """Wait until it is ready; return a client of it, with the token."""
+        self.announced = self.process.ready(START)
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        return httpx.Client(base_url=self.said["address"], headers=headers, timeout=PATIENCE, trust_env=False)
+        return httpx.Client(base_url=self.announced["address"], headers=headers, timeout=PATIENCE, trust_env=False)
 
     def stopped_by(self, number: signal.Signals) -> tuple[int, float]:
-        """Its exit code after a signal, and how many seconds it took."""
+        """Send a signal; return the exit code, and how many seconds the end took."""
         began = time.monotonic()
         os.kill(self.process.pid, number)
         code = self.process.ended(PATIENCE)
@@ -55,7 +55,7 @@ class Up:
 
 @contextmanager
 def up(folder: Path, *options: str) -> Iterator[Up]:
-    """An ``Up`` that is ended in any case."""
+    """Run ``manage.py up`` in this block, and end it in any case."""
     running = Up(folder, *options)
     with running.process:
         yield running

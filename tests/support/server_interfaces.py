@@ -1,4 +1,4 @@
-"""A request as bytes, and the ways that it can take: WSGI, ASGI, the short way of ASGI, a socket."""
+"""A request as bytes, sent through each interface: WSGI, ASGI, ASGI with the fast path, a socket."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ CLOSED = 0
 
 
 @dataclass(frozen=True)
-class Sent:
+class RawRequest:
     """What is sent: ``target`` as it stands in the request's first line, headers in their order, the body."""
 
     method: str
     target: bytes
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
-    #: Sent without a length, in pieces of this size.
+    #: RawRequest without a length, in pieces of this size.
     chunks_of: int = 0
 
     @property
@@ -93,13 +93,13 @@ class Answer:
 
     @property
     def meaning(self) -> tuple[Any, ...]:
-        """What must be the same whichever way a request took."""
-        told = ("content-type", "allow", "www-authenticate", "location", "retry-after")
-        return self.status, {name: self.headers.get(name) for name in told}, self.body
+        """What must be the same through each interface."""
+        compared = ("content-type", "allow", "www-authenticate", "location", "retry-after")
+        return self.status, {name: self.headers.get(name) for name in compared}, self.body
 
 
-def by_wsgi(sent: Sent) -> Answer:
-    """The answer of the WSGI application to what a server makes of the request: equal headers in one, by commas."""
+def by_wsgi(sent: RawRequest) -> Answer:
+    """Return the WSGI application's answer to what a server makes of the request: equal headers in one, by commas."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": sent.method,
         "PATH_INFO": unquote_to_bytes(sent.path).decode("latin-1"),
@@ -116,28 +116,28 @@ def by_wsgi(sent: Sent) -> Answer:
         environ[key] = f"{environ[key]},{value}" if key in environ else value
     started: list[Any] = []
     application = ContentTypeCheck(WSGIHandler())
-    response: Any = application(environ, lambda *said, **_: started.append(said))
+    response: Any = application(environ, lambda *arguments, **_: started.append(arguments))
     body = b"".join(response)
     response.close()
     status, headers = started[0]
     return Answer(int(status.split()[0]), {name.lower(): value for name, value in headers}, body)
 
 
-def by_asgi(sent: Sent, *, short: bool = False) -> Answer:
-    """The answer of the ASGI application, with or without its short way in front."""
+def by_asgi(sent: RawRequest, *, fast: bool = False) -> Answer:
+    """Return the ASGI application's answer, with or without the fast path in front."""
     application: Any = AsgiBodyLimit(ASGIHandler())
-    if not short:
+    if not fast:
         return asyncio.run(_asked(application, sent))
-    hot = FastPath(application)
+    fast_path = FastPath(application)
     try:
-        return asyncio.run(_asked(hot, sent))
+        return asyncio.run(_asked(fast_path, sent))
     finally:
-        hang_up(hot)
+        hang_up(fast_path)
 
 
-def by_the_short_way(sent: Sent) -> Answer:
-    """The answer of what ``project.asgi`` serves."""
-    return by_asgi(sent, short=True)
+def by_fast_path(sent: RawRequest) -> Answer:
+    """Return the answer of what ``project.asgi`` serves."""
+    return by_asgi(sent, fast=True)
 
 
 def hang_up(application: FastPath) -> None:
@@ -146,10 +146,10 @@ def hang_up(application: FastPath) -> None:
     As many calls as it has threads at most, which wait for each other: so each thread takes one.
     """
     threads = application._threads
-    together = threading.Barrier(THREADS)
+    all_threads = threading.Barrier(THREADS)
 
     def close() -> None:
-        together.wait(5)
+        all_threads.wait(5)
         connections.close_all()
 
     for done in [threads.submit(close) for _ in range(THREADS)]:
@@ -157,7 +157,7 @@ def hang_up(application: FastPath) -> None:
     threads.shutdown()
 
 
-async def _asked(application: Any, sent: Sent) -> Answer:
+async def _asked(application: Any, sent: RawRequest) -> Answer:
     scope = {
         "type": "http", "method": sent.method, "path": unquote_to_bytes(sent.path).decode(errors="replace"),
         "raw_path": sent.path, "query_string": sent.query, "scheme": "http", "http_version": "1.1",
@@ -168,7 +168,7 @@ async def _asked(application: Any, sent: Sent) -> Answer:
     messages = [
         {"type": "http.request", "body": piece, "more_body": at < len(pieces)} for at, piece in enumerate(pieces, 1)
     ]
-    said: list[dict[str, Any]] = []
+    answers: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
         if messages:
@@ -177,17 +177,21 @@ async def _asked(application: Any, sent: Sent) -> Answer:
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
-        said.append(message)
+        answers.append(message)
 
     await application(scope, receive, send)
-    headers = {name.decode().lower(): value.decode("latin-1") for name, value in said[0]["headers"]}
-    return Answer(said[0]["status"], headers, b"".join(message["body"] for message in said[1:] if "body" in message))
+    headers = {name.decode().lower(): value.decode("latin-1") for name, value in answers[0]["headers"]}
+    return Answer(
+        answers[0]["status"],
+        headers,
+        b"".join(message["body"] for message in answers[1:] if "body" in message),
+    )
 
 
-def by_socket(port: int) -> Callable[[Sent], Answer]:
-    """The way to a server on this port."""
+def by_socket(port: int) -> Callable[[RawRequest], Answer]:
+    """Return a function that sends a request to the server on this port."""
 
-    def ask(sent: Sent) -> Answer:
+    def ask(sent: RawRequest) -> Answer:
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
             with suppress(OSError):  # who refuses early may close early
                 client.sendall(sent.on_the_wire())

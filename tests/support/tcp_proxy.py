@@ -1,4 +1,4 @@
-"""A port that leads to another one, until a test cuts it, freezes it or lets it swallow everything."""
+"""A TCP proxy to a port, which a test can stop, freeze or turn into a black hole."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-#: So long does a frozen connection keep what it was given.
+#: Seconds for which a frozen connection keeps what it was given.
 PATIENCE = 60.0
 
 
-class Wire:
-    """Leads from ``port`` on the loopback, or on another address of this machine, to the ``target`` port there."""
+class TcpProxy:
+    """Forwards from ``port`` on the loopback, or on another address of this machine, to the ``target`` port there."""
 
     def __init__(self, target: int, address: str = "127.0.0.1") -> None:
         self._target, self._address = target, address
@@ -38,20 +38,20 @@ class Wire:
                 end.shutdown(socket.SHUT_RDWR)
 
     def lead_to(self, target: int) -> None:
-        """Connections that are taken from now on go to another port; those that there are stay as they are."""
+        """Forward new connections to another port; those that there are stay as they are."""
         self._target = target
 
     def freeze(self) -> None:
-        """Nothing arrives any more; connections stay open, and new ones are taken."""
+        """Let nothing arrive any more; connections stay open, and new ones are taken."""
         self._open.clear()
 
     def thaw(self) -> None:
-        """All goes on."""
+        """Let everything arrive again."""
         self._open.set()
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """A black hole: the port takes connections, and what is sent is never even read."""
+        """Be a black hole in this block: the port takes connections, and what is sent is never even read."""
         self.stop()
         with socket.create_server((self._address, self.port)):
             yield
@@ -65,7 +65,7 @@ class Wire:
                 return
             try:
                 there = socket.create_connection(("127.0.0.1", self._target))
-            except OSError:  # nobody is there: as far as a wire can say so
+            except OSError:  # nobody is there: as far as a proxy can say so
                 here.close()
                 continue
             self._ends |= {here, there}

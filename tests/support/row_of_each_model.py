@@ -29,8 +29,8 @@ CANARY = "c4n4ry"
 SIGNING_SECRET = "whsec_" + base64.b64encode(CANARY.encode() * 5).decode()
 
 
-def every_row(name: str = "shop", text: str = "some text") -> dict[type[Model], Any]:
-    """A row of each registered class and, where one has settings, those; ``name`` and ``text`` wherever people type."""
+def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[Model], Any]:
+    """Create a row of each registered class, and its settings if any; ``name`` and ``text`` wherever people type."""
     for model in (Object, Entry, AlarmRun, Dispatcher, Recipient, Delivery, ApiToken, User, Group, PeriodicTask,
                   IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule, LogEntry):  # fmt: skip
         _keys_from(model, FIRST_KEY)
