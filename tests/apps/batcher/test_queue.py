@@ -100,7 +100,7 @@ def test_a_full_batcher_takes_no_more(batcher: Batcher, upstream: Upstream, alar
     batcher.add_items(["a", "b"])
     pass_time(alarm_clock, WINDOW)
     assert batcher.add_item("c") == 1
-    with pytest.raises(QueueFull, match=r"holds 3 items .* at most max_queued, 4") as full:
+    with pytest.raises(QueueFull, match=r"has 3 items .* at most max_queued, 4") as full:
         batcher.add_items(["d", "e"])
     assert isinstance(full.value, DurableObjectError)
     assert full.value.retry_after == SECOND * 2  # when the batch is tried again
@@ -112,7 +112,7 @@ def test_a_full_batcher_takes_no_more(batcher: Batcher, upstream: Upstream, alar
 
 
 def test_there_is_an_end_by_default(batcher: Batcher, alarm_clock: FakeClock) -> None:
-    """A batcher that nobody configured holds a million items and no more."""
+    """A batcher that nobody configured takes a million items and no more."""
     assert batcher.settings()["max_queued"] == 1_000_000
     batcher.storage.put("line", {"head": 1, "tail": 1_000_000, "bytes": 1})  # one less than that
     batcher.add_item("the last")
@@ -120,8 +120,8 @@ def test_there_is_an_end_by_default(batcher: Batcher, alarm_clock: FakeClock) ->
         batcher.add_item("one more")
 
 
-def test_room_costs_nothing_while_there_must_be_some(batcher: Batcher, alarm_clock: FakeClock) -> None:
-    """Batches are asked for what they hold only once as many items have come as may be held."""
+def test_capacity_costs_nothing_while_there_must_be_some(batcher: Batcher, alarm_clock: FakeClock) -> None:
+    """Batches are only counted once as many items have come as ``max_queued`` allows."""
     batcher.configure(max_queued=3)
     for number in range(3):
         with CaptureQueriesContext(connection) as asked:
