@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def alarm_clock() -> Iterator[FakeClock]:
-    """A ``FakeClock`` that is open for the test, at the real time of its start."""
+    """Provide a ``FakeClock`` that is open for the test, at the real time of its start."""
     from durable_objects.testing import FakeClock
 
     with FakeClock() as clock:
@@ -26,7 +26,7 @@ def alarm_clock() -> Iterator[FakeClock]:
 
 @pytest.fixture
 def crash_at() -> Callable[[str], AbstractContextManager[None]]:
-    """``with crash_at("turn.before_commit"): …``: see ``durable_objects.testing.crash_at``."""
+    """Provide ``durable_objects.testing.crash_at``, as in ``with crash_at("turn.before_commit"): …``."""
     from durable_objects.testing import crash_at as context
 
     return context

@@ -1,4 +1,4 @@
-"""The Celery tasks: the only room that knows Celery. A message is a hint; the alarm's row decides."""
+"""The Celery tasks. A message is a hint; the alarm's row decides."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SOFT_LIMIT_MARGIN = 5
 
 @worker_ready.connect
 def count_threads(sender: Any, **kwargs: Any) -> None:
-    """How many alarms run at once in this process. The children of a prefork pool, one each, are forked before."""
+    """Note how many alarms run at once in this process. A prefork pool's children, one each, are forked before."""
     process.threads = getattr(sender.pool, "limit", None)
     has_threads = not type(sender.pool).__module__.endswith(("prefork", "solo"))
     if has_threads and (why := supported.small_pool(engine.DATABASE, process.threads)):
@@ -41,7 +41,7 @@ def count_threads(sender: Any, **kwargs: Any) -> None:
 
 @worker_shutdown.connect
 def forget_threads(**kwargs: Any) -> None:
-    """No alarm runs in this process any more."""
+    """Note that no alarm runs in this process any more."""
     process.threads = None
 
 
@@ -62,7 +62,7 @@ class AlarmRunFailed(Exception):
 def fire_alarm(
     self: Task[Any, Any], object_id: int, wake_up_number: int | None = None, rescue: bool = False, waits: int = 0
 ) -> str:
-    """A wake-up for one object; answers the verdict. Any number of deliveries leads to one run at a time."""
+    """Run the alarm of one object; return the verdict. Any number of deliveries leads to one run at a time."""
     _begin(self)
     fired = fire(object_id, wake_up_number, rescue=rescue, waits=waits)
     if fired.verdict is Verdict.AGAIN and fired.delay is not None:
@@ -82,7 +82,7 @@ def fire_alarm(
 
 @shared_task(bind=True, name="durable_objects.fire_alarms", ignore_result=True)
 def fire_alarms(self: Task[Any, Any], alarms: list[tuple[int, int]], seconds: float) -> int:
-    """A wake-up for several objects, as pairs of object and ring; how many were run. Never retried.
+    """Run the alarms of several objects, pairs of object and wake-up number; return how many ran. Never retried.
 
     One that fails here, or cannot run with others, is woken alone. ``seconds`` is what each run may take.
     """
@@ -108,7 +108,7 @@ def dispatch_alarms(self: Task[Any, Any]) -> dict[str, int]:
 
 def _begin(task: Task[Any, Any]) -> None:
     """Work on a connection that works, outside of any transaction but a test case's. Raises ``DurableObjectError``:
-    what failed in somebody else's would be counted in it, and undone with it. The wake-up then counts as lost.
+    what failed in another one would be counted in it, and undone with it. The wake-up then counts as lost.
     """
     if not clock.connection().in_atomic_block:  # that of a test case is not ours to close
         close_old_connections()  # a worker that keeps its connections may have one that the server has dropped
@@ -121,7 +121,7 @@ def _begin(task: Task[Any, Any]) -> None:
 
 
 def settings_in_force() -> dict[str, Any]:
-    """Those of Celery's settings that can lose wake-ups or hold callers up, as this process has them."""
+    """Return those of Celery's settings that can lose wake-ups or delay callers, as this process has them."""
     conf = current_app.conf
     names = ("task_always_eager", "task_acks_late", "task_publish_retry_policy", "result_backend", "worker_consumer")
     return {name: conf[name] for name in names} | {
@@ -167,7 +167,7 @@ def _apply(task: Task[Any, Any], args: tuple[Any, ...], options: dict[str, Any])
 
 
 def _when(delay: timedelta) -> dict[str, Any]:
-    """How Celery is told to start a task after this delay.
+    """Return Celery's options for a task that starts after this delay.
 
     RabbitMQ's delayed delivery counts whole seconds and refuses 0: what comes sooner is sent at once, with the time in
     its header, by which the worker keeps it until then. A process of its pool has better things to do than to wait.
@@ -180,7 +180,7 @@ def _when(delay: timedelta) -> dict[str, Any]:
 
 
 def _broker_is_private() -> bool:
-    """Whether no other process hears what this one sends."""
+    """Return whether no other process can consume what this one sends."""
     return current_app.conf.task_always_eager or all(broker.kind == "memory" for broker in brokers.brokers())
 
 

@@ -50,7 +50,7 @@ class FakeClock:
         clock.fake = None
 
     def now(self) -> datetime:
-        """The frozen time, in UTC."""
+        """Return the frozen time, in UTC."""
         return self._now
 
     def advance(self, by: timedelta) -> None:
@@ -67,7 +67,7 @@ class FakeClock:
 def run_due_alarms(limit: int = 1000, raise_errors: bool = False) -> list[AlarmRun]:
     """Run what is due, oldest first, until nothing is, as a worker would but without a broker.
 
-    Answers one row per call of ``alarm()``, in order. With ``raise_errors`` the first error of a handler is raised,
+    Returns one row per call of ``alarm()``, in order. With ``raise_errors`` the first error of a handler is raised,
     after it was counted. Raises ``RuntimeError`` when ``limit`` runs were made and more is due: something re-arms
     itself for now.
     """

@@ -34,7 +34,7 @@ _CELERYS = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 
 
 class BrokerRefused(Exception):
-    """The broker can be reached, and the worker cannot work with it. The cause is what it said."""
+    """The broker can be reached, and the worker cannot work with it. The cause is its error."""
 
 
 class DelayedDelivery(_CelerysDelayedDelivery):  # type: ignore[misc]  # see above
@@ -51,7 +51,7 @@ class DelayedDelivery(_CelerysDelayedDelivery):  # type: ignore[misc]  # see abo
         self._set_up(c, SECONDS_BETWEEN_TRIES)
 
     def stop(self, c: Any) -> None:
-        """The connection is gone; ``start`` comes again with the next one."""
+        """Cancel the next try: the connection is gone, and ``start`` is called again with the next one."""
         again, self._again = getattr(self, "_again", None), None
         if again is not None:
             c.timer.cancel(again)
@@ -67,7 +67,7 @@ class DelayedDelivery(_CelerysDelayedDelivery):  # type: ignore[misc]  # see abo
             logger.info("RabbitMQ delays messages")
 
     def _try(self, app: Any, url: str) -> Exception | None:
-        """What was in the way of it; None: it is done."""
+        """Return what failed; None: it is done."""
         try:
             with app.connection_for_write(url=url) as connection:
                 _make_it_delay(connection, app)
@@ -104,11 +104,11 @@ class Consumer(_CelerysConsumer):  # type: ignore[misc]  # see above
         self.connection_errors: tuple[type[Exception], ...] = (*self.connection_errors, BrokerRefused)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Let go of the connection. What kombu cannot close any more, it closes when it is collected."""
+        """Close the connection. What kombu cannot close any more, it closes when it is collected."""
         try:
             super().on_connection_error_after_connected(exc)
         except Exception as error:  # noqa: BLE001  kombu gives messages back by a connection that is gone
-            logger.warning("the lost connection could not be closed (%r): messages that were held come again", error)
+            logger.warning("the lost connection could not be closed (%r): unacknowledged messages come again", error)
 
 
 def _make_it_delay(connection: Connection, app: Any) -> None:

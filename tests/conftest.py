@@ -39,7 +39,7 @@ def remembered_nothing() -> None:
 
     processes._signed = processes.NEVER_SIGNED
     dispatcher._last_pruned = dispatcher.NEVER
-    executor._told.clear()
+    executor._logged.clear()
     tokens._trusted.clear()
 
 

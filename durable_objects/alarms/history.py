@@ -1,4 +1,4 @@
-"""The history of runs: one row per call of ``alarm()``. The only room that writes and prunes it."""
+"""The history of runs: one row per call of ``alarm()``. Only this module writes and prunes it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from durable_objects.database.round_trip import Statement
 from durable_objects.handler_errors import ERROR_LENGTH
 from durable_objects.tables import AlarmRun, Object
 
-#: Rows that one statement of the pruning reads or deletes at most, so that its transaction stays short.
+#: At most this many rows are read or deleted by one statement of the pruning, so that its transaction stays short.
 AT_ONCE = 1_000
 
 
 def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[str, Any]:
-    """The run as a row of the history: to be stored in the transaction that settles it."""
+    """Return the run as a row of the history, to be stored in the transaction that settles the run."""
     return {
         "object_id": run.object_id,
         "scheduled_at": run.scheduled_at,
@@ -39,7 +39,7 @@ def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[
 
 
 def storing(conn: BaseDatabaseWrapper, rows: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
-    """The statement that stores the rows, if there are any."""
+    """Yield the statement that stores the rows, if there are any."""
     if rows:
         columns = list(rows[0])
         marks = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(rows))
@@ -52,15 +52,15 @@ class Pruning:
     """Deletes runs past ``HISTORY_PER_OBJECT`` and ``HISTORY_FOR``, in short transactions, never the last dead one.
 
     Only an object that ran can have got too many: so it goes through the runs once, the new ones as they come, and
-    looks at the objects that these are of.
+    checks their objects.
     """
 
     def __init__(self) -> None:
-        #: The last run that was gone through; a new process begins anew.
+        #: The ``id`` of the last run that was checked; a new process starts from the first.
         self._seen = 0
 
     def go_on(self, now: datetime, budget: float) -> tuple[int, bool]:
-        """Work until ``budget`` seconds are over: how many runs were deleted, and whether that was all there was."""
+        """Work for at most ``budget`` seconds; return how many runs were deleted, and whether all that was due."""
         end, pruned, old, new = time.monotonic() + budget, 0, True, True
         while old or new:
             if old:
@@ -74,7 +74,10 @@ class Pruning:
         return pruned, not old and not new
 
     def _prune_new(self, end: float) -> tuple[int, bool]:
-        """The surplus of the objects of the next runs, one of them at least; and whether there may be more."""
+        """Delete surplus runs of the next runs' objects, of one of them at least.
+
+        Return how many were deleted, and whether there may be more.
+        """
         runs = list(_runs().filter(id__gt=self._seen).order_by("id").values_list("id", "object_id")[:AT_ONCE])
         if not runs:
             return 0, False
@@ -95,7 +98,7 @@ def _runs() -> QuerySet[AlarmRun]:
 
 
 def _delete(surplus: QuerySet[AlarmRun]) -> int:
-    """Delete some of these, but the last dead run of each object."""
+    """Delete at most ``AT_ONCE`` of these, but never the last dead run of an object."""
     later = _runs().filter(object=OuterRef("object"), outcome=AlarmRun.Outcome.DEAD, id__gt=OuterRef("id"))
     doomed = surplus.filter(~Q(outcome=AlarmRun.Outcome.DEAD) | Exists(later)).values_list("id", flat=True)[:AT_ONCE]
     return _runs().filter(id__in=list(doomed)).delete()[0]

@@ -74,7 +74,7 @@ _thread: threading.Thread | None = None
 
 
 def keep(run: Run) -> None:
-    """Renew the run's lease until ``drop``. With a ``FakeClock`` there is nothing to renew: its time stands still."""
+    """Renew the run's lease until ``drop``. Does nothing with a ``FakeClock``, whose time stands still."""
     global _thread
     if clock.fake is not None or clock.connection().in_atomic_block:
         return
@@ -87,7 +87,7 @@ def keep(run: Run) -> None:
 
 
 def drop(run: Run) -> None:
-    """The run has the lock again, or has ended."""
+    """Stop renewing: the run has the lock again, or has ended."""
     with _lock:
         _kept.pop(id(run), None)
 
@@ -98,16 +98,19 @@ def _pause() -> float:
 
 def _beat() -> None:
     while (runs := _wait_for_due()) is not None:
-        with contextlib.suppress(Exception):  # told by the first renewal
+        with contextlib.suppress(Exception):  # the first renewal reports it
             supported.leave_pool(clock.connection())
         for run in runs:
             _renew(run)
         with contextlib.suppress(Exception):
-            clock.connection().close()  # it would lie idle for a third of a lease
+            clock.connection().close()  # it would be idle for a third of a lease
 
 
 def _wait_for_due() -> list[Run] | None:
-    """The runs whose leases are to be renewed now; None after one idle lease: the next unlock starts another thread."""
+    """Wait for, and return, the runs whose leases are to be renewed now.
+
+    None after an idle time of ``LEASE``: the thread ends, and the next unlock starts another one.
+    """
     global _thread
     idle_since = clock.monotonic()
     with _lock:
@@ -133,13 +136,13 @@ def _renew(run: Run) -> None:
     conn = clock.connection()
     try:
         with transaction.atomic(using=conn.alias):
-            # A slot that somebody's long transaction keeps must not cost the other runs their leases.
+            # A slot that another long transaction has locked must not cost the other runs their leases.
             round_trip.send(conn, backend_of(conn).limit_lock_wait(engine.LEASE / 20))
             renewed = renew(conn, run.object_id, run.fence)
         if not renewed:
             logger.warning("object %s: the run with fence %s has lost its lease", run.object_id, run.fence)
             drop(run)
-    except Exception as error:  # noqa: BLE001  whatever it was, the other runs' leases are to be renewed
+    except Exception as error:  # noqa: BLE001  whatever it was, the other runs' leases have to be renewed
         logger.warning("object %s: lease not renewed (%r), tried again", run.object_id, error)
         with contextlib.suppress(Exception):
             conn.close()

@@ -1,4 +1,4 @@
-"""What comes after a failure, and what a handler is told about it. Pure arithmetic; nobody else does any."""
+"""Delays, limits and the ``AlarmInfo`` of retries: pure arithmetic, and the only module that does it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ FIRST_RETRY_SECONDS = 2
 #: No retry waits longer than this, whatever a class's own limit of retries is.
 LONGEST_RETRY_SECONDS = 600
 
-#: An alarm whose runs took their worker down this often is dead: nothing else would ever end it.
+#: An alarm whose runs crashed their worker this often is dead: nothing else would ever end it.
 MAX_CRASHED_STARTS = 10
 
-#: No wake-up stands in line for its object for longer than this at a time: a process of a pool does nothing else then.
+#: No wake-up waits for its object's lock for longer than this at a time: a process of a pool does nothing else then.
 LONGEST_PATIENCE = timedelta(seconds=30)
 
-#: How long a wake-up may be overdue before it counts as lost; doubled with every one that did.
+#: How long a wake-up may be overdue before it counts as lost; doubled with every one that was.
 LOST_AFTER = timedelta(seconds=10)
 LOST_AFTER_AT_MOST = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class AlarmInfo:
-    """What ``alarm()`` is told about its run (DO-40).
+    """The argument of ``alarm()``: facts about its run (DO-40).
 
     ``retry_count`` counts failed runs of this alarm, not crashes and not waiting. ``scheduled_at`` is the time
     that was asked for, the same on every retry. ``lateness`` is the start of this run against the time it was
@@ -45,24 +45,24 @@ class AlarmInfo:
 
 
 def retry_delay(failures: int) -> timedelta:
-    """How long to wait after the given number of failed runs: 2, 4, 8, 16, 32, 64 s … (DO-43)."""
+    """Return the delay after this number of failed runs: 2, 4, 8, 16, 32, 64 s … (DO-43)."""
     return timedelta(seconds=min(FIRST_RETRY_SECONDS << (failures - 1), LONGEST_RETRY_SECONDS))
 
 
 def busy_delay(waits: int) -> timedelta:
-    """How long a wake-up waits that found its object locked for the given number of times: 2, 4, 8 … 64 s."""
+    """Return the delay of a wake-up that has found its object locked this many times: 2, 4, 8 … 64 s."""
     return timedelta(seconds=2 << min(waits, 5))
 
 
 def patience(waits: int, lock_timeout: timedelta) -> timedelta:
-    """How long a wake-up that was turned away stands in line for its object: 10, 20, at most 30 s.
+    """Return how long a wake-up that was put off waits for its object's lock: 10, 20, at most 30 s.
 
-    Twice ``LOCK_TIMEOUT`` at first. Whoever is before it in the line has given up after ``LOCK_TIMEOUT``, or has his
-    turn then: so the wake-up gets its own within that and the longest call, if it waits for so long.
+    Twice ``LOCK_TIMEOUT`` at first. Whoever is before it in the queue of the lock gives up after ``LOCK_TIMEOUT``, or
+    has its turn then: the wake-up gets the lock within that plus the longest call, if it waits that long.
     """
     return max(lock_timeout, min(lock_timeout * (1 << min(waits, 10)), LONGEST_PATIENCE))
 
 
 def lost_after(wake_ups_lost: int) -> timedelta:
-    """How long after its time a wake-up counts as lost: 10 s, doubled with each that did, at most five minutes."""
+    """Return how long after its time a wake-up counts as lost: 10 s, doubled with each that was, at most 5 minutes."""
     return min(LOST_AFTER * (1 << min(wake_ups_lost, 10)), LOST_AFTER_AT_MOST)

@@ -43,7 +43,7 @@ class Run:
 
     @property
     def info(self) -> AlarmInfo:
-        """What the handler is told."""
+        """The argument of the handler."""
         return AlarmInfo(self.retry_count, self.scheduled_at, self.started_at - self.due_at)
 
     def check_time(self) -> None:

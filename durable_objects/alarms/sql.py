@@ -25,7 +25,7 @@ _READ: dict[str, Callable[[Any], Any]] = dict.fromkeys(_TIMES, clock.from_databa
 
 
 def look(conn: BaseDatabaseWrapper, where: str, params: Sequence[Any]) -> Statement:
-    """The statement that reads the slots of these objects, the database's now, and their kinds and names.
+    """Return the statement that reads these objects' slots, the database's now, and their kinds and names.
 
     Never joined to the lock.
     """
@@ -36,7 +36,7 @@ def look(conn: BaseDatabaseWrapper, where: str, params: Sequence[Any]) -> Statem
 
 
 def slot_of(row: Row) -> tuple[Slot, datetime]:
-    """The slot in a row that ``look`` gave, as it was then, and the database's now."""
+    """Return the slot in a row that ``look`` gave, as it was then, and the database's now."""
     slot = Slot(int(row[0]))
     if row[2] is not None:
         slot.stored = True
@@ -47,7 +47,7 @@ def slot_of(row: Row) -> tuple[Slot, datetime]:
 
 
 def storing(conn: BaseDatabaseWrapper, slots: Iterable[Slot]) -> Iterator[Statement]:
-    """The statements that store what turns changed: one for all slots of which the same columns changed.
+    """Yield the statements that store what turns changed: one for all slots of which the same columns changed.
 
     Needs the objects' locks.
     """

@@ -10,7 +10,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check_alarm_time(when: object) -> None:
-    """Refuse what is no time for an alarm: raises ``InvalidAlarmTime``, saying what it is."""
+    """Raise ``InvalidAlarmTime`` for what is no time for an alarm."""
     allowed = "Give an aware datetime after 1970 and up to the year 9999, or a timedelta from now."
     if isinstance(when, timedelta):
         return
@@ -31,7 +31,7 @@ def check_alarm_time(when: object) -> None:
 
 
 def moment(when: datetime | timedelta, now: datetime) -> datetime:
-    """The moment that is meant, in UTC. Raises ``InvalidAlarmTime`` for a span that leads past the year 9999."""
+    """Return the moment that is meant, in UTC. Raises ``InvalidAlarmTime`` for a span that leads past the year 9999."""
     if isinstance(when, datetime):
         return _plain(when)
     try:
@@ -44,7 +44,7 @@ def moment(when: datetime | timedelta, now: datetime) -> datetime:
 
 
 def _plain(when: datetime) -> datetime:
-    """The moment in UTC, by a ``datetime`` of no library's own."""
+    """Return the moment in UTC as a plain ``datetime``, not of a library's subclass."""
     at = when.astimezone(UTC)
     if type(at) is datetime:
         return at

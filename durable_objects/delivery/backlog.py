@@ -1,7 +1,9 @@
-"""What is out and was not heard, and how much more may be sent: so that neither a broker nor an alarm is forgotten.
+"""Which wake-ups are out and not consumed, and how many more may be sent, so that the broker is not flooded and no
+alarm is forgotten.
 
-A queue is first in, first out: when a wake-up is heard, all that were sent before it and are not heard are lost. What
-was sent after the last that was heard may still be in the broker, however long that takes, and is not sent again.
+A queue is first in, first out: when a wake-up is consumed, all that were sent before it and are not consumed are lost.
+What was sent after the last that was consumed may still be in the broker, however long that takes, and is not sent
+again.
 """
 
 from __future__ import annotations
@@ -17,20 +19,20 @@ from durable_objects.alarms.predicates import FORGOTTEN
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm, AlarmRun
 
-#: What was heard last is looked for among so many of the runs that ended last.
+#: The last consumed wake-up is looked for among this many of the runs that ended last.
 RUNS = 100
 
-#: A pass sends at least this part of MAX_OUT ahead of its time, however many are out.
+#: A pass sends at least this fraction of MAX_OUT before they are due, however many are out.
 SHARE = 10
 
-#: So many of a class that are not heard are sent again each by itself, so often; of more, and after that, only one asks
-#: whether anybody hears.
+#: Up to ``FEW`` unconsumed wake-ups of a class are each sent again up to ``TIMES`` times; of more, and after that, only
+#: one is sent, as a probe.
 FEW, TIMES = 10, 5
 
-#: Nobody looks at more alarms than this at a time, the first due.
+#: No look reads more alarms than this; the first due.
 MOST = 100_000
 
-#: What was sent so long after it was due was sent by a dispatcher that is behind.
+#: What was sent this long after it was due was sent by a dispatcher that is behind.
 LATE = timedelta(seconds=1)
 
 
@@ -95,8 +97,8 @@ class Backlog:
 
 
 def look(now: datetime, kinds: Collection[int]) -> Backlog:
-    """How the alarms of these classes stand. Reads indexes: what is due, what waits, the last runs."""
-    consumed_to, last_end = _heard(now)
+    """Return the backlog of these classes. Reads indexes: what is due, what waits, the last runs."""
+    consumed_to, last_end = _consumed(now)
     due = predicates.due(now) & predicates.out(now) & predicates.free(now) & Q(object__kind__in=kinds)
     since = Q(wake_up_for__gte=consumed_to or FORGOTTEN)
     counted = _alarms().filter(due & (since | predicates.in_transit(now))).order_by("due_at")
@@ -113,32 +115,32 @@ def look(now: datetime, kinds: Collection[int]) -> Backlog:
             fewest=Min("wake_ups_lost", filter=since),
         )
     )
-    out, late, silent = 0, 0, {}
+    out, late, unconsumed = 0, 0, {}
     for row in found:
         out, late = out + row["out"], late + row["late"]
         if row["number"]:
-            silent[row["object__kind_id"]] = Unconsumed(row["number"], row["first"], row["last"], row["fewest"])
-    is_silent = any(silence.first <= now - retry.LOST_AFTER for silence in silent.values())
-    has_consumer = not is_silent or (last_end is not None and last_end > now - retry.LOST_AFTER)
+            unconsumed[row["object__kind_id"]] = Unconsumed(row["number"], row["first"], row["last"], row["fewest"])
+    may_be_lost = any(each.first <= now - retry.LOST_AFTER for each in unconsumed.values())
+    has_consumer = not may_be_lost or (last_end is not None and last_end > now - retry.LOST_AFTER)
     ahead = _alarms().filter(predicates.due_within(now, engine.HORIZON) & predicates.waiting(now))
-    return Backlog(consumed_to, has_consumer, out, late, ahead.values("pk")[: engine.MAX_OUT].count(), silent)
+    return Backlog(consumed_to, has_consumer, out, late, ahead.values("pk")[: engine.MAX_OUT].count(), unconsumed)
 
 
-def _heard(now: datetime) -> tuple[datetime | None, datetime | None]:
-    """What was sent before the first of these was heard or is lost; and when the last run ended.
+def _consumed(now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Return ``consumed_to`` and when the last run ended.
 
-    A run tells when its wake-up was sent; that of a rescue, which was sent at some time before it was picked up, does
-    not. A rescue has a lease while it runs, which tells the same before it ends.
+    A run's row has the time its wake-up was sent for; that of a rescue has not, which was sent at some time before it
+    was picked up. A rescue has a lease while it runs, which shows the same before it ends.
     """
     last = AlarmRun.objects.using(engine.DATABASE).order_by("-ended_at")
     runs = list(last.values_list("wake_up_for", "picked_up_at", "ended_at")[:RUNS])
-    heard = [wake_up_for or picked_up_at for wake_up_for, picked_up_at, _ in runs]
+    consumed = [wake_up_for or picked_up_at for wake_up_for, picked_up_at, _ in runs]
     leased = (
         _alarms().filter(predicates.leased(now), crashed_starts__gt=0).aggregate(until=Max("leased_until"))["until"]
     )
     if leased is not None:
-        heard.append(leased - engine.LEASE)
-    return min(max(heard), now) if heard else None, runs[0][2] if runs else None
+        consumed.append(leased - engine.LEASE)
+    return min(max(consumed), now) if consumed else None, runs[0][2] if runs else None
 
 
 def _alarms() -> QuerySet[Alarm]:

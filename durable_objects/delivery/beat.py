@@ -11,43 +11,43 @@ from django.db import connections, router
 
 from durable_objects.conf import engine
 
-#: Its name in admin, under "Periodic tasks". An entry that has another name is none of ours.
+#: Its name in admin, under "Periodic tasks". An entry by another name is not ours.
 NAME = "durable_objects: dispatch alarms"
 TASK = "durable_objects.dispatch_alarms"
 
-#: Passes that nobody took are thrown away after this. A worker judges it by its own clock: one that is ahead of beat's
-#: by so much throws all of them away. What has piled up until then does nothing once the first pass was made.
+#: Passes that no worker took expire after this. A worker judges it by its own clock: one that is this far ahead of
+#: beat's discards all of them. What has piled up until then does nothing once the first pass was made.
 EXPIRES_AFTER = timedelta(minutes=10)
 #: What is shorter than this, a clock may well be off by.
 SKEW_EXPECTED = timedelta(minutes=1)
 
 
 def expires_soon(entry: Any) -> bool:
-    """Whether a clock that is off by a minute would throw this entry's passes away."""
+    """Return whether a clock that is off by a minute would discard this entry's passes."""
     return entry.expire_seconds is not None and entry.expire_seconds < SKEW_EXPECTED.total_seconds()
 
 
 def is_installed() -> bool:
-    """Whether django-celery-beat is among the apps."""
+    """Return whether django-celery-beat is among ``INSTALLED_APPS``."""
     return installed.is_installed("django_celery_beat")
 
 
 def database() -> str:
-    """The database that beat reads its entries from."""
+    """Return the alias of the database that beat reads its entries from."""
     return router.db_for_read(installed.get_model("django_celery_beat", "PeriodicTask"))
 
 
 def has_tables() -> bool:
-    """Whether beat's tables are where its models are read. Raises what the database raises."""
+    """Return whether beat's tables exist where its models are read. Raises what the database raises."""
     with connections[database()].cursor() as cursor:
         tables = connections[database()].introspection.table_names(cursor)
     return installed.get_model("django_celery_beat", "PeriodicTask")._meta.db_table in tables
 
 
 def entries() -> list[Any]:
-    """The periodic tasks that call the dispatcher, read where beat reads them: a router may say another database.
+    """Return the periodic tasks that call the dispatcher, read where beat reads them: a router may choose the database.
 
-    None where beat is not installed, or its tables were not made. Raises what the database does.
+    Empty where beat is not installed, or its tables do not exist. Raises what the database raises.
     """
     if not is_installed() or not has_tables():
         return []
@@ -55,23 +55,23 @@ def entries() -> list[Any]:
 
 
 def is_switched_off() -> bool:
-    """Whether there are entries that call the dispatcher, and none is enabled. Raises what the database raises."""
+    """Return whether entries call the dispatcher and none is enabled. Raises what the database raises."""
     found = entries()
     return bool(found) and not any(entry.enabled for entry in found)
 
 
 def mend_entry() -> None:
-    """Make the entry where it is missing, and enable it. Raises what the database raises."""
+    """Make the entry where it is missing, and enable all. Raises what the database raises."""
     keep_entry(database())
     for entry in entries():
         entry.enabled = True
-        entry.save()  # tells beat
+        entry.save()  # notifies beat
 
 
 def keep_entry(using: str, apps: Apps = installed, **kwargs: Any) -> None:
-    """Receiver of ``post_migrate``: make the entry if there is none of its name, every ``DISPATCH_EVERY``.
+    """Make the entry if there is none by its name, every ``DISPATCH_EVERY``. A receiver of ``post_migrate``.
 
-    One that is there is left as it is: an operator may have disabled it, or chosen another interval. A pass that no
+    An existing one is left as it is: an operator may have disabled it, or chosen another interval. A pass that no
     worker has taken for ``EXPIRES_AFTER`` expires, so that they do not pile up without bound.
     """
     if not is_installed() or engine.DISPATCHED_BY != "beat" or not _has_table(using, apps):
@@ -96,7 +96,7 @@ def _model(name: str) -> Any:
 
 
 def _has_table(using: str, apps: Apps) -> bool:
-    """Whether this run of ``migrate`` came as far as beat's tables, and they are those that beat reads."""
+    """Return whether this run of ``migrate`` has made beat's tables, in the database that beat reads."""
     try:
         apps.get_model("django_celery_beat", "PeriodicTask")
     except LookupError:

@@ -27,7 +27,7 @@ _SHORT_NAMES = {"django": "django_celery_beat.schedulers:DatabaseScheduler"}
 
 @dataclass(frozen=True)
 class Broker:
-    """One of the addresses that messages are sent to: a list of them is tried in turn."""
+    """One of the addresses that messages are sent to; of a list, each is tried in turn."""
 
     url: str
 
@@ -43,7 +43,7 @@ class Broker:
         return _KINDS.get(name, name)
 
     def __str__(self) -> str:
-        """Where it is, without user, password and options."""
+        """Return its address without user, password and options."""
         try:
             parts = urlsplit(self.url)
             port = f":{parts.port}" if parts.port else ""
@@ -52,37 +52,37 @@ class Broker:
         return f"{self.scheme}://{parts.hostname or ''}{port}" + (parts.path if "socket" in self.scheme else "")
 
     def flaw(self) -> str | None:
-        """Why this process cannot send to it whatever it does there: no such transport, or its package is missing."""
+        """Return why this process can never send to it: no such transport, or its package is missing. None: it can."""
         try:
             _ = Connection(self.url).transport
         except KeyError as error:
             return self.scrubbed(error.args[0])
-        except Exception as error:  # noqa: BLE001  each transport says in its own way what it lacks
-            said = self.scrubbed(error)
-            return f"its transport cannot be loaded ({said}); is celery[{self.kind}] installed, with all it needs?"
+        except Exception as error:  # noqa: BLE001  each transport reports in its own way what it lacks
+            why = self.scrubbed(error)
+            return f"its transport cannot be loaded ({why}); is celery[{self.kind}] installed, with all it needs?"
         return None
 
     def reach(self, app: Any, seconds: float) -> None:
-        """Connect, by the app's settings. Raises what the transport raises, within about so long."""
+        """Connect, by the app's settings. Raises what the transport raises, within about ``seconds``."""
         names = {"redis": ("socket_connect_timeout", "socket_timeout"), "amqp": ("read_timeout", "write_timeout")}
         options = dict.fromkeys(names.get(self.kind, ()), seconds)
         with app.connection_for_write(url=self.url, connect_timeout=seconds, transport_options=options) as connection:
             connection.transport.establish_connection()
 
     def scrubbed(self, error: BaseException | str) -> str:
-        """What the error says, in one line, without what stands before the host in the address."""
-        said = " ".join(str(error).split()) or type(error).__name__
+        """Return the error's text in one line, without what stands before the host in the address."""
+        text = " ".join(str(error).split()) or type(error).__name__
         try:
             parts = urlsplit(self.url)
             user = parts.username or ""  # an access key with some; a short one is a word like any other
             secrets = {parts.password, unquote(parts.password or ""), parts.query, user if len(user) > 5 else ""}
         except ValueError:
             secrets = {self.url}
-        return scrub(said, sorted(filter(None, secrets), key=len, reverse=True), "***")
+        return scrub(text, sorted(filter(None, secrets), key=len, reverse=True), "***")
 
 
 def brokers() -> list[Broker]:
-    """The addresses in the order in which they are tried. Celery's own default where none is given."""
+    """Return the addresses in the order in which they are tried. Celery's own default where none is given."""
     conf: Any = current_app.conf
     given = conf.broker_write_url or conf.broker_url or "amqp://"
     parts = given.split(";") if isinstance(given, str) else [part for each in given for part in str(each).split(";")]
@@ -90,23 +90,23 @@ def brokers() -> list[Broker]:
 
 
 def is_own_app() -> bool:
-    """Whether this process uses an app that somebody made, and not the one that Celery makes up where there is none."""
+    """Return whether this process uses an app of the project, not the default that Celery makes where there is none."""
     app: Any = current_app
     return bool(app.main != "default" or app.set_as_current)
 
 
 def threads() -> int | None:
-    """How many tasks run at once in a worker process by the app's settings; None where they do not say, or only one."""
+    """Return how many tasks run at once in a worker process by the app's settings; None where unset, or only one."""
     pool, most = str(current_app.conf.worker_pool), current_app.conf.worker_concurrency
     return int(most) if most and pool not in {"prefork", "processes", "solo"} else None
 
 
 class RouteFailed(Exception):
-    """The project's own routing of tasks raised for a wake-up: so it does when one is sent, and none is."""
+    """The project's own routing of tasks raises for a wake-up, so that none can be sent."""
 
 
 def queue(object_id: int = 1, wake_up_number: int = 1) -> str | None:
-    """The queue that this wake-up is sent to; None where it is routed to an exchange. Raises ``RouteFailed``."""
+    """Return the queue that this wake-up is sent to; None where it is routed to an exchange. Raises ``RouteFailed``."""
     name, args = "durable_objects.fire_alarm", (object_id, wake_up_number, False)
     task: Any = current_app.tasks.get(name)
     try:
@@ -117,21 +117,21 @@ def queue(object_id: int = 1, wake_up_number: int = 1) -> str | None:
 
 
 def scheduled_tasks() -> set[str]:
-    """The names of the tasks in beat's schedule: of the app's own, however it came there, and of Django's settings."""
-    _ = current_app.tasks  # an app that adds to it when it is finished is so now
+    """Return the names of the tasks in beat's schedule: the app's, whatever set it, and that of Django's settings."""
+    _ = current_app.tasks  # finalizes the app, which may add to its schedule then
     schedules = (current_app.conf.beat_schedule, getattr(settings, "CELERY_BEAT_SCHEDULE", None))
     entries = [entry for schedule in schedules for entry in (schedule or {}).values()]
     return {str(entry.get("task") if isinstance(entry, dict) else getattr(entry, "task", "")) for entry in entries}
 
 
 def beat_scheduler() -> str:
-    """Which scheduler beat takes unless its command line names another."""
+    """Return the scheduler that beat uses unless its command line names another."""
     given = current_app.conf.beat_scheduler
     return given if isinstance(given, str) else f"{given.__module__}:{given.__qualname__}"
 
 
 def reads_entries() -> bool:
-    """Whether that scheduler reads django-celery-beat's entries. True for one that cannot be imported: beat says so."""
+    """Return whether that scheduler reads django-celery-beat's entries; True for one that beat itself cannot import."""
     given = current_app.conf.beat_scheduler
     try:
         from django_celery_beat.schedulers import DatabaseScheduler
@@ -143,24 +143,27 @@ def reads_entries() -> bool:
 
 
 def unreachable(asked: list[Broker], seconds: float) -> dict[Broker, str]:
-    """Those that do not answer within ``seconds``, asked at once, and why. A broker may hold a thread for longer."""
-    said: dict[Broker, str | None] = {}
+    """Return the brokers that do not answer within ``seconds``, asked at the same time, and why.
+
+    A broker may block its thread for longer.
+    """
+    answers: dict[Broker, str | None] = {}
     app: Any = current_app._get_current_object()  # type: ignore[attr-defined]  # of this thread, not of those
 
     def ask(broker: Broker) -> None:
         try:
             broker.reach(app, seconds)
-            said[broker] = None
+            answers[broker] = None
         except BaseException as error:  # noqa: BLE001  each transport has errors of its own
-            said[broker] = broker.scrubbed(error)
+            answers[broker] = broker.scrubbed(error)
 
     _wait_for([threading.Thread(target=ask, args=[broker], daemon=True) for broker in asked], seconds)
-    told = {broker: said.get(broker, f"no answer within {seconds:g} s") for broker in asked}
-    return {broker: why for broker, why in told.items() if why is not None}
+    reasons = {broker: answers.get(broker, f"no answer within {seconds:g} s") for broker in asked}
+    return {broker: why for broker, why in reasons.items() if why is not None}
 
 
 def active_queues(seconds: float) -> dict[str, set[str]]:
-    """The queues of each worker that answers within ``seconds``; none where a broker does not carry such questions."""
+    """Return the queues of each worker that answers within ``seconds``; none where the broker has no remote control."""
     found: dict[str, Any] = {}
     control = current_app.control  # of this thread, not of that one
 

@@ -1,6 +1,6 @@
-"""Which wake-ups are out, lost, or still to be sent: what the dispatcher and the bell write into alarm rows.
+"""Which wake-ups are out, lost, or unsent: what the dispatcher and the publisher read of alarm rows and write there.
 
-Neither needs an object's lock; what a turn has in hand of the same row it never overwrites (see ``alarms``).
+Neither needs an object's lock: a turn never overwrites what they write (see ``alarms.slot``).
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ def publishable(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
 
 
 def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
-    """Mark that the dispatcher sends wake-ups for so many of these alarms at most; which these are.
+    """Mark wake-ups for at most ``limit`` of these alarms as sent, and return them for the dispatcher to send.
 
-    Those first that have waited longest since they were due, or sent. Rows that another dispatcher has just now are
-    left to it. A wake-up that was sent before is sent again under the same number: it may only be waiting in a long
-    queue, and with a new number it would be turned away each time it gets to the front.
+    Those first that have waited longest since they were due, or sent. Skip rows that another dispatcher has locked
+    (SKIP LOCKED). A wake-up that was sent before is sent again under the same number: it may only be waiting in a long
+    queue, and with a new number it would be dropped each time it gets to the front.
     """
     if limit <= 0:
         return []
@@ -91,10 +91,11 @@ def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
 
 
 def mark_all_lost(now: datetime, *, alone: bool) -> None:
-    """What was sent before is lost, and processes that are certainly gone run nothing: a worker with a broker of its
-    own has just been started. What others run goes on; if nobody tells that they are gone, their leases run out.
+    """Mark all wake-ups as lost, and end the leases of processes that are certainly gone: a worker with a broker of its
+    own has just been started. Other processes' runs go on; if such a process is gone after all, its leases expire.
 
-    ``alone``: nobody else dispatches. Otherwise some of it may be with another process's broker, and keeps its number.
+    ``alone``: no other process dispatches. Otherwise some wake-ups may be in another process's broker, and keep their
+    number.
     """
     rows = Alarm.objects.using(engine.DATABASE)
     leased = rows.filter(predicates.leased(now))
@@ -104,17 +105,19 @@ def mark_all_lost(now: datetime, *, alone: bool) -> None:
     rows.filter(wake_up_for__isnull=False, due_at__lte=now).update(wake_up_for=FORGOTTEN)
 
 
-def mark_unsent(rings: Mapping[int, tuple[int, bool]]) -> None:
-    """These wake-ups, by object the number and whether it was sent before, could not be sent: let the dispatcher send
-    others at its next pass. One that was sent before keeps its number, since the first one may still be in the broker.
+def mark_unsent(failed: Mapping[int, tuple[int, bool]]) -> None:
+    """Mark wake-ups that could not be sent, so that the dispatcher sends others at its next pass.
+
+    ``failed``: by object, the wake-up's number and whether it was sent before. One that was keeps its number, since the
+    first one may still be in the broker.
     """
     rows = Alarm.objects.using(engine.DATABASE)
     with transaction.atomic(using=engine.DATABASE):
-        # One that somebody's transaction keeps is left alone: whoever set the alarm must not wait for that.
-        found = rows.filter(pk__in=rings).select_for_update(skip_locked=True).values_list("pk", "wake_up_number")
-        mine = [pk for pk, wake_up_number in found if wake_up_number == rings[pk][0]]
-        again = [pk for pk in mine if rings[pk][1]]
-        if first := [pk for pk in mine if not rings[pk][1]]:
+        # One that another transaction has locked is skipped: whoever set the alarm must not wait for that.
+        found = rows.filter(pk__in=failed).select_for_update(skip_locked=True).values_list("pk", "wake_up_number")
+        mine = [pk for pk, wake_up_number in found if wake_up_number == failed[pk][0]]
+        again = [pk for pk in mine if failed[pk][1]]
+        if first := [pk for pk in mine if not failed[pk][1]]:
             rows.filter(pk__in=first).update(wake_up_for=None)
         if again:
             fewer = Case(When(wake_ups_lost__gt=0, then=F("wake_ups_lost") - 1), default=0)

@@ -1,6 +1,6 @@
-"""One bounded pass: ring for what is due soon, ring again for what got lost, prune the history.
+"""One bounded pass: send wake-ups for what is due soon and for what got lost, prune the history.
 
-Any number of dispatchers may run at once: each takes rows that no other has, and what is rung twice runs once.
+Any number of dispatchers may run at once: each takes rows that no other has, and what is published twice runs once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PRUNE_EVERY = 60.0
 PRUNE_FOR = 1.0
 
-#: How often a dispatcher looks that is behind, and when it stops to, if none of its wake-ups is heard.
+#: The pause between passes of a dispatcher that is behind, and when it stops if none of its wake-ups is consumed.
 SECONDS_BETWEEN_PASSES = 0.02
 SECONDS_WITHOUT_PROGRESS = 0.3
 
@@ -36,8 +36,8 @@ _pruning = history.Pruning()
 class Pass:
     """What one pass did: wake-ups sent, how many of them were rescues of lost ones, runs pruned from the history.
 
-    ``behind``: more is to be rung for as soon as some of these have been heard. ``probes``: how many of them only ask
-    whether anybody hears.
+    ``behind``: more is to be sent as soon as some of these have been consumed. ``probes``: how many of them were sent
+    only to find out whether there is a consumer.
     """
 
     published: int = 0
@@ -47,11 +47,11 @@ class Pass:
     probes: int = 0
 
     def as_dict(self) -> dict[str, int]:
-        """The figures by name."""
+        """Return the figures by name."""
         return {"published": self.published, "rescued": self.rescued, "pruned": self.pruned}
 
     def __add__(self, later: Pass) -> Pass:
-        """Both together; how it stands is said by the later one."""
+        """Return the sum of both passes; ``behind`` is the later one's."""
         return Pass(
             self.published + later.published,
             self.rescued + later.rescued,
@@ -62,16 +62,16 @@ class Pass:
 
 
 def run_pass(limit: int | None = None, *, share: bool = True, between: bool = False) -> Pass:
-    """Ring for at most ``limit`` alarms (default: what ``MAX_OUT`` leaves room for). Raises what the database raises.
+    """Send wake-ups for at most ``limit`` alarms (default: what ``MAX_OUT`` allows). Raises what the database raises.
 
-    At most ``MAX_OUT`` wake-ups of due alarms are out, and as many wait ahead of their time; those that calls send are
-    counted, but not limited. So that they cannot take all the room, each pass sends at least a tenth of ``MAX_OUT`` of
-    either kind, however many are out (``share``: a pass that is made before its time does not). While nobody hears,
-    only ``MAX_OUT`` in all, and then one of each class after 10, 20 … 300 s, until one is heard. Of what is due, that
-    comes first which has waited longest, never sent or lost; ``between`` two passes of one that is behind, looking for
+    At most ``MAX_OUT`` wake-ups of due alarms are out, and as many wait for their time; those that calls send are
+    counted, but not limited. So that they cannot take all the capacity, each pass sends at least a tenth of ``MAX_OUT``
+    of either kind, however many are out (``share``: a pass that is made before its time does not). Without a consumer,
+    only ``MAX_OUT`` in all, and then one of each class after 10, 20 … 300 s, until one is consumed. Of what is due,
+    what has waited longest comes first, never sent or lost; ``between`` two passes of one that is behind, looking for
     what is lost takes too long to do each time: what was never sent comes first then.
 
-    Does nothing while no wake-up would be heard, the broker being private to a process without a worker. Where a
+    Does nothing while no consumer can be reached, the broker being private to a process without a worker. Where a
     message could not be sent a moment ago, it begins with a single one, and goes on only when that gets through.
     """
     if not clock.connection().in_atomic_block:  # that of a test case is not ours to close
@@ -83,24 +83,24 @@ def run_pass(limit: int | None = None, *, share: bool = True, between: bool = Fa
 
 
 def catch_up(limit: timedelta, *, share: bool = True) -> Pass:
-    """Pass again and again while there is more to ring for than may be out at a time, for at most ``limit``.
+    """Pass again and again while there is more to send than may be out at a time, for at most ``limit``.
 
-    Ends early when nobody seems to hear: this process may be the one that should.
+    Ends early when there seems to be no consumer: this process may be the one that should consume.
     """
     whole, end = Pass(), time.monotonic() + limit.total_seconds()
-    heard = time.monotonic()
+    progress = time.monotonic()
     while True:
         done = run_pass(share=share and not whole.published, between=bool(whole.published) and not whole.probes)
         whole += done
         now = time.monotonic()
-        heard = now if done.published else heard
-        if not (done.behind or whole.probes) or now > min(end, heard + SECONDS_WITHOUT_PROGRESS):
+        progress = now if done.published else progress
+        if not (done.behind or whole.probes) or now > min(end, progress + SECONDS_WITHOUT_PROGRESS):
             return whole
         time.sleep(SECONDS_BETWEEN_PASSES)
 
 
 def forget_wake_ups() -> None:
-    """Call when a worker starts with an empty broker of its own: what was rung for before is rung for anew.
+    """Forget what was published before, so that it is published again: for a worker that starts with an empty broker.
 
     Runs of processes that are gone are taken over; those of others that live, on this database too, go on.
     """
@@ -130,7 +130,7 @@ def _publish(limit: int | None, *, share: bool, probe: bool = False, between: bo
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """The alarms to ring for, marked; whether there are more; how many of them are sent only to ask who hears."""
+    """Wake-ups to send, marked as sent; whether there are more; how many of them are probes."""
 
     wake_ups: list[publisher.WakeUp]
     behind: bool
@@ -138,7 +138,7 @@ class _Choice:
 
 
 def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Choice:
-    """First what is due, never sent or lost, the longest first; then, within a room of its own, what is due soon."""
+    """Claim what is due, never sent or lost, the longest first; then, within its own capacity, what is due soon."""
     now, known = clock.now(), kinds.runnable()
     found = backlog.look(now, known)
     soon = [claims.unsent(now, known), claims.lost(now, known, found.consumed_to)]
@@ -161,19 +161,19 @@ def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Cho
 def _probe(
     now: datetime, known: dict[int, type[DurableObject]], found: backlog.Backlog, limit: int
 ) -> list[claims.Claim]:
-    """Of each class that nothing is heard of: one alarm, or each of a few. So no class, and no alarm that nobody can
-    run, keeps the others from being heard.
+    """Claim, of each class whose wake-ups are not consumed, one alarm or each of a few. So no class, and no alarm that
+    no worker can run, keeps the others from being consumed.
     """
     claimed: list[claims.Claim] = []
     for kind in known:
-        silence = found.unconsumed.get(kind)
-        most = backlog.FEW if silence and silence.is_small else 1
-        if silence and not silence.is_small and now < silence.next_probe:
+        unconsumed = found.unconsumed.get(kind)
+        most = backlog.FEW if unconsumed and unconsumed.is_small else 1
+        if unconsumed and not unconsumed.is_small and now < unconsumed.next_probe:
             continue
         some: list[claims.Claim] = []
         if not found.has_consumer and not found.capacity:
             some = claims.claim(now, min(1, limit - len(claimed)), claims.unsent(now, [kind]).filter(due_at__lte=now))
-        if silence and not some:
+        if unconsumed and not some:
             some = claims.claim(now, min(most, limit - len(claimed)), claims.unconsumed(now, kind))
         claimed += some
     return claimed

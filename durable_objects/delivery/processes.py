@@ -1,4 +1,4 @@
-"""Who dispatches: one row per process that makes passes, and what is said when nobody does. Writes those rows."""
+"""Who dispatches: one row per process that makes passes, and what is reported when none does. Writes those rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from durable_objects.delivery import beat
 from durable_objects.formatting import span
 from durable_objects.tables import Dispatcher
 
-#: A process signs at most this often, however often it passes.
+#: A process writes its row at most this often, however often it passes.
 SIGN_EVERY = 1.0
-#: A process that has not passed for so long is forgotten.
+#: The row of a process that has not passed for this long is deleted.
 FORGOTTEN_AFTER = timedelta(days=1)
-#: Beat writes down every three minutes what it has sent.
+#: Beat stores every three minutes what it has sent.
 BEAT_WRITES_WITHIN = timedelta(minutes=4)
 
 NEVER_SIGNED: tuple[float, str, bool] = (float("-inf"), "", False)
@@ -25,7 +25,7 @@ _signed = NEVER_SIGNED
 
 
 def sign(now: datetime, *, refused: bool) -> None:
-    """This process has just made a pass. ``refused``: the broker did not take its wake-ups."""
+    """Record that this process has just made a pass. ``refused``: the broker did not take its wake-ups."""
     global _signed
     me, moment = process.name(), time.monotonic()
     if _signed[1:] == (me, refused) and moment - _signed[0] < SIGN_EVERY:
@@ -48,28 +48,27 @@ def sign(now: datetime, *, refused: bool) -> None:
 
 
 def others(now: datetime) -> list[str]:
-    """The names of other processes that have passed lately and may be alive."""
+    """Return the names of other processes that have passed lately and may be alive."""
     rows = Dispatcher.objects.using(engine.DATABASE).filter(last_pass_at__gte=now - stopped_after())
     names = rows.order_by("process").values_list("process", flat=True)
     return [name for name in names if not process.is_gone(name)]
 
 
 def stopped_after() -> timedelta:
-    """Without a pass for so long nobody dispatches: half the horizon, or three passes."""
+    """Return after how long without a pass no dispatcher seems to run: half of ``HORIZON``, or three passes."""
     half, three = engine.HORIZON / 2, 3 * engine.DISPATCH_EVERY
     longest: timedelta = max(half, three)
     return longest
 
 
 def trouble(now: datetime) -> str | None:
-    """Why nobody rings for alarms, in a sentence without a host's name; None while somebody does."""
+    """Return why no wake-ups are dispatched, in a sentence without a host's name; None while they are."""
     rows = Dispatcher.objects.using(engine.DATABASE).order_by("-last_pass_at")
     last = rows.first()
     if last is None:
         return f"No dispatcher has made a pass for a day or more, if ever: {_whose_turn(now)}."
     if last.last_pass_at < now - stopped_after():
-        silent = span(now - last.last_pass_at)
-        return f"No dispatcher has made a pass for {silent}: {_whose_turn(now)}."
+        return f"No dispatcher has made a pass for {span(now - last.last_pass_at)}: {_whose_turn(now)}."
     awake = rows.filter(last_pass_at__gte=now - stopped_after())
     if last.refused_since is not None and not awake.filter(refused_since=None).exists():
         return f"The broker has taken no wake-ups for {span(now - last.refused_since)}: look after the broker."
@@ -77,7 +76,7 @@ def trouble(now: datetime) -> str | None:
 
 
 def _whose_turn(now: datetime) -> str:
-    """Who should have passed, and so what to look at."""
+    """Return who should have passed, and so what to look at."""
     by_command = "start `manage.py alarms dispatch --loop`"
     if engine.DISPATCHED_BY == "command" or not beat.is_installed():
         return by_command

@@ -1,6 +1,6 @@
-"""The bell: tells Celery to wake an object, after the commit and never at the caller's cost.
+"""Publishes wake-ups to the broker, after the commit; a broker in trouble is never the caller's.
 
-A wake-up is a hint. What fails here is made up for by the dispatcher, so nothing is ever raised from this room.
+A wake-up is a hint. What fails here is made up for by the dispatcher, so no function of this module raises for it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from durable_objects.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: After a message could not be sent, nobody tries for this many seconds: the dispatcher covers the time.
+#: After a message could not be sent, callers do not try for this many seconds: the dispatcher covers the time.
 BREAK_SECONDS = 5.0
 
-#: After its commit a transaction begins no further message once it has spent so many seconds on them, and one that has
-#: more than so many hooks to run then marks none: the dispatcher sends the rest.
+#: After its commit a transaction begins no further message once it has spent this many seconds on them, and one with
+#: more ``on_commit`` hooks than this marks none: the dispatcher sends the rest.
 SECONDS_AFTER_COMMIT = 1.0
 MOST_AFTER_COMMIT = 100
 
-#: One message carries at most so many alarms, whose times differ by at most so much.
+#: One message carries at most this many alarms, whose times differ by at most this much.
 MOST_PER_MESSAGE = 100
 GROUPED_WITHIN = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True)
 class WakeUp:
-    """One alarm to be rung for. ``rescue``: an earlier message got lost, perhaps with its worker.
+    """The message for one alarm. ``rescue``: an earlier message got lost, perhaps with its worker.
 
     ``grouped``: it may go in one message with others.
     """
@@ -49,7 +49,7 @@ class WakeUp:
 
 
 class Budget:
-    """The time that may be spent on messages, from the first one on: for all hooks of one transaction together."""
+    """The time that may be spent on messages, from the first one on: shared by all hooks of one transaction."""
 
     __slots__ = ("_ends", "_seconds")
 
@@ -62,7 +62,7 @@ class Budget:
         return self._ends < float("inf")
 
     def is_left(self) -> bool:
-        """Whether another message may be begun; always so for the first."""
+        """Return whether another message may be begun; always so for the first."""
         now = clock.monotonic()
         if not self.is_running:
             self._ends = now + (SECONDS_AFTER_COMMIT if self._seconds is None else self._seconds)
@@ -87,51 +87,52 @@ def register(
     is_private: Callable[[], bool],
     publish_group: Callable[[Sequence[WakeUp]], None] | None = None,
 ) -> None:
-    """Say how a wake-up is sent, or several in one message, and whether the broker reaches no further than this
-    process (``tasks`` does).
+    """Set how a wake-up is sent, or several in one message, and whether the broker is private to this process.
+
+    Called by ``tasks``.
     """
     _publisher.publish, _publisher.is_private, _publisher.publish_group = publish, is_private, publish_group
 
 
 def worker_started() -> None:
-    """This process runs a worker of its own, so a message on its private memory broker will be heard."""
+    """Note that this process runs a worker of its own, which consumes from its private memory broker."""
     _publisher.worker_here = True
 
 
 def worker_stopped() -> None:
-    """The opposite of ``worker_started``."""
+    """Note that the worker of ``worker_started`` has ended."""
     _publisher.worker_here = False
 
 
 def has_worker() -> bool:
-    """Whether a worker lives in this process."""
+    """Return whether a worker runs in this process."""
     return _publisher.worker_here
 
 
 def has_consumer() -> bool:
-    """Whether a message would reach a worker if the broker took it."""
+    """Return whether a message would reach a worker if the broker took it."""
     if _publisher.publish is None or clock.fake is not None:
         return False
     return _publisher.worker_here or not _publisher.is_private()
 
 
 def is_broken() -> bool:
-    """Whether a message could not be sent just now, so that nobody but a probe tries for some seconds."""
+    """Return whether a message could not be sent just now, so that only a probe is tried for some seconds."""
     return clock.monotonic() < _publisher.broken_until
 
 
 def can_publish() -> bool:
-    """Whether a wake-up sent now would count: if not, the slot must not say that one is out."""
+    """Return whether a wake-up can be sent now: if not, the slot must not be marked."""
     return has_consumer() and not is_broken()
 
 
 def has_capacity(conn: BaseDatabaseWrapper) -> bool:
-    """Whether the transaction may mark another wake-up to send after its commit: it has not very many already."""
+    """Return whether the transaction may mark another wake-up to send after its commit: it has few hooks so far."""
     return len(conn.run_on_commit) <= MOST_AFTER_COMMIT
 
 
 def budget_of(conn: BaseDatabaseWrapper) -> Budget:
-    """The budget of the transaction that is open: the last one, unless that has committed and begun to spend it."""
+    """Return the open transaction's budget: the last one, unless that has been begun by a commit."""
     budget: Budget | None = conn.__dict__.get("durable_objects_budget")
     if budget is None or budget.is_running:
         budget = conn.__dict__["durable_objects_budget"] = Budget()
@@ -148,7 +149,7 @@ def wake_up(
 
 
 def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) -> int:
-    """Send the wake-ups; how many were sent. The first message that fails stops the rest and opens the breaker.
+    """Send the wake-ups; return how many were sent. The first that fails stops the rest and opens the circuit breaker.
 
     What the budget leaves no time for is not tried. ``probe``: try although the breaker is open, for those who can
     wait; what gets through closes it.
@@ -174,16 +175,16 @@ def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) 
 
 
 def _messages(wake_ups: Iterable[WakeUp]) -> Iterator[list[WakeUp]]:
-    """Those that may go together, due at about the same time; all others one by one."""
-    together: list[WakeUp] = []
+    """Yield messages: grouped wake-ups that are due at about the same time in one, all others one by one."""
+    grouped: list[WakeUp] = []
     for wake_up in wake_ups:
         if wake_up.grouped and _publisher.publish_group is not None:
-            together.append(wake_up)
+            grouped.append(wake_up)
         else:
             yield [wake_up]
     now = datetime.now(UTC)
     message: list[WakeUp] = []
-    for wake_up in sorted(together, key=lambda each: (each.time_limit, each.at)):
+    for wake_up in sorted(grouped, key=lambda each: (each.time_limit, each.at)):
         first = message[0] if message else wake_up
         apart = max(wake_up.at, now) - max(first.at, now) > GROUPED_WITHIN or wake_up.time_limit != first.time_limit
         if apart or len(message) == MOST_PER_MESSAGE:

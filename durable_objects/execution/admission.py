@@ -1,4 +1,4 @@
-"""Is this wake-up still wanted? Decided on the slot alone, as read under the object's lock."""
+"""Whether a wake-up is still wanted: decided on the slot alone, as read under the object's lock."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.database import clock
 
-#: A wake-up that comes this early or less waits; one that comes earlier is rung again.
+#: A wake-up that comes at most this early waits; one that comes earlier is sent again.
 WAIT_UNTIL_DUE = timedelta(seconds=1)
 
 
 class Verdict(enum.Enum):
-    """What became of a wake-up. ``DROPPED`` is a normal answer: nothing was to be done."""
+    """What became of a wake-up. ``DROPPED`` is a normal one: nothing was to be done."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -92,7 +92,7 @@ _REFUSALS = {
 
 
 def _early(slot: Slot, remaining: timedelta) -> Fired:
-    """Clocks differ, or the alarm was moved: wait, or send the wake-up again for the rest of the time.
+    """Wait, or send the wake-up again for the rest of the time: clocks differ, or the alarm was moved.
 
     With a new number, so that of several early ones only the first goes on.
     """

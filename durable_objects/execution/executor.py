@@ -38,20 +38,20 @@ from durable_objects.turns.turn import Turn
 
 logger = get_logger(__name__)
 
-#: How long a wake-up waits for the object's lock before it is rung again: a worker has other things to do.
+#: How long a wake-up waits for the object's lock before it is put off: a worker has other things to do.
 WAIT_FOR_LOCK = timedelta(seconds=1)
 
-#: When a wake-up is tried again whose class this code does not know: another worker may (a deploy).
+#: The delay of a wake-up whose class this code does not have: another worker may have it (a deploy).
 PARKED_FOR = timedelta(seconds=10)
 
-#: So many wake-ups of one process stand in line for their objects at once, after they were turned away; others have
-#: its threads, too.
+#: At most this many wake-ups of one process wait in line for their objects' locks at once, after they were put off:
+#: others need its threads, too.
 MOST_IN_LINE = 4
 
-#: The same trouble of the database is told so often, however many alarms are put off by it.
+#: The same trouble of the database is logged once in this time, however many alarms are put off by it.
 TELL_EVERY = timedelta(minutes=1)
 
-#: A run that the database made give way is tried so often without counting as failed.
+#: A run that the database made give way is tried this often without counting as failed.
 UNCOUNTED_TRIES = 5
 
 
@@ -66,7 +66,7 @@ def fire(
     """Run the alarm of this object if it is armed, due, not running, and ``wake_up_number`` is its number (None: any).
 
     ``rescue`` says that an earlier wake-up got lost, perhaps with its worker, so this start is counted beforehand.
-    ``waits`` is how often this wake-up was put off already. What the handler raises is not raised but answered,
+    ``waits`` is how often this wake-up was put off already. What the handler raises is not raised but returned,
     whatever it is, except for what ends the process (``handler_errors.is_failure``).
     Raises the database's error when the connection broke: nothing is counted then.
     """
@@ -76,11 +76,13 @@ def fire(
             return Fired(Verdict.DROPPED)
         handle = handle_of(*found)
     except ObjectBusy as busy:
-        _tell(busy)
+        _log(busy)
         return Fired(Verdict.AGAIN, retry.busy_delay(waits))
     if handle is None:
-        said = "object %s is of a class that this code does not know, or no object can have its name: tried again later"
-        logger.warning(said, object_id)
+        message = (
+            "object %s is of a class that this code does not have, or no object can have its name: tried again later"
+        )
+        logger.warning(message, object_id)
         return Fired(Verdict.AGAIN, PARKED_FOR)
     if flaw := class_attributes.flaw_of(type(handle)):
         logger.error("%s No alarm of this class can run, object %s is tried again later", flaw, object_id)
@@ -125,7 +127,7 @@ class Firing:
 
     @contextmanager
     def _turn(self) -> Iterator[Turn]:
-        """The first time a wake-up is turned away soon; after that it stands in line as callers do."""
+        """Open a turn. The first time a wake-up is put off soon; after that it waits in line as callers do."""
         with _place_in_line(self.object_id, self.waits) as in_line:
             patience = retry.patience(self.waits, engine.LOCK_TIMEOUT) if in_line else WAIT_FOR_LOCK
             turn = Turn(self.handle, object_id=self.object_id, lock_timeout=patience)
@@ -162,7 +164,7 @@ class Firing:
         return Fired(Verdict.DEAD, error=error)
 
     def new_run(self, turn: Turn) -> Run:
-        """The run that this wake-up makes of the alarm in the turn's slot."""
+        """Return the run that this wake-up makes of the alarm in the turn's slot."""
         slot, now = turn.slot, turn.now
         due_at = slot.due_at or now
         picked_up_at = now - timedelta(seconds=clock.monotonic() - self.arrived)
@@ -204,7 +206,7 @@ class Firing:
         return Fired(Verdict.SUCCEEDED)
 
     def attempt(self, turn: Turn, run: Run) -> bool:
-        """``initialize()`` and ``alarm()``; whether the latter was called. Raises what they raise."""
+        """Call ``initialize()`` and ``alarm()``; return whether the latter was called. Raises what they raise."""
         turn.start()
         if self._moved_by_initialize(turn):
             return False
@@ -217,7 +219,7 @@ class Firing:
         return True
 
     def _moved_by_initialize(self, turn: Turn) -> bool:
-        """Whether ``initialize()`` put the alarm off or took it away (DO-35): then it does not run now."""
+        """Return whether ``initialize()`` put the alarm off or deleted it (DO-35): then it does not run now."""
         requested = turn.requested_alarm
         if requested is None:
             return False
@@ -232,10 +234,10 @@ class Firing:
         return is_worth_another_try(error) and self.waits < UNCOUNTED_TRIES
 
     def _is_put_off(self, run: Run | None, error: BaseException) -> bool:
-        """Whether the database could not do what the engine asked of it: no fault of the handler's, nothing counts.
+        """Return whether the database could not do what the engine asked of it: not the handler's failure, uncounted.
 
-        But a run over its time is late, whatever ended its statement; and who waits in a handler, by another thread,
-        for the object that the handler itself keeps waits for ever.
+        But a run over its time is late, whatever ended its statement; and a handler that waits, by another thread, for
+        its own object would wait for ever.
         """
         busy = trouble(error)
         if busy is None or (run is not None and busy.key == self.handle.key):
@@ -249,7 +251,7 @@ class Firing:
         return Fired(verdict, delay, error, failures=run.retry_count + 1)
 
     def _after_lost_transaction(self, error: BaseException) -> Fired:
-        """The turn ended without settling: not had, not had again, refused at its commit, or the connection broke."""
+        """Put off or count a run whose turn ended unsettled: never locked, not relocked, not committed, or cut off."""
         run = self.run
         if self._goes_again(error) or self._is_put_off(run, error):
             return self._put_off(error)
@@ -266,15 +268,15 @@ class Firing:
         return self._count_afresh(run, error)
 
     def _put_off(self, error: BaseException) -> Fired:
-        """Nothing is counted; the wake-up is sent again, later each time."""
+        """Count nothing; let the wake-up be sent again, later each time."""
         busy = trouble(error)
         if busy is not None and busy.key != self.handle.key:
-            _tell(busy)
+            _log(busy)
         self._give_back()
         return Fired(Verdict.AGAIN, retry.busy_delay(self.waits))
 
     def _give_back(self) -> None:
-        """A lease of this wake-up's ends now, and its start does not count; if that cannot be said, the lease does."""
+        """End a lease of this wake-up now, and do not count its start. If that fails, the lease ends by itself."""
         fence = self.run.fence if self.run is not None and self.run.leased else self.fence
         if fence is None:
             return
@@ -301,7 +303,7 @@ class Firing:
         return Fired(Verdict.SUPERSEDED, error=error)
 
     def _end(self) -> None:
-        """Called by the watchdog: the handler is over its time. Count that, and refuse what it does from now on."""
+        """Count that the handler is over its time, and refuse what it does from now on. Called by the watchdog."""
         run = self.run
         if run is None:
             return
@@ -313,14 +315,14 @@ class Firing:
                 self._failed(turn, replace(run, requested_alarm=None), limit)
 
 
-_told: dict[str, float] = {}
+_logged: dict[str, float] = {}
 _in_line: set[int] = set()
 _in_line_lock = threading.Lock()
 
 
 @contextmanager
 def _place_in_line(object_id: int, waits: int) -> Iterator[bool]:
-    """Whether this wake-up stands in line: not at its first try, not beside a copy of itself, and few at once do."""
+    """Yield whether this wake-up waits in line: not at its first try, nor beside a copy of itself, and few at once."""
     with _in_line_lock:
         has_place = waits > 0 and object_id not in _in_line and len(_in_line) < MOST_IN_LINE
         if has_place:
@@ -332,11 +334,11 @@ def _place_in_line(object_id: int, waits: int) -> Iterator[bool]:
             _in_line.discard(object_id)
 
 
-def _tell(busy: ObjectBusy) -> None:
+def _log(busy: ObjectBusy) -> None:
     """Log what keeps alarms waiting, but not for each of them."""
     kind = sqlstate(busy.__cause__)
-    if clock.monotonic() - _told.get(kind, float("-inf")) >= TELL_EVERY.total_seconds():
-        _told[kind] = clock.monotonic()
+    if clock.monotonic() - _logged.get(kind, float("-inf")) >= TELL_EVERY.total_seconds():
+        _logged[kind] = clock.monotonic()
         logger.warning("alarms are put off, uncounted, and tried again after 2, 4, 8 … 64 s: %s", busy)
 
 
@@ -349,7 +351,7 @@ def _is_late(run: Run) -> bool:
 
 
 def _as_late(run: Run, error: BaseException) -> BaseException:
-    """What ends a run from outside at its time limit (Celery's soft one) says neither the limit nor what to do."""
+    """Return ``AlarmTimeLimitExceeded`` for what ends a late run from outside (Celery's soft limit), else the error."""
     try:
         run.check_time()
     except AlarmTimeLimitExceeded as late:

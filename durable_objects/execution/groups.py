@@ -1,7 +1,7 @@
 """Many wake-ups in one message: the alarms of classes with ``alarm_groups`` run in one transaction.
 
 When one of them raises, or cannot run with others, the transaction is undone, that one is woken alone, and the others
-run again without it. So a group counts no failure and no start: whatever is not plain is left to ``firing``.
+run again without it. So a group counts no failure and no start: whatever is not plain is left to ``executor``.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from durable_objects.turns.turn import Turn
 
 logger = get_logger(__name__)
 
-#: A transaction that has lasted so long is committed, and what is left of its group goes on in another one: nobody
+#: A transaction that has lasted this long is committed, and the rest of its group goes on in another one: no caller
 #: waits much longer than for the slowest of its runs.
 SECONDS_PER_TRANSACTION = 0.25
 
-#: After so many runs that made their group be undone, the rest are woken alone.
+#: After this many runs for which their group was undone, the rest are woken alone.
 MOST_UNDONE = 3
 
 
@@ -45,10 +45,10 @@ class _Undone(Exception):
 
 
 def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
-    """Run the alarms (pairs of object and ring) that are armed, due, free and rung for under that number; how many ran.
+    """Run the alarms (pairs of object and wake-up number) that are armed, due, free and wanted; return how many ran.
 
     The rest of those that are wanted is woken alone: what is locked, leased, retried, fails, or is not to be grouped.
-    Raises the database's error when the connection broke: then nothing is counted, as in ``firing.fire``.
+    Raises the database's error when the connection broke: then nothing is counted, as in ``executor.fire``.
     """
     group = _Group(time_limit, {int(object_id): int(wake_up_number) for object_id, wake_up_number in alarms})
     undone = 0
@@ -66,8 +66,9 @@ def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
         except BaseException as error:
             if not is_failure(error) or is_connection_lost(clock.connection(), error):
                 raise
-            said = "a group of %s alarms could not be committed (%s): each is woken alone"
-            logger.warning(said, group.size, in_short(error))
+            logger.warning(
+                "a group of %s alarms could not be committed (%s): each is woken alone", group.size, in_short(error)
+            )
             break
     group.leave_alone(*group.waiting)
     publisher.publish(group.alone, publisher.Budget())
@@ -75,7 +76,7 @@ def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
 
 
 class _Group:
-    """The alarms of one message: those that wait for their run, by ring, and those to be woken alone."""
+    """The alarms of one message: those that wait for their run, with their numbers, and those to be woken alone."""
 
     def __init__(self, time_limit: timedelta, waiting: dict[int, int]) -> None:
         self.time_limit, self.waiting, self.size = time_limit, waiting, len(waiting)
@@ -84,18 +85,18 @@ class _Group:
         self.arrived = clock.monotonic()
 
     def is_in_time(self) -> bool:
-        """Whether the message may still be worked on: the task has a limit of its own."""
+        """Return whether the message may still be worked on: the task has a limit of its own."""
         return clock.monotonic() - self.arrived < self.time_limit.total_seconds()
 
     def leave_alone(self, *object_ids: int) -> None:
-        """These are woken by a message of their own."""
+        """Wake these by messages of their own."""
         now = clock.now()
         for object_id in list(object_ids):
             slot = Slot(object_id, due_at=now, wake_up_number=self.waiting.pop(object_id))
             self.alone.append(publisher.wake_up(slot, self.time_limit))
 
     def run_some(self) -> None:
-        """One transaction: run what can be run now, forget what is not wanted any more, wait for what is early."""
+        """Run, in one transaction, what can run now; drop what is not wanted any more, wait for what is early."""
         decided: set[int] = set()
         odd: set[int] = set()
         ran, pause = 0, WAIT_UNTIL_DUE.total_seconds()

@@ -1,4 +1,4 @@
-"""How a run ends: slot, history and the handler's writes in one transaction."""
+"""How a run ends: its slot, history and writes are stored in one transaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = get_logger(__name__)
 
 
 def succeeded(turn: Turn, run: Run) -> None:
-    """The handler returned: what it asked of the alarm counts, unless somebody set or deleted the alarm after it."""
+    """Settle a run whose handler returned: its requested alarm counts, unless a later call set or deleted it."""
     requested, slot = turn.take_requested_alarm(), turn.slot
     turn.end_run()
     if turn.deleted:
@@ -40,10 +40,10 @@ def succeeded(turn: Turn, run: Run) -> None:
 def failed(
     turn: Turn, handle: DurableObject, run: Run, error: BaseException, *, retry_is_sent: bool
 ) -> timedelta | None:
-    """The handler raised and its savepoint is undone: count, and say after how long the retry comes.
+    """Count a run whose handler raised and whose savepoint is undone; return the delay of its retry.
 
-    None when none comes: it was the last, or somebody else set or deleted the alarm while the run was unlocked, whose
-    request then stands (DO-21, DO-49). With ``retry_is_sent`` the caller sends it; else it is rung for like any alarm.
+    None when none comes: it was the last, or another caller set or deleted the alarm while the run was unlocked, whose
+    request then stands (DO-21, DO-49). With ``retry_is_sent`` the caller sends it; else it is published like any alarm.
     """
     slot, text = turn.slot, describe(error)
     turn.take_requested_alarm()
@@ -63,7 +63,7 @@ def failed(
 
 
 def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text: str) -> None:
-    """No run is left: keep the alarm as a dead row and let the object say what comes next, in one transaction."""
+    """Keep the alarm as a dead row, since no run is left, and call ``alarm_died()``, in one transaction."""
     turn.end_run()
     turn.slot.die(text)
     turn.record(run, AlarmRun.Outcome.DEAD, text)
@@ -80,19 +80,19 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
             raise busy from busy.__cause__
         if not is_failure(raised) or is_worth_another_try(raised) or was_session_lost(turn.conn, raised):
             raise
-        said = "alarm_died() of %s %r raised; its alarm stays dead"
-        logger.error(said, *handle.key, exc_info=tellable(raised))
+        message = "alarm_died() of %s %r raised; its alarm stays dead"
+        logger.error(message, *handle.key, exc_info=tellable(raised))
 
 
 def is_settled(slot: Slot, run: Run) -> bool:
-    """Whether the run has ended already, as far as its slot tells."""
+    """Return whether the run has ended already, as far as its slot shows."""
     if run.leased:
         return slot.leased_until is None
     return (slot.generation, slot.retry_count) != (run.generation, run.retry_count)
 
 
 def superseded(run: Run, error: BaseException) -> None:
-    """Another run has taken over: write down that this one counted for nothing."""
+    """Record that another run has taken over, so that this one counts for nothing."""
     logger.warning("object %s: a run with fence %s was superseded", run.object_id, run.fence)
     try:
         with transaction.atomic(using=engine.DATABASE):
