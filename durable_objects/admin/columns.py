@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from durable_objects.admin import display
+from durable_objects.alarms.predicates import is_idle
 from durable_objects.database import clock
 from durable_objects.tables import Alarm, Object
 
@@ -74,7 +75,7 @@ def alarm_columns(request: HttpRequest) -> list[Callable[[Any], Any]]:
     @admin.display(description="retry")
     def retry(row: Object | Alarm) -> str:
         slot = alarm_of(row)
-        return str(slot.retry_count) if slot and slot.state != Alarm.State.IDLE else display.NOTHING
+        return str(slot.retry_count) if slot and not is_idle(slot) else display.NOTHING
 
     @admin.display(description="last error")
     def last_error(row: Object | Alarm) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Count
 
 from durable_objects import kinds, tasks
-from durable_objects.alarms import history, leases
+from durable_objects.alarms import history, leases, predicates
 from durable_objects.alarms.queries import alarms_in, count
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
@@ -49,7 +49,7 @@ def late(now: datetime) -> Late:
     by = now - oldest.due_at
     if by <= LATE_AFTER:
         return Late(by, None)
-    number = count(alarms_in("due", now).filter(due_at__lt=now - LATE_AFTER))
+    number = count(alarms_in("due", now).filter(predicates.due(now - LATE_AFTER)))
     are = "alarm is" if number == 1 else "alarms are"
     return Late(by, f"{metrics.counted(number)} {are} late, the oldest by {span(by)}. {why_late(oldest, now)}")
 
@@ -91,7 +91,7 @@ def _parked(now: datetime) -> Iterator[Finding]:
 
 def _left_behind(now: datetime) -> Iterator[Finding]:
     """Find leases that ran out long ago: a dispatcher would have had their runs taken over at once."""
-    over = Alarm.objects.using(engine.DATABASE).filter(leased_until__lt=now - engine.LEASE)
+    over = Alarm.objects.using(engine.DATABASE).filter(predicates.left_behind(now - engine.LEASE))
     number = count(over)
     if number:
         text = f"Leases of runs that are gone: {metrics.counted(number)}, which ended over {span(engine.LEASE)} ago."

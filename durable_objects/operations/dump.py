@@ -20,7 +20,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
-from durable_objects.alarms.predicates import ARMED, DEAD
+from durable_objects.alarms.predicates import ARMED, DEAD, is_idle
 from durable_objects.conf import engine
 from durable_objects.database import clock, round_trip
 from durable_objects.database.backends import backend_of
@@ -111,7 +111,7 @@ def _dump_one(row: Object) -> Iterator[str]:
 
 
 def _alarm(slot: Alarm | None) -> dict[str, Any] | None:
-    if slot is None or slot.state == Alarm.State.IDLE:
+    if slot is None or is_idle(slot):
         return None
     times = {name: getattr(slot, name) for name in ("scheduled_at", "due_at")}
     iso = {name: moment and moment.isoformat() for name, moment in times.items()}

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 
 from durable_objects import kinds
 from durable_objects.alarms import retry
-from durable_objects.alarms.predicates import is_forgotten, is_idle, is_leased, is_left_behind, is_overdue, is_waiting
+from durable_objects.alarms.predicates import (
+    is_dead,
+    is_forgotten,
+    is_idle,
+    is_late,
+    is_leased,
+    is_left_behind,
+    is_overdue,
+    is_retrying,
+    is_waiting,
+)
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
@@ -117,7 +127,7 @@ def status_of(alarm: Alarm | None, now: datetime, *, known: bool) -> Status:
         return Status("idle", "No alarm is set." if alarm else "No alarm was ever set.")
     if is_leased(alarm, now):
         return Status("running", "A run is in unlocked(). Its worker keeps the object by a lease, and renews it.")
-    if alarm.state == Alarm.State.DEAD:
+    if is_dead(alarm):
         return Status("dead", "Its retries are used up.")
     return _armed(alarm, alarm.due_at or now, now, known)
 
@@ -136,7 +146,7 @@ def _armed(alarm: Alarm, due: datetime, now: datetime, known: bool) -> Status:
         return Status("overdue", f"Should have run {relative(due, now)}.")
     if due <= now:
         return Status("due", f"Due since {span(now - due)}.")
-    if alarm.retry_count:
+    if is_retrying(alarm):
         return Status("retrying", f"Failed runs: {alarm.retry_count}. The next try is {relative(due, now)}.")
     return Status("armed", f"Runs {relative(due, now)}.")
 
@@ -178,12 +188,12 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     lost_at = slot.wake_up_for + retry.lost_after(slot.wake_ups_lost)
     number = slot.wake_up_number
     again = f" Sent again so far: {slot.wake_ups_lost} times." if slot.wake_ups_lost else ""
-    if now >= lost_at:
+    if is_late(slot, now):
         lost = f"Wake-up {number} has counted as lost for {span(now - lost_at)}: no worker has taken it.{again}"
         return lost + _where_to(slot) * (slot.wake_ups_lost > 1), _sent_again(slot, now)
     if is_waiting(slot, now) or due > now:
         return (
-            f"Wake-up {number} is out: until then the broker has it, or a worker that waits for its time.{again}",
+            f"Wake-up {number} is out, and waits for its time in the broker or in a worker.{again}",
             f"A worker runs it {relative(max(due, slot.wake_up_for), now)}.",
         )
     out_for = span(now - slot.wake_up_for)

@@ -86,7 +86,7 @@ def something_else(folder: Path) -> str:
 SQLITE: list[tuple[Callable[[Path], str], str, tuple[str, ...]]] = [
     (empty, "run `manage.py migrate`", ("up",)),
     (folder_instead, "no such database", ()),
-    (something_else, "mend DATABASES", ()),
+    (something_else, "correct DATABASES", ()),
 ]
 
 

@@ -54,7 +54,7 @@ CASES: dict[str, tuple[Callable[[Scripted, FakeClock], object], list[str]]] = {
     ),
     "ahead of its time": (
         lambda obj, clock: change(obj, wake_up_number=3, wake_up_for=clock.now() + MINUTE),
-        ["Wake-up 3 is out: until then the broker has it, or a worker", "A worker runs it in 1 min."],
+        ["Wake-up 3 is out, and waits for its time in the broker or in a worker.", "A worker runs it in 1 min."],
     ),
     "in the broker": (
         lambda obj, clock: change(obj, due_at=clock.now() - SECOND, wake_up_number=3, wake_up_for=clock.now() - SECOND),
