@@ -77,7 +77,7 @@ def test_replay_of_nothing_points_at_what_is_set_aside(
 
 
 def test_replay_has_no_hint_without_need(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
-    """Nothing is said of set-aside batches where there are none, or where something was replayed."""
+    """There is no hint at set-aside batches where there are none, or where something was replayed."""
     batcher.add_item("a")
     pass_time(alarm_clock, WINDOW)
     assert "hint" not in run("replay", "orders")
