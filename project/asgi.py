@@ -1,4 +1,4 @@
-"""The ASGI application, for servers that speak it: Django's, with a short way for the hot request."""
+"""The ASGI application, for servers that speak it: Django's, with the fast path in front."""
 
 from __future__ import annotations
 

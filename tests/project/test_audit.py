@@ -15,7 +15,7 @@ from tests.support.server_interfaces import Answer, RawRequest, by_asgi, by_fast
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WAYS: dict[str, Callable[[RawRequest], Answer]] = {"WSGI": by_wsgi, "ASGI": by_asgi, "short way": by_fast_path}
+WAYS: dict[str, Callable[[RawRequest], Answer]] = {"WSGI": by_wsgi, "ASGI": by_asgi, "ASGI, fast path": by_fast_path}
 JSON = ("Content-Type", "application/json")
 REMINDER = b'{"message": "m", "fire_at": "2100-01-01T00:00:00Z"}'
 WRITES = [
@@ -46,7 +46,7 @@ def test_each_write_names_its_token(way: str, caplog: pytest.LogCaptureFixture) 
     """PUT, POST and DELETE leave a line each with the token's name, the answer and the address; never the token."""
     row = ApiToken(name="the\nshop", scopes=["batcher:write", "reminders:write"])
     token = row.issue()
-    assert tokens.authenticate(f"Bearer {token}")  # familiar, so that the short way takes it
+    assert tokens.authenticate(f"Bearer {token}")  # familiar, so that the fast path takes it
     with caplog.at_level(logging.INFO, "project.audit"):
         for sent, _ in WRITES:
             WAYS[way](with_token(sent, token))

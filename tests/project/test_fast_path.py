@@ -1,4 +1,4 @@
-"""The short way for the hot request: connections and turns that requests share. What it answers: test_ways."""
+"""The fast path: connections and turns that requests share. What it answers: test_ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One set of odd requests, whichever way they take: WSGI, ASGI and its short way give the same answers.
+"""One set of odd requests, whichever way they take: WSGI, ASGI and its fast path give the same answers.
 
 The same set goes through the web servers that the project runs on, over sockets.
 """
@@ -186,7 +186,7 @@ CASES = {
     "HEAD": Case(RawRequest("HEAD", A, (GOOD,)), 200),
     "openapi.json with a body": Case(RawRequest("GET", b"/openapi.json", (), b"x", 1), 200),
 }
-WAYS: dict[str, Callable[[RawRequest], Answer]] = {"WSGI": by_wsgi, "ASGI": by_asgi, "short way": by_fast_path}
+WAYS: dict[str, Callable[[RawRequest], Answer]] = {"WSGI": by_wsgi, "ASGI": by_asgi, "ASGI, fast path": by_fast_path}
 
 
 def agrees(case: Case, answer: Answer) -> bool:
@@ -211,7 +211,7 @@ def test_the_same_answer_by_every_way(which: str, settings: Settings, monkeypatc
             one.delete()
         Object.objects.all().delete()
     assert meanings["ASGI"] == meanings["WSGI"]
-    assert meanings["short way"] == meanings["WSGI"]
+    assert meanings["ASGI, fast path"] == meanings["WSGI"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -260,7 +260,7 @@ def test_a_token_that_this_process_has_not_met(way: str, chunks_of: int, monkeyp
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("way", ["ASGI", "short way"])
+@pytest.mark.parametrize("way", ["ASGI", "ASGI, fast path"])
 @pytest.mark.parametrize("chunks_of", [0, 3])
 def test_a_body_that_was_passed_over_is_not_empty(way: str, chunks_of: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that could not be looked up at first, and is good a moment later, has to send its item again."""
