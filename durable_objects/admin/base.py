@@ -95,13 +95,15 @@ class AnswersAddresses(_ModelAdmin):
             return None
         return super().get_object(request, object_id, from_field)
 
-    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *where: Any) -> HttpResponse | None:
+    def response_action(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
         """Run Django's action on those of the chosen keys that rows can have."""
         post = request.POST.copy()
         chosen = [key for key in post.getlist(ACTION_CHECKBOX_NAME) if key_of(self.model, key) is not None]
         post.setlist(ACTION_CHECKBOX_NAME, chosen)
         setattr(request, "POST", post)
-        answer: HttpResponse | None = super().response_action(request, queryset, *where)
+        answer: HttpResponse | None = super().response_action(request, queryset, *args, **kwargs)
         return answer
 
     def _lookups_of_widgets(self) -> Iterator[dict[str, str]]:
