@@ -2,7 +2,7 @@ ARGS =
 PYTHON = .venv/bin/python
 CLEAN = sh scripts/clean-env
 
-.PHONY: help setup demo up test check chaos bench lint format docs lock
+.PHONY: help setup demo up test check matrix chaos bench lint format docs lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ test: setup ## the tests, in four processes; ARGS="-k batcher" for some of them 
 
 check: ## what CI runs, all that must hold before a change lands; on Debian, as root: it installs what it needs
 	@bash .ci/run
+
+matrix: setup ## the tests on the oldest, the locked and the newest versions; ARGS="newest -- -n 4 tests/engine" for a part
+	@sh scripts/matrix $(ARGS)
 
 chaos: setup ## random faults for CHAOS_MINUTES (30) on each broker, then single scenarios; ARGS for a part
 	@CHAOS_MINUTES=$${CHAOS_MINUTES:-30} $(CLEAN) $(PYTHON) -m pytest -m chaos $(or $(ARGS),tests/chaos)
