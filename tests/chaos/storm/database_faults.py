@@ -100,7 +100,7 @@ def read_only(scene: ServerScene) -> Pids:
 
 
 def use_up_connections(scene: ServerScene) -> Pids:
-    """For five seconds there is no connection to be had: somebody else has them all."""
+    """For five seconds there is no connection left: somebody else has them all."""
     with ExitStack() as taken:
         end = time.monotonic() + 5
         cut(scene)

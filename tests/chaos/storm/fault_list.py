@@ -68,7 +68,7 @@ SERVERS = [
     ),
     Fault("short time-outs of the role", "database", database_faults.limit_role),
     Fault("database read-only", "database", database_faults.read_only),
-    Fault("no connection to be had", "database", database_faults.use_up_connections),
+    Fault("no connection left", "database", database_faults.use_up_connections),
     Fault("snapshot held", "snapshot", database_faults.hold_snapshot),
 ]
 
