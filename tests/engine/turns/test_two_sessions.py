@@ -35,7 +35,7 @@ def test_alarm_changed_while_another_waits_for_the_lock(obj: Scripted, script: S
     runs = []
     beside: list[InThread[Verdict]] = []
 
-    def hold(obj: Scripted, info: AlarmInfo | None = None) -> None:
+    def keep_locked(obj: Scripted, info: AlarmInfo | None = None) -> None:
         runs.append(info)
         beside.append(InThread(lambda: fire(obj.pk).verdict))
         await_that(waiting())
@@ -44,11 +44,11 @@ def test_alarm_changed_while_another_waits_for_the_lock(obj: Scripted, script: S
         elif change == "put off":
             obj.storage.set_alarm(HOUR)
 
-    script.alarm = hold
+    script.alarm = keep_locked
     if change == "disarmed by its run":
         assert fire(Alarm.objects.get().pk).verdict is Verdict.SUCCEEDED
     else:
-        obj.run_exclusive(lambda: hold(obj))
+        obj.run_exclusive(lambda: keep_locked(obj))
     assert beside[0].result() is Verdict.DROPPED
     assert len(runs) == 1
     assert AlarmRun.objects.count() == (change == "disarmed by its run")
@@ -124,7 +124,7 @@ def test_run_that_the_database_made_give_way_is_not_counted(obj: Scripted, scrip
     """A handler that lost a deadlock is tried again, uncounted."""
     other, inside = Counter.objects.get_by_name("other"), threading.Event()
 
-    def hold() -> None:
+    def keep_locked() -> None:
         def work() -> None:
             inside.set()
             await_that(waiting())
@@ -134,7 +134,7 @@ def test_run_that_the_database_made_give_way_is_not_counted(obj: Scripted, scrip
 
     script.alarm = lambda obj, info: other.add()
     obj.storage.set_alarm(NOW)
-    beside = InThread(hold)
+    beside = InThread(keep_locked)
     await_event(inside)
     fired = fire(Alarm.objects.get().pk)
     beside.result()
@@ -148,7 +148,7 @@ def test_handler_waits_for_other_objects_as_long_as_any_call(obj: Scripted, scri
     """That a wake-up waits briefly for its own object does not cut its handler's waits short."""
     other, inside = Counter.objects.get_by_name("other"), threading.Event()
 
-    def hold() -> None:
+    def keep_locked() -> None:
         with other.storage.transaction():
             inside.set()
             await_that(waiting())
@@ -156,7 +156,7 @@ def test_handler_waits_for_other_objects_as_long_as_any_call(obj: Scripted, scri
 
     script.alarm = lambda obj, info: Counter.objects.get_by_name("other").add()
     obj.storage.set_alarm(NOW)
-    beside = InThread(hold)
+    beside = InThread(keep_locked)
     await_event(inside)
     assert fire(Alarm.objects.get().pk).verdict is Verdict.SUCCEEDED
     beside.result()

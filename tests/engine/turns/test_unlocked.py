@@ -154,12 +154,12 @@ def test_object_deleted_while_unlocked_is_not_resurrected(script: Script, is_ala
     assert not AlarmRun.objects.exists()
 
 
-def test_lock_not_had_again_is_busy_and_writes_nothing_old(settings: Settings) -> None:
+def test_object_that_cannot_be_locked_again_is_busy_and_writes_nothing_old(settings: Settings) -> None:
     """A method that cannot lock again gets ``ObjectBusy``, and one that swallows it overwrites nobody's work."""
     counter = Counter.objects.get_by_name("a")
     inside, leave = threading.Event(), threading.Event()
 
-    def hold() -> None:
+    def keep_locked() -> None:
         other = Counter.objects.get_by_name("a")
         with other.storage.transaction():
             other.storage.put("count", 50)
@@ -170,7 +170,7 @@ def test_lock_not_had_again_is_busy_and_writes_nothing_old(settings: Settings) -
         counter.storage.put("count", 1)
         try:
             with counter.unlocked():
-                beside.append(InThread(hold))
+                beside.append(InThread(keep_locked))
                 await_event(inside)
         except ObjectBusy:
             seen.append("busy")
