@@ -15,7 +15,7 @@ from batcher.responses import Answer, Verdict
 from batcher.setting_rules import Policy
 from batcher.tables import Batch
 from durable_objects import RunSuperseded, failpoints, now, signing
-from durable_objects.handler_errors import is_failure, tellable
+from durable_objects.handler_errors import formattable, is_failure
 from durable_objects.logs import get_logger
 
 logger = get_logger("batcher")
@@ -47,7 +47,7 @@ def attempt(process_batch: Callable[[Batch], Answer | None], batch: Batch, gate:
     except BaseException as error:  # whatever an override raises is a failed try of this batch
         if not is_failure(error):
             raise
-        logger.warning("Batcher %r: batch %s could not be processed", name, batch.id, exc_info=tellable(error))
+        logger.warning("Batcher %r: batch %s could not be processed", name, batch.id, exc_info=formattable(error))
         answer = Answer.failed(error)
     answer = answer if isinstance(answer, Answer) else Answer(Verdict.DELIVERED)
     failpoints.reach("batcher.posted")

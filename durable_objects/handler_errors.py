@@ -47,7 +47,7 @@ def describe(error: BaseException) -> str:
     except BaseException as failure:
         if not is_failure(failure):
             raise
-        text = _untold(error)
+        text = _unformattable(error)
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
@@ -58,7 +58,7 @@ def in_short(error: BaseException | None) -> str:
     except BaseException as failure:
         if error is None or not is_failure(failure):
             raise
-        return _untold(error)
+        return _unformattable(error)
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
 
 
@@ -69,10 +69,10 @@ def named(error: BaseException) -> str:
     except BaseException as failure:
         if not is_failure(failure):
             raise
-        return _untold(error)
+        return _unformattable(error)
 
 
-def tellable(error: BaseException) -> BaseException:
+def formattable(error: BaseException) -> BaseException:
     """Return the error, or one in its place where loggers and others cannot format this one."""
     try:
         traceback.format_exception(error)
@@ -80,11 +80,11 @@ def tellable(error: BaseException) -> BaseException:
     except BaseException as failure:
         if not is_failure(failure):
             raise
-        return RuntimeError(_untold(error))
+        return RuntimeError(_unformattable(error))
     return error
 
 
-def _untold(error: BaseException) -> str:
+def _unformattable(error: BaseException) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__} (formatting it raised an error of its own)"
 
 

@@ -134,7 +134,7 @@ def settings_in_force() -> dict[str, Any]:
 def _retry(task: Task[Any, Any], args: tuple[int, int | None], fired: Fired) -> None:
     """Let autoretry send the retry; where the row counts otherwise than the message, send it as the row says."""
     failure = AlarmRunFailed(f"object {args[0]}: {handler_errors.in_short(fired.error)}, retry {fired.failures}")
-    failure.__cause__ = fired.error and handler_errors.tellable(fired.error)
+    failure.__cause__ = fired.error and handler_errors.formattable(fired.error)
     if task.request.retries == fired.failures - 1 and fired.failures <= retry.ALARM_MAX_RETRIES:
         raise failure
     delay = (fired.delay or timedelta(0)).total_seconds()

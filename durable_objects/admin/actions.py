@@ -23,7 +23,7 @@ from durable_objects.admin import display
 from durable_objects.admin.base import EngineAdmin
 from durable_objects.admin.columns import alarm_of, now_of
 from durable_objects.errors import DurableObjectError
-from durable_objects.handler_errors import is_failure, named, tellable
+from durable_objects.handler_errors import formattable, is_failure, named
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.operations import actions as operations
@@ -242,7 +242,7 @@ class OperableAdmin(EngineAdmin):
             except BaseException as error:  # the object's own initialize() may raise anything
                 if not is_failure(error):
                     raise
-                logger.error("admin: %s failed for object %s", verb.name, target.pk, exc_info=tellable(error))
+                logger.error("admin: %s failed for object %s", verb.name, target.pk, exc_info=formattable(error))
                 failed.append(f"Not done for {display.label(target.name)}: {named(error)}")
             else:
                 done.append(f"{display.label(target.name)} ({what})" if what else display.label(target.name))

@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock
+from durable_objects.database.backends import backend_of
 from durable_objects.database.round_trip import Row, Statement
 from durable_objects.tables import Alarm, Object
 
@@ -30,7 +31,8 @@ def look(conn: BaseDatabaseWrapper, where: str, params: Sequence[Any]) -> Statem
     Never joined to the lock.
     """
     expression, now = clock.now_sql(conn)
-    columns = ", ".join(clock.selected(conn, f"slot.{name}") if name in _TIMES else f"slot.{name}" for name in _COLUMNS)
+    moment = backend_of(conn).select_moment
+    columns = ", ".join(moment(f"slot.{name}") if name in _TIMES else f"slot.{name}" for name in _COLUMNS)
     both = f"{_OBJECTS} LEFT JOIN {_TABLE} slot ON slot.object_id = id"
     return f"SELECT id, {expression}, {columns}, kind_id, name FROM {both} WHERE {where}", [*now, *params]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -60,7 +60,7 @@ def waiting_for(conn: BaseDatabaseWrapper, lock_timeout: timedelta | None) -> Ab
     return backend_of(conn).waiting_for_begin(lock_timeout or engine.LOCK_TIMEOUT)
 
 
-def leave_line(conn: BaseDatabaseWrapper) -> None:
+def leave_queue(conn: BaseDatabaseWrapper) -> None:
     """Let the next one begin, if the transaction that ``waiting_for`` was for is over."""
     if not conn.in_atomic_block:
         backend_of(conn).ended()
@@ -84,7 +84,8 @@ def on_a_good_session(conn: BaseDatabaseWrapper, attempt: Callable[[], Result]) 
     """Run what begins outside of any transaction; once more on a new session, when the one that was there is at fault:
     hung up, of a server that has become a standby, or left with settings that nobody can work with.
     """
-    if not backend_of(conn).has_server or conn.connection is None or not is_free(conn):
+    backend = backend_of(conn)
+    if not backend.has_server or conn.connection is None or not is_free(conn):
         return attempt()
     try:
         return attempt()
@@ -92,7 +93,7 @@ def on_a_good_session(conn: BaseDatabaseWrapper, attempt: Callable[[], Result]) 
         cause = error.__cause__ if isinstance(error, ObjectBusy) else error
         if cause is None or is_lock_timeout(cause) or is_worth_another_try(cause):
             raise
-        drop(conn)
+        backend.drop_session()
     return attempt()
 
 
@@ -189,18 +190,10 @@ def _ending_what_lasts(conn: BaseDatabaseWrapper) -> Iterator[None]:
             yield
     finally:
         if lasting and not conn.in_atomic_block:
-            drop(conn)
+            backend.drop_session()
 
 
-def drop(conn: BaseDatabaseWrapper) -> None:
-    """End the session: the next statement gets a new one, from a pool as well."""
-    if conn.connection is not None:
-        with suppress(Exception):
-            conn.connection.close()
-    conn.close()
-
-
-def complain_if_long(conn: BaseDatabaseWrapper, key: tuple[str, str], seconds: float) -> None:
+def warn_if_long(conn: BaseDatabaseWrapper, key: tuple[str, str], seconds: float) -> None:
     """Log a turn that kept the turns of all other objects waiting for long."""
     longest = backend_of(conn).long_turn
     if longest is not None and seconds > longest:
@@ -210,14 +203,14 @@ def complain_if_long(conn: BaseDatabaseWrapper, key: tuple[str, str], seconds: f
         )
 
 
-def give_back(conn: BaseDatabaseWrapper) -> None:
+def return_to_pool(conn: BaseDatabaseWrapper) -> None:
     """Return a pooled connection to its pool while its turn is unlocked; keep any other."""
     if not conn.in_atomic_block and "pool" in conn.settings_dict.get("OPTIONS", {}):
         conn.close()
     conn.__dict__["durable_objects_idle_since"] = monotonic()
 
 
-def wake_up(conn: BaseDatabaseWrapper) -> None:
+def reconnect_if_gone(conn: BaseDatabaseWrapper) -> None:
     """Drop a connection that does not answer after a pause; Django connects again. The server may be another one."""
     idle = monotonic() - conn.__dict__.get("durable_objects_idle_since", 0.0)
     if conn.in_atomic_block or conn.connection is None or idle < _PING_AFTER_SECONDS:

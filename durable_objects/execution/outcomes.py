@@ -13,7 +13,7 @@ from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.errors import is_worth_another_try, trouble, was_session_lost
 from durable_objects.errors import RunSuperseded
-from durable_objects.handler_errors import describe, is_failure, tellable
+from durable_objects.handler_errors import describe, formattable, is_failure
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.plain_functions import check_answer
@@ -67,7 +67,7 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
     turn.end_run()
     turn.slot.die(text)
     turn.record(run, AlarmRun.Outcome.DEAD, text)
-    logger.error("alarm of %s %r is dead after %s runs", *handle.key, run.retry_count + 1, exc_info=tellable(error))
+    logger.error("alarm of %s %r is dead after %s runs", *handle.key, run.retry_count + 1, exc_info=formattable(error))
     try:
         with turn.savepoint():
             turn.start()
@@ -81,7 +81,7 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
         if not is_failure(raised) or is_worth_another_try(raised) or was_session_lost(turn.conn, raised):
             raise
         message = "alarm_died() of %s %r raised; its alarm stays dead"
-        logger.error(message, *handle.key, exc_info=tellable(raised))
+        logger.error(message, *handle.key, exc_info=formattable(raised))
 
 
 def is_settled(slot: Slot, run: Run) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from durable_objects.database import clock, supported
-from durable_objects.handler_errors import is_failure, tellable
+from durable_objects.handler_errors import formattable, is_failure
 from durable_objects.logs import get_logger
 
 logger = get_logger(__name__)
@@ -73,7 +73,7 @@ def _end(watch: _Watch) -> None:
     except BaseException as error:
         if not is_failure(error):
             raise
-        logger.error("a run over its time limit could not be ended, tried again", exc_info=tellable(error))
+        logger.error("a run over its time limit could not be ended, tried again", exc_info=formattable(error))
         watch.deadline = clock.monotonic() + GRACE_SECONDS
     finally:
         with suppress(Exception):

@@ -24,7 +24,7 @@ from durable_objects import DurableObjectError, escaping, kinds
 from durable_objects.conf import engine
 from durable_objects.database.messages import message_for, one_line
 from durable_objects.errors import InvalidName
-from durable_objects.handler_errors import is_failure, named, tellable
+from durable_objects.handler_errors import formattable, is_failure, named
 from durable_objects.kinds import content_types, label_of
 from durable_objects.management import streams
 from durable_objects.management.streams import lines_of
@@ -247,7 +247,7 @@ def errors_in_one_line() -> Iterator[None]:
     except BaseException as error:
         if not is_failure(error):
             raise
-        raise CommandError(one_line(named(error))) from tellable(error)
+        raise CommandError(one_line(named(error))) from formattable(error)
 
 
 def _report_in_one_line(parser: argparse.ArgumentParser) -> None:

@@ -165,7 +165,7 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
                 raise
             raise busy from refused
         finally:
-            connection.leave_line(self.conn)
+            connection.leave_queue(self.conn)
 
     def _write_out(self) -> None:
         flush, budget = Flush(), publisher.budget_of(self.conn)

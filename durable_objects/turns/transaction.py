@@ -149,7 +149,7 @@ class LockedTransaction:
                 self._pop(error if failure is None else failure)
             except BaseException as refused:  # noqa: BLE001  the commit failed: what is around it must roll back
                 failure = refused
-        connection.leave_line(self.conn)
+        connection.leave_queue(self.conn)
         if isinstance(failure, Error) and not self.is_committed and (busy := as_busy(self.conn, failure)):
             raise busy from failure
         if failure is not None:
@@ -211,7 +211,7 @@ class LockedTransaction:
         try:
             if self.run is not None:
                 leases.keep(self.run)
-            connection.give_back(self.conn)
+            connection.return_to_pool(self.conn)
             yield
         except BaseException as error:
             if is_failure(error):
@@ -249,7 +249,7 @@ class LockedTransaction:
         except LeftOpen as error:
             self.lost = error
             raise
-        connection.wake_up(self.conn)
+        connection.reconnect_if_gone(self.conn)
         waits = 0
         try:
             while not self._atomics:

@@ -166,7 +166,7 @@ class Turn:
         if turns.get(self.key) is self:
             del turns[self.key]
             if not self._transaction.joins:
-                connection.complain_if_long(self.conn, self.key, self._transaction.reading.passed())
+                connection.warn_if_long(self.conn, self.key, self._transaction.reading.passed())
         if not turns:
             clock.drop_reading(self.conn)
         self._transaction.close(error)

@@ -205,7 +205,7 @@ def test_database_that_would_lose_updates_or_keep_objects(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("pool", "worker_pool", "is_told"),
+    ("pool", "worker_pool", "is_warned"),
     [
         (True, "threads", True),
         ({"max_size": 8}, "threads", True),
@@ -216,7 +216,7 @@ def test_database_that_would_lose_updates_or_keep_objects(monkeypatch: pytest.Mo
     ],
 )
 def test_pool_that_is_smaller_than_the_workers_threads(
-    monkeypatch: pytest.MonkeyPatch, pool: object, worker_pool: str, is_told: bool
+    monkeypatch: pytest.MonkeyPatch, pool: object, worker_pool: str, is_warned: bool
 ) -> None:
     """With eight threads, Django's pool has to have more than eight connections, as far as the settings tell (W019)."""
     default = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "OPTIONS": {"pool": pool}}
@@ -225,35 +225,35 @@ def test_pool_that_is_smaller_than_the_workers_threads(
     app: Any = current_app
     monkeypatch.setitem(app.conf.changes, "worker_concurrency", 8)
     monkeypatch.setitem(app.conf.changes, "worker_pool", worker_pool)
-    assert ("durable_objects.W019" in messages()) is is_told
+    assert ("durable_objects.W019" in messages()) is is_warned
 
 
-@pytest.mark.parametrize(("threads", "is_told"), [(8, True), (3, False)])
+@pytest.mark.parametrize(("threads", "is_warned"), [(8, True), (3, False)])
 def test_worker_says_when_its_pool_is_small(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, threads: int, is_told: bool
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, threads: int, is_warned: bool
 ) -> None:
-    """However its number of threads was said, a worker that starts with a smaller pool says so."""
+    """However its number of threads was set, a worker that starts with a smaller pool reports it."""
     default = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "OPTIONS": {"pool": {"max_size": 4}}}
     monkeypatch.setattr(supported, "connections", ConnectionHandler({"default": default}))
     tasks.count_threads(SimpleNamespace(pool=TaskPool(threads)))
     tasks.forget_threads()
-    assert ("max_size" in caplog.text) is is_told
+    assert ("max_size" in caplog.text) is is_warned
 
 
 @pytest.mark.services("postgresql")
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "ids"),
     [("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0", ["durable_objects.E015"]), ("", [])],
     ids=["LATIN1", "UTF8"],
 )
 def test_database_that_cannot_hold_every_text(
-    monkeypatch: pytest.MonkeyPatch, django_db_blocker: DjangoDbBlocker, options: LiteralString, told: list[str]
+    monkeypatch: pytest.MonkeyPatch, django_db_blocker: DjangoDbBlocker, options: LiteralString, ids: list[str]
 ) -> None:
     """A PostgreSQL database in another encoding than UTF-8 is refused, where Django asks for its checks."""
     with services.fresh_postgresql(options) as url, django_db_blocker.unblock():
         there = ConnectionHandler({"default": database(url, Path())})
         monkeypatch.setattr(checks, "connections", there)
-        assert [message.id for message in checks._check_encoding(["default"])] == told
+        assert [message.id for message in checks._check_encoding(["default"])] == ids
         there.close_all()
 
 

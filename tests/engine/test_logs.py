@@ -45,10 +45,10 @@ def raising(caplog: pytest.LogCaptureFixture) -> Iterator[Raising]:
 def test_a_logger_never_raises(raising: Raising, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever a handler raises is lost; the record is the caller's own, with its line and its extra."""
     logger = get_logger("durable_objects.test")
-    logger.warning("told %s", "once", extra={"object_id": 5})
+    logger.warning("logged %s", "once", extra={"object_id": 5})
     (record,) = raising.seen
     assert (record.getMessage(), record.filename, record.funcName) == (
-        "told once",
+        "logged once",
         "test_logs.py",
         "test_a_logger_never_raises",
     )

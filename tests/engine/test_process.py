@@ -35,7 +35,7 @@ def talking(*prefix: str) -> Iterator[subprocess.Popen[str]]:
         talker.stdin.close()
 
 
-def said(talker: subprocess.Popen[str]) -> str:
+def answer(talker: subprocess.Popen[str]) -> str:
     """Its next line."""
     assert talker.stdout is not None
     return talker.stdout.readline().strip()
@@ -46,7 +46,7 @@ def asked(talker: subprocess.Popen[str], name: str) -> str:
     assert talker.stdin is not None
     talker.stdin.write(f"{name}\n")
     talker.stdin.flush()
-    return said(talker)
+    return answer(talker)
 
 
 def test_name_is_read_as_host_and_pid() -> None:
@@ -65,7 +65,7 @@ def test_longest_name_fits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_process_of_here_is_gone_once_it_has_ended() -> None:
     """Alive it is not, and its end is certain at once."""
     with talking() as talker:
-        name = said(talker)
+        name = answer(talker)
         assert not process.is_gone(name)
         assert asked(talker, process.name()) == "False"
     assert process.is_gone(name)
@@ -77,7 +77,7 @@ def test_living_process_of_another_container_is_not_gone() -> None:
     if not allowed:
         pytest.skip("this system lets nobody make a PID namespace")
     with talking(*ELSEWHERE) as talker:
-        name = said(talker)
+        name = answer(talker)
         assert name.startswith(socket.gethostname()[:80])
         assert not process.is_gone(name)
         free = f"{name.rpartition(':')[0]}:{2**22 + 1}"
@@ -90,5 +90,5 @@ def test_another_host_of_the_same_name_is_told_apart(monkeypatch: pytest.MonkeyP
     """It was started at another time, and so has another name."""
     monkeypatch.setattr(process, "_boot", lambda: "another one's")
     with talking() as talker:
-        name = said(talker)
+        name = answer(talker)
     assert not process.is_gone(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -220,9 +220,16 @@ class Backend(ABC):
         """Return whether this SQL leaves something on the session when its transaction is over."""
         return False
 
-    @abstractmethod
+    def drop_session(self) -> None:
+        """End the session: the next statement gets a new one, from a pool as well."""
+        if self.conn.connection is not None:
+            with suppress(Exception):
+                self.conn.connection.close()
+        self.conn.close()
+
     def reset_session(self) -> None:
         """Undo whatever is open on the driver's connection; Django's own state has been reset."""
+        self.drop_session()
 
     # Errors of Django's, with the driver's as their cause
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -208,13 +207,6 @@ class PostgreSQL(Backend):
     def outlasts_transaction(self, sql: str) -> bool:
         """Return whether it is a SET, RESET, LISTEN, advisory lock or the like."""
         return _OUTLASTS.search(sql) is not None
-
-    def reset_session(self) -> None:
-        """End the session."""
-        if self.conn.connection is not None:
-            with suppress(Exception):
-                self.conn.connection.close()
-        self.conn.close()
 
     @staticmethod
     def meaning(conn: BaseDatabaseWrapper, error: Error) -> Meaning | None:

@@ -1,4 +1,4 @@
-"""An address that cannot be called is refused where it is set, not told at the first post."""
+"""An address that cannot be called is refused where it is set, not at the first post."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_called_is_refused_where_it_is_set(url: str, settings: An
 
 @pytest.mark.django_db
 def test_an_address_from_before_is_final(reminder: Reminder, alarm_clock: Any) -> None:
-    """A recipient that has one in the database is told on the record, once."""
+    """A recipient that has one in the database is shown on the record, once."""
     Recipient.objects.create(name="ada", webhook_url="http://xn--/", webhook_secret=SECRET)
     reminder.set_reminder("tea", alarm_clock.now(), channels=["webhook"], person="ada")
     assert outcomes(alarm_clock) == ["succeeded"]
@@ -67,10 +67,10 @@ def test_an_address_from_before_is_final(reminder: Reminder, alarm_clock: Any) -
 
 
 def test_batchers_settings_are_bound_by_the_rules_of_configure(settings: Any) -> None:
-    """Each setting of the project that no batcher could be given is told by check, and no secret is."""
+    """Each setting of the project that no batcher could be given is reported by check, and no secret is."""
     settings.BATCHER = {
         "UPSTREAM_URL": "https://bob:hunter2@h:0/", "SECRET": "hunter2", "HEADERS": {"Host": "hunter2"}, "MAX_ITEMS": 0,
     }  # fmt: skip
-    said = check_batcher(None)
-    assert [each.id for each in said] == ["batcher.E001"] * 4
-    assert "hunter2" not in str(said)
+    found = check_batcher(None)
+    assert [each.id for each in found] == ["batcher.E001"] * 4
+    assert "hunter2" not in str(found)

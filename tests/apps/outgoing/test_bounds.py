@@ -32,7 +32,7 @@ PATIENCE = 10.0
 
 @pytest.fixture(autouse=True)
 def places(monkeypatch: pytest.MonkeyPatch) -> Places:
-    """Each test has places of its own, in a process of which nobody has said how many threads it has."""
+    """Each test has places of its own, in a process whose number of threads is not known."""
     places = Places()
     monkeypatch.setattr(deadline, "places", places)
     monkeypatch.setattr(process, "threads", None)
@@ -232,23 +232,23 @@ def test_those_who_wait_for_a_place_leave_threads_too(monkeypatch: pytest.Monkey
     """One waits a while for a slow host's place, but never so that those who have one and those who wait take all."""
     monkeypatch.setattr(process, "threads", 8)
     monkeypatch.setattr("durable_objects.outgoing.concurrency.QUICK", PATIENCE)
-    said: list[str] = []
+    replies: list[str] = []
 
     def call(number: int) -> None:
         try:
-            said.append(bounded(f"host {number}", SECOND, lambda call: "served"))
+            replies.append(bounded(f"host {number}", SECOND, lambda call: "served"))
         except TooManyCalls:
-            said.append("turned away")
+            replies.append("turned away")
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
     with held("a", "b", "c", "d"):
         for thread in threads:
             thread.start()
-        wait_until(lambda: places.waiting + len(said) == 4)
-        assert (places.waiting, said) == (2, ["turned away"] * 2)
+        wait_until(lambda: places.waiting + len(replies) == 4)
+        assert (places.waiting, replies) == (2, ["turned away"] * 2)
     for thread in threads:
         thread.join(PATIENCE)
-    assert said == ["turned away", "turned away", "served", "served"]
+    assert replies == ["turned away", "turned away", "served", "served"]
 
 
 def test_those_turned_away_come_again_one_after_the_other() -> None:

@@ -1,4 +1,4 @@
-"""What the driver refuses before the server sees it: the mistake of whoever said it, and no lost session."""
+"""What the driver refuses before the server sees it: the mistake of whoever executes it, and no lost session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 
-def said(statement: str, *params: Any) -> None:
+def execute(statement: str, *params: Any) -> None:
     """By a handler's own cursor."""
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
@@ -28,8 +28,8 @@ def said(statement: str, *params: Any) -> None:
 
 #: What the driver refuses by itself, so that there is no SQLSTATE.
 MISTAKES: dict[str, Callable[[], object]] = {
-    "parameters": lambda: said("SELECT %s", 1, 2),
-    "value": lambda: said("SELECT %s", object()),
+    "parameters": lambda: execute("SELECT %s", 1, 2),
+    "value": lambda: execute("SELECT %s", object()),
     "NUL": lambda: Note.objects.create(text="a\0b"),
     "no rows": lambda: connection.cursor().fetchone(),
     "closed cursor": lambda: [cursor := connection.cursor(), cursor.close(), cursor.execute("SELECT 1")],

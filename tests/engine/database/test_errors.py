@@ -85,7 +85,7 @@ def test_codes_of_sqlite(code: int, means: Meaning) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "means"),
+    ("text", "means"),
     [
         ("FATAL:  sorry, too many clients already", Meaning.TROUBLE),
         ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", Meaning.TROUBLE),
@@ -94,10 +94,10 @@ def test_codes_of_sqlite(code: int, means: Meaning) -> None:
         ("server closed the connection unexpectedly", Meaning.LOST),
     ],
 )
-def test_refused_connections(said: str, means: Meaning) -> None:
-    """Without a SQLSTATE the session is lost, or was never had for want of room."""
-    error = OperationalError(said)
-    error.__cause__ = psycopg_errors.OperationalError(said)
+def test_refused_connections(text: str, means: Meaning) -> None:
+    """Without a SQLSTATE the session is lost, or was refused since the server has too many."""
+    error = OperationalError(text)
+    error.__cause__ = psycopg_errors.OperationalError(text)
     assert meaning(connection, error) is means
 
 
@@ -113,7 +113,7 @@ def test_what_the_driver_refuses_by_itself_is_the_codes_affair(error: type[Any])
 
 @pytest.mark.django_db(transaction=True)
 def test_session_that_the_driver_has_given_up_is_lost() -> None:
-    """What is said on it afterwards is refused by the driver, and nothing can be said of the code."""
+    """What is executed on it afterwards is refused by the driver, and is no fault of the code."""
     connection.ensure_connection()
     connection.connection.close()
     with pytest.raises((DatabaseError, InterfaceError)) as refused:

@@ -1,4 +1,4 @@
-"""What a connection says often is kept planned by PostgreSQL, and nobody notices but by the speed."""
+"""What a connection sends often is prepared by PostgreSQL, and nobody notices but by the speed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_is_said_often_is_kept_and_used() -> None:
 
 
 def test_without_the_switch_nothing_is_kept() -> None:
-    """Where ``prepare_threshold`` is None, as Django has it, all is said in full."""
+    """Where ``prepare_threshold`` is None, as Django has it, all is sent in full."""
     connection.close()
     connection.settings_dict["OPTIONS"]["prepare_threshold"] = None
     counter = Counter.objects.get_by_name("a")
@@ -112,8 +112,10 @@ def test_turns_are_the_same_kept_or_not() -> None:
             row = profiled.look()
         assert row is not None
         assert row.text == "it's"
-        said = [message["sql"].partition(" ")[0] for message in messages]
-        assert [word for word in said if word != "COMMIT"].count("BEGIN") == 4, "Django's, and the turns' own: no retry"
+        verbs = [message["sql"].partition(" ")[0] for message in messages]
+        assert [word for word in verbs if word != "COMMIT"].count("BEGIN") == 4, (
+            "Django's, and the turns' own: no retry"
+        )
     assert len(kept()) >= 4
 
 
@@ -165,7 +167,7 @@ def test_a_statement_that_the_server_has_lost_is_said_in_full_the_next_time(capl
 
 
 def test_a_table_that_was_changed_is_an_error_once() -> None:
-    """A column of another type makes a kept statement useless: refused once, then said in full."""
+    """A column of another type makes a prepared statement useless: refused once, then sent in full."""
     statement = ("SELECT text FROM tests_note WHERE text = %s", ["a"])
     for _ in range(OFTEN):
         round_trip.send(connection, [statement])
@@ -181,7 +183,7 @@ def test_a_table_that_was_changed_is_an_error_once() -> None:
 
 
 def test_all_are_planned_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was kept is given back, and kept again once it has been said often."""
+    """What was prepared is deallocated, and prepared again once it has been sent often."""
     for number in range(OFTEN):
         round_trip.send(connection, [note(str(number))])
     monkeypatch.setattr(connection.connection.durable_objects_prepared, "_until", 0.0)

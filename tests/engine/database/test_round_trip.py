@@ -55,10 +55,10 @@ def test_turn_is_two_round_trips_and_can_be_seen() -> None:
     counter.add()
     with CaptureQueriesContext(connection) as queries:
         counter.run_exclusive(lambda: counter.storage.put("k", 1))
-    said = [query["sql"] for query in queries if query["sql"] not in {"BEGIN", "COMMIT"}]
-    assert len(said) == 2
-    assert said[0].startswith("BEGIN")
-    assert said[1].endswith("COMMIT")
+    sent = [query["sql"] for query in queries if query["sql"] not in {"BEGIN", "COMMIT"}]
+    assert len(sent) == 2
+    assert sent[0].startswith("BEGIN")
+    assert sent[1].endswith("COMMIT")
 
 
 @needs_postgresql

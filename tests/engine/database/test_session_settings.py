@@ -140,7 +140,7 @@ def test_callers_next_turn_goes_well(statement: str) -> None:
 
 
 def test_callers_settings_stay_where_they_do_no_harm() -> None:
-    """A caller's session is the caller's: a turn that can be had on it does not take it away."""
+    """A caller's session is the caller's: a turn that can run on it does not take it away."""
     counter = Counter.objects.get_by_name("a")
     say("SET statement_timeout = '1min'")
     before = one_value("SELECT pg_backend_pid()")

@@ -27,9 +27,9 @@ LARGE = "x" * 1_000_000
 
 @contextmanager
 def full() -> Iterator[None]:
-    """The file may not grow any more, as on a disk without room."""
+    """The file may not grow any more, as on a full disk."""
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM")  # what other tests have left in it is room as well
+        cursor.execute("VACUUM")  # what other tests have left in it can be filled as well
     pages = one_value("PRAGMA page_count")
     before = one_value("PRAGMA max_page_count")
     one_value(f"PRAGMA max_page_count = {pages}")
@@ -47,7 +47,7 @@ def test_every_connection_waits_for_the_disk() -> None:
 
 
 def test_full_disk_uses_up_no_retry(obj: Scripted, script: Script) -> None:
-    """A run that cannot be stored comes again uncounted, and runs when there is room."""
+    """A run that cannot be stored comes again uncounted, and runs when there is space."""
     script.alarm = lambda obj, info: obj.storage.put("large", LARGE)
     obj.storage.set_alarm(timedelta(0))
     pk = Object.objects.get().pk

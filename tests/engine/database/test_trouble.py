@@ -61,7 +61,7 @@ def refusing(table: type[Any], sqlstate: str) -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
-            f"$$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{sqlstate}'; END $$"
+            f"$$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '{sqlstate}'; END $$"
         )
         cursor.execute(
             f"CREATE TRIGGER {name} BEFORE INSERT OR UPDATE OR DELETE ON {table._meta.db_table} "
@@ -316,7 +316,7 @@ def test_caller_is_told_what_it_was(sqlstate: str) -> None:
     """``ObjectBusy`` carries the database's own words, nothing of the call was done, and the next one goes well."""
     counter = Counter.objects.get_by_name("c")
     counter.add()
-    with refusing(Entry, sqlstate), pytest.raises(ObjectBusy, match="no room"):
+    with refusing(Entry, sqlstate), pytest.raises(ObjectBusy, match="no space"):
         counter.add()
     assert counter.add() == 2
 
@@ -341,7 +341,7 @@ def test_users_own_statements_are_users(obj: Scripted, script: Script, sqlstate:
             obj.run_exclusive(lambda: Note.objects.create(text="mine"))
     alarm = Alarm.objects.get()
     assert alarm.retry_count == 1
-    assert "no room" in alarm.last_error
+    assert "no space" in alarm.last_error
 
 
 def test_administrators_time_out_while_locking(obj: Scripted) -> None:
@@ -355,7 +355,7 @@ def test_administrators_time_out_while_locking(obj: Scripted) -> None:
 
 
 def test_database_that_is_read_only(obj: Scripted, script: Script) -> None:
-    """On a server that has become a standby nothing is counted; callers are told why."""
+    """On a server that has become a standby nothing is counted; callers learn why."""
     pk = armed(obj)
     with database_setting("default_transaction_read_only = on"):
         with pytest.raises(ObjectBusy, match="read-only"):
@@ -374,7 +374,7 @@ def test_it_is_told_once(obj: Scripted, script: Script, caplog: pytest.LogCaptur
     with refusing(Entry, "53100"):
         for _ in range(3):
             fire(pk)
-    assert [record.levelname for record in caplog.records if "no room" in record.getMessage()] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if "no space" in record.getMessage()] == ["WARNING"]
 
 
 def test_who_keeps_another_object_is_told(obj: Scripted, script: Script, caplog: pytest.LogCaptureFixture) -> None:
@@ -385,6 +385,6 @@ def test_who_keeps_another_object_is_told(obj: Scripted, script: Script, caplog:
     with Counter.objects.get_by_name("kept").storage.transaction():
         fired = InThread(lambda: [fire(pk, waits=waits).verdict for waits in range(2)]).result()
     assert fired == [Verdict.AGAIN] * 2
-    told = [record.getMessage() for record in caplog.records if "put off" in record.getMessage()]
-    assert len(told) == 1
-    assert "'kept'" in told[0]
+    logged = [record.getMessage() for record in caplog.records if "put off" in record.getMessage()]
+    assert len(logged) == 1
+    assert "'kept'" in logged[0]

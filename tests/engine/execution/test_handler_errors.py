@@ -282,7 +282,7 @@ def test_interrupt_that_is_caught_around_unlocked_gives_nothing_back(obj: Script
     assert obj.storage.list() == {}
 
 
-class Untellable(Exception):
+class Unformattable(Exception):
     """Whose every text raises while it is ``armed``: pytest has to tell it as well."""
 
     armed = False
@@ -290,7 +290,7 @@ class Untellable(Exception):
     def __repr__(self) -> str:
         if self.armed:
             raise OfMine
-        return "Untellable()"
+        return "Unformattable()"
 
     __str__ = __repr__
 
@@ -302,12 +302,12 @@ class Untellable(Exception):
 
 @contextmanager
 def armed() -> Iterator[None]:
-    """``Untellable`` cannot be told in this block."""
-    Untellable.armed = True
+    """``Unformattable`` cannot be told in this block."""
+    Unformattable.armed = True
     try:
         yield
     finally:
-        Untellable.armed = False
+        Unformattable.armed = False
 
 
 class Circular(ValueError):
@@ -324,7 +324,7 @@ def huge() -> ValueError:
     return ValueError("x" * 5_000_000)
 
 
-@pytest.mark.parametrize("make", [Untellable, Circular, huge])
+@pytest.mark.parametrize("make", [Unformattable, Circular, huge])
 def test_retry_of_an_error_that_cannot_be_told_costs_no_rescue(
     obj: Scripted, script: Script, make: Callable[[], BaseException]
 ) -> None:
@@ -348,11 +348,11 @@ def test_dead_alarm_of_an_error_that_cannot_be_told(
     """``alarm_died`` gets the error itself, and may raise one of the same kind."""
     monkeypatch.setattr(Scripted, "alarm_max_retries", 0)
     obj.storage.set_alarm(NOW)
-    script.alarm = lambda obj, info: raising(Untellable)(obj)
-    script.alarm_died = lambda obj, info, error: raising(Untellable)(obj)
+    script.alarm = lambda obj, info: raising(Unformattable)(obj)
+    script.alarm_died = lambda obj, info, error: raising(Unformattable)(obj)
     with armed():
         assert fire(Object.objects.get().pk).verdict is Verdict.DEAD
-    assert [type(error) for error in script.deaths] == [Untellable]
+    assert [type(error) for error in script.deaths] == [Unformattable]
 
 
 def test_group_with_an_error_that_cannot_be_told(script: Script, caplog: pytest.LogCaptureFixture) -> None:
@@ -363,12 +363,12 @@ def test_group_with_an_error_that_cannot_be_told(script: Script, caplog: pytest.
 
     def alarm(obj: Grouped, info: AlarmInfo) -> None:
         if obj.name == "b":
-            raise Untellable
+            raise Unformattable
 
     script.alarm = alarm
     with armed():
         assert groups.fire_group(pairs, timedelta(minutes=1)) == 1
-    assert "Untellable" in caplog.text
+    assert "Unformattable" in caplog.text
 
 
 def test_worker_in_threads_lives(obj: Scripted, script: Script) -> None:
