@@ -7,6 +7,11 @@ For a class of your own:
         pass
 
 Objects of classes that are not registered have the same page under "Objects".
+
+``tables`` are the engine's own lists, ``objects`` the base for your classes and the page of an object, ``queries`` what
+that page reads, ``overview`` the page on all alarms. ``actions`` are the verbs, as actions and buttons; ``filters``,
+``columns``, ``charts``, ``forms``, ``inlines`` and ``display`` are what Django or their name says; ``base`` keeps
+secrets, addresses and the bounds of lists.
 """
 
 from durable_objects.admin.actions import CANCEL, DELETE, FIRE_NOW, REVIVE, OperableAdmin, Verb
