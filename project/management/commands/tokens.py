@@ -42,7 +42,7 @@ class Command(PlainCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add one subcommand for each verb."""
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke")
-        create = verbs.add_parser("create", help="make a token, and print it, this once")
+        create = verbs.add_parser("create", help="make a token and print it, once")
         create.add_argument("name", help="who or what uses it")
         create.add_argument(
             "--scope", action="append", required=True, help=f"one of {', '.join(SCOPES)}; repeat for more"

@@ -59,7 +59,7 @@ class Command(PlainCommand):
             dest="channels",
             metavar="NAME",
             action="append",
-            help="where to deliver it (default: log); repeat for more",
+            help="where to deliver it (default: CHANNELS of settings.REMINDERS); repeat for more",
         )
         new.add_argument("--person", metavar="NAME")
         new.add_argument("--urgent", action="store_true", help="deliver in quiet hours too")
@@ -71,8 +71,8 @@ class Command(PlainCommand):
         listed.add_argument("--person", metavar="NAME", help="only this person's")
         listed.add_argument("--limit", type=int, default=100, metavar="N", help="(default: 100)")
         self._verb(verbs, "show", "what is set, its next times and last deliveries")
-        self._verb(verbs, "cancel", "take a reminder away, the whole series")
-        snooze = self._verb(verbs, "snooze", "put off the coming delivery; the rest of the series stays")
+        self._verb(verbs, "cancel", "cancel a reminder, the whole series")
+        snooze = self._verb(verbs, "snooze", "put off the next delivery; the rest of the series stays")
         snooze.add_argument("by", metavar="BY", help=f"90s, 20m, 1h, 2d, or {_menu()}")
 
         text = "compute all moments again from the wall times, after an update of tzdata; restart the workers first"
