@@ -295,19 +295,16 @@ class Turn:
 
     @property
     def requested_alarm(self) -> RequestedAlarm | None:
-        """What was asked of the alarm last, in this turn or its run."""
-        return self._buffer.requested_alarm or (self.run.requested_alarm if self.run else None)
+        """What was asked of the alarm last, since the object was locked."""
+        return self._buffer.requested_alarm
 
     def take_requested_alarm(self) -> RequestedAlarm | None:
-        """Return what was asked of the alarm last, and forget it."""
-        requested = self._buffer.take_requested_alarm()
-        if self.run is not None:
-            requested, self.run.requested_alarm = requested or self.run.requested_alarm, None
-        return requested
+        """Forget what was asked of the alarm since the object was locked; return that, or what its run asked before."""
+        return self._buffer.take_requested_alarm() or (self.run.requested_alarm if self.run else None)
 
     def alarm(self) -> datetime | None:
         """Return what ``get_alarm`` answers in this turn (DO-13 … DO-18)."""
-        own = self.requested_alarm
+        own = self._buffer.requested_alarm or (self.run.requested_alarm if self.run else None)
         if own and own.generation == self.slot.generation:
             return own.at
         if self.run is not None and self.slot.generation == self.run.generation:
