@@ -156,7 +156,7 @@ def test_dead_alarm_is_replaced_or_revived(clock: FakeClock, failing: Scripted, 
     assert failing.storage.get_alarm() == asked_for
     assert len(exhaust(clock)) == 7
     failing.storage.set_alarm(HOUR)
-    with pytest.raises(DurableObjectError, match="no dead alarm"):
+    with pytest.raises(DurableObjectError, match="is not dead but armed"):
         actions.revive(failing)
     assert Alarm.objects.get().last_error == ""
     assert AlarmRun.objects.filter(outcome="dead").count() == 2
