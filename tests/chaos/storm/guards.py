@@ -196,8 +196,8 @@ def room_for_what_is_due() -> None:
 
 
 def silence() -> None:
-    """Every wake-up that is overdue counts as lost, whether anybody hears or not."""
-    _replace(backlog, "_heard", lambda now: (now, now))
+    """Every wake-up that is overdue counts as lost, whether it has a consumer or not."""
+    _replace(backlog, "_consumed", lambda now: (now, now))
 
 
 def put_off() -> None:
