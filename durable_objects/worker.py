@@ -94,8 +94,8 @@ class Consumer(_CelerysConsumer):  # type: ignore[misc]  # see above
             except (*parent.connection_errors, MemoryError):
                 raise
             except Exception as error:
-                unheard_of = error if not isinstance(error, parent.channel_errors) else None
-                logger.error("the worker was refused (%r), next try in 1 s", error, exc_info=unheard_of)
+                unexpected = error if not isinstance(error, parent.channel_errors) else None
+                logger.error("the worker was refused (%r), next try in 1 s", error, exc_info=unexpected)
                 time.sleep(SECONDS_BETWEEN_TRIES)
                 raise BrokerRefused(repr(error)) from error
 

@@ -25,7 +25,7 @@ for number in range({count}):
 
 
 def set_reminders(site: Site, name: str, count: int, *, after: float, step: float = 0) -> None:
-    """Set the alarms NAME0, NAME1 … in a process that has no worker; the first is due after so many seconds."""
+    """Set the alarms NAME0, NAME1 … in a process that has no worker; the first is due after ``seconds``."""
     site.execute(REMINDERS.format(count=count, name=name, after=after, step=step))
 
 

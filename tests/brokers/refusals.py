@@ -1,4 +1,4 @@
-"""More of what Redis answers when it is there and does not do what it is told; each for a block, and undone."""
+"""More of what Redis answers when it is there and does not do what it is asked to; each for a block, and undone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.chaos import refusals as of_the_storm
 
 @contextmanager
 def master_down(client: redis.Redis) -> Iterator[None]:
-    """MASTERDOWN: a replica whose master is away, told not to answer from what it has."""
+    """MASTERDOWN: a replica whose master is away, set not to answer from what it has."""
     client.config_set("replica-serve-stale-data", "no")
     with of_the_storm.read_only(client):
         yield

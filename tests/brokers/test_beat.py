@@ -82,7 +82,7 @@ def test_who_dispatches_by_command_gets_no_entry(settings: Settings) -> None:
     assert not PeriodicTask.objects.exists()
 
 
-def test_a_disabled_entry_is_told_where_the_database_may_be_asked() -> None:
+def test_a_disabled_entry_is_reported_where_the_database_may_be_asked() -> None:
     """``migrate`` and ``check --database default`` say that nobody dispatches; an enabled entry is enough."""
     assert found("default") == []
     PeriodicTask.objects.filter(name=beat.NAME).update(enabled=False)
@@ -115,7 +115,7 @@ def test_a_worker_whose_clock_is_ahead_makes_passes(skew: timedelta, monkeypatch
 
 
 def test_doctor_lets_passes_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry from before, whose passes expire after seconds, is told, and mended by --fix."""
+    """An entry from before, whose passes expire after seconds, is reported, and mended by --fix."""
     PeriodicTask.objects.filter(name=beat.NAME).update(expire_seconds=5)
     [finding] = environment._beat_entry(datetime.now(UTC))
     assert finding.code == "beat_expires"

@@ -32,7 +32,7 @@ class Broker:
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
-    """The bell rings here, and nobody hears it."""
+    """The broker that wake-ups are published to; it has no consumer."""
     broker = Broker()
     monkeypatch.setattr(publisher, "_publisher", publisher._Publisher(publish=broker))
     return broker
@@ -58,15 +58,15 @@ def test_a_broken_broker_is_asked_once_by_callers_and_once_by_each_pass(broker: 
     assert publisher.can_publish()
 
 
-def test_nothing_is_marked_that_nobody_was_told(broker: Broker) -> None:
+def test_nothing_is_marked_that_was_not_sent(broker: Broker) -> None:
     """A wake-up that was refused does not count as out: the next pass sends it."""
     broker.works = False
     arm(1)
     assert Alarm.objects.get().wake_up_for is None
 
 
-def test_five_dispatchers_ring_for_each_alarm_once(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passes at the same time share the alarms out: none is rung twice, none is left."""
+def test_five_dispatchers_publish_each_alarm_once(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes at the same time share the alarms out: none is published twice, none is left."""
     monkeypatch.setattr(publisher, "_publisher", publisher._Publisher())
     arm(60)
     monkeypatch.setattr(publisher, "_publisher", publisher._Publisher(publish=broker))
@@ -76,7 +76,7 @@ def test_five_dispatchers_ring_for_each_alarm_once(broker: Broker, monkeypatch: 
         try:
             start.wait(10)
             dispatcher.run_pass()
-        except Exception as error:  # noqa: BLE001  told by the test's own thread
+        except Exception as error:  # noqa: BLE001  raised by the test's own thread
             failures.append(error)
         finally:
             connection.close()

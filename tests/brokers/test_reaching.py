@@ -1,4 +1,4 @@
-"""Brokers that cannot be reached, or that nobody listens to: said by ``check`` and the doctor, without a password."""
+"""Brokers that cannot be reached or have no consumer: reported by ``check`` and the doctor, without a password."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def frozen() -> Iterator[int]:
 
 
 def findings() -> dict[str, Finding]:
-    """What the doctor finds about who hears a wake-up, by its code."""
+    """What the doctor finds about who consumes a wake-up, by its code."""
     return {finding.code: finding for ask in delivery.QUESTIONS for finding in ask(engine_clock.now())}
 
 
@@ -84,7 +84,7 @@ def closed_port() -> int:
     ],
 )
 def test_every_address_has_its_kind(given: Any, kinds: list[str], say: Any) -> None:
-    """Lists, several schemes of one kind, sockets, and what nobody has tried: each is told for what it is."""
+    """Lists, several schemes of one kind, sockets, and what nobody has tried: each is reported as what it is."""
     say(broker_url=given, broker_write_url=None)
     assert [broker.kind for broker in brokers.brokers()] == kinds
     assert tasks._broker_is_private() is (kinds == ["memory"])
@@ -126,7 +126,7 @@ def test_a_package_that_the_transport_needs(package: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp", "sentinel"])
-def test_a_broker_that_refuses_is_told(scheme: str, say: Any) -> None:
+def test_a_broker_that_refuses_is_reported(scheme: str, say: Any) -> None:
     """Nobody listens at its port: trouble within seconds, with its address and without the password."""
     say(broker_url=f"{scheme}://user:{PASSWORD}@127.0.0.1:{closed_port()}/")
     if scheme == "sentinel":
@@ -140,8 +140,8 @@ def test_a_broker_that_refuses_is_told(scheme: str, say: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
-def test_a_broker_that_is_frozen_is_told(scheme: str, say: Any, frozen: int) -> None:
-    """It takes the connection and never says a word: told within a few seconds."""
+def test_a_broker_that_is_frozen_is_reported(scheme: str, say: Any, frozen: int) -> None:
+    """It takes the connection and never says a word: reported within a few seconds."""
     say(broker_url=f"{scheme}://user:{PASSWORD}@127.0.0.1:{frozen}/")
     began = time.monotonic()
     assert PASSWORD not in findings()["broker_away"].text
@@ -150,7 +150,7 @@ def test_a_broker_that_is_frozen_is_told(scheme: str, say: Any, frozen: int) -> 
 
 @pytest.mark.services("redis")
 def test_one_of_several_that_is_away_is_news(redis_url: str, say: Any) -> None:
-    """Of a list one answers: the other is told, and is no trouble."""
+    """Of a list one answers: the other is reported, and is no trouble."""
     say(broker_url=f"redis://:{PASSWORD}@127.0.0.1:{closed_port()}/0;{redis_url}")
     found = findings()
     assert not found["broker_away"].is_trouble
@@ -265,7 +265,7 @@ def test_a_beat_that_reads_other_entries(scheduler: str, reads: bool, say: Any) 
 
 
 @pytest.mark.parametrize("url", ["redis://a:b@h:1/2?x=y", "sentinel://:b@h", "redis+socket:///run/x.sock", "amqp"])
-def test_an_address_is_told_without_what_is_secret(url: str) -> None:
+def test_an_address_is_shown_without_what_is_secret(url: str) -> None:
     """User, password and options of an address are in no words."""
     assert str(Broker(url)) in {"redis://h:1", "sentinel://h", "redis+socket:///run/x.sock", "amqp://"}
 
@@ -283,9 +283,9 @@ def test_a_real_worker_says_what_it_listens_on(tmp_path: Path) -> None:
     ):
         ask = "from durable_objects.delivery import brokers; print(brokers.queue(), brokers.active_queues(5))"
         other = site.worker("other", "-Q", "dispatch", pool="threads")
-        told = site.execute(ask)
-        assert told.startswith("alarms {'other@")
-        assert "{'dispatch'}" in told
+        answer = site.execute(ask)
+        assert answer.startswith("alarms {'other@")
+        assert "{'dispatch'}" in answer
         other.kill()
         site.worker("right", pool="threads")
         assert "'alarms'" in site.execute(ask)

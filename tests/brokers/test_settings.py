@@ -1,4 +1,4 @@
-"""What each broker is told, trap by trap; docs/production.md has the reasons."""
+"""The settings for each broker, trap by trap; docs/production.md has the reasons."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_messages_are_acknowledged_when_they_start(url: str) -> None:
 
 @pytest.mark.parametrize("url", EVERY_KIND)
 def test_the_dispatcher_has_a_queue_of_its_own(url: str) -> None:
-    """Passes and alarms are in different queues, and a worker that is told nothing takes from both."""
+    """Passes and alarms are in different queues, and a worker without options takes from both."""
     settings = brokers.celery_settings(url)
     assert [queue.name for queue in settings["CELERY_TASK_QUEUES"]] == ["alarms", "dispatch"]
     assert settings["CELERY_TASK_ROUTES"] == {tasks.dispatch_alarms.name: {"queue": "dispatch"}}

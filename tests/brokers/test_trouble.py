@@ -112,7 +112,7 @@ def test_an_emptied_broker_loses_no_alarm(broker_name: str, postgresql_url: str,
 @pytest.mark.chaos
 @on_each_broker
 def test_two_beats_and_three_dispatchers_do_no_harm(broker_name: str, postgresql_url: str, tmp_path: Path) -> None:
-    """Alarms beyond the horizon are rung by beat's passes; however many pass at once, each alarm runs once."""
+    """Alarms beyond the horizon are published by beat's passes; however many pass at once, each alarm runs once."""
     with (
         own_broker(broker_name, tmp_path) as broker,
         Site(tmp_path, postgresql_url, broker.url, engine={"DISPATCH_EVERY": 1, "HORIZON": 2}) as site,
@@ -122,8 +122,8 @@ def test_two_beats_and_three_dispatchers_do_no_harm(broker_name: str, postgresql
             site.beat(f"beat{number}")
         set_reminders(site, "far", 100, after=8)
         site.worker(pool="threads")
-        rung = "SELECT count(*) FROM durable_objects_alarm WHERE wake_up_for IS NOT NULL"
-        site.wait_for_rows(rung, seconds=WITHIN, until=lambda rows: rows[0][0] > 0)
+        published = "SELECT count(*) FROM durable_objects_alarm WHERE wake_up_for IS NOT NULL"
+        site.wait_for_rows(published, seconds=WITHIN, until=lambda rows: rows[0][0] > 0)
         for number in range(3):
             site.dispatcher(f"dispatcher{number}")
         site.wait_for_rows(DONE, seconds=60, until=lambda rows: rows == [(100,)])

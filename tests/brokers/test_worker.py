@@ -15,7 +15,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from durable_objects import worker
 from durable_objects.worker import BrokerRefused, Consumer, DelayedDelivery
 
-REFUSALS = [OutOfMemoryError("OOM"), ReadOnlyError("READONLY"), RuntimeError("unheard of"), AttributeError("hostname")]
+REFUSALS = [OutOfMemoryError("OOM"), ReadOnlyError("READONLY"), RuntimeError("unknown"), AttributeError("hostname")]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_kombu_still_takes_refusals_by_redis_for_the_channels_fault() -> None:
 
 
 class Timer:
-    """Runs what it is given when told to."""
+    """Runs what it is given when asked to."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []

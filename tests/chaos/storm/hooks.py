@@ -41,10 +41,10 @@ def install() -> None:
 
 def reach(point: str) -> None:
     """Die here if the driver asked for it: whoever takes the file away first."""
-    wish = Path(record.FOLDER) / f"kill-{record.ROLE}-{point}"
-    if wish.exists():
+    order = Path(record.FOLDER) / f"kill-{record.ROLE}-{point}"
+    if order.exists():
         try:
-            wish.unlink()
+            order.unlink()
         except FileNotFoundError:
             return  # another process was quicker
         record.note("killed", point=point)
@@ -52,7 +52,7 @@ def reach(point: str) -> None:
 
 
 def renew(conn: Any, object_id: int, fence: int) -> bool:
-    """As the engine's; writes down until when the run was told to have its object."""
+    """As the engine's; records until when the run has the lease of its object."""
     until = clock.now() + engine.LEASE
     renewed = _renew(conn, object_id, fence)
     if renewed:
@@ -61,7 +61,7 @@ def renew(conn: Any, object_id: int, fence: int) -> bool:
 
 
 def publish(self: Producer, body: Any, *args: Any, **options: Any) -> Any:
-    """As kombu's; what is not said to be an alarm's wake-up goes its usual way."""
+    """As kombu's; what is no alarm's wake-up goes its usual way."""
     headers = options.get("headers") or {}
     wake_ups: list[dict[str, int]] = []
     if headers.get("task") == "durable_objects.fire_alarm":

@@ -135,7 +135,7 @@ def test_handlers_writes_own_models_and_the_settle_commit_together(
 
 
 def test_rearm_then_raise_is_counted(clock: FakeClock, failing: Scripted, script: Script) -> None:
-    """A handler that sets its alarm anew before it raises is retried on the ladder and dies like any other."""
+    """A handler that sets its alarm again before it raises is retried on the ladder and dies like any other."""
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:
         obj.storage.set_alarm(30 * SECOND)

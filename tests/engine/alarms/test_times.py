@@ -188,7 +188,7 @@ def test_times_around_a_failure(clock: FakeClock, obj: Scripted, script: Script)
     assert run_due_alarms() == []
 
 
-def test_set_between_retries_starts_anew(clock: FakeClock, obj: Scripted, script: Script) -> None:
+def test_set_between_retries_starts_again(clock: FakeClock, obj: Scripted, script: Script) -> None:
     """A new alarm replaces a pending retry, at its own time and with a count of its own (DO-23)."""
     script.alarm = lambda obj, info: 1 / 0
     obj.storage.set_alarm(NOW)

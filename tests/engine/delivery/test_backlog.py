@@ -1,4 +1,4 @@
-"""However many wake-ups are out, what is overdue is sent; however few are heard, the broker is not filled."""
+"""However many wake-ups are out, what is overdue is sent; however few are consumed, the broker is not filled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hou
 def alarms_of(
     count: int, due_in: timedelta, *, prefix: str = "o", model: type = Scripted, **columns: object
 ) -> list[int]:
-    """So many armed alarms, due so long from now, each half a millisecond after the one before; spans are from now."""
+    """Make ``count`` armed alarms, due ``due_in`` from now, each half a millisecond after the one before.
+
+    Spans among the columns are from now.
+    """
     now = durable_objects.now()
     kind = ContentType.objects.get_for_model(model, for_concrete_model=False)
     objects = Object.objects.bulk_create(Object(kind=kind, name=f"{prefix}{n}") for n in range(count))
@@ -43,7 +46,7 @@ def alarms_of(
 
 
 def ran(sent: timedelta, ended: timedelta | None = None, **columns: object) -> None:
-    """An alarm ran whose wake-up was sent so long from now."""
+    """Record a run whose wake-up was sent at ``sent`` from now."""
     now = durable_objects.now()
     obj, _ = Object.objects.get_or_create(
         kind=ContentType.objects.get_for_model(Scripted, for_concrete_model=False), name="ran"
@@ -56,7 +59,7 @@ def ran(sent: timedelta, ended: timedelta | None = None, **columns: object) -> N
 
 
 def later(by: timedelta) -> None:
-    """So much time goes by: all that is on record is so much older."""
+    """Let time go by: all that is on record is older by ``by``."""
     Alarm.objects.update(**{name: F(name) - by for name in ("due_at", "scheduled_at", "leased_until")})
     Alarm.objects.filter(wake_up_for__gt=FORGOTTEN + HOUR).update(wake_up_for=F("wake_up_for") - by)
     AlarmRun.objects.update(**{name: F(name) - by for name in ("due_at", "wake_up_for", "picked_up_at", "ended_at")})
@@ -106,7 +109,7 @@ def test_ahead_of_time_there_is_a_bound(script: Script, published: list[publishe
 def test_a_night_without_workers(
     script: Script, published: list[publisher.WakeUp], settings: Settings, number: int
 ) -> None:
-    """Overdue alarms of which nobody hears cost ``MAX_OUT`` messages and one of a class at a time, of a few as well."""
+    """Overdue alarms without a consumer cost ``MAX_OUT`` messages and one of a class at a time, of a few as well."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
     alarms_of(number, -MINUTE)
     first = min(number, 20)
@@ -123,7 +126,7 @@ def test_a_night_without_workers(
 
 
 def retries(published: list[publisher.WakeUp]) -> list[int]:
-    """How often each object was rung for."""
+    """How often a wake-up was published for each object."""
     times: dict[int, int] = {}
     for wake_up in published:
         times[wake_up.object_id] = times.get(wake_up.object_id, 0) + 1
@@ -147,24 +150,24 @@ def test_the_pauses_double(script: Script, published: list[publisher.WakeUp], nu
     assert max(pauses) <= 310
 
 
-def test_all_flows_as_soon_as_one_is_heard(
+def test_all_flows_as_soon_as_one_is_consumed(
     script: Script, published: list[publisher.WakeUp], settings: Settings
 ) -> None:
-    """When the broker has lost everything, the first wake-up that is heard brings the others with it."""
+    """When the broker has lost everything, the first wake-up that is consumed brings the others with it."""
     settings.DURABLE_OBJECTS = {"MAX_OUT": 100}
     alarms_of(80, -MINUTE, wake_up_for=-MINUTE)
 
-    def hear(wake_up: publisher.WakeUp) -> None:
+    def consume(wake_up: publisher.WakeUp) -> None:
         published.append(wake_up)
         fire(wake_up.object_id, wake_up.wake_up_number, rescue=wake_up.rescue)
 
-    publisher.register(hear, lambda: False)
+    publisher.register(consume, lambda: False)
     assert dispatcher.catch_up(10 * SECOND).published == 80
     assert AlarmRun.objects.count() == 80
 
 
-def test_a_rescue_that_runs_is_heard(script: Script, published: list[publisher.WakeUp]) -> None:
-    """A probe whose handler takes long is heard when it starts, not when it ends."""
+def test_a_rescue_that_runs_is_consumed(script: Script, published: list[publisher.WakeUp]) -> None:
+    """A probe whose handler takes long is consumed when it starts, not when it ends."""
     alarms_of(30, -MINUTE, wake_up_for=-MINUTE)
     assert dispatcher.run_pass().published == 1
     now = durable_objects.now()
@@ -188,7 +191,7 @@ def test_a_long_queue_is_not_doubled(script: Script, published: list[publisher.W
 def test_one_class_that_nobody_knows_does_not_keep_another_back(
     script: Script, published: list[publisher.WakeUp], settings: Settings
 ) -> None:
-    """Alarms of a class that no worker has take all the room, and one of another class is sent at once all the same."""
+    """Alarms of a class that no worker has take all the capacity; one of another class is sent at once even so."""
     from tests.models import Counter
 
     settings.DURABLE_OBJECTS = {"MAX_OUT": 20}
@@ -200,7 +203,7 @@ def test_one_class_that_nobody_knows_does_not_keep_another_back(
 
 @dataclass(frozen=True)
 class Row:
-    """How an alarm may stand: due and sent so many seconds from now; ``how`` names what else is about it."""
+    """How an alarm may stand: due and sent in seconds from now; ``how`` names what else is about it."""
 
     due: int
     sent: int | None
@@ -249,11 +252,11 @@ def test_whatever_is_out_what_is_overdue_is_sent(  # noqa: PLR0917  pytest and H
     deaf = {pk for pk, row in zip(pks, rows, strict=True) if row.how == "deaf"}
     [wanted] = alarms_of(1, -overdue * SECOND, prefix="wanted", wake_up_for=-overdue * SECOND if was_sent else None)
     for _ in range(12 + 4 * len(rows)):
-        heard = len(published)
+        before = len(published)
         dispatcher.run_pass()
         if any(wake_up.object_id == wanted for wake_up in published):
             break
-        for wake_up in published[heard:]:
+        for wake_up in published[before:]:
             if wake_up.object_id not in deaf and wake_up.at <= durable_objects.now():
                 fire(wake_up.object_id, wake_up.wake_up_number, rescue=wake_up.rescue)
         later(5 * SECOND)

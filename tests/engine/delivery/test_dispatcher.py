@@ -1,4 +1,4 @@
-"""One pass rings for what is due soon and was not heard of, boundedly; with an empty broker every alarm still runs."""
+"""One pass publishes what is due soon and was not consumed, boundedly; with an empty broker every alarm still runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def slot_of(name: str, due_in: timedelta, *, now: datetime, **columns: object) -
     return int(obj.pk)
 
 
-#: (name, due in, columns of the row, whether a pass rings, whether as a rescue)
+#: (name, due in, columns of the row, whether a pass publishes it, whether as a rescue)
 ROWS: list[tuple[str, timedelta, dict[str, object], bool, bool]] = [
     ("never published, overdue", -HOUR, {}, True, False),
     ("never published, due soon", 50 * SECOND, {}, True, False),
@@ -58,20 +58,20 @@ ROWS: list[tuple[str, timedelta, dict[str, object], bool, bool]] = [
 
 
 def test_one_pass_over_rows_of_every_age(script: Script, published: list[publisher.WakeUp]) -> None:
-    """A pass rings for exactly what is due soon with no wake-up out and no run going; a second one for nothing."""
+    """A pass publishes exactly what is due soon with no wake-up out and no run going; a second one for nothing."""
     now = durable_objects.now()
     pks = {name: slot_of(name, due_in, now=now, **columns) for name, due_in, columns, *_ in ROWS}
     published.clear()
     before = {slot.pk: slot for slot in Alarm.objects.all()}
     done = dispatcher.run_pass()
-    heard = {wake_up.object_id: wake_up for wake_up in published}
-    assert {name for name, pk in pks.items() if pk in heard} == {name for name, *_, rings, _ in ROWS if rings}
-    assert {name for name, pk in pks.items() if pk in heard and heard[pk].rescue} == {
+    sent = {wake_up.object_id: wake_up for wake_up in published}
+    assert {name for name, pk in pks.items() if pk in sent} == {name for name, *_, sends, _ in ROWS if sends}
+    assert {name for name, pk in pks.items() if pk in sent and sent[pk].rescue} == {
         name for name, *_, rescue in ROWS if rescue
     }
     assert (done.published, done.rescued) == (len(published), sum(rescue for *_, rescue in ROWS))
-    for slot in Alarm.objects.filter(pk__in=heard):
-        old, wake_up = before[slot.pk], heard[slot.pk]
+    for slot in Alarm.objects.filter(pk__in=sent):
+        old, wake_up = before[slot.pk], sent[slot.pk]
         assert (wake_up.wake_up_number, wake_up.retries) == (slot.wake_up_number, slot.retry_count)
         assert (slot.wake_up_number, slot.wake_ups_lost) == (
             (old.wake_up_number + 1, old.wake_ups_lost)
@@ -86,7 +86,7 @@ def test_one_pass_over_rows_of_every_age(script: Script, published: list[publish
     assert published == []
 
 
-def test_overdue_first_and_never_more_than_there_is_room(
+def test_overdue_first_and_never_more_than_there_is_capacity(
     script: Script, published: list[publisher.WakeUp], settings: Settings
 ) -> None:
     """A pass takes the longest overdue first, and never has more than ``MAX_OUT`` wake-ups out."""
@@ -102,7 +102,7 @@ def test_overdue_first_and_never_more_than_there_is_room(
     assert dispatcher.run_pass().published == 1
 
 
-def test_many_dispatchers_at_once_ring_once_each(script: Script, published: list[publisher.WakeUp]) -> None:
+def test_many_dispatchers_at_once_publish_once_each(script: Script, published: list[publisher.WakeUp]) -> None:
     """Dispatchers that pass at one moment take rows that no other has."""
     now = durable_objects.now()
     pks = [slot_of(str(number), -MINUTE, now=now) for number in range(20)]
@@ -135,7 +135,7 @@ def test_death_between_mark_and_message_is_made_up_for(script: Script, published
     assert dispatcher.run_pass().published == 1
 
 
-def test_a_pass_that_would_not_be_heard_marks_nothing(
+def test_a_pass_that_would_not_be_sent_marks_nothing(
     clock: FakeClock, script: Script, published: list[publisher.WakeUp]
 ) -> None:
     """Where nothing can be published nothing is marked as out."""
@@ -147,7 +147,7 @@ def test_a_pass_that_would_not_be_heard_marks_nothing(
 def test_unknown_classes_are_left_alone(
     script: Script, published: list[publisher.WakeUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Alarms of a class that this code lacks are not rung for, and a class not migrated yet stops nobody else's."""
+    """Alarms of a class that this code lacks are not published, and a class not migrated yet stops nobody else's."""
     now = durable_objects.now()
     parked, known = slot_of("parked", -MINUTE, now=now), slot_of("known", -MINUTE, now=now)
     Object.objects.filter(pk=parked).update(kind=ContentType.objects.create(app_label="tests", model="gone"))
@@ -159,8 +159,8 @@ def test_unknown_classes_are_left_alone(
     ContentType.objects.filter(model="gone").delete()
 
 
-def test_forgotten_wake_ups_are_rung_anew(script: Script, published: list[publisher.WakeUp]) -> None:
-    """When the only worker starts with an empty broker, what was out and what ran before is rung for at once."""
+def test_forgotten_wake_ups_are_published_again(script: Script, published: list[publisher.WakeUp]) -> None:
+    """When the only worker starts with an empty broker, what was out and what ran before is published at once."""
     now = durable_objects.now()
     wanted = {
         slot_of("out", 5 * SECOND, now=now, wake_up_for=5 * SECOND),

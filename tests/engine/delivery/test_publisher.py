@@ -1,4 +1,4 @@
-"""The bell rings after the commit, once, for what is due soon; its trouble is never the caller's."""
+"""A wake-up is published after the commit, once, for what is due soon; the broker's trouble is never the caller's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
-def test_rings_after_the_commit_and_not_before(obj: Scripted, published: list[publisher.WakeUp]) -> None:
+def test_publishes_after_the_commit_and_not_before(obj: Scripted, published: list[publisher.WakeUp]) -> None:
     """A wake-up is published when the caller's transaction has committed, with what the row says."""
     with transaction.atomic():
         obj.storage.set_alarm(10 * SECOND)
@@ -32,8 +32,8 @@ def test_rings_after_the_commit_and_not_before(obj: Scripted, published: list[pu
     assert slot.wake_up_for == slot.due_at
 
 
-def test_does_not_ring_for_what_was_rolled_back(obj: Scripted, published: list[publisher.WakeUp]) -> None:
-    """A transaction, or a block of it, that is undone rings for nothing."""
+def test_does_not_publish_what_was_rolled_back(obj: Scripted, published: list[publisher.WakeUp]) -> None:
+    """A transaction, or a block of it, that is undone publishes nothing."""
 
     @transaction.atomic
     def set_in_vain() -> None:
@@ -51,7 +51,7 @@ def test_does_not_ring_for_what_was_rolled_back(obj: Scripted, published: list[p
 
 
 @pytest.mark.parametrize(
-    ("times", "rings"),
+    ("times", "messages"),
     [
         ([10], 1),
         ([10, 20, 10, 15], 1),  # one that comes early is put off
@@ -60,18 +60,18 @@ def test_does_not_ring_for_what_was_rolled_back(obj: Scripted, published: list[p
         ([3600, 10], 1),
     ],
 )
-def test_rings_only_where_no_wake_up_out_would_do(
-    obj: Scripted, published: list[publisher.WakeUp], times: list[int], rings: int
+def test_publishes_only_where_no_wake_up_out_would_do(
+    obj: Scripted, published: list[publisher.WakeUp], times: list[int], messages: int
 ) -> None:
     """Far alarms wait as rows; a wake-up that is out at or before the due time is not sent again."""
     for seconds in times:
         obj.storage.set_alarm(seconds * SECOND)
-    assert len(published) == rings
+    assert len(published) == messages
     numbers = [wake_up.wake_up_number for wake_up in published]
     assert numbers == sorted(set(numbers))
 
 
-def test_turns_that_leave_the_alarm_alone_do_not_ring(obj: Scripted, published: list[publisher.WakeUp]) -> None:
+def test_turns_that_leave_the_alarm_alone_do_not_publish(obj: Scripted, published: list[publisher.WakeUp]) -> None:
     """Many calls on an object with an alarm send no more messages."""
     obj.storage.set_alarm(10 * SECOND)
     for number in range(5):
@@ -79,8 +79,8 @@ def test_turns_that_leave_the_alarm_alone_do_not_ring(obj: Scripted, published: 
     assert len(published) == 1
 
 
-def test_one_turn_rings_once(obj: Scripted, published: list[publisher.WakeUp]) -> None:
-    """Only what stands at the end of a turn is rung for."""
+def test_one_turn_publishes_once(obj: Scripted, published: list[publisher.WakeUp]) -> None:
+    """Only what stands at the end of a turn is published."""
     with obj.storage.transaction():
         obj.storage.set_alarm(5 * SECOND)
         obj.storage.delete_alarm()
@@ -124,8 +124,8 @@ def test_broker_trouble_does_not_keep_other_hooks_from_running(
     assert called == ["own"]
 
 
-def test_private_broker_without_a_worker_is_not_rung(obj: Scripted, published: list[publisher.WakeUp]) -> None:
-    """A message that nobody else could hear is not sent and not marked; with a worker in the process it is."""
+def test_private_broker_without_a_worker_is_not_used(obj: Scripted, published: list[publisher.WakeUp]) -> None:
+    """A message that nobody else could consume is not sent and not marked; with a worker in the process it is."""
     publisher.register(published.append, lambda: True)
     obj.storage.set_alarm(10 * SECOND)
     assert (published, Alarm.objects.get().wake_up_for) == ([], None)
@@ -137,7 +137,7 @@ def test_private_broker_without_a_worker_is_not_rung(obj: Scripted, published: l
     assert len(published) == 1
 
 
-def test_moved_earlier_by_a_process_that_cannot_ring(obj: Scripted, published: list[publisher.WakeUp]) -> None:
+def test_moved_earlier_by_a_process_that_cannot_publish(obj: Scripted, published: list[publisher.WakeUp]) -> None:
     """A wake-up that is out for later does not hide the alarm from the dispatcher until then."""
     obj.storage.set_alarm(50 * SECOND)
     publisher.register(published.append, lambda: True)

@@ -68,7 +68,7 @@ def test_a_little_early_waits_and_never_runs_early(obj: Scripted, script: Script
     assert durable_objects.now() >= due
 
 
-def test_early_is_rung_again_for_the_rest_under_a_new_number(
+def test_early_is_sent_again_for_the_rest_under_a_new_number(
     obj: Scripted, script: Script, published: list[publisher.WakeUp]
 ) -> None:
     """Of several wake-ups that come early, one goes on for the rest of the time, and none runs."""
@@ -121,7 +121,7 @@ def test_three_deliveries_of_one_failing_alarm(
 def test_retry_comes_with_the_number_of_the_run_that_failed(
     obj: Scripted, script: Script, published: list[publisher.WakeUp]
 ) -> None:
-    """A failed run keeps its number and says that its retry is out, so that nobody else rings for it."""
+    """A failed run keeps its number and says that its retry is out, so that nobody else sends one."""
     script.alarm = lambda obj, info: 1 / 0
     obj.storage.set_alarm(NOW)
     [wake_up] = published
@@ -132,9 +132,7 @@ def test_retry_comes_with_the_number_of_the_run_that_failed(
     assert len(published) == 1
 
 
-def test_busy_object_is_rung_for_again_uncounted(
-    obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_busy_object_is_put_off_uncounted(obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wake-up that cannot have its object soon is put off by 2, 4, 8 … s, and nothing counts."""
     monkeypatch.setattr(executor, "WAIT_FOR_LOCK", timedelta(milliseconds=50))
     monkeypatch.setattr(retry, "patience", lambda waits, lock_timeout: timedelta(milliseconds=50))
@@ -158,7 +156,7 @@ def test_busy_object_is_rung_for_again_uncounted(
 
 
 def test_no_run_overlaps_one_that_is_unlocked(clock: FakeClock, obj: Scripted, script: Script) -> None:
-    """While a run is unlocked every other wake-up is dropped, a rescue too, also after the alarm was set anew."""
+    """While a run is unlocked every other wake-up is dropped, a rescue too, also after the alarm was set again."""
     verdicts: list[Fired] = []
 
     def alarm(obj: Scripted, info: AlarmInfo) -> None:

@@ -31,7 +31,7 @@ class Published(list[list[publisher.WakeUp]]):
     """The messages that were published."""
 
     def alone(self) -> list[int]:
-        """The objects that were rung for by messages of their own."""
+        """The objects that were woken by messages of their own."""
         return [message[0].object_id for message in self if len(message) == 1]
 
 
@@ -48,7 +48,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Published:
 
 @pytest.fixture
 def alarms(script: Script, published: Published) -> list[tuple[int, int]]:
-    """Four alarms that are due, rung for together; the message's pairs."""
+    """Four alarms that are due, published in one message; the message's pairs."""
     Grouped.objects.set_alarms(dict.fromkeys(NAMES, timedelta(0)))
     (message,) = published
     published.clear()
@@ -98,7 +98,7 @@ def test_group_runs_in_one_transaction(alarms: list[tuple[int, int]], script: Sc
 
 
 def swallow(obj: Any) -> None:
-    """An error of the database that nobody hears of."""
+    """An error of the database that is not reported."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT nothing FROM nowhere")
@@ -107,7 +107,7 @@ def swallow(obj: Any) -> None:
 
 
 def unlock(obj: Any) -> None:
-    """Let go of the object in between."""
+    """Unlock the object in between."""
     with obj.unlocked():
         pass
 
@@ -175,15 +175,15 @@ def test_object_that_somebody_has_is_not_waited_for(
     """A group leaves out what is locked, and wakes it alone."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one lock for all")
-    had, release = threading.Event(), threading.Event()
+    locked, release = threading.Event(), threading.Event()
     holder = Grouped.objects.get_by_name("b")
 
     def keep() -> None:
-        had.set()
+        locked.set()
         await_event(release)
 
     keeper = InThread(lambda: holder.run_exclusive(keep))
-    await_event(had)
+    await_event(locked)
     script.alarm = count
     try:
         assert fire_group(alarms, LIMIT) == 3
@@ -217,7 +217,7 @@ def test_slow_neighbour_holds_up_one_transaction_only(
 def test_death_in_a_group_is_as_if_it_never_ran(
     alarms: list[tuple[int, int]], script: Script, published: Published, point: str
 ) -> None:
-    """A process that dies inside a group leaves all its alarms armed, for the dispatcher to ring for."""
+    """A process that dies inside a group leaves all its alarms armed, for the dispatcher."""
     script.alarm = odd_one(fail)
     with crash_at(point), pytest.raises(SimulatedCrash):
         fire_group(alarms, LIMIT)
@@ -239,7 +239,7 @@ def test_early_ones_are_waited_for_and_far_ones_are_not(script: Script, publishe
     assert all(run.started_at >= run.due_at for run in AlarmRun.objects.all())
 
 
-def test_dispatcher_rings_for_groups_in_one_message(script: Script, published: Published) -> None:
+def test_dispatcher_publishes_groups_in_one_message(script: Script, published: Published) -> None:
     """Alarms of such classes that are due together go in one message, retries and rescues in their own."""
     with FakeClock():
         Grouped.objects.set_alarms(dict.fromkeys(NAMES, timedelta(0)))

@@ -302,7 +302,7 @@ class Unformattable(Exception):
 
 @contextmanager
 def armed() -> Iterator[None]:
-    """``Unformattable`` cannot be told in this block."""
+    """``Unformattable`` cannot be described in this block."""
     Unformattable.armed = True
     try:
         yield
@@ -325,24 +325,24 @@ def huge() -> ValueError:
 
 
 @pytest.mark.parametrize("make", [Unformattable, Circular, huge])
-def test_retry_of_an_error_that_cannot_be_told_costs_no_rescue(
+def test_retry_of_an_error_that_cannot_be_described_costs_no_rescue(
     obj: Scripted, script: Script, make: Callable[[], BaseException]
 ) -> None:
-    """Its run is counted, its class is told, and Celery is asked for the retry as for any other."""
+    """Its run is counted, its class is reported, and Celery is asked for the retry as for any other."""
     obj.storage.set_alarm(NOW)
     script.alarm = lambda obj, info: raising(make)(obj)
     with armed():
         try:
             tasks.fire_alarm.run(Object.objects.get().pk)
         except tasks.AlarmRunFailed as error:
-            said = str(error) + repr(error.__cause__)[:300]
-    assert len(said) < 1_000
+            text = str(error) + repr(error.__cause__)[:300]
+    assert len(text) < 1_000
     (run,) = AlarmRun.objects.all()
     assert type(make()).__name__ in run.error or make is huge
     assert run.outcome == "failed"
 
 
-def test_dead_alarm_of_an_error_that_cannot_be_told(
+def test_dead_alarm_of_an_error_that_cannot_be_described(
     obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``alarm_died`` gets the error itself, and may raise one of the same kind."""
@@ -355,7 +355,7 @@ def test_dead_alarm_of_an_error_that_cannot_be_told(
     assert [type(error) for error in script.deaths] == [Unformattable]
 
 
-def test_group_with_an_error_that_cannot_be_told(script: Script, caplog: pytest.LogCaptureFixture) -> None:
+def test_group_with_an_error_that_cannot_be_described(script: Script, caplog: pytest.LogCaptureFixture) -> None:
     """It is woken alone like any other that raises; the log says which class of error it was."""
     caplog.set_level("INFO")
     Grouped.objects.set_alarms(dict.fromkeys("ab", NOW))
