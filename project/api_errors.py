@@ -17,7 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
-from durable_objects import DurableObjectError, InvalidInput, ObjectBusy
+from durable_objects import DurableObjectError, InvalidInput, InvalidName, InvalidValue, ObjectBusy
 from durable_objects.logs import get_logger
 from project.body_limit import MAX_BODY_BYTES, BodyWithheld, bound_body, problem_of, stop_reading
 from project.content_type_header import REFUSED
@@ -45,6 +45,11 @@ PATHS = ["/health", "/metrics", "/openapi.json", "/batcher/<name>", "/batcher/<n
          "/batcher/<name>/alarm", "/reminders/<name>", "/reminders/<name>/snooze"]  # fmt: skip
 CONTENT_TYPES = "a media type with plain parameters, and a text charset such as utf-8, utf-16 or iso-8859-1"
 SECONDS_UNTIL_NEXT_TRY = 1
+#: What the engine's errors allow by the types of Python, as JSON has it.
+ALLOWED_IN_JSON = {
+    InvalidName.allowed: "text of 1 to 512 characters, without NUL or lone surrogates",
+    InvalidValue.allowed: "a JSON value, at most 200 levels deep, without NUL or lone surrogates in text, up to 2 MB",
+}
 USUAL_BEGINNING = "Input should be "
 _DURATION, _OBJECT = "a duration: seconds, or ISO 8601 such as PT10M", "a JSON object"
 #: What a field should be, by the type of pydantic's error.
@@ -234,7 +239,8 @@ def install(api: NinjaAPI) -> None:
 
 def _invalid_input(request: HttpRequest, exc: InvalidInput) -> HttpResponse:
     code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(exc).__name__).lower()
-    return refusal(422, str(exc), code=code, allowed=getattr(exc, "allowed", None))
+    allowed = ALLOWED_IN_JSON.get(exc.allowed, exc.allowed)
+    return refusal(422, str(exc).replace(exc.allowed, allowed), code=code, allowed=allowed)
 
 
 def _busy(request: HttpRequest, exc: ObjectBusy) -> HttpResponse:

@@ -14,7 +14,9 @@ TOKEN = "a-token"
 TIME = "a time with its offset from UTC, after 1970 and up to the year 9990, such as 2030-01-31T09:00:00+01:00"
 DURATION = "a duration: seconds, or ISO 8601 such as PT10M"
 #: Names and texts of the code, of Python and of the libraries below the interface.
-FOREIGN = re.compile(r"datetime|timedelta|naive|aware|body\.|\bnew\b|snoozed|Input should|dictionary|Value error|None")
+FOREIGN = re.compile(
+    r"datetime|timedelta|naive|aware|body\.|\bnew\b|snoozed|Input should|dictionary|Value error|None|exactly|frozenset"
+)
 
 
 @pytest.fixture
@@ -89,3 +91,13 @@ def test_a_reminder_that_is_not_set_cannot_be_snoozed(client: Client) -> None:
 def test_a_part_of_the_path_is_named(client: Client) -> None:
     """So is a part of the path."""
     assert refused(client.get("/batcher/a/items/x")) == ("item is not a whole number", "item: a whole number")
+
+
+def test_the_engines_own_errors_speak_of_json(client: Client) -> None:
+    """What the engine allows is named as JSON has it, in the message and beside it, and not by types of Python."""
+    message, allowed = refused(client.get(f"/batcher/{'x' * 600}"))
+    assert allowed == "text of 1 to 512 characters, without NUL or lone surrogates"
+    assert message.endswith(f"has 600 characters. Allowed: {allowed}.")
+    message, allowed = refused(client.post("/batcher/a", json.dumps("\0"), content_type="application/json"))
+    assert allowed.startswith("a JSON value, at most 200 levels deep, without NUL")
+    assert message.endswith(f"has a NUL character at position 0. Allowed: {allowed}.")
