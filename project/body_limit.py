@@ -105,6 +105,10 @@ class BoundedBody:
         """Read a line as any stream does."""
         return self._whole().readline(size)
 
+    def seekable(self) -> bool:
+        """Return False: Django 6.1 measures what it can seek in, and this is bounded already."""
+        return False
+
     def close(self) -> None:
         """Close the source, where it can be."""
         getattr(self._source, "close", lambda: None)()
