@@ -270,7 +270,7 @@ def test_what_is_to_come_is_never_told_as_past(admin_client: Client, orders: Bat
 def test_a_breaker_that_closed_awaits_no_probe(admin_client: Client, orders: Batcher) -> None:
     """An upstream that answers again has no next probe."""
     Upstream.objects.create(origin="http://127.0.0.1:9", failures=1, last_error="503")
-    assert "http://127.0.0.1:9 closed 1 503 - 1 upstream" in text_of(admin_client, list_url(Upstream))
+    assert "http://127.0.0.1:9 closed 1 503 - " in text_of(admin_client, list_url(Upstream))
 
 
 def test_after_replay_the_last_answer_is_of_before(
