@@ -14,7 +14,7 @@ from django.db import DatabaseError, Error, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
-from durable_objects.database.backends import BACKENDS, backend_of
+from durable_objects.database.backends import BACKENDS, backend_of, sqlstates
 from durable_objects.database.backends.base import OF_THE_CODE, Meaning, Reason
 from durable_objects.errors import ObjectBusy
 
@@ -142,4 +142,4 @@ def limits_are_changed(conn: BaseDatabaseWrapper) -> bool:
 
 def sqlstate(error: BaseException | None) -> str:
     """Return the SQLSTATE of an error of Django's; nothing where there is none."""
-    return getattr(error and error.__cause__, "sqlstate", None) or ""
+    return sqlstates.of(error)
