@@ -11,6 +11,8 @@ import pytest
 from tests.consumer.foreign import Foreign
 from tests.support import services
 
+pytestmark = pytest.mark.slow
+
 OTHER = {"DATABASE": "other", "DISPATCHED_BY": "command"}
 ROUTER = ["durable_objects.routers.Router"]
 AWAY = "class Away:\n    def db_for_read(self, model, **hints):\n        return {read!r}\n    db_for_write = {write}\n"

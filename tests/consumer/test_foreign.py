@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.consumer.foreign import Foreign
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_plain_project_works(on_each: Callable[..., Foreign]) -> None:

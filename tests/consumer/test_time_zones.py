@@ -10,6 +10,8 @@ import pytest
 
 from tests.consumer.foreign import Foreign
 
+pytestmark = pytest.mark.slow
+
 BERLIN, NEW_YORK, TOKYO = "Europe/Berlin", "America/New_York", "Asia/Tokyo"
 
 #: Sets alarms and reads them back by every way that there is; answers what was not as it should be.

@@ -25,6 +25,8 @@ from project.management.commands.up import SECONDS_TO_BEGIN, Command, address_of
 from tests.support.up_process import PATIENCE, SECONDS_TO_STOP, START, TOKEN, Up, up
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 
 def pending_post(running: Up, upstream: Upstream) -> None:
     """Add an item to a batcher with a short window towards ``upstream``."""

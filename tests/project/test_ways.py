@@ -25,6 +25,8 @@ from project.rate_limit import Rate
 from tests.support.server_interfaces import CLOSED, Answer, RawRequest, by_asgi, by_fast_path, by_socket, by_wsgi
 from tests.support.site_processes import TOKEN, Site
 
+pytestmark = pytest.mark.slow
+
 GOOD = ("Authorization", f"Bearer {TOKEN}")
 BAD = ("Authorization", "Bearer bad")
 JSON = ("Content-Type", "application/json")
