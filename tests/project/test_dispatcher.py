@@ -13,7 +13,7 @@ import pytest
 from django.db import OperationalError, connection
 from pytest_django import Settings
 
-from durable_objects.delivery import dispatcher as engine_dispatcher
+from durable_objects import embedding
 from project.embedded import dispatcher as module
 from project.embedded.dispatcher import Dispatcher
 
@@ -24,7 +24,7 @@ on_sqlite = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="only SQL
 
 
 class Passes:
-    """Stands in for ``dispatch.run_pass``: counts, and fails the first ``failing`` times."""
+    """Stands in for ``embedding.run_pass``: counts, and fails the first ``failing`` times."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -47,7 +47,7 @@ class Passes:
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
     passes = Passes()
-    monkeypatch.setattr(engine_dispatcher, "run_pass", passes)
+    monkeypatch.setattr(embedding, "run_pass", passes)
     return passes
 
 
