@@ -354,8 +354,7 @@ class Turn:
 
         Raises ``DurableObjectError`` inside a savepoint: its rollback would bring back what this turn has seen go.
         """
-        if not self._transaction.is_open:  # adopted: it cannot tell whose blocks are open
-            self.refuse_if_shared()
+        self.refuse_if_shared()
         if self._transaction.has_blocks_inside():
             raise DurableObjectError(
                 f"{shown(self.key)}: entries cannot be swept inside storage.transaction(), atomic() or an alarm() that "

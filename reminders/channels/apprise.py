@@ -13,7 +13,7 @@ import apprise
 
 from durable_objects import outgoing
 from durable_objects.outgoing import Call
-from reminders.channels import Channel, Message
+from reminders.channels.message import Channel, Message
 from reminders.conf import defaults
 
 MASK = "••••••"

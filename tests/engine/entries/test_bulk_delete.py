@@ -83,3 +83,16 @@ def test_no_sweep_that_a_savepoint_could_undo(texts: Scripted, script: Script, c
     texts.storage.set_alarm(clock.now())
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
     assert list(texts.storage.list()) == list("cdef")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_sweep_in_a_turn_that_calls_share(texts: Scripted) -> None:
+    """A combined call that sweeps runs alone, so that what it swept is back when it raises."""
+
+    def fail() -> None:
+        sweep(texts, LENGTH, 5, limit=9)
+        raise ValueError("undo")
+
+    with pytest.raises(ValueError, match="undo"):
+        texts.run_combined(fail)
+    assert list(texts.storage.list()) == list("abcdef")
