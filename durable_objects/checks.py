@@ -17,7 +17,7 @@ from django.db.models.fields.related_descriptors import ReverseManyToOneDescript
 from durable_objects import class_attributes, routers, tasks
 from durable_objects.conf import AppSettings, engine
 from durable_objects.database import supported
-from durable_objects.database.backends import backend_of
+from durable_objects.database.backends import backend_of, is_supported
 from durable_objects.delivery import beat, brokers
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
@@ -269,7 +269,7 @@ def _check_pool() -> Iterator[CheckMessage]:
 
 
 def _check_encoding(databases: Sequence[str]) -> Iterator[CheckMessage]:
-    if engine.DATABASE not in databases:
+    if engine.DATABASE not in databases or not is_supported(connections[engine.DATABASE]):
         return
     encoding = backend_of(connections[engine.DATABASE]).unfit_encoding()
     if encoding is not None:

@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import kinds
 from durable_objects.conf import engine
-from durable_objects.database.backends import backend_of
+from durable_objects.database.backends import backend_of, is_supported
 from durable_objects.database.fields import MomentField
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _ByteOrder:
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
         parameters: dict[str, Any] = super().db_parameters(connection)  # type: ignore[misc]  # a mixin of Field
-        return parameters | {"collation": backend_of(connection).collation}
+        return parameters | {"collation": backend_of(connection).collation if is_supported(connection) else None}
 
 
 class ByteOrderCharField(_ByteOrder, _CharField):

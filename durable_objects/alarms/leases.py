@@ -137,7 +137,9 @@ def _renew(run: Run) -> None:
     try:
         with transaction.atomic(using=conn.alias):
             # A slot that another long transaction has locked must not cost the other runs their leases.
-            round_trip.send(conn, backend_of(conn).limit_lock_wait(engine.LEASE / 20))
+            with conn.cursor() as cursor:  # Django's: psycopg's BEGIN goes with it
+                for sql, params in backend_of(conn).limit_lock_wait(engine.LEASE / 20):
+                    cursor.execute(sql, params)
             renewed = renew(conn, run.object_id, run.fence)
         if not renewed:
             logger.warning("object %s: the run with fence %s has lost its lease", run.object_id, run.fence)

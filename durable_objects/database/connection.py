@@ -42,7 +42,7 @@ def is_free(conn: BaseDatabaseWrapper) -> bool:
 @receiver(connection_created, dispatch_uid="durable_objects.set_up_session")
 def set_up_session(sender: object, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     """Set on a new session of the engine's database what the engine needs of each."""
-    if connection.alias == engine.DATABASE and is_supported(connection):
+    if is_supported(connection) and backend_of(connection).has_server and connection.alias == engine.DATABASE:
         backend_of(connection).set_up_session()
 
 

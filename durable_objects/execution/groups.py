@@ -151,7 +151,8 @@ class _Group:
 
 def _is_plain(slot: Slot, admission: Admission) -> bool:
     """Return whether the alarm may run with others: without a lease, a failed run or a start that crashed."""
-    return admission in {Admission.RUN, Admission.EARLY} and not slot.crashed_starts and not slot.retry_count
+    wanted = admission in {Admission.RUN, Admission.EARLY} and slot.leased_until is None
+    return wanted and not slot.crashed_starts and not slot.retry_count
 
 
 def _handle(object_id: int, kind_id: int, name: str) -> DurableObject | None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection
+from pytest_django import Settings
 
 from durable_objects import AlarmInfo, ObjectBusy
+from durable_objects.alarms import leases
 from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
-from durable_objects.tables import Alarm, AlarmRun
+from durable_objects.tables import Alarm, AlarmRun, Object
 from tests.models import Counter, Script, Scripted
 from tests.support.database_sessions import one_value, waiting
 from tests.support.threads import InThread, await_event, await_that
@@ -198,3 +203,21 @@ def test_limits_are_the_turns_alone(obj: Scripted) -> None:
     with obj.storage.transaction():
         assert [one_value(f"SELECT current_setting('{name}')") for name in names] == ["5s", "15min"]
     assert [one_value(f"SELECT current_setting('{name}')") for name in names] == before
+
+
+def test_a_locked_slot_keeps_no_other_lease_waiting(obj: Scripted, settings: Settings) -> None:
+    """The heartbeat waits a twentieth of a lease for one slot that another session has locked, then renews the rest."""
+    settings.DURABLE_OBJECTS = {"LEASE": timedelta(seconds=10)}
+    obj.storage.set_alarm(timedelta(0))
+    pk = Object.objects.get().pk
+    other = connection.copy()
+    run: Any = SimpleNamespace(object_id=pk, fence=0)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT 1 FROM durable_objects_alarm WHERE object_id = %s FOR UPDATE", [pk])
+        began = time.monotonic()
+        InThread(lambda: leases._renew(run)).result()
+        assert time.monotonic() - began < 4
+    finally:
+        other.close()
