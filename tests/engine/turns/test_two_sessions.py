@@ -212,12 +212,17 @@ def test_a_locked_slot_keeps_no_other_lease_waiting(obj: Scripted, settings: Set
     pk = Object.objects.get().pk
     other = connection.copy()
     run: Any = SimpleNamespace(object_id=pk, fence=0)
+
+    def renew() -> None:
+        connection.ensure_connection()  # a session that is new has begun a transaction to be set up
+        leases._renew(run)
+
     try:
         with other.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT 1 FROM durable_objects_alarm WHERE object_id = %s FOR UPDATE", [pk])
         began = time.monotonic()
-        InThread(lambda: leases._renew(run)).result()
+        InThread(renew).result()
         assert time.monotonic() - began < 4
     finally:
         other.close()
