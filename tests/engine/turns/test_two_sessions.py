@@ -13,7 +13,7 @@ import pytest
 from django.db import DatabaseError, connection
 from pytest_django import Settings
 
-from durable_objects import AlarmInfo, ObjectBusy
+from durable_objects import AlarmInfo, ObjectBusy, now
 from durable_objects.alarms import leases
 from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
@@ -210,6 +210,7 @@ def test_a_locked_slot_keeps_no_other_lease_waiting(obj: Scripted, settings: Set
     settings.DURABLE_OBJECTS = {"LEASE": timedelta(seconds=10)}
     obj.storage.set_alarm(timedelta(0))
     pk = Object.objects.get().pk
+    Alarm.objects.update(leased_until=now() + HOUR)
     other = connection.copy()
     run: Any = SimpleNamespace(object_id=pk, fence=0)
 
