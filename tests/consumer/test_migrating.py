@@ -90,19 +90,6 @@ answer([Cart.objects.get_by_name("first").storage.get("tea"), Account.objects.ge
 
 
 @pytest.mark.slow
-def test_data_migration_before_the_tables_are_complete(fresh: Foreign) -> None:
-    """One that does not depend on the engine's last migration is told which line to add, and is run after that."""
-    fresh.write("shop/migrations/0002_data.py", data_migration())
-    refused = fresh.manage("migrate", "-v0", "shop")
-    assert f'add ("durable_objects", "{OURS[-1].stem}") to its dependencies' in refused.err.splitlines()[-1]
-    fresh.write(
-        "shop/migrations/0002_data.py", data_migration(("shop", "0001_initial"), ("durable_objects", OURS[-1].stem))
-    )
-    fresh.manage("migrate", "-v0").well()
-    assert fresh.run('answer(Account.objects.get(name="first").balance)') == 3
-
-
-@pytest.mark.slow
 def test_dump_and_load(on_each: Callable[..., Foreign]) -> None:
     """``dumpdata``, ``flush`` and ``loaddata`` bring objects back with storage, alarms and fields of their own.
 

@@ -17,7 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import ProtectedError
 from pytest_django import Settings
 
-from durable_objects import DurableObjectError
+from durable_objects import DurableObjectError, kinds
 from durable_objects.tables import Alarm, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
@@ -111,3 +111,10 @@ def test_names_that_clash_after_a_rename_are_named_and_nothing_is_moved(
     Scripted.objects.get().delete()
     migrate("0002")
     assert {obj.name: obj.storage.get("k") for obj in Scripted.objects.all()} == {"same": 1, "other": 2}
+
+
+def test_a_migration_before_the_tables_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that uses an object before the engine's last migration has run is refused with the dependency to add."""
+    monkeypatch.setattr(MigrationRecorder, "applied_migrations", lambda self: {})
+    with pytest.raises(DurableObjectError, match=r'add \("durable_objects", "0001_initial"\) to its dependencies'):
+        kinds._check_tables()

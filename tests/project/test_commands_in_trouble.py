@@ -173,4 +173,4 @@ def test_a_server_that_takes_no_writes() -> None:
         failed = [each for each in every_verb(url) if each["code"] != 0]
     assert judge([each for each in reported_once(failed) if not each["verb"].startswith("alarms doctor")], "") == {}
     (added,) = [each for each in failed if each["verb"] == "batcher add a item"]
-    assert "It is read-only: use the primary" in added["err"]
+    assert "It takes no writes: ask its primary" in added["err"]
