@@ -40,9 +40,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def change(**values: Any) -> None:
         for name, value in values.items():
-            monkeypatch.setitem(
-                changes, f"CELERY_{name.upper()}", value
-            )  # before 5.7 the prefix comes first
+            monkeypatch.setitem(changes, f"CELERY_{name.upper()}", value)  # before 5.7 the prefix comes first
 
     return change
 

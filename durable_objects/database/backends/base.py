@@ -115,9 +115,9 @@ class Backend(ABC):
         """Return the journal mode if readers wait for writers in it."""
         return None
 
-    def set_journal(self) -> str:
-        """Set the journal mode in which they do not, for good. Returns the mode that it is now."""
-        raise NotImplementedError
+    def set_journal(self) -> str | None:
+        """Set the journal mode in which they do not, for good. Return the mode that it is now; None without modes."""
+        return None
 
     # Moments
 

@@ -34,3 +34,11 @@ def test_a_database_without_a_backend_is_refused() -> None:
     conn.vendor, conn.display_name = "mysql", "MySQL"
     with pytest.raises(ImproperlyConfigured, match="MySQL"):
         backend_of(conn)
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has journal modes: tests of the doctor set one")
+@pytest.mark.django_db
+def test_a_database_without_journal_modes_has_none_to_set() -> None:
+    """Whoever asks gets an answer from each database, also where there is nothing to do."""
+    backend = backend_of(connection)
+    assert (backend.blocking_journal(), backend.set_journal()) == (None, None)
