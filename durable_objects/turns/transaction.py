@@ -97,7 +97,6 @@ class LockedTransaction:
         """Begin, lock the row, read slot, clock and what is wanted in one round trip. Raises ``ObjectBusy``,
         ``IsolationNotSupported``, ``RunSuperseded``; whatever it raises, ``close`` is to be called.
         """
-        self.is_committed = False
         with connection.waiting_for(self.conn, self._lock_timeout), own_statements(self.conn):
             self._push()
         if check_isolation:

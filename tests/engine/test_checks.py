@@ -24,8 +24,6 @@ from project.environment import database
 from tests.models import Counter, Note, Profile
 from tests.support import services
 
-pytestmark = pytest.mark.django_db  # Django 6.1's own checks ask SQLite whether it has JSON
-
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
@@ -277,9 +275,9 @@ def test_the_apps_own_schedule_counts(settings: Settings, monkeypatch: pytest.Mo
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_celery_beat"]
     settings.CELERY_BEAT_SCHEDULE = None
     app: Any = current_app
-    monkeypatch.setitem(app.conf.changes, "CELERY_BEAT_SCHEDULE", None)
+    monkeypatch.setitem(app.conf.changes, "beat_schedule", None)
     assert "durable_objects.W006" in messages()
-    monkeypatch.setitem(app.conf.changes, "CELERY_BEAT_SCHEDULE", {})
+    monkeypatch.setitem(app.conf.changes, "beat_schedule", {})
     if how == "beat_schedule":
         app.conf.beat_schedule["passes"] = {"task": "durable_objects.dispatch_alarms", "schedule": 5.0}
     else:
