@@ -104,7 +104,7 @@ def read(
     whole: bool = True,
     secrets: Sequence[str] = (),
 ) -> Answer:
-    """Read what an answer to a batch of ``item_count`` items means. docs/batcher.md has the forms it may take.
+    """Read what an answer to a batch of ``item_count`` items means. docs/guides/batcher.md has the forms it may take.
 
     An answer about the items that cannot be relied on is tried again, as *unknown*: a 207 that does not report every
     item, a 2xx in which some item cannot be read, or whose JSON did not come ``whole``. What is kept of it has a mask

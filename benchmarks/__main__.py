@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure, write docs/performance.json, and from it table and charts in performance.md.
+"""``python -m benchmarks``: measure, write docs/why/performance.json, and from it table and charts in performance.md.
 
 ``--rows 1,2`` measures some and keeps the others' figures of the last run; ``--page`` only writes the page anew.
 """
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs/why"
 FIGURES = DOCS / "performance.json"
 #: Rows above are measured when they are asked for by number.
 LAST_OF_THE_TABLE = 11

@@ -1,4 +1,4 @@
-"""The page of the last run: the table and the charts in docs/performance.md, between two marks; all else is prose."""
+"""The page of the last run: table and charts in docs/why/performance.md, between two marks; all else is prose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BEGIN, END = "<!-- written by make bench -->\n", "<!-- end of what make bench wr
 
 
 def write(seen: dict[str, Any], docs: Path) -> None:
-    """Write ``docs/performance/*.svg`` and the part of ``docs/performance.md`` between the marks."""
+    """Write ``docs/why/performance/*.svg`` and the part of ``docs/why/performance.md`` between the marks."""
     folder, page = docs / "performance", docs / "performance.md"
     folder.mkdir(exist_ok=True)
     rows = {int(key): entry for key, entry in sorted(seen["rows"].items(), key=lambda item: int(item[0]))}

@@ -60,7 +60,7 @@ def _workers(now: datetime) -> Iterator[Finding]:
     except brokers.RouteFailed as error:
         text = f"No wake-up can be sent: CELERY_TASK_ROUTES raised {error}."
         yield Finding(
-            "route", text, "Let the function accept what Celery passes to it: see routes in docs/production.md."
+            "route", text, "Let the function accept what Celery passes to it: see routes in docs/guides/production.md."
         )
         return
     listeners = brokers.active_queues(SECONDS_FOR_WORKERS)

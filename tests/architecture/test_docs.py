@@ -62,7 +62,7 @@ def names_of(module: Path) -> frozenset[str]:
 
 def is_there(dotted: str) -> bool:
     """Whether this is a module, a name in one, or a text that the code has."""
-    if f'"{dotted}' in texts_in_code() or (ROOT / "docs" / dotted).is_file():
+    if f'"{dotted}' in texts_in_code() or any((ROOT / "docs").glob(f"*/{dotted}")):
         return True
     at, rest = ROOT, dotted.split(".")
     while rest and (at / rest[0]).is_dir():
@@ -109,8 +109,8 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_each_module_of_the_engine_is_in_the_architecture() -> None:
-    """docs/architecture.md names each module of the engine, or its package where that answers one question."""
-    page = set(_ALONE.findall((ROOT / "docs" / "architecture.md").read_text("utf-8")))
+    """docs/why/architecture.md names each module of the engine, or its package where that answers one question."""
+    page = set(_ALONE.findall((ROOT / "docs/why/architecture.md").read_text("utf-8")))
     whole = {"admin", "doctor", "management", "outgoing", "receiver"}
     modules = {
         path.relative_to(ENGINE).with_suffix("").as_posix()
@@ -125,4 +125,4 @@ def test_a_name_that_is_gone_is_found() -> None:
     """The first rule sees paths, modules, names in modules, and tests."""
     gone = "`turns/hold`, `durable_objects.bell`, durable_objects.conf.motor, tests/house/x.py, `test_nothing_at_all_`"
     assert len(missing_in(gone)) == 5
-    assert missing_in("`turns/lock`, `durable_objects.conf.engine`, docs/protocol.md, a text/plain") == []
+    assert missing_in("`turns/lock`, `durable_objects.conf.engine`, docs/why/protocol.md, a text/plain") == []

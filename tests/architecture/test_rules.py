@@ -107,8 +107,8 @@ def test_locks_hold_pins_and_hashes_only() -> None:
 
 
 def test_locks_hold_what_was_asked_for() -> None:
-    """Each direct dependency is in its lock, and is given its reason in docs/dependencies.md."""
-    reasons = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
+    """Each direct dependency is in its lock, and is given its reason in docs/why/dependencies.md."""
+    reasons = (ROOT / "docs/why/dependencies.md").read_text("utf-8")
     for lock in LOCKS:
         pinned = {match["name"] for match in map(_PIN.fullmatch, lock.read_text("utf-8").splitlines()) if match}
         asked = re.findall(r"^[a-z][a-z0-9-]*", lock.with_suffix(".in").read_text("utf-8"), re.MULTILINE)

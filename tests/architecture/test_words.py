@@ -1,4 +1,4 @@
-"""The words of the code: the field's, not a private vocabulary's; docs/glossary.md explains those that are ours."""
+"""The words of the code: the field's, not a private vocabulary's; docs/reference/glossary.md explains ours."""
 
 from __future__ import annotations
 

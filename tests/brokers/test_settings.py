@@ -1,4 +1,4 @@
-"""The settings for each broker, trap by trap; docs/production.md has the reasons."""
+"""The settings for each broker, trap by trap; docs/guides/production.md has the reasons."""
 
 from __future__ import annotations
 

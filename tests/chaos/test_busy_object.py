@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.services("postgresql")]
 
 #: CHAOS_BUSY_SECONDS=180 for the longest wait in three minutes.
 SECONDS = float(os.environ.get("CHAOS_BUSY_SECONDS") or "60")
-#: docs/protocol.md: 3 s, LOCK_TIMEOUT and the longest call; the rest is what a busy machine takes.
+#: docs/why/protocol.md: 3 s, LOCK_TIMEOUT and the longest call; the rest is what a busy machine takes.
 BOUND = 20.0
 
 _CALLER = """

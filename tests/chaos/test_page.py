@@ -38,7 +38,7 @@ def test_the_ledger_keeps_what_it_has() -> None:
 
 
 def test_the_page_has_a_place_for_each() -> None:
-    """docs/reliability.md has both marks, and a part that is replaced leaves all else as it was."""
+    """docs/why/reliability.md has both marks, and a part that is replaced leaves all else as it was."""
     text = page.PAGE.read_text("utf-8")
     for name in (page.FIGURES, page.LEDGER):
         assert page.between(page.replaced(text, name, "new\n"), name) == "new\n"

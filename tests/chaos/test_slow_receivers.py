@@ -21,7 +21,7 @@ RECEIVERS = 100
 SECONDS_PER_BYTE = 5.0
 #: CHAOS_DRIP_SECONDS=300 for the longest wait in five minutes.
 SECONDS = float(os.environ.get("CHAOS_DRIP_SECONDS") or "45")
-#: Nobody waits for a deadline, which is 15 s. docs/production.md: a second; the rest is what a busy machine takes.
+#: Nobody waits for a deadline, which is 15 s. docs/guides/production.md: a second; the rest is the busy machine's.
 BOUND = 15.0
 
 _SET = """

@@ -1,4 +1,4 @@
-"""``python -m tests.conformance`` writes docs/conformance.md from the suite."""
+"""``python -m tests.conformance`` writes docs/why/conformance.md from the suite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/conformance.md, written from what the suite says of itself."""
+"""docs/why/conformance.md, written from what the suite says of itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.conformance.behaviour import Behaviour
 from tests.conformance.numbers import EXPECTED, NO_COUNTERPART, SECTIONS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/why/conformance.md"
 
 _INTRODUCTION = """\
 # Conformance with the original
@@ -38,7 +38,7 @@ def write(behaviours: Mapping[str, Behaviour]) -> str:
 
 def _row(one: Behaviour) -> str:
     here = "holds" if one.differs is None else f"**differs**: {one.differs}"
-    link = f"[{one.test.removeprefix('test_')}](../tests/conformance/{one.module}.py)"
+    link = f"[{one.test.removeprefix('test_')}](../../tests/conformance/{one.module}.py)"
     return f"| {one.number} | {_cell(one.rule)} | {_cell(here)} | {link} |\n"
 
 

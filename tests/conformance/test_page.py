@@ -18,7 +18,7 @@ def test_every_number_is_shown_by_a_test() -> None:
 
 
 def test_the_page_is_what_the_suite_writes() -> None:
-    """docs/conformance.md is generated: `python -m tests.conformance` after each change of a mark."""
+    """docs/why/conformance.md is generated: `python -m tests.conformance` after each change of a mark."""
     assert PAGE.read_text("utf-8") == write(whole_suite())
 
 

@@ -152,7 +152,7 @@ def test_j17_running_alarms_by_hand(clock: FakeClock, obj: Scripted, script: Scr
     "J18",
     "a library's schedules on one slot: cancel says whether there was one; get and list; the same set twice is one; "
     "an interval skips what it missed",
-    differs="one object per schedule: `Reminder` (docs/reminders.md), listed by `Reminder.objects`",
+    differs="one object per schedule: `Reminder` ([Reminders](../guides/reminders.md)), listed by `Reminder.objects`",
 )
 def test_j18_schedules_are_objects(clock: FakeClock) -> None:
     """A reminder that is set twice is one; missed occurrences are delivered once; cancel says whether there was one."""

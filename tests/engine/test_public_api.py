@@ -1,4 +1,4 @@
-"""What apps use of the engine beside ``DurableObject`` itself (docs/public-api.md)."""
+"""What apps use of the engine beside ``DurableObject`` itself (docs/reference/public-api.md)."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def test_a_search_for_slow_rules_finds_none(rule: str, interval: str, count: str
 
 @pytest.mark.bench
 def test_what_the_slowest_rules_cost() -> None:
-    """The figures of docs/reminders.md, printed (``-s``): the slowest of these and of TEST_EXAMPLES random ones."""
+    """The figures of docs/guides/reminders.md, printed (``-s``): the slowest of these and TEST_EXAMPLES random ones."""
     worst: dict[str, tuple[float, str]] = {}
     rules: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Puts figures into docs/reliability.md: ``python -m tests.chaos.storm.page var/chaos-*.json``.
+"""Puts figures into docs/why/reliability.md: ``python -m tests.chaos.storm.page var/chaos-*.json``.
 
 The runs that are given stand there as the last ones, side by side, and each has a line in the ledger, where all earlier
 ones stay. ``--ledger`` in front: into the ledger only, say for a part of the faults or a run that is not the last word.
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "reliability.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs/why/reliability.md"
 FIGURES, LEDGER = "figures", "ledger"
 
 Figures = dict[str, Any]
