@@ -2,7 +2,7 @@ ARGS =
 PYTHON = .venv/bin/python
 CLEAN = sh scripts/clean-env
 
-.PHONY: help setup demo up test check matrix chaos bench lint format docs lock
+.PHONY: help setup demo up shop test check matrix chaos bench lint format docs lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -16,6 +16,10 @@ demo: setup ## the whole story on this machine, in under 90 seconds
 # Here the caller's DATABASE_URL, PORT and so on are meant for us (README, Settings); what would break Python is not.
 up: setup ## the web server, a worker and the dispatcher in one process, until Ctrl-C
 	@unset PYTHONHOME PYTHONPATH DJANGO_SETTINGS_MODULE; PYTHONUTF8=1 exec $(PYTHON) manage.py up $(ARGS)
+
+shop: setup ## the example of the tutorial, examples/shop: web on port 8000, worker and dispatcher, until Ctrl-C
+	@unset PYTHONHOME DJANGO_SETTINGS_MODULE; PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH="$(CURDIR)" PYTHONUTF8=1 \
+		exec sh examples/shop/start
 
 test: setup ## the tests, in four processes; ARGS="-k batcher" for some of them in one
 	@$(CLEAN) $(PYTHON) -m pytest $(or $(ARGS),-n 4)

@@ -1,0 +1,59 @@
+"""The example that the tutorial walks through: its own tests, its checks and types, and a run with a real worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from project.demo.processes import wait_for
+from tests.examples.shop import SECONDS, Shop, written
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """The example in a folder of the test's own."""
+    return Shop(tmp_path)
+
+
+@pytest.mark.slow
+def test_its_own_tests_pass(shop: Shop) -> None:
+    """As a foreign project runs them: pytest, with the fixtures of the engine's plugin, warnings as errors."""
+    report = shop.python("-W", "error", "-m", "pytest", "-q", "-p", "durable_objects.pytest_plugin")
+    assert " passed" in report
+
+
+@pytest.mark.slow
+def test_it_is_checked_and_migrated(shop: Shop) -> None:
+    """``check`` finds nothing to warn of, and no migration is missing."""
+    shop.manage(["check", "--fail-level", "WARNING"], ["makemigrations", "--check", "--dry-run"])
+
+
+@pytest.mark.slow
+def test_it_is_strictly_typed(shop: Shop) -> None:
+    """``mypy --strict`` with django-stubs' plugin finds nothing in it."""
+    assert "Success" in shop.python("-m", "mypy")
+
+
+@pytest.mark.slow
+def test_a_mail_comes_from_a_real_worker(shop: Shop) -> None:
+    """A cart, a worker and a dispatcher on the broker of files: moved to now, the alarm sends its mail."""
+    ada = ["shop.Cart", "ada@example.com"]
+    shop.manage(
+        ["migrate", "-v0"],
+        ["loaddata", "-v0", "products"],
+        ["objects", "call", "shop.NightlyFigures", "all", "start"],
+        ["objects", "call", *ada, "add", '"Green tea"'],
+        ["alarms", "move", *ada, "1"],
+    )
+    with shop.worker() as worker, shop.dispatcher():
+        mail = wait_for(
+            "the mail", lambda: written(worker), seconds=SECONDS, until=lambda text: "1 x Green tea" in text
+        )
+        assert "To: ada@example.com" in mail
+        wait_for("the run", lambda: shop.manage(["objects", "show", *ada, "--json"]), seconds=SECONDS, until=succeeded)
+
+
+def succeeded(shown: str) -> bool:
+    """Whether the history that ``objects show --json`` has ends well."""
+    return '"succeeded"' in shown
