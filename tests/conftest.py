@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
+from celery import current_app
 from django.conf import settings
 
 from tests.support import services
@@ -41,6 +43,20 @@ def remembered_nothing() -> None:
     dispatcher._last_pruned = dispatcher.NEVER
     executor._logged.clear()
     tokens._trusted.clear()
+
+
+@pytest.fixture
+def set_celery(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``set_celery(worker_pool="threads")``: settings of Celery's, by its own names, for this test."""
+    app: Any = current_app
+    _ = app.conf.broker_url  # read by now: what was set before would be lost
+
+    def change(**values: Any) -> None:
+        for name, value in values.items():
+            # By the name in Django's settings, which Celery before 5.7 prefers wherever it stands.
+            monkeypatch.setitem(app.conf.changes, f"CELERY_{name.upper()}", value)
+
+    return change
 
 
 @pytest.fixture

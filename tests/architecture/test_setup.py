@@ -96,6 +96,20 @@ def test_no_python_at_all_is_said(folder: Path) -> None:
     assert run.stderr == "Python 3.11, 3.12 or 3.13 is needed; found on PATH: no python3 at all.\n"
 
 
+def test_versions_that_are_asked_for(folder: Path, tmp_path: Path) -> None:
+    """With versions as arguments the first of them that there is counts, pyenv's too, and none beside them."""
+    behind = tmp_path / "pyenv" / "versions" / "3.14.1" / "bin"
+    behind.mkdir(parents=True)
+    fake(folder / "python3.12", "echo 3.12")
+    fake(behind / "python3.14", "echo 3.14")
+    given = {"PATH": str(folder), "PYENV_ROOT": str(tmp_path / "pyenv")}
+    assert sh("find-python", "3.14", "3.12", env=given).stdout == f"{behind}/python3.14\n"
+    assert sh("find-python", "3.13", "3.12", env=given).stdout == f"{folder}/python3.12\n"
+    run = sh("find-python", "3.11", env={"PATH": str(folder)})
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("Python 3.11 is needed; found on PATH: ")
+
+
 def test_a_missing_ensurepip_names_the_package(folder: Path) -> None:
     """Where a Python lacks ensurepip one line names what to install, for that version."""
     fake(folder / "python3", "echo 3.11; echo ensurepip")

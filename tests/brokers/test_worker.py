@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import celery
 import pytest
 from celery import Celery
 from celery.worker.consumer import Consumer as CelerysConsumer
@@ -27,7 +28,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Celery:
 
 def start(kind: type[Any], app: Celery, *happens: Exception) -> int:
     """Start a consumer whose connection fails so, once each, and then ends well; how often it started."""
-    pool = SimpleNamespace(is_green=False, flush=None)
+    pool = SimpleNamespace(is_green=False, flush=None, num_processes=1)
     controller = SimpleNamespace(use_eventloop=False, semaphore=None)
     consumer = kind(lambda request: None, app=app, hostname="w@here", pool=pool, controller=controller)
     starts, troubles = 0, list(happens)
@@ -60,8 +61,9 @@ def test_a_lost_connection_that_cannot_be_closed(app: Celery, monkeypatch: pytes
         raise AttributeError("'NoneType' object has no attribute 'hostname'")
 
     monkeypatch.setattr("kombu.connection.Connection.close", cannot)
-    with pytest.raises(AttributeError, match="hostname"):
-        start(CelerysConsumer, app, ConnectionResetError())
+    if celery.VERSION >= (5, 7):  # older ones let it pass
+        with pytest.raises(AttributeError, match="hostname"):
+            start(CelerysConsumer, app, ConnectionResetError())
     assert start(Consumer, app, ConnectionResetError()) == 2
 
 

@@ -24,6 +24,8 @@ from project.environment import database
 from tests.models import Counter, Note, Profile
 from tests.support import services
 
+pytestmark = pytest.mark.django_db  # Django 6.1's own checks ask SQLite whether it has JSON
+
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
@@ -216,15 +218,17 @@ def test_database_that_would_lose_updates_or_keep_objects(monkeypatch: pytest.Mo
     ],
 )
 def test_pool_that_is_smaller_than_the_workers_threads(
-    monkeypatch: pytest.MonkeyPatch, pool: object, worker_pool: str, is_warned: bool
+    monkeypatch: pytest.MonkeyPatch,
+    set_celery: Callable[..., None],
+    pool: object,
+    worker_pool: str,
+    is_warned: bool,
 ) -> None:
     """With eight threads, Django's pool has to have more than eight connections, as far as the settings tell (W019)."""
     default = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "OPTIONS": {"pool": pool}}
     for module in (checks, supported):
         monkeypatch.setattr(module, "connections", ConnectionHandler({"default": default}))
-    app: Any = current_app
-    monkeypatch.setitem(app.conf.changes, "worker_concurrency", 8)
-    monkeypatch.setitem(app.conf.changes, "worker_pool", worker_pool)
+    set_celery(worker_concurrency=8, worker_pool=worker_pool)
     assert ("durable_objects.W019" in messages()) is is_warned
 
 
@@ -270,14 +274,14 @@ def test_nobody_dispatches(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("how", ["beat_schedule", "add_periodic_task"])
-def test_the_apps_own_schedule_counts(settings: Settings, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_the_apps_own_schedule_counts(settings: Settings, set_celery: Callable[..., None], how: str) -> None:
     """A pass that the Celery app schedules itself, as Celery's page has it, is one; no schedule (None) is none."""
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_celery_beat"]
     settings.CELERY_BEAT_SCHEDULE = None
     app: Any = current_app
-    monkeypatch.setitem(app.conf.changes, "beat_schedule", None)
+    set_celery(beat_schedule=None)
     assert "durable_objects.W006" in messages()
-    monkeypatch.setitem(app.conf.changes, "beat_schedule", {})
+    set_celery(beat_schedule={})
     if how == "beat_schedule":
         app.conf.beat_schedule["passes"] = {"task": "durable_objects.dispatch_alarms", "schedule": 5.0}
     else:
