@@ -1,4 +1,4 @@
-"""Batchers over HTTP: items in, a look at what waits, an item's receipt, the alarm away. Guarded by the project."""
+"""Batchers over HTTP: items in, a look at what waits, an item's receipt, the alarm away. The API guards them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import Field, Header, Path, Router, Schema
+from ninja import Field, Header, Path, Schema
 from ninja.errors import HttpError
 
 from batcher.models import Batcher, ItemState
 from batcher.receipts import LARGEST
+from durable_objects.http.routers import ScopedRouter
 from durable_objects.http_bodies import is_json, json_in, text_in
 from durable_objects.validation import MAX_NAME_CHARACTERS
 
-router = Router()
+router = ScopedRouter(
+    "batcher",
+    reads="look at batchers",
+    writes="add items, stop and flush batchers",
+    description="Add items one by one; they are delivered in batches. Scopes `batcher:read` (GET), `batcher:write`.",
+)
 
 #: For the description only, not checked here: a name that the engine refuses gets the engine's own error.
 _NAME: dict[str, Any] = {"minLength": 1, "maxLength": MAX_NAME_CHARACTERS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -44,11 +44,19 @@ class OneOf:
         return None if value in self.values else f"is {value!r}; allowed: {', '.join(map(repr, self.values))}"
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A setting with a rule: its default, and a function that returns what is wrong with a value, None for nothing."""
+
+    default: Any
+    refused: Callable[[Any], str | None]
+
+
 class AppSettings:
     """The dict ``settings.<NAME>`` laid over defaults, one attribute per key.
 
     A key that no default names raises ``ImproperlyConfigured`` with the known ones, and so does a value of another type
-    than its default's, or one that a ``Within`` or ``OneOf`` in the default's place does not allow.
+    than its default's, or one that a ``Within``, ``OneOf`` or ``Checked`` in the default's place does not allow.
     ``override_settings`` works; changing the dict in place, or setting it otherwise, is not seen.
     """
 
@@ -57,7 +65,7 @@ class AppSettings:
 
     def __init__(self, name: str, defaults: Mapping[str, Any]) -> None:
         self._name = name
-        self._bounds = {key: value for key, value in defaults.items() if isinstance(value, Within | OneOf)}
+        self._bounds = {key: value for key, value in defaults.items() if isinstance(value, Within | OneOf | Checked)}
         self._defaults = dict(defaults) | {key: bounds.default for key, bounds in self._bounds.items()}
         self._values: dict[str, Any] = {}
         self.made[name] = self

@@ -13,8 +13,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from durable_objects.http.rate_limit import flaw_of
 from durable_objects.masking import masked_url
-from project.rate_limit import Rate
 
 #: Every variable that the project reads. One that is set to nothing counts as not set.
 VARIABLES = (
@@ -37,7 +37,6 @@ VARIABLES = (
 #: Hosts that a development server answers to.
 LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -79,17 +78,12 @@ class Environment:
             self._refuse_in_production("API_TOKENS", "the bearer tokens of its HTTP interface, comma separated")
         return given
 
-    def rate(self, name: str, default: str) -> Rate | None:
-        """Return how often something may be done: ``100/s``, ``600/m`` or ``5000/h``; None for 0, which is no limit."""
+    def rate(self, name: str, default: str) -> str:
+        """Return how often something may be done: ``100/s``, ``600/m`` or ``5000/h``; ``0`` is no limit."""
         given = self._text(name) or default
-        if given == "0":
-            return None
-        count, _, unit = given.partition("/")
-        if not (count.isascii() and count.isdecimal() and 1 <= int(count) <= 10**9 and unit in _SECONDS):
-            raise ImproperlyConfigured(
-                f"{name} is {given!r}; allowed: a rate such as 100/s, 600/m or 5000/h, or 0 for no limit."
-            )
-        return Rate(int(count), _SECONDS[unit])
+        if flaw := flaw_of(given):
+            raise ImproperlyConfigured(f"{name} {flaw}.")
+        return given
 
     def port(self) -> int | None:
         """Return PORT, 1 to 65535, or None: the server takes a free one."""

@@ -24,12 +24,14 @@ from ninja.errors import HttpError
 
 from batcher.api import item_in
 from batcher.models import Batcher, Receipt
-from project import audit, auth, tokens
+from durable_objects.http import audit, auth, tokens
+from durable_objects.http.asgi_body_limit import Application, Receive, Scope, Send, meta_of
+from durable_objects.http.body_limit import MAX_BODY_BYTES, declared_length
+from durable_objects.http.client_address import address_of
+from durable_objects.http.conf import http
+from durable_objects.http.rate_limit import rate_of
+from durable_objects.http.tokens import Principal
 from project.api import api
-from project.asgi_body_limit import Application, Receive, Scope, Send, meta_of
-from project.body_limit import MAX_BODY_BYTES, declared_length
-from project.client_address import address_of
-from project.tokens import Principal
 
 PREFIX = "/batcher/"
 #: Headers that only Django's way handles.
@@ -195,7 +197,7 @@ def _take_turn(principal: Principal) -> None:
     """Count this request, once it is known that Django's way will not count it. Raises ``ValueError`` above the rate,
     which Django's way answers.
     """
-    if auth.requests.take(principal.id, settings.API_RATE):
+    if auth.requests.take(principal.id, rate_of(http.RATE)):
         raise ValueError
 
 

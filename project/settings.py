@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from project.body_limit import MAX_BODY_BYTES
+from durable_objects.http.body_limit import MAX_BODY_BYTES
 from project.brokers import celery_settings
 from project.environment import Environment
 
@@ -16,9 +16,6 @@ DEBUG = _environment.debug
 SECRET_KEY = _environment.secret_key()
 SECRET_KEY_FALLBACKS = _environment.secret_key_fallbacks()
 ALLOWED_HOSTS = _environment.allowed_hosts()
-API_TOKENS = _environment.api_tokens()
-API_RATE = _environment.rate("API_RATE", "5000/s")
-API_FAILURE_RATE = _environment.rate("API_FAILURE_RATE", "60/m")
 LOGIN_FAILURE_RATE = _environment.rate("LOGIN_FAILURE_RATE", "10/m")
 PORT = _environment.port()
 
@@ -27,6 +24,12 @@ DURABLE_OBJECTS: dict[str, object] = {}
 BATCHER: dict[str, object] = {}
 CLEANER: dict[str, object] = {}
 REMINDERS: dict[str, object] = {}
+DURABLE_OBJECTS_HTTP: dict[str, object] = {
+    "TOKENS": _environment.api_tokens(),
+    "RATE": _environment.rate("API_RATE", "5000/s"),
+    "FAILURE_RATE": _environment.rate("API_FAILURE_RATE", "60/m"),
+    "PAGES": ["/admin/", "/static/", "/remind/"],  # the interface is mounted at the root, around them
+}
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -37,14 +40,15 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_celery_beat",
     "durable_objects",
+    "durable_objects.http",
     "batcher",
     "cleaner",
     "reminders",
     "project",
 ]
 MIDDLEWARE = [
-    "project.api_errors.ErrorsAsJson",
-    "project.audit.AuditLog",
+    "durable_objects.http.errors.ErrorsAsJson",
+    "durable_objects.http.audit.AuditLog",
     "project.csp.ContentSecurityPolicy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -54,7 +58,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "project.control_characters.ControlCharactersShown",
+    "durable_objects.http.control_characters.ControlCharactersShown",
 ]
 TEMPLATES = [
     {
@@ -90,7 +94,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if _environment.behind_proxy():
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# No body is larger than project.body_limit allows, and none is written to disk.
+# No body is larger than durable_objects.http.body_limit allows, and none is written to disk.
 DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES + 1
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 

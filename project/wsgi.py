@@ -6,7 +6,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from project.content_type_header import ContentTypeCheck
+from durable_objects.http.content_type_header import ContentTypeCheck
 from project.environment import refuse_debugging_by_default
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")

@@ -1,24 +1,33 @@
-"""Reminders over HTTP. Mounted and guarded by the project."""
+"""Reminders over HTTP. The API that mounts them guards them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from django.http import HttpRequest
-from ninja import Router, Schema
+from ninja import Schema
 from pydantic import BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from durable_objects import InvalidAlarmTime
+from durable_objects.http.routers import ScopedRouter
 from durable_objects.validation import show as shown
+from reminders import channels
+from reminders.conf import defaults
 from reminders.errors import refusal
 from reminders.models import Plan, Reminder
 from reminders.validation import TIME_ALLOWED
 
-router = Router()
+router = ScopedRouter(
+    "reminders",
+    reads="look at reminders",
+    writes="set, snooze and cancel reminders",
+    description="A message at a time, once or again and again. Scopes `reminders:read` (GET), `reminders:write`.",
+    channels=channels.names,
+)
 
 ANSWERED = ("message", "fire_at", "next_at", "recurrence", "time_zone", "person", "urgent")
 
@@ -134,18 +143,21 @@ def snooze(request: HttpRequest, name: str, snoozed: Snooze) -> dict[str, Any]:
     return state_of(reminder)
 
 
+@runtime_checkable
 class Bounds(Protocol):
     """The caller (``request.auth``), as whoever guards these routes identified it."""
 
-    def check_reach(self, person: str | None, channels: Sequence[str]) -> None:
-        """Raise the guard's refusal unless the caller may have something delivered to this person by these channels."""
+    def check_reach(self, person: str | None, channels: Sequence[str], default: Sequence[str]) -> None:
+        """Raise the guard's refusal unless the caller may have something delivered to this person by these channels,
+        or by the default ones.
+        """
 
 
 def check_reach(request: HttpRequest, new: NewReminder) -> None:
-    """Ask the guard, where there is one, about the person and the channels."""
-    bounds: Bounds | None = getattr(request, "auth", None)
-    if bounds is not None:
-        bounds.check_reach(new.person, new.channels or ())
+    """Ask the guard, where it has an opinion, about the person and the channels."""
+    bounds = getattr(request, "auth", None)
+    if isinstance(bounds, Bounds):
+        bounds.check_reach(new.person, new.channels or (), defaults.CHANNELS)
 
 
 def state_of(reminder: Reminder) -> dict[str, Any]:

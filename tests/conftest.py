@@ -37,7 +37,7 @@ def remembered_nothing() -> None:
     """Each test begins as a new process does: what this one remembers of rows would outlive them in the rollback."""
     from durable_objects.delivery import dispatcher, processes
     from durable_objects.execution import executor
-    from project import tokens
+    from durable_objects.http import tokens
 
     processes._signed = processes.NEVER_SIGNED
     dispatcher._last_pruned = dispatcher.NEVER

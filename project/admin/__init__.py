@@ -1,12 +1,11 @@
-"""What the project adds to Django admin: API tokens, periodic tasks, and one way to answer bad addresses."""
+"""What the project adds to Django admin: periodic tasks, and one way to answer bad addresses."""
 
 from django.contrib import admin
 
 from durable_objects.admin import AnswersAddresses
-from project.admin.api_tokens import ApiTokenAdmin
 from project.admin.periodic_tasks import PeriodicTaskAdmin
 
-__all__ = ["ApiTokenAdmin", "PeriodicTaskAdmin"]
+__all__ = ["PeriodicTaskAdmin"]
 
 # The classes of other projects keep their own pages and forms, and answer any address as ours do.
 for _model, _theirs in list(admin.site._registry.items()):

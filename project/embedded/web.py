@@ -16,8 +16,8 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
-from project.api_errors import TOO_LARGE, error
-from project.body_limit import MAX_BODY_BYTES
+from durable_objects.http.body_limit import MAX_BODY_BYTES
+from durable_objects.http.errors import TOO_LARGE, error
 
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a request that waits for a thread is no news
 

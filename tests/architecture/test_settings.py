@@ -12,6 +12,7 @@ from django.test import override_settings
 from batcher.conf import defaults as batcher
 from cleaner.conf import defaults as cleaner
 from durable_objects.conf import AppSettings, OneOf, Within, engine
+from durable_objects.http.conf import http
 from durable_objects.outgoing.concurrency import defaults as outgoing
 from reminders.conf import defaults as reminders
 
@@ -88,7 +89,7 @@ def test_the_bounds_themselves_are_allowed() -> None:
     assert known.values() == {"PAUSE": 5, "HOW": "well"}
 
 
-@pytest.mark.parametrize("app", [engine, batcher, cleaner, reminders, outgoing], ids=lambda app: app._name)
+@pytest.mark.parametrize("app", [engine, batcher, cleaner, reminders, outgoing, http], ids=lambda app: app._name)
 def test_every_number_and_span_has_bounds(app: AppSettings) -> None:
     """No setting of an app is without: a negative one or the longest span would be found out late."""
     ruled = {"WINDOW", "QUIET", "MAX_ITEMS", "MAX_BYTES", "MAX_QUEUED", "MAX_RETRIES", "GIVE_UP_AFTER"}  # batcher.E001

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from project import tokens
+from durable_objects.http import tokens
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -19,7 +19,7 @@ def test_a_token_from_its_making_to_its_end(
 ) -> None:
     """Made with ticked boxes, shown once and used; revoked after a question, and refused from then on."""
     tokens.forget()
-    admin.goto(f"{live_server.url}/admin/project/apitoken/add/")
+    admin.goto(f"{live_server.url}/admin/durable_objects_http/apitoken/add/")
     admin.fill("#id_name", "the shop")
     admin.get_by_label("batcher:read").check()
     screenshot("token-new")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from project import auth, tokens
+from durable_objects.http import auth, tokens
+from project import admin_login
 
 
 @pytest.fixture(autouse=True)
@@ -13,4 +14,4 @@ def _nobody_is_known() -> None:
     tokens.forget()
     auth.requests.clear()
     auth.failures.clear()
-    auth.logins.clear()
+    admin_login.logins.clear()

@@ -17,8 +17,8 @@ from django_celery_beat.models import PeriodicTask
 
 from batcher.models import Batch, Batcher, BatcherSettings
 from durable_objects.admin import BaseAdmin, SettingsInline
+from durable_objects.http.models import ApiToken
 from durable_objects.tables import Alarm, AlarmRun, Entry, Object
-from project.models import ApiToken
 from reminders.models import Delivery, Recipient, Reminder
 from tests.support.admin_pages import choose, form_of, list_url, page_url, staff, text_of
 from tests.support.row_of_each_model import CANARY, row_of_each_model, secrets_of

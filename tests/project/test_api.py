@@ -12,8 +12,9 @@ from pytest_django import Settings
 
 from batcher.models import Batcher
 from durable_objects import DurableObjectError, ObjectBusy
+from durable_objects.http.body_limit import MAX_BODY_BYTES
 from durable_objects.tables import Object
-from project.body_limit import MAX_BODY_BYTES
+from tests.support import http_settings
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +27,7 @@ JSON = "application/json"
 
 @pytest.fixture(autouse=True)
 def _token(settings: Settings) -> None:
-    settings.API_TOKENS = [TOKEN]
+    http_settings.change(settings, TOKENS=[TOKEN])
 
 
 def refused(response: Any, status: int, code: str) -> dict[str, Any]:
@@ -70,21 +71,21 @@ def refused(response: Any, status: int, code: str) -> dict[str, Any]:
 def test_without_a_known_token_nothing_is_done(client: Client, headers: dict[str, str], method: str, path: str) -> None:
     """Every route asks for one of the tokens, and for the whole of it."""
     response = getattr(client, method)(path, REMINDER, content_type=JSON, headers=headers)
-    assert "API_TOKENS" in refused(response, 401, "unauthorized")["allowed"]
+    assert "manage.py tokens create" in refused(response, 401, "unauthorized")["allowed"]
     assert response["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("tokens", [[], [""]])
 def test_closed_by_default(client: Client, settings: Settings, tokens: list[str]) -> None:
     """Where no token is configured nobody gets in, an empty one neither."""
-    settings.API_TOKENS = tokens
+    http_settings.change(settings, TOKENS=tokens)
     for sent in ("Bearer ", "Bearer", f"Bearer {TOKEN}"):
         refused(client.get("/batcher/a", headers={"Authorization": sent}), 401, "unauthorized")
 
 
 def test_any_of_the_tokens_opens(client: Client, settings: Settings) -> None:
     """Several tokens are accepted at a time, so that one can be replaced."""
-    settings.API_TOKENS = ["other", TOKEN]
+    http_settings.change(settings, TOKENS=["other", TOKEN])
     assert client.get("/batcher/a", headers=IN).json() == {"queued": 0, "alarm": None}
 
 

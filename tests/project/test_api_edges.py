@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from batcher.models import Batcher
 from durable_objects.tables import Object
+from tests.support import http_settings
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +24,7 @@ NOTHING_SET = {"message": None, "fire_at": None, "next_at": None, "recurrence": 
 
 @pytest.fixture(autouse=True)
 def _token(settings: Settings) -> None:
-    settings.API_TOKENS = [TOKEN]
+    http_settings.change(settings, TOKENS=[TOKEN])
 
 
 def code_of(response: Any) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from tests.support import http_settings
+
 pytestmark = pytest.mark.django_db
 TOKEN = "a-token"
 TIME = "a time with its offset from UTC, after 1970 and up to the year 9990, such as 2030-01-31T09:00:00+01:00"
@@ -21,7 +23,7 @@ FOREIGN = re.compile(
 
 @pytest.fixture
 def client(settings: Any) -> Client:
-    settings.API_TOKENS = [TOKEN]
+    http_settings.change(settings, TOKENS=[TOKEN])
     return Client(headers={"Authorization": f"Bearer {TOKEN}"})
 
 

@@ -9,8 +9,9 @@ import pytest
 from django.db import connections
 from pytest_django import Settings
 
-from project import tokens
-from project.models import ApiToken
+from durable_objects.http import tokens
+from durable_objects.http.models import ApiToken
+from tests.support import http_settings
 from tests.support.server_interfaces import Answer, RawRequest, by_asgi, by_fast_path, by_wsgi
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,10 +48,10 @@ def test_each_write_names_its_token(way: str, caplog: pytest.LogCaptureFixture) 
     row = ApiToken(name="the\nshop", scopes=["batcher:write", "reminders:write"])
     token = row.issue()
     assert tokens.authenticate(f"Bearer {token}")  # familiar, so that the fast path takes it
-    with caplog.at_level(logging.INFO, "project.audit"):
+    with caplog.at_level(logging.INFO, "durable_objects.http.audit"):
         for sent, _ in WRITES:
             WAYS[way](with_token(sent, token))
-    lines = [record for record in caplog.records if record.name == "project.audit"]
+    lines = [record for record in caplog.records if record.name == "durable_objects.http.audit"]
     who = f"with the token {str(row)!r} from 127.0.0.1"
     assert [line.getMessage() for line in lines] == [f"{text}, {who}" for _, text in WRITES]
     assert {line.__dict__["token"] for line in lines} == {str(row)}
@@ -61,20 +62,20 @@ def test_each_write_names_its_token(way: str, caplog: pytest.LogCaptureFixture) 
 def test_what_is_refused_to_a_known_token(way: str, caplog: pytest.LogCaptureFixture) -> None:
     """A token that tries what it may not is named too."""
     token = ApiToken(name="the shop", scopes=["batcher:read"]).issue()
-    with caplog.at_level(logging.INFO, "project.audit"):
+    with caplog.at_level(logging.INFO, "durable_objects.http.audit"):
         assert WAYS[way](with_token(WRITES[0][0], token)).status == 403
-    lines = [record.getMessage() for record in caplog.records if record.name == "project.audit"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "durable_objects.http.audit"]
     assert [line.partition(" (")[0] for line in lines] == ["POST '/batcher/a': 403, with the token 'the shop"]
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_changes_nothing_is_no_line(way: str, caplog: pytest.LogCaptureFixture, settings: Settings) -> None:
     """Looks are not recorded, nor is what somebody without a known token asked for."""
-    settings.API_TOKENS = ["a-token-of-the-tests"]
-    with caplog.at_level(logging.INFO, "project.audit"):
+    http_settings.change(settings, TOKENS=["a-token-of-the-tests"])
+    with caplog.at_level(logging.INFO, "durable_objects.http.audit"):
         WAYS[way](with_token(RawRequest("GET", b"/batcher/a"), "a-token-of-the-tests"))
         WAYS[way](with_token(RawRequest("POST", b"/batcher/a", (), b"x"), "another"))
         WAYS[way](RawRequest("POST", b"/admin/login/"))
         WAYS[way](with_token(RawRequest("POST", b"/batcher/a", (), b"x"), "a-token-of-the-tests"))
-    lines = [record.getMessage() for record in caplog.records if record.name == "project.audit"]
-    assert lines == ["POST '/batcher/a': 200, with the token 'API_TOKENS 1' from 127.0.0.1"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "durable_objects.http.audit"]
+    assert lines == ["POST '/batcher/a': 200, with the token 'TOKENS 1' from 127.0.0.1"]

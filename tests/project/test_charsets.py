@@ -14,6 +14,7 @@ from pytest_django import Settings
 from batcher.models import Batcher
 from durable_objects.http_bodies import charset_of, readable
 from reminders.models import Reminder
+from tests.support import http_settings
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +23,7 @@ TEXT = json.dumps({"message": "größer", "fire_at": "2036-01-01T00:00:00Z"}, en
 
 def both(client: Client, settings: Settings, parameter: str, body: bytes) -> list[Any]:
     """What a batcher and a reminder say to a body of this charset."""
-    settings.API_TOKENS = ["good"]
+    http_settings.change(settings, TOKENS=["good"])
     headers, kind = {"Authorization": "Bearer good"}, f"application/json{parameter}"
     asked = [("POST", "/batcher/a"), ("PUT", "/reminders/a")]
     return [client.generic(method, path, body, kind, headers=headers) for method, path in asked]

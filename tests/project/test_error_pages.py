@@ -11,6 +11,8 @@ from django.test import RequestFactory
 from django.views.debug import get_exception_reporter_class, technical_500_response
 from pytest_django import Settings
 
+from tests.support import http_settings
+
 BROKER = "amqp://site:canary-of-the-broker@rabbitmq:5672//"
 BOT = "tgram://123456:canary-of-apprise/987/"
 TOKEN, FORM, VARIABLE, WEBHOOK = (f"canary-of-a-{name}" for name in ("token", "form", "frame", "webhook"))
@@ -21,7 +23,8 @@ CANARIES = ("canary-of-the-broker", "canary-of-apprise", "canary-in-words", TOKE
 @pytest.fixture(autouse=True)
 def _secrets(settings: Settings) -> None:
     settings.DEBUG = True
-    settings.CELERY_BROKER_URL, settings.API_TOKENS = BROKER, [TOKEN]
+    settings.CELERY_BROKER_URL = BROKER
+    http_settings.change(settings, TOKENS=[TOKEN])
     settings.REMINDERS = {"APPRISE": {"ops": BOT}, "WEBHOOK_SECRET": WEBHOOK}
     settings.SOMEWHERE = "http://bob:canary-of-the-broker@example/"
 

@@ -20,6 +20,7 @@ from batcher.models import Batcher
 from durable_objects.turns import combining
 from project.fast_path import FastPath
 from tests.architecture.sources import ROOT
+from tests.support import http_settings
 from tests.support.server_interfaces import hang_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,7 +34,7 @@ NUL = ("POST", "/batcher/a", JSON, b'"\\u0000"')
 @pytest.fixture(autouse=True)
 def token(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that is known. No connection outlives its request: under ASGI each may have a thread of its own."""
-    settings.API_TOKENS = ["good"]
+    http_settings.change(settings, TOKENS=["good"])
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
 
 
@@ -94,7 +95,7 @@ def test_requests_at_the_same_time_share_turns(
     """A hundred are added in their order, by few turns, with few lines in the log, which count each of them; one that
     is refused costs the others nothing.
     """
-    caplog.set_level("INFO", "project.audit")
+    caplog.set_level("INFO", "durable_objects.http.audit")
     turns: list[int] = []
     run_all = combining.run_all
 

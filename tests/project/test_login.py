@@ -11,7 +11,6 @@ from django.test import Client
 from pytest_django import Settings
 
 from project import settings as project_settings
-from project.rate_limit import Rate
 
 pytestmark = pytest.mark.django_db
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
@@ -19,7 +18,7 @@ HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
 
 @pytest.fixture(autouse=True)
 def _ada(settings: Settings) -> None:
-    settings.LOGIN_FAILURE_RATE = Rate(3, 60)
+    settings.LOGIN_FAILURE_RATE = "3/m"
     get_user_model()._default_manager.create_superuser("ada", password="right")
 
 
@@ -80,4 +79,4 @@ def test_addresses_that_a_proxy_forwards(forwarded: list[str], settings: Setting
 
 def test_there_is_a_brake_unless_it_is_taken_off() -> None:
     """By default an address has ten failures a minute."""
-    assert project_settings.LOGIN_FAILURE_RATE == (10, 60.0)
+    assert project_settings.LOGIN_FAILURE_RATE == "10/m"

@@ -19,6 +19,7 @@ from durable_objects.tables import Alarm
 from durable_objects.testing import FakeClock, run_due_alarms
 from project import metrics
 from tests.models import Script, Scripted
+from tests.support import http_settings
 from tests.support.admin_pages import park
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +46,7 @@ def alarms(figures: Figures) -> dict[str, int]:
 
 def test_served_to_who_has_the_scope(client: Client, settings: Settings) -> None:
     """The page is text that Prometheus reads, closed without a token."""
-    settings.API_TOKENS = [TOKEN]
+    http_settings.change(settings, TOKENS=[TOKEN])
     assert client.get("/metrics").status_code == 401
     response = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert (response.status_code, response["Content-Type"]) == (200, metrics.CONTENT_TYPE)

@@ -14,9 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from durable_objects.http import scopes, tokens
+from durable_objects.http.models import ApiToken
 from durable_objects.tables import Object
-from project import tokens
-from project.models import SCOPES, ApiToken
+from tests.support import http_settings
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +26,7 @@ REMINDER = {"message": "m", "fire_at": "2030-01-31T09:00:00+01:00"}
 
 @pytest.fixture(autouse=True)
 def _no_token_by_settings(settings: Settings) -> None:
-    settings.API_TOKENS = []
+    http_settings.change(settings, TOKENS=[])
 
 
 def made(*scopes: str, **more: Any) -> tuple[ApiToken, dict[str, str]]:
@@ -55,7 +56,7 @@ def status(method: str, path: str, headers: dict[str, str]) -> int:
 )
 def test_a_token_opens_its_scopes_only(scope: str, method: str, path: str) -> None:
     """Each route asks for one scope: a token that has all others is refused for lack of it, and changes nothing."""
-    _, others = made(*(set(SCOPES) - {scope}))
+    _, others = made(*(set(scopes.known()) - {scope}))
     response = getattr(Client(), method.lower())(path, headers=others)
     assert response.status_code == 403
     assert (response.json()["error"]["code"], scope in response.json()["error"]["message"]) == ("forbidden", True)
@@ -215,5 +216,5 @@ def test_while_the_database_is_away(client: Client, settings: Settings, monkeypa
     monkeypatch.setattr(tokens, "_look_up", away)
     response = client.get("/batcher/a", headers={"Authorization": "Bearer of-somebody"})
     assert (response.status_code, response.json()["error"]["code"]) == (503, "database_away")
-    settings.API_TOKENS = ["of-the-settings"]
+    http_settings.change(settings, TOKENS=["of-the-settings"])
     assert status("GET", "/batcher/a", {"Authorization": "Bearer of-the-settings"}) == 200

@@ -10,14 +10,14 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from project import tokens
-from project.models import ApiToken
+from durable_objects.http import tokens
+from durable_objects.http.models import ApiToken
 from tests.support.admin_pages import choose, confirm, list_url, page_url, staff, text_of
 
 pytestmark = pytest.mark.django_db
 
 NEW = {"name": "the shop", "scopes": ["batcher:read", "batcher:write"], "name_prefix": "", "expires_at_0": ""}
-ADD = "/admin/project/apitoken/add/"
+ADD = "/admin/durable_objects_http/apitoken/add/"
 
 
 def make(client: Client) -> tuple[ApiToken, str]:
@@ -75,7 +75,7 @@ def test_revoking_asks_and_is_logged(admin_client: Client) -> None:
 def test_who_may_not(admin_client: Client) -> None:
     """Making and revoking are permissions of their own: who may only look is offered neither."""
     row, _ = make(admin_client)
-    looking = staff(["project.view_apitoken"])
+    looking = staff(["durable_objects_http.view_apitoken"])
     assert looking.get(ADD).status_code == 403
     assert "Revoke" not in text_of(looking, list_url(ApiToken))
     choose(looking, ApiToken, "revoke", [row.pk], confirmed="yes")

@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from project import tokens
-from project.models import ApiToken
+from durable_objects.http import tokens
+from durable_objects.http.models import ApiToken
 
 pytestmark = pytest.mark.django_db
 

@@ -17,11 +17,12 @@ from django.core.management.base import CommandError
 from django.db import connection
 from pytest_django import Settings
 
-from project import tokens
+from durable_objects.http import tokens
 from project.demo import database_steps
 from project.demo.processes import wait_for
 from project.embedded.first_admin import make_admin
 from project.management.commands.up import SECONDS_TO_BEGIN, Command, address_of, patient
+from tests.support import http_settings
 from tests.support.up_process import PATIENCE, SECONDS_TO_STOP, START, TOKEN, Up, up
 from tests.support.upstream import Upstream
 
@@ -141,7 +142,8 @@ def test_the_token_is_made_once_and_kept_for_its_owner(
 ) -> None:
     """In development without API_TOKENS a token is made, the same for every start, that only its owner can read."""
     monkeypatch.setattr(tokens, "_accepted_here", [])
-    settings.API_TOKENS, settings.VAR_DIR, settings.DEBUG = [], tmp_path / "var", True
+    http_settings.change(settings, TOKENS=[])
+    settings.VAR_DIR, settings.DEBUG = tmp_path / "var", True
     token = Command().token()
     assert Command().token() == token
     assert token in tokens.known_tokens()
@@ -151,7 +153,8 @@ def test_the_token_is_made_once_and_kept_for_its_owner(
 
 def test_production_without_a_token_does_not_start(settings: Settings) -> None:
     """DEBUG=0 without API_TOKENS is refused: nobody would know the token that was made."""
-    settings.API_TOKENS, settings.DEBUG = [], False
+    http_settings.change(settings, TOKENS=[])
+    settings.DEBUG = False
     with pytest.raises(CommandError, match="API_TOKENS"):
         Command().token()
 

@@ -17,11 +17,11 @@ from django.db import connections
 from pytest_django import Settings
 
 from batcher.models import Batcher
+from durable_objects.http.body_limit import MAX_BODY_BYTES
+from durable_objects.http.models import ApiToken
 from durable_objects.tables import Object
-from project.body_limit import MAX_BODY_BYTES
 from project.demo.processes import wait_for
-from project.models import ApiToken
-from project.rate_limit import Rate
+from tests.support import http_settings
 from tests.support.server_interfaces import CLOSED, Answer, RawRequest, by_asgi, by_fast_path, by_socket, by_wsgi
 from tests.support.site_processes import TOKEN, Site
 
@@ -200,7 +200,7 @@ def agrees(case: Case, answer: Answer) -> bool:
 @pytest.mark.parametrize("which", CASES)
 def test_the_same_answer_by_every_way(which: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Status, code, headers, body and what is stored do not depend on the way that a request takes."""
-    settings.API_TOKENS = [TOKEN]
+    http_settings.change(settings, TOKENS=[TOKEN])
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)  # as project.asgi has it
     case, meanings = CASES[which], {}
     for way, ask in WAYS.items():
@@ -226,7 +226,8 @@ def test_what_a_proxy_says_of_https(
     way: str, schemes: list[str], status: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of several X-Forwarded-Proto the first counts, by whichever way; who came by HTTP is sent to HTTPS."""
-    settings.API_TOKENS, settings.SECURE_SSL_REDIRECT = [TOKEN], True
+    http_settings.change(settings, TOKENS=[TOKEN])
+    settings.SECURE_SSL_REDIRECT = True
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
     answer = WAYS[way](post(*(("X-Forwarded-Proto", each) for each in schemes)))
@@ -243,7 +244,8 @@ def test_a_host_that_is_none_where_all_are_allowed(
     way: str, host: str, status: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ALLOWED_HOSTS of "*" allows every host, and not what is no host, by whichever way."""
-    settings.API_TOKENS, settings.ALLOWED_HOSTS = [TOKEN], ["*"]
+    http_settings.change(settings, TOKENS=[TOKEN])
+    settings.ALLOWED_HOSTS = ["*"]
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
     assert WAYS[way](post(("Host", host))).status == status
 
@@ -271,7 +273,7 @@ def test_a_body_that_was_passed_over_is_not_empty(way: str, chunks_of: int, monk
     async def not_yet(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr("project.asgi_body_limit._is_known", not_yet)
+    monkeypatch.setattr("durable_objects.http.asgi_body_limit._is_known", not_yet)
     token = ApiToken(name="the shop", scopes=["batcher:write"]).issue()
     answer = WAYS[way](post(("Authorization", f"Bearer {token}"), chunks_of=chunks_of))
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
@@ -287,7 +289,7 @@ def test_a_request_counts_once(
     """By whichever way, and whatever is wrong with it, a request takes one of its token's turns, or none if no route is
     reached.
     """
-    settings.API_TOKENS, settings.API_RATE = [TOKEN], Rate(3, 3600)
+    http_settings.change(settings, TOKENS=[TOKEN], RATE="3/h")
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
     asked = [WAYS[way](CASES[which].sent).status for _ in range(4)]
     assert asked == [status] * 3 + [status if status == 404 else 429]
@@ -300,7 +302,7 @@ def test_no_body_is_written_to_disk(
     way: str, chunks_of: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is sent to whichever page, and in whichever form, stays in memory."""
-    settings.API_TOKENS = [TOKEN]
+    http_settings.change(settings, TOKENS=[TOKEN])
     written: list[object] = []
     monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", written.append)
     monkeypatch.setattr(

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from django.core.management.base import CommandError
 
-from project.body_limit import MAX_BODY_BYTES
+from durable_objects.http.body_limit import MAX_BODY_BYTES
 from project.embedded import web
 
 PATIENCE = 5.0

@@ -17,8 +17,8 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from batcher.models import Batch, Batcher, Upstream
 from cleaner.models import PeriodicCleaner
 from cleaner.tables import CleanerRun
+from durable_objects.http.models import ApiToken
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object
-from project.models import ApiToken
 from reminders import links
 from reminders.models import Delivery, Recipient, Reminder
 

@@ -18,8 +18,8 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 
-from project.asgi_body_limit import AsgiBodyLimit
-from project.content_type_header import ContentTypeCheck
+from durable_objects.http.asgi_body_limit import AsgiBodyLimit
+from durable_objects.http.content_type_header import ContentTypeCheck
 from project.fast_path import THREADS, FastPath
 
 PATIENCE = 10.0

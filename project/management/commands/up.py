@@ -20,10 +20,11 @@ from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
 from durable_objects import embedding, now
+from durable_objects.http import tokens
+from durable_objects.http.conf import http
+from durable_objects.http.content_type_header import ContentTypeCheck
 from durable_objects.logs import get_logger
 from durable_objects.management.base import PlainCommand
-from project import tokens
-from project.content_type_header import ContentTypeCheck
 from project.embedded.dispatcher import Dispatcher
 from project.embedded.first_admin import make_admin
 from project.embedded.web import WebServer, listening_socket
@@ -75,8 +76,8 @@ class Command(PlainCommand):
 
     def token(self) -> str:
         """Return the token to use the HTTP interface with; in development one is made, and kept in var/."""
-        if settings.API_TOKENS:
-            return str(settings.API_TOKENS[0])
+        if http.TOKENS:
+            return str(http.TOKENS[0])
         if not settings.DEBUG:
             raise CommandError("API_TOKENS is empty: production needs at least one token, such as API_TOKENS=...")
         token = kept_secret(Path(settings.VAR_DIR) / "api_token")

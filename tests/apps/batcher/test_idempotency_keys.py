@@ -15,6 +15,7 @@ from batcher.models import Batcher, ItemState, KeyReused
 from batcher.tables import ItemKey
 from durable_objects import InvalidInput
 from durable_objects.testing import FakeClock
+from tests.support import http_settings
 from tests.support.passing_time import pass_time
 from tests.support.upstream import Upstream
 
@@ -130,7 +131,7 @@ def test_repetitions_at_the_same_time(batcher: Batcher) -> None:
 @pytest.mark.urls("project.urls")
 def test_over_http(client: Client, settings: Settings) -> None:
     """`Idempotency-Key` on a POST: the same answer with the same Location; 422 with a code of its own otherwise."""
-    settings.API_TOKENS = ["t"]
+    http_settings.change(settings, TOKENS=["t"])
     headers = {"Authorization": "Bearer t", "Idempotency-Key": "8e03978e"}
 
     def post(text: str, **more: str) -> Any:

@@ -17,6 +17,7 @@ from durable_objects import DurableObjectError, InvalidValue
 from durable_objects.operations import actions
 from durable_objects.tables import Alarm
 from durable_objects.testing import FakeClock, run_due_alarms
+from tests.support import http_settings
 from tests.support.passing_time import pass_time
 from tests.support.upstream import Answer, Upstream
 
@@ -138,7 +139,7 @@ def test_capacity_costs_nothing_while_there_must_be_some(batcher: Batcher, alarm
 @pytest.mark.urls("project.urls")
 def test_full_over_http(batcher: Batcher, alarm_clock: FakeClock, client: Client, settings: object) -> None:
     """429, the code full, and Retry-After in whole seconds; the item is not taken."""
-    settings.API_TOKENS = ["t"]  # type: ignore[attr-defined]  # pytest-django's settings
+    http_settings.change(settings, TOKENS=["t"])
     batcher.configure(max_queued=1)
     batcher.add_item("a")
     answer = client.post("/batcher/orders", "b", content_type="text/plain", headers={"Authorization": "Bearer t"})

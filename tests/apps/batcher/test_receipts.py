@@ -15,6 +15,7 @@ from batcher.api import router
 from batcher.models import Batch, Batcher, ItemState, Receipt
 from durable_objects.tables import Object
 from durable_objects.testing import FakeClock
+from tests.support import http_settings
 from tests.support.passing_time import pass_time
 from tests.support.upstream import Answer, Upstream
 
@@ -101,7 +102,7 @@ def test_receipts_over_http(batcher: Batcher, alarm_clock: FakeClock) -> None:
 @pytest.mark.urls("project.urls")
 def test_unknown_receipts_over_http(client: Client, settings: Any, alarm_clock: FakeClock) -> None:
     """The Location can be followed as it is, whatever the name; unknown is 404 and no number 422, in our form."""
-    settings.API_TOKENS = ["t"]
+    http_settings.change(settings, TOKENS=["t"])
     headers = {"Authorization": "Bearer t"}
     posted = client.post("/batcher/a%20%C3%BC%3F", "x", content_type="text/plain", headers=headers)
     assert client.get(posted["Location"], headers=headers).json()["state"] == "waiting"

@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from durable_objects.escaping import one_line
 from durable_objects.formatting import label
+from durable_objects.http import scopes, tokens
+from durable_objects.http.models import ApiToken
 from durable_objects.management.base import PlainCommand
-from project import tokens
-from project.models import SCOPES, ApiToken
 
 EXAMPLES = """examples:
   manage.py tokens create "the shop" --scope batcher:write --scope batcher:read
@@ -25,7 +25,7 @@ EXAMPLES = """examples:
   manage.py tokens revoke do_Zk3xW0qa
 
 scopes:
-""" + "\n".join(f"  {scope:<16} {meaning}" for scope, meaning in SCOPES.items())
+"""
 EXPIRES_ALLOWED = "an ISO 8601 time with its offset, such as 2030-01-31T09:00+01:00, or 90d, 12h, 30m from now"
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
@@ -34,9 +34,9 @@ class Command(PlainCommand):
     help = "Make, list and revoke the tokens of the HTTP interface. A token is shown once, when it is made."
 
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
-        """Add the examples below the options."""
+        """Add the examples and the scopes that there are below the options."""
         parser = super().create_parser(*args, **kwargs)
-        parser.epilog = EXAMPLES
+        parser.epilog = EXAMPLES + "\n".join(f"  {scope:<16} {meaning}" for scope, meaning in scopes.known().items())
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -45,7 +45,7 @@ class Command(PlainCommand):
         create = verbs.add_parser("create", help="make a token and print it, once")
         create.add_argument("name", help="who or what uses it")
         create.add_argument(
-            "--scope", action="append", required=True, help=f"one of {', '.join(SCOPES)}; repeat for more"
+            "--scope", action="append", required=True, help="what it opens, such as batcher:write; repeat for more"
         )
         create.add_argument(
             "--names", default="", metavar="PREFIX", help="limit it to objects and persons whose names begin so"
@@ -55,7 +55,7 @@ class Command(PlainCommand):
             action="append",
             default=[],
             metavar="CHANNEL",
-            help="let it deliver reminders by this channel too; repeat for more",
+            help="let its objects deliver by this channel too; repeat for more",
         )
         create.add_argument("--expires", metavar="WHEN", help=f"when it ends (default: never): {EXPIRES_ALLOWED}")
         listing = verbs.add_parser("list", help="the tokens, the newest first")

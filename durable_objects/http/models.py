@@ -12,16 +12,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from reminders import channels
+from durable_objects.http import scopes
 
-#: The scopes of a token, and what each allows.
-SCOPES = {
-    "batcher:read": "look at batchers",
-    "batcher:write": "add items, stop and flush batchers",
-    "reminders:read": "look at reminders",
-    "reminders:write": "set, snooze and cancel reminders",
-    "metrics:read": "read /metrics",
-}
 #: How a token begins, so that one that leaked into a text is recognised; and how much of it is shown.
 BEGINNING = "do_"
 SHOWN = len(BEGINNING) + 8
@@ -49,14 +41,14 @@ class ApiToken(models.Model):
         max_length=512,
         blank=True,
         default="",
-        help_text="Good only for objects, and for persons of reminders, whose names begin so; case counts. Empty: for "
-        "all, and for /metrics.",
+        help_text="Good only for objects, and for the persons that they deliver to, whose names begin so; case counts. "
+        "Empty: for all, and for what concerns no one object.",
     )
     channels = models.JSONField(
         default=list,
         blank=True,
-        help_text="By which channels its reminders may be delivered, beside the site's default. None: by all, or by "
-        "the default alone where names are limited.",
+        help_text="By which channels its objects may deliver, beside the site's default. None: by all, or by the "
+        "default alone where names are limited.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
@@ -74,14 +66,17 @@ class ApiToken(models.Model):
 
     def clean(self) -> None:
         """Check that scopes and channels exist, and that the end is still to come. Raises ``ValidationError``."""
-        unknown = [scope for scope in self.scopes if scope not in SCOPES]
+        known, channels = scopes.known(), scopes.channels()
+        unknown = [scope for scope in self.scopes if scope not in known]
         if unknown or not self.scopes:
             problem = f"unknown: {', '.join(map(str, unknown))}" if unknown else "none is given"
-            raise ValidationError({"scopes": f"Scopes: {problem}. Allowed: {', '.join(SCOPES)}."})
-        strange = [channel for channel in self.channels if channel not in channels.names()]
+            raise ValidationError(
+                {"scopes": f"Scopes: {problem}. Allowed: {', '.join(known) or 'none, since no interface is mounted'}."}
+            )
+        strange = [channel for channel in self.channels if channel not in channels]
         if strange:
             problem = f"unknown: {', '.join(map(str, strange))}"
-            raise ValidationError({"channels": f"Channels: {problem}. Allowed: {', '.join(channels.names())}."})
+            raise ValidationError({"channels": f"Channels: {problem}. Allowed: {', '.join(channels) or 'none'}."})
         if self.expires_at is not None and self.expires_at <= timezone.now():
             raise ValidationError(
                 {"expires_at": f"{self.expires_at.isoformat()} is past. Allowed: a time in the future."}

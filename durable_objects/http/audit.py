@@ -1,4 +1,4 @@
-"""An audit log of tokens: a line in the log of ``project.audit`` for each request that may have changed something."""
+"""An audit log of tokens: a line of this module's logger for each request that may have changed something."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBase
 
+from durable_objects.http import tokens
+from durable_objects.http.auth import READING
+from durable_objects.http.client_address import address_of
+from durable_objects.http.tokens import Principal
 from durable_objects.logs import get_logger
-from project import tokens
-from project.auth import READING
-from project.client_address import address_of
-from project.tokens import Principal
 
-logger = get_logger("project.audit")
+logger = get_logger("durable_objects.http.audit")
 
 
 def record(principal: Principal, method: str, path: str, status: int, address: str, *, times: int = 1) -> None:

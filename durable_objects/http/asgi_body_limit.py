@@ -9,11 +9,11 @@ from urllib.parse import quote
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connections
 
-from project import auth, tokens
-from project.api_errors import PAGES_FOR_PEOPLE
-from project.body_limit import MAX_BODY_BYTES, WITHHELD, declared_length
-from project.client_address import address_of
-from project.content_type_header import checked_scope
+from durable_objects.http import auth, tokens
+from durable_objects.http.body_limit import MAX_BODY_BYTES, WITHHELD, declared_length
+from durable_objects.http.client_address import address_of
+from durable_objects.http.content_type_header import checked_scope
+from durable_objects.http.mounted import Place, path_info_of, place_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -31,14 +31,14 @@ class AsgiBodyLimit:
     limit.
 
     So nothing is read from a client without a known token, as under WSGI, and nothing is written to disk. Django
-    answers a refused request, without the body.
+    answers a refused request, without the body. Requests for other paths than the interfaces' pass as they are.
     """
 
     def __init__(self, django: Application) -> None:
         self._django = django
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or place_of(path_info_of(scope)) is Place.ELSEWHERE:
             await self._django(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
@@ -83,7 +83,7 @@ async def _is_wanted(scope: Scope, headers: dict[bytes, str]) -> bool:
         return False
     if length is not None and length > MAX_BODY_BYTES:
         return False
-    if scope["path"].startswith(PAGES_FOR_PEOPLE):
+    if place_of(path_info_of(scope)) is Place.PAGES:
         return True
     header = headers.get(b"authorization", "")
     if not tokens.token_in(header):

@@ -18,11 +18,12 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from durable_objects import DurableObjectError, InvalidInput, InvalidName, InvalidValue, ObjectBusy
+from durable_objects.http.body_limit import MAX_BODY_BYTES, BodyWithheld, bound_body, problem_of, stop_reading
+from durable_objects.http.content_type_header import REFUSED
+from durable_objects.http.mounted import Place, paths, place_of
 from durable_objects.logs import get_logger
-from project.body_limit import MAX_BODY_BYTES, BodyWithheld, bound_body, problem_of, stop_reading
-from project.content_type_header import REFUSED
 
-logger = get_logger("project.errors")
+logger = get_logger("durable_objects.http.errors")
 
 #: The code of each status that a request can fail with; any other 4xx is "refused".
 CODES = {
@@ -39,10 +40,6 @@ CODES = {
     500: "internal",
     503: "busy",
 }
-#: Pages for people, not for programs: their errors stay as Django writes them.
-PAGES_FOR_PEOPLE = ("/admin/", "/static/", "/remind/")
-PATHS = ["/health", "/metrics", "/openapi.json", "/batcher/<name>", "/batcher/<name>/items/<id>",
-         "/batcher/<name>/alarm", "/reminders/<name>", "/reminders/<name>/snooze"]  # fmt: skip
 CONTENT_TYPES = "a media type with plain parameters, and a text charset such as utf-8, utf-16 or iso-8859-1"
 SECONDS_UNTIL_NEXT_TRY = 1
 #: What the engine's errors allow by the types of Python, as JSON has it.
@@ -108,8 +105,9 @@ def refusal(
 class ErrorsAsJson:
     """Middleware, to stand before Django's own: refuses what nobody should see, and gives errors our form.
 
-    Refused on every path are a Content-Type that is none (``project.content_type_header``), a body over 1 MiB (before
-    it is read, where its length is known), a compressed one, a path that is not UTF-8, and a body that breaks off.
+    It touches the paths of the interfaces that are mounted, and ``DURABLE_OBJECTS_HTTP["PAGES"]``, no others. Refused
+    on each of them are a Content-Type that is none (as ``content_type_header`` noted it), a body over 1 MiB (before it
+    is read, where its length is known), a compressed one, a path that is not UTF-8, and a body that breaks off.
     Pages for people say so in a line of text; else everything that the URL resolver, Django's middleware, its debug
     pages or ninja answer in another form (404, 405, a refused host, an exception) is turned into ours, and HEAD is
     answered as GET without the body. Sets no cookie, touches no session.
@@ -119,8 +117,10 @@ class ErrorsAsJson:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        is_page = request.path_info.startswith(PAGES_FOR_PEOPLE)
-        response = self._page(request) if is_page else self._interface(request)
+        place = place_of(request.path_info)
+        if place is Place.ELSEWHERE:
+            return self.get_response(request)
+        response = self._page(request) if place is Place.PAGES else self._interface(request)
         stop_reading(request)
         return response
 
@@ -164,7 +164,7 @@ def refused_unseen(request: HttpRequest) -> JsonResponse | None:
 
 
 def body_refusal(problem: Exception | None) -> JsonResponse | None:
-    """Return the refusal of a body with this problem (see ``project.body_limit``); None for none."""
+    """Return the refusal of a body with this problem (see ``durable_objects.http.body_limit``); None for none."""
     if isinstance(problem, RequestDataTooBig):
         return JsonResponse(TOO_LARGE, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     return (
@@ -199,7 +199,7 @@ def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonRespons
     status = response.status_code
     if status == HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {request.path_info}; a name is one path segment"
-        return refusal(status, message, allowed=PATHS)
+        return refusal(status, message, allowed=paths())
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         methods = sorted({method.strip() for method in response.get("Allow", "").split(",") if method.strip()})
         methods += ["HEAD"] if "GET" in methods else []
@@ -291,7 +291,7 @@ def _bad_body(request: HttpRequest, exc: Exception) -> HttpResponse:
 
 
 def _not_found(request: HttpRequest, exc: Http404) -> HttpResponse:
-    return refusal(404, str(exc) or f"there is nothing at {request.path_info}", allowed=PATHS)
+    return refusal(404, str(exc) or f"there is nothing at {request.path_info}", allowed=paths())
 
 
 def _database_away(request: HttpRequest, exc: Exception) -> HttpResponse:

@@ -1,27 +1,21 @@
-"""The description of the HTTP interface (``/openapi.json``): what ninja says of each route, and what applies to all."""
+"""The description of an HTTP interface (``/openapi.json``): what ninja says of each route, and what applies to all."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ninja import NinjaAPI
-
-from project.api_errors import error
-from project.body_limit import MAX_BODY_BYTES
+from durable_objects.http.body_limit import MAX_BODY_BYTES
+from durable_objects.http.errors import error
 
 DESCRIPTION = """\
-Every request but those for `/health` and `/openapi.json` needs a bearer token; its scopes say what it opens.
+Every request needs a bearer token, but for this description and where a route says that it is open; the token's scopes
+say what it opens.
 
 A name is one path segment, percent-encoded. An object that was never used answers with zeros, and reading it creates
 nothing. Every refusal has the same form, and has changed nothing: `code` is for programs, `message` says what was
 wrong, `allowed` what would be accepted. A body has at most 1 MiB and is not compressed. HEAD is answered wherever GET
 is.
 """
-TAGS = {
-    "batcher": "Add items one by one; they are delivered in batches. Scopes `batcher:read` (GET), `batcher:write`.",
-    "reminders": "A message at a time, once or again and again. Scopes `reminders:read` (GET), `reminders:write`.",
-    "operations": "Monitoring: `/health` is open, `/metrics` needs the scope `metrics:read`.",
-}
 #: What a name may be: a path segment of 1 to 512 characters that every database keeps.
 NAME = {"type": "string", "minLength": 1, "maxLength": 512, "pattern": r"^[^/\x00]{1,512}$", "example": "orders"}
 
@@ -63,7 +57,7 @@ ANYWHERE = {
     ),
     "404": _refused(
         "There is nothing at this path, or nothing on record.",
-        error(404, "there is nothing at /batcher/a/b; a name is one path segment"),
+        error(404, "there is nothing at /orders/a/b; a name is one path segment"),
     ),
     "413": _refused(
         "The body is larger than 1 MiB.",
@@ -78,7 +72,7 @@ ANYWHERE = {
     ),
     "503": _refused(
         "Busy, or the database is away; nothing was changed.",
-        error(503, "batcher.Batcher 'orders' is busy", allowed="the same request again, later"),
+        error(503, "shop.Cart 'ada' is busy", allowed="the same request again, later"),
         _RETRY_AFTER,
     ),
 }
@@ -90,31 +84,27 @@ WITH_A_TOKEN = {
     ),
     "403": _refused(
         "The token lacks the scope, or is for other names, persons or channels.",
-        error(403, "this token does not have the scope batcher:write", allowed=["batcher:read"]),
+        error(403, "this token does not have the scope orders:write", allowed=["orders:read"]),
     ),
     "422": _refused(
         "A value is refused.", error(422, "the name has 600 characters", code="invalid_name", allowed="1 to 512")
     ),
     "429": _refused(
-        "The token or the address sends too many requests (`too_many_requests`), or the batcher is full (`full`).",
+        "The token or the address sends too many requests (`too_many_requests`), or the object is full (`full`).",
         error(429, "this token was used too often", code="too_many_requests", allowed="the same request after 1 s"),
         _RETRY_AFTER,
     ),
 }
 
 
-class DescribedAPI(NinjaAPI):
-    """An API whose description says of every route how it refuses, what a name is, and who may come in."""
-
-    def get_openapi_schema(self, **kwargs: Any) -> Any:
-        """Return ninja's description, with what applies to all routes filled in."""
-        schema = super().get_openapi_schema(**kwargs)
-        for operations in schema["paths"].values():
-            for operation in operations.values():
-                _fill_in(operation)
-        schema["components"].setdefault("schemas", {})["Error"] = ERROR
-        schema["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
-        return schema
+def complete(schema: Any, tags: dict[str, str]) -> Any:
+    """Fill ninja's description in with what applies to all routes: how each refuses, what a name is. Returns it."""
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            _fill_in(operation)
+    schema["components"].setdefault("schemas", {})["Error"] = ERROR
+    schema["tags"] = [{"name": name, "description": text} for name, text in tags.items()]
+    return schema
 
 
 def _fill_in(operation: dict[str, Any]) -> None:

@@ -14,9 +14,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from durable_objects.admin import BaseAdmin, ChangesForm
-from project import tokens
-from project.models import SCOPES, ApiToken
-from reminders import channels
+from durable_objects.http import scopes, tokens
+from durable_objects.http.models import ApiToken
 
 #: Tokens that one confirmation covers.
 AT_MOST = 500
@@ -26,11 +25,11 @@ class NewTokenForm(ChangesForm):
     """A new token: its scopes as check boxes."""
 
     scopes = forms.MultipleChoiceField(
-        choices=[(scope, f"{scope}: {meaning}") for scope, meaning in SCOPES.items()],
+        choices=lambda: [(scope, f"{scope}: {meaning}") for scope, meaning in scopes.known().items()],
         widget=forms.CheckboxSelectMultiple(attrs={"class": "radiolist"}),  # admin's style for one choice a line
     )
     channels = forms.MultipleChoiceField(
-        choices=lambda: [(name, name) for name in channels.names()],
+        choices=lambda: [(name, name) for name in scopes.channels()],
         required=False,
         widget=forms.CheckboxSelectMultiple(attrs={"class": "radiolist"}),
         help_text=ApiToken._meta.get_field("channels").help_text,
@@ -77,7 +76,7 @@ class ApiTokenAdmin(BaseAdmin):
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         """Allow whoever may change tokens to revoke them."""
-        return bool(request.user.has_perm("project.change_apitoken"))
+        return bool(request.user.has_perm("durable_objects_http.change_apitoken"))
 
     @admin.display(description="begins with", ordering="prefix")
     def begins(self, row: ApiToken) -> str:
@@ -110,13 +109,13 @@ class ApiTokenAdmin(BaseAdmin):
             "token": request.__dict__.pop("_token_shown_once"),
             "seconds": tokens.TRUSTED_FOR,
         }
-        return TemplateResponse(request, "admin/project/apitoken/made.html", context)
+        return TemplateResponse(request, "admin/durable_objects_http/apitoken/made.html", context)
 
     @admin.action(description="Revoke", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: models.QuerySet[ApiToken]) -> HttpResponse:
         """Ask first, then revoke, each one logged."""
         rows = list(queryset.filter(revoked_at=None)[:AT_MOST])
-        back = reverse(f"{self.admin_site.name}:project_apitoken_changelist")
+        back = reverse(f"{self.admin_site.name}:durable_objects_http_apitoken_changelist")
         if rows and request.POST.get("confirmed") != "yes":
             context = {
                 **self.admin_site.each_context(request),
@@ -126,7 +125,7 @@ class ApiTokenAdmin(BaseAdmin):
                 "checkbox": ACTION_CHECKBOX_NAME,
                 "back": back,
             }
-            return TemplateResponse(request, "admin/project/apitoken/revoke.html", context)
+            return TemplateResponse(request, "admin/durable_objects_http/apitoken/revoke.html", context)
         user: Any = request.user
         revoked = [row for row in rows if row.revoke()]
         tokens.forget()

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
-from project import tokens
-from project.api_errors import Refused
-from project.client_address import address_of, network_of
-from project.rate_limit import Limiter
-from project.tokens import Principal
+from durable_objects.http import tokens
+from durable_objects.http.client_address import address_of, network_of
+from durable_objects.http.conf import http
+from durable_objects.http.errors import Refused
+from durable_objects.http.rate_limit import Limiter, rate_of
+from durable_objects.http.tokens import Principal
 
-#: Requests by token; unknown tokens, and failed log-ins, by address. Per process.
-requests, failures, logins = Limiter(), Limiter(), Limiter()
+#: Requests by token; unknown tokens by address. Per process.
+requests, failures = Limiter(), Limiter()
 
-TOKEN_HEADER = "Authorization: Bearer <a token of 'manage.py tokens create', or one of API_TOKENS>"  # noqa: S105  no token
+TOKEN_HEADER = "Authorization: Bearer <a token of 'manage.py tokens create', or one of the settings' TOKENS>"  # noqa: S105  no token
 READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -41,17 +41,17 @@ def admit(header: str, address: str, scope: str, name: str | None) -> Principal:
     """Return the holder of the token in the ``Authorization`` header. Needs no ninja.
 
     Raises ``Refused``: 401 without a known token; 403 when it lacks the scope, or is for objects of other names; 429
-    (``too_many_requests``) above ``API_RATE``, and for unknown tokens from an address that sent too many of them
-    (``API_FAILURE_RATE``): these are then no longer looked up. Tokens that this process knows are never limited by
+    (``too_many_requests``) above ``RATE``, and for unknown tokens from an address that sent too many of them
+    (``FAILURE_RATE``): these are then no longer looked up. Tokens that this process knows are never limited by
     what others at their address do. Raises what the database raises.
     """
     _refuse_for(_guesses(header, address), "too many unknown tokens came from this address")
     principal = tokens.authenticate(header)
     if principal is None:
         if tokens.token_in(header):
-            failures.take(network_of(address), settings.API_FAILURE_RATE)
+            failures.take(network_of(address), rate_of(http.FAILURE_RATE))
         raise Refused(401, "no bearer token that is known here", allowed=f"the header {TOKEN_HEADER}")
-    _refuse_for(requests.take(principal.id, settings.API_RATE), "this token was used too often")
+    _refuse_for(requests.take(principal.id, rate_of(http.RATE)), "this token was used too often")
     if scope not in principal.scopes:
         raise Refused(403, f"this token does not have the scope {scope}", allowed=sorted(principal.scopes))
     if not principal.may(scope, name):
@@ -72,7 +72,7 @@ def _guesses(header: str, address: str) -> int:
     """Return after how many seconds this address may show an unknown token again; 0: now, or it is a familiar one."""
     if not tokens.token_in(header) or tokens.is_familiar(header):
         return 0
-    return failures.wait(network_of(address), settings.API_FAILURE_RATE)
+    return failures.wait(network_of(address), rate_of(http.FAILURE_RATE))
 
 
 def _refuse_for(seconds: int, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""Checks the Content-Type of every request before Django parses it."""
+"""Checks the Content-Type of requests for the interfaces before Django parses it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler
 
+from durable_objects.http.mounted import Place, path_info_of, place_of
 from durable_objects.http_bodies import charset_of
 
 #: In a WSGI environment or an ASGI scope: the request had a Content-Type that is refused, and why.
-REFUSED = "project.content_type_refused"
+REFUSED = "durable_objects.http.content_type_refused"
 
 
 class ContentTypeCheck:
-    """A WSGI application around Django's that replaces a refused Content-Type by a note, for the middleware to
-    answer.
+    """A WSGI application around Django's that replaces a refused Content-Type by a note, for ``ErrorsAsJson`` to
+    answer. Requests for other paths than the interfaces' pass as they are.
     """
 
     def __init__(self, django: WSGIHandler) -> None:
         self._django = django
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if problem := problem_of(environ.get("CONTENT_TYPE", "")):
+        problem = problem_of(environ.get("CONTENT_TYPE", ""))
+        if problem and place_of(_decoded(environ.get("PATH_INFO", ""))) is not Place.ELSEWHERE:
             environ = {**environ, "CONTENT_TYPE": "", REFUSED: problem}
         return self._django(environ, start_response)
 
@@ -31,7 +33,7 @@ def checked_scope(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Return an ASGI scope with a refused Content-Type replaced by the note; any other scope as it is."""
     given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"]
     problem = problem_of(",".join(given))  # as Django makes one of them
-    if problem is None:
+    if problem is None or place_of(path_info_of(scope)) is Place.ELSEWHERE:
         return scope
     headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
     return {**scope, "headers": headers, REFUSED: problem}
@@ -44,3 +46,8 @@ def problem_of(content_type: str) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def _decoded(path_info: str) -> str:
+    """Return the path of a WSGI environment, whose text is the bytes of the path."""
+    return path_info.encode("latin-1").decode(errors="replace")

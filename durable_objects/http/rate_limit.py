@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 #: Buckets that a limiter keeps; more than these, and the fullest ones are thrown away, which favours their owners.
 MOST_BUCKETS = 10_000
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Rate(NamedTuple):
@@ -16,6 +18,26 @@ class Rate(NamedTuple):
 
     most: int
     seconds: float
+
+
+@lru_cache
+def rate_of(text: str) -> Rate | None:
+    """Return the rate in ``100/s``, ``600/m`` or ``5000/h``; None for ``0``: no limit. Raises ``ValueError``."""
+    if text == "0":
+        return None
+    count, _, unit = text.partition("/")
+    if not (count.isascii() and count.isdecimal() and 1 <= int(count) <= 10**9 and unit in _SECONDS):
+        raise ValueError(f"is {text!r}; allowed: a rate such as 100/s, 600/m or 5000/h, or 0 for no limit")
+    return Rate(int(count), _SECONDS[unit])
+
+
+def flaw_of(text: str) -> str | None:
+    """Return what is wrong with the text of a rate; None if nothing is."""
+    try:
+        rate_of(text)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 class Limiter:

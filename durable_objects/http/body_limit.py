@@ -13,7 +13,7 @@ from django.http import HttpRequest, UnreadablePostError
 #: The largest body of a request, in bytes.
 MAX_BODY_BYTES = 1024 * 1024
 #: In an ASGI scope: the body was left unread, since it came without a known token.
-WITHHELD = "project.body_withheld"
+WITHHELD = "durable_objects.http.body_withheld"
 #: More digits than any length that could be meant.
 _DIGITS = 20
 
@@ -53,7 +53,7 @@ def bound_body(request: HttpRequest) -> None:
     elif source is None:
         source = (
             request._stream
-        )  # ASGI: what arrived, of which project.asgi_body_limit took no more than the limit and one byte
+        )  # ASGI: what arrived, of which durable_objects.http.asgi_body_limit took no more than the limit and one byte
     elif length is None and not request.META.get("wsgi.input_terminated"):
         return
     setattr(request, "_stream", BoundedBody(source, length))  # Django has no public way to give a request its stream

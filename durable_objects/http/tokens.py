@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
+from durable_objects.http import scopes
+from durable_objects.http.conf import http
+from durable_objects.http.errors import Refused
+from durable_objects.http.models import ApiToken, digest_of
 from durable_objects.logs import get_logger
-from project.api_errors import Refused
-from project.models import SCOPES, ApiToken, digest_of
-from reminders.conf import defaults as reminder_defaults
 
-logger = get_logger("project.tokens")
+logger = get_logger("durable_objects.http.tokens")
 
 #: Seconds for which a process trusts what it read about a token: a revoked one is refused everywhere within them.
 TRUSTED_FOR = 5.0
 #: How often at most the time of a token's last use is written.
 USE_WRITTEN_EVERY = timedelta(minutes=1)
 
-#: Tokens that this process accepts beside ``settings.API_TOKENS``; see ``accept``.
+#: Tokens that this process accepts beside ``DURABLE_OBJECTS_HTTP["TOKENS"]``; see ``accept``.
 _accepted_here: list[str] = []
 #: What was read from the database, and when (monotonic), by digest. Valid tokens only: strangers cannot make it grow.
 _trusted: dict[str, tuple[Principal, float]] = {}
@@ -47,17 +47,17 @@ class Principal:
         """
         return scope in self.scopes and (name or "").startswith(self.name_prefix)
 
-    def check_reach(self, person: str | None, channels: Sequence[str]) -> None:
-        """Raise ``Refused`` (403) unless it may have reminders delivered to this person by these channels.
+    def check_reach(self, person: str | None, channels: Sequence[str], default: Sequence[str] = ()) -> None:
+        """Raise ``Refused`` (403) unless it may have something delivered to this person by these channels.
 
-        A name prefix binds persons as it binds objects, and leaves the site's default channels; others must be named.
+        A name prefix binds persons as it binds objects, and leaves the ``default`` channels; others must be named.
         """
         if person and not person.startswith(self.name_prefix):
             allowed = f"persons whose names begin with {self.name_prefix!r}"
             raise Refused(403, f"this token is limited to some persons, not for {person[:100]!r}", allowed=allowed)
         if not (self.name_prefix or self.channels):
             return
-        allowed_channels = {*self.channels, *reminder_defaults.CHANNELS}
+        allowed_channels = {*self.channels, *default}
         if strange := sorted({*channels} - allowed_channels):
             problem = f"this token is limited to some channels, not for {strange[0][:100]!r}"
             raise Refused(403, problem, allowed=sorted(allowed_channels))
@@ -66,9 +66,9 @@ class Principal:
 def authenticate(header: str) -> Principal | None:
     """Return the holder of the token in an ``Authorization`` header (``Bearer <token>``); None for an unknown one.
 
-    Closed by default: without tokens every request is refused. ``settings.API_TOKENS`` open every scope and are
-    compared in constant time; any other token is looked up by its hash, at most every ``TRUSTED_FOR`` seconds in
-    each process.
+    Closed by default: without tokens every request is refused. ``DURABLE_OBJECTS_HTTP["TOKENS"]`` open every scope
+    and are compared in constant time; any other token is looked up by its hash, at most every ``TRUSTED_FOR`` seconds
+    in each process.
     What was sent is never logged. Raises what the database raises.
     """
     token = token_in(header)
@@ -102,7 +102,7 @@ def token_in(header: str) -> str:
 
 def known_tokens() -> list[str]:
     """Return the tokens that open everything; empty ones never do."""
-    return [token for token in (*settings.API_TOKENS, *_accepted_here) if token]
+    return [token for token in (*http.TOKENS, *_accepted_here) if token]
 
 
 def accept(token: str) -> None:
@@ -119,8 +119,8 @@ def _of_settings(token: str) -> Principal | None:
     matches = [hmac.compare_digest(known.encode(), token.encode()) for known in known_tokens()]
     if not any(matches):
         return None
-    which = f"API_TOKENS {matches.index(True) + 1}"
-    return Principal(which, frozenset(SCOPES), name=which)
+    which = f"TOKENS {matches.index(True) + 1}"
+    return Principal(which, frozenset(scopes.known()), name=which)
 
 
 def _of_database(digest: str) -> Principal | None:

@@ -1,0 +1,73 @@
+"""Which paths are an interface's, which are pages for people beside it, and which are none of our business."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from contextlib import suppress
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from django.urls import NoReverseMatch, URLResolver, get_resolver, get_script_prefix, reverse
+
+from durable_objects.http.conf import http
+
+if TYPE_CHECKING:
+    from ninja import NinjaAPI  # reads Django's settings when it is imported: too early for a project's wsgi.py
+
+_apis: list[NinjaAPI] = []
+
+
+class Place(Enum):
+    """What is at a path."""
+
+    INTERFACE = "for programs: every error is JSON"
+    PAGES = "pages for people, with the same limits and Django's own errors"
+    ELSEWHERE = "the project's own, which nothing here touches"
+
+
+def add(api: NinjaAPI) -> None:
+    """Make an interface known, wherever it will be mounted."""
+    _apis.append(api)
+
+
+def place_of(path: str) -> Place:
+    """Return what is at a path, as it stands in ``request.path_info``."""
+    if any(path == page or (page != "/" and path.startswith(page)) for page in http.PAGES):
+        return Place.PAGES
+    return Place.INTERFACE if path.startswith(tuple(_roots(get_resolver()))) else Place.ELSEWHERE
+
+
+def path_info_of(scope: MutableMapping[str, Any]) -> str:
+    """Return what will be ``request.path_info`` of the request in an ASGI scope."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", "")) or "/"
+
+
+def paths() -> list[str]:
+    """Return every path of the interfaces, such as ``/batcher/<name>``."""
+    return list(_paths(get_resolver()))
+
+
+def roots() -> dict[str, NinjaAPI]:
+    """Return the interfaces by the path that each is mounted at, such as ``/api/``."""
+    return _roots(get_resolver())
+
+
+@lru_cache(maxsize=8)
+def _roots(resolver: URLResolver) -> dict[str, NinjaAPI]:
+    _ = resolver.url_patterns  # an interface is made where it is mounted
+    found: dict[str, NinjaAPI] = {}
+    for api in _apis:
+        with suppress(NoReverseMatch):  # made, and mounted nowhere
+            found["/" + reverse(f"{api.urls_namespace}:api-root").removeprefix(get_script_prefix())] = api
+    return found
+
+
+@lru_cache(maxsize=8)
+def _paths(resolver: URLResolver) -> tuple[str, ...]:
+    found: list[str] = []
+    for root, api in _roots(resolver).items():
+        described = api.get_openapi_schema(path_prefix=root)["paths"]
+        found += [path.replace("{", "<").replace("}", ">") for path in described]
+        found += [root.rstrip("/") + api.openapi_url] if api.openapi_url else []
+    return tuple(found)

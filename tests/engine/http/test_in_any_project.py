@@ -1,0 +1,106 @@
+"""The HTTP interface below a path of its own, in a site that is somebody else's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.core.exceptions import ValidationError
+from django.test import Client
+from ninja import Router
+from ninja.errors import ConfigError
+
+from durable_objects.http import scopes
+from durable_objects.http.api import GuardedAPI
+from durable_objects.http.body_limit import MAX_BODY_BYTES
+from durable_objects.http.conf import http
+from durable_objects.http.models import ApiToken
+from tests.support import http_settings
+from tests.support.server_interfaces import RawRequest, by_asgi, by_wsgi
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.engine.http.urls")]
+
+
+@pytest.fixture(autouse=True)
+def _no_pages(settings: Any) -> None:
+    http_settings.change(settings, TOKENS=[], PAGES=[])
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
+
+
+def token(*names: str) -> dict[str, str]:
+    """The header with a new token that has these scopes."""
+    return {"Authorization": f"Bearer {ApiToken(name='n', scopes=list(names)).issue()}"}
+
+
+def test_an_area_of_ones_own_has_scopes(client: Client) -> None:
+    """Mounting a router makes its scopes known, and a token with one opens it; those of others do not."""
+    assert scopes.known().items() >= {"carts:read": "look at carts", "carts:write": "change carts"}.items()
+    assert client.get("/api/carts/ada").status_code == 401
+    assert client.get("/api/carts/ada", headers=token("carts:write")).status_code == 403
+    assert client.get("/api/carts/ada", headers=token("carts:read")).json() == {"cart": "ada"}
+    with pytest.raises(ValidationError, match=r"unknown: orders:read. Allowed: .*carts:read"):
+        token("orders:read")
+
+
+def test_refusals_have_their_form_below_the_interface_only(client: Client) -> None:
+    """What Django refuses is JSON below ``/api/``, and names the paths there; elsewhere it is Django's page."""
+    refused = client.get("/api/nothing")
+    assert (refused.status_code, refused.json()["error"]["allowed"]) == (
+        404,
+        ["/api/carts/<name>", "/api/openapi.json"],
+    )
+    assert client.get("/nothing")["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("way", [by_wsgi, by_asgi])
+def test_other_paths_are_not_touched(way: Any) -> None:
+    """A body over the limit, compressed and of a Content-Type that is refused below ``/api/`` reaches another view."""
+    headers = (("Content-Type", "text/x; charset*=utf-8''x"), ("Content-Encoding", "gzip"))
+    body = b"x" * (MAX_BODY_BYTES + 1)
+    assert way(RawRequest("POST", b"/upload", headers, body)).body == b"%d text/x" % len(body)
+    assert way(RawRequest("POST", b"/api/carts/ada", headers, b"x")).status == 415
+    assert way(RawRequest("POST", b"/api/carts/ada", headers[:1], b"x")).code == "malformed"
+
+
+def test_a_router_under_another_guard(client: Client) -> None:
+    """An app's router is a plain one under somebody else's API: who its guard lets in may use it."""
+    body = {"message": "tea", "fire_at": "2030-01-31T09:00:00Z"}
+    headers = {"Authorization": "Bearer ada"}
+    assert client.put("/plain/reminders/tea", body, "application/json", headers=headers).status_code == 200
+
+
+def test_a_router_without_a_scope_is_refused() -> None:
+    """It would be open to nobody, and nobody would know why; one that says who may come in is mounted."""
+    api = GuardedAPI(urls_namespace="refused")
+    with pytest.raises(ConfigError, match="the router at '/x' has no scope"):
+        api.add_router("/x", Router())
+    api.add_router("/x", Router(), auth=None)
+
+
+def test_an_interface_without_its_middleware(settings: Any) -> None:
+    """The check names the path and the line to write."""
+    assert [each.id for each in run_checks() if each.id == "durable_objects_http.W001"] == []
+    settings.MIDDLEWARE = [each for each in settings.MIDDLEWARE if "ErrorsAsJson" not in each]
+    (found,) = [each for each in run_checks() if each.id == "durable_objects_http.W001"]
+    assert "/api/" in found.msg
+    assert "durable_objects.http.errors.ErrorsAsJson" in str(found.hint)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"TOKEN": ["t"]}, "unknown key 'TOKEN'; known keys: FAILURE_RATE, PAGES, RATE, TOKENS"),
+        ({"TOKENS": "secret"}, "['TOKENS'] is a str; expected a list"),
+        ({"TOKENS": [b"secret"]}, "['TOKENS'] has a bytes in it; allowed: a list of texts"),
+        ({"RATE": "fast"}, "['RATE'] is 'fast'; allowed: a rate such as 100/s"),
+        ({"PAGES": ["admin/"]}, "['PAGES'] has 'admin/' in it; allowed: paths that begin with a slash"),
+    ],
+)
+def test_wrong_settings_are_named(settings: Any, wrong: dict[str, Any], expected: str) -> None:
+    """By ``manage.py check``, with what is allowed; a token is never shown."""
+    settings.DURABLE_OBJECTS_HTTP = wrong
+    assert expected in str(http.flaw())
+    (found,) = [each for each in run_checks() if each.id == "durable_objects.E010"]
+    assert expected in found.msg
+    assert "secret" not in found.msg
