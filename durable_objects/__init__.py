@@ -4,6 +4,7 @@ from durable_objects.alarms.retry import ALARM_MAX_RETRIES, AlarmInfo
 from durable_objects.alarms.times import check_alarm_time
 from durable_objects.database.clock import now
 from durable_objects.decorators import exclusive
+from durable_objects.delivery.celery_config import celery_settings
 from durable_objects.errors import (
     AlarmHandlerMissing,
     AlarmTimeLimitExceeded,
@@ -36,6 +37,7 @@ __all__ = [
     "IsolationNotSupported",
     "ObjectBusy",
     "RunSuperseded",
+    "celery_settings",
     "check_alarm_time",
     "exclusive",
     "now",

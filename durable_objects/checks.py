@@ -64,6 +64,13 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     return [*_check_database(), *_check_routers(), *_check_dispatch(), *_check_celery(), *_check_pool()]
 
 
+@register(deploy=True)
+def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check what is good enough on one's own machine only."""
+    flaws = [flaw for broker in brokers.brokers() if (flaw := broker.untried()) is not None]
+    return [Caution(flaw.text, hint=flaw.advice, id="durable_objects.W023") for flaw in flaws]
+
+
 @register(Tags.database)
 def check_database(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
@@ -209,7 +216,8 @@ def _check_dispatch() -> Iterator[CheckMessage]:
     if _is_scheduled():
         return
     if not beat.is_installed():
-        hint = f'Install django_celery_beat, schedule "{beat.TASK}" in CELERY_BEAT_SCHEDULE, or run {_COMMAND}'
+        entry = f'{{"dispatch": {{"task": "{beat.TASK}", "schedule": 5.0}}}}'
+        hint = f"Start beat with CELERY_BEAT_SCHEDULE = {entry} or with django_celery_beat installed, or run {_COMMAND}"
         yield Caution(f"Nobody dispatches: {_NEVER}", hint=hint, id="durable_objects.W006")
     elif not brokers.reads_entries():
         hint = (
@@ -240,20 +248,18 @@ def _check_entry(databases: Sequence[str]) -> Iterator[CheckMessage]:
 
 
 def _check_celery() -> Iterator[CheckMessage]:
-    if not brokers.is_own_app():
-        yield Caution(
-            f"This process does not use your Celery app: wake-ups go to Celery's default, {brokers.brokers()[0]}.",
-            hint="Import the app in your project's __init__.py: `from .celery import app as celery_app`.",
-            id="durable_objects.W018",
-        )
+    if flaw := brokers.app_flaw():
+        yield Caution(flaw.text, hint=flaw.advice, id="durable_objects.W018")
     for broker in brokers.brokers():
-        flaw = broker.flaw()
-        if flaw is not None:
-            yield Error(
-                f"No wake-up can be sent to {broker}: {flaw}.",
-                hint="Install the package that it needs, or mend CELERY_BROKER_URL.",
-                id="durable_objects.E017",
-            )
+        if flaw := broker.flaw():
+            yield Error(flaw.text, hint=flaw.advice, id="durable_objects.E017")
+    for queue in brokers.unlisted_queues():
+        yield Caution(
+            f"Wake-ups or passes go to the queue {queue!r}, which is not in CELERY_TASK_QUEUES: a worker without -Q "
+            "does not consume from it.",
+            hint=f"Name it there, as celery_settings() does; or start a worker with `-Q {queue}`, and silence this.",
+            id="durable_objects.W022",
+        )
     if tasks.settings_in_force()["task_always_eager"]:
         yield Caution(
             "CELERY_TASK_ALWAYS_EAGER is on: no alarm is sent, since it would run inside whoever sets it; all wait.",

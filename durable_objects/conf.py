@@ -78,6 +78,10 @@ class AppSettings:
         vars(self)[key] = value = self.values()[key]
         return value
 
+    def default(self, key: str) -> Any:
+        """Return what a setting is where the project says nothing: for code that runs as the settings are made."""
+        return self._defaults[key]
+
     def values(self) -> Mapping[str, Any]:
         """Return all of them by key."""
         if not self._values:

@@ -11,6 +11,7 @@ from typing import Any
 
 from django_celery_beat import schedulers
 
+from durable_objects.delivery import brokers
 from durable_objects.logs import get_logger
 
 logger = get_logger(__name__)
@@ -29,3 +30,7 @@ class DatabaseScheduler(schedulers.DatabaseScheduler):  # type: ignore[misc]  # 
             self._heap = None  # what was taken out of it is not put back
             logger.error("beat's entries could not be sent (%r), next try in 1 s", error)
             return SECONDS_BETWEEN_TRIES
+
+    def _ensure_connected(self) -> Any:
+        brokers.tried_each_second(self.connection)
+        return super()._ensure_connected()

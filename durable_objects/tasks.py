@@ -29,6 +29,11 @@ logger = get_logger(__name__)
 #: Seconds that a soft time limit leaves the handler beyond its own ``alarm_time_limit``, so that the row's rule wins.
 _SOFT_LIMIT_MARGIN = 5
 
+#: Whatever the project's settings are for its own tasks: a wake-up is acknowledged when it starts. The dispatcher
+#: publishes again what a lost worker left behind, and knows from the row whether it still has to; a message that comes
+#: back as well is a duplicate, without a limit or a delay.
+_OPTIONS: dict[str, Any] = {"acks_late": False, "reject_on_worker_lost": False, "ignore_result": True}
+
 
 @worker_ready.connect
 def count_threads(sender: Any, **kwargs: Any) -> None:
@@ -52,7 +57,7 @@ class AlarmRunFailed(Exception):
 @shared_task(
     bind=True,
     name="durable_objects.fire_alarm",
-    ignore_result=True,
+    **_OPTIONS,
     autoretry_for=(AlarmRunFailed,),
     retry_backoff=retry.FIRST_RETRY_SECONDS,
     retry_backoff_max=retry.LONGEST_RETRY_SECONDS,
@@ -80,7 +85,7 @@ def fire_alarm(
     return fired.verdict.value
 
 
-@shared_task(bind=True, name="durable_objects.fire_alarms", ignore_result=True)
+@shared_task(bind=True, name="durable_objects.fire_alarms", **_OPTIONS)
 def fire_alarms(self: Task[Any, Any], alarms: list[tuple[int, int]], seconds: float) -> int:
     """Run the alarms of several objects, pairs of object and wake-up number; return how many ran. Never retried.
 
@@ -94,7 +99,7 @@ class PassFailed(Exception):
     """The database refused a pass of the dispatcher: the log has one line on it, and beat sends the next pass."""
 
 
-@shared_task(bind=True, name="durable_objects.dispatch_alarms", ignore_result=True, throws=(PassFailed,))
+@shared_task(bind=True, name="durable_objects.dispatch_alarms", throws=(PassFailed,), **_OPTIONS)
 def dispatch_alarms(self: Task[Any, Any]) -> dict[str, int]:
     """Make a pass of the dispatcher, or several while it is behind, and return its figures. Raises ``PassFailed``."""
     _begin(self)
@@ -123,7 +128,7 @@ def _begin(task: Task[Any, Any]) -> None:
 def settings_in_force() -> dict[str, Any]:
     """Return those of Celery's settings that can lose wake-ups or delay callers, as this process has them."""
     conf = current_app.conf
-    names = ("task_always_eager", "task_acks_late", "task_publish_retry_policy", "result_backend", "worker_consumer")
+    names = ("task_always_eager", "task_publish_retry_policy", "result_backend", "worker_consumer")
     return {name: conf[name] for name in names} | {
         "broker": brokers.brokers()[0].kind,
         "brokers": [broker.kind for broker in brokers.brokers()],

@@ -1,10 +1,11 @@
-"""A Celery worker that no broker can end. In Django's settings, for any Celery app::
+"""A Celery worker that no broker can end. In Django's settings, for any Celery app (``celery_settings()`` sets it)::
 
     CELERY_WORKER_CONSUMER = "durable_objects.worker:Consumer"
 
 Celery's own goes on after a lost connection and ends by anything else: a Redis out of memory, read-only or without the
 right to write, a connection lost a second time while the first loss is cleared away. A broker's trouble is a message
-that comes late; a worker that ended is for somebody to start again.
+that comes late; a worker that ended is for somebody to start again. It looks for a lost broker every second, not after
+2, 4, 6 … 30 s, and waits longer than those who set alarms for each step: its queues are many, and no caller waits.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from kombu import Connection
 from kombu.common import Broadcast
 from kombu.transport import native_delayed_delivery as delays
 
+from durable_objects.delivery import brokers
 from durable_objects.logs import get_logger
 
 logger = get_logger(__name__)
@@ -26,6 +28,10 @@ logger = get_logger(__name__)
 SECONDS_BETWEEN_TRIES = 1.0
 #: A RabbitMQ that cannot be made to delay messages is asked again after 1, 2, 4 … s, at most this.
 LONGEST_WAIT = 60.0
+#: A worker waits at least so long for each step that a time-out is set for: it has all its queues to declare on a busy
+#: broker.
+SECONDS_PER_STEP = 4.0
+_STEPS = ("socket_connect_timeout", "socket_timeout", "read_timeout", "write_timeout")
 
 # Celery's classes have bases and methods that its type stubs do not know.
 _CelerysDelayedDelivery: Any = delayed_delivery.DelayedDelivery
@@ -99,9 +105,14 @@ class Consumer(_CelerysConsumer):  # type: ignore[misc]  # see above
                 time.sleep(SECONDS_BETWEEN_TRIES)
                 raise BrokerRefused(repr(error)) from error
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, app: Any, **kwargs: Any) -> None:
+        _wait_longer(app.conf)  # before the first connection is made
+        super().__init__(*args, app=app, **kwargs)
         self.connection_errors: tuple[type[Exception], ...] = (*self.connection_errors, BrokerRefused)
+
+    def ensure_connected(self, conn: Connection) -> Any:
+        """Connect, and return the connection. Tries each second, and ends or gives up as Celery's consumer does."""
+        return super().ensure_connected(brokers.tried_each_second(conn))
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Close the connection. What kombu cannot close any more, it closes when it is collected."""
@@ -109,6 +120,15 @@ class Consumer(_CelerysConsumer):  # type: ignore[misc]  # see above
             super().on_connection_error_after_connected(exc)
         except Exception as error:  # noqa: BLE001  kombu gives messages back by a connection that is gone
             logger.warning("the lost connection could not be closed (%r): unacknowledged messages come again", error)
+
+
+def _wait_longer(conf: Any) -> None:
+    """Lengthen the time-outs that are set for callers, and leave alone what is longer already or not set."""
+    options = dict(conf.broker_transport_options or {})
+    options |= {step: max(options[step], SECONDS_PER_STEP) for step in _STEPS if options.get(step)}
+    conf.broker_transport_options = options
+    if conf.broker_connection_timeout:
+        conf.broker_connection_timeout = max(conf.broker_connection_timeout, SECONDS_PER_STEP)
 
 
 def _make_it_delay(connection: Connection, app: Any) -> None:

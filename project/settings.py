@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from durable_objects import celery_settings
 from durable_objects.http.body_limit import MAX_BODY_BYTES
-from project.brokers import celery_settings
 from project.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -103,7 +103,13 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 
 CELERY_BROKER_URL = _environment.broker_url()
-globals().update(celery_settings(CELERY_BROKER_URL))  # every other CELERY_* setting
+CELERY_TASK_DEFAULT_QUEUE = "alarms"  # no other tasks
+CELERY_TIMEZONE = "UTC"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Celery closes Django's connections around every task unless it may reuse them this often. durable_objects checks
+# before each task whether the connection still works.
+CELERY_DB_REUSE_MAX = 1_000_000
+globals().update(celery_settings(CELERY_BROKER_URL, globals()))
 
 # What opens something is on no error page.
 DEFAULT_EXCEPTION_REPORTER = "project.error_pages.Reporter"

@@ -10,10 +10,11 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_ready
 
-from project.brokers import celery_settings
+from durable_objects import celery_settings
 
 app = Celery("peer")
-for _name, _value in celery_settings(os.environ["CELERY_BROKER_URL"]).items():
+_own = {"CELERY_TASK_DEFAULT_QUEUE": "alarms", "CELERY_TIMEZONE": "UTC"}
+for _name, _value in (_own | celery_settings(os.environ["CELERY_BROKER_URL"], _own)).items():
     app.conf[_name.removeprefix("CELERY_").lower()] = _value
 app.conf.task_routes = {}
 

@@ -22,6 +22,11 @@ EXPIRES_AFTER = timedelta(minutes=10)
 SKEW_EXPECTED = timedelta(minutes=1)
 
 
+def expires_after(every: timedelta) -> int:
+    """Return the seconds after which a pass that no worker took expires, where one is sent ``every`` so often."""
+    return round(max(EXPIRES_AFTER, 2 * every).total_seconds())
+
+
 def expires_soon(entry: Any) -> bool:
     """Return whether a clock that is off by a minute would discard this entry's passes."""
     return entry.expire_seconds is not None and entry.expire_seconds < SKEW_EXPECTED.total_seconds()
@@ -76,9 +81,9 @@ def keep_entry(using: str, apps: Apps = installed, **kwargs: Any) -> None:
     """
     if not is_installed() or engine.DISPATCHED_BY != "beat" or not _has_table(using, apps):
         return
-    seconds = round(max(EXPIRES_AFTER, 2 * engine.DISPATCH_EVERY).total_seconds())
     entries = _model("PeriodicTask").using(using)
     if not entries.filter(name=NAME).exists():
+        seconds = expires_after(engine.DISPATCH_EVERY)
         made = {"task": TASK, "interval": _interval(using), "expire_seconds": seconds}
         entries.get_or_create(name=NAME, defaults=made)
 

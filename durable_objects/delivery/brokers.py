@@ -1,12 +1,14 @@
-"""Which brokers this process publishes to, and whether they can be reached: for checks and for the doctor."""
+"""Which brokers this process publishes to, to which queues, and what is in the way: for checks, doctor and explain."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 from celery import current_app
@@ -14,15 +16,20 @@ from django.conf import settings
 from kombu import Connection
 from kombu.utils.imports import symbol_by_name
 
+from durable_objects.delivery import beat, celery_config
 from durable_objects.masking import scrub
 
-#: Kinds of brokers by the scheme of their addresses; all others are of a kind that is called as their scheme.
-_KINDS = {
-    "redis": "redis", "rediss": "redis", "sentinel": "redis",
-    "amqp": "amqp", "amqps": "amqp", "pyamqp": "amqp", "librabbitmq": "amqp",
-}  # fmt: skip
+#: Kinds of brokers that the engine was tested with.
+TRIED = {"redis", "amqp", "memory"}
 #: What Celery's option ``-S`` knows by a short name, as its setting does.
 _SHORT_NAMES = {"django": "django_celery_beat.schedulers:DatabaseScheduler"}
+
+
+class Flaw(NamedTuple):
+    """What keeps this process from sending wake-ups, and what to write or run against it."""
+
+    text: str
+    advice: str
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,12 @@ class Broker:
     @property
     def scheme(self) -> str:
         """``redis+socket``, ``amqps``."""
-        return self.url.partition(":")[0].lower() if ":" in self.url else "amqp"
+        return celery_config.scheme_of(self.url)
 
     @property
     def kind(self) -> str:
         """``redis``, ``amqp``, ``memory``, or the scheme of what we know nothing about."""
-        name = self.scheme.partition("+")[0]
-        return _KINDS.get(name, name)
+        return celery_config.kind_of(self.url)
 
     def __str__(self) -> str:
         """Return its address without user, password and options."""
@@ -51,16 +57,27 @@ class Broker:
             return f"{self.scheme}://…"
         return f"{self.scheme}://{parts.hostname or ''}{port}" + (parts.path if "socket" in self.scheme else "")
 
-    def flaw(self) -> str | None:
+    def flaw(self) -> Flaw | None:
         """Return why this process can never send to it: no such transport, or its package is missing. None: it can."""
+        no = f"No wake-up can be sent to {self}: "
         try:
             _ = Connection(self.url).transport
         except KeyError as error:
-            return self.scrubbed(error.args[0])
+            known = "redis://HOST:6379/0, or amqp://USER:PASSWORD@HOST//"
+            return Flaw(f"{no}{self.scrubbed(error.args[0])}.", f"Correct CELERY_BROKER_URL: for example {known}.")
         except Exception as error:  # noqa: BLE001  each transport reports in its own way what it lacks
-            why = self.scrubbed(error)
-            return f"its transport cannot be loaded ({why}); is celery[{self.kind}] installed, with all it needs?"
+            missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
+            more = f" {missing}" if missing and missing != self.kind else ""
+            why = f"its transport cannot be loaded ({self.scrubbed(error)})"
+            return Flaw(f"{no}{why}.", f'Run `pip install "celery[{self.kind}]"{more}`, or correct CELERY_BROKER_URL.')
         return None
+
+    def untried(self) -> Flaw | None:
+        """Return that it is of a kind that the engine was never tested with; None for the others."""
+        if self.kind in TRIED:
+            return None
+        text = f"The broker is {self.scheme}: whether it delays messages, or blocks callers, was never tested."
+        return Flaw(text, "Use Redis or RabbitMQ, which were.")
 
     def reach(self, app: Any, seconds: float) -> None:
         """Connect, by the app's settings. Raises what the transport raises, within about ``seconds``."""
@@ -89,10 +106,30 @@ def brokers() -> list[Broker]:
     return [Broker(part.strip()) for part in parts if part.strip()]
 
 
-def is_own_app() -> bool:
-    """Return whether this process uses an app of the project, not the default that Celery makes where there is none."""
+def app_flaw() -> Flaw | None:
+    """Return that this process uses the default app that Celery makes where there is none; None: the project's."""
     app: Any = current_app
-    return bool(app.main != "default" or app.set_as_current)
+    if app.main != "default" or app.set_as_current:
+        return None
+    return Flaw(
+        f"This process does not use your Celery app: wake-ups go to Celery's default, {brokers()[0]}.",
+        "Import the app in your project's __init__.py: `from .celery import app as celery_app`.",
+    )
+
+
+def obstacle() -> str | None:
+    """Return why this process cannot send a wake-up, as far as that is known without asking a broker."""
+    if current_app.conf.task_always_eager:
+        return "CELERY_TASK_ALWAYS_EAGER is on in this process, which therefore sends no wake-ups."
+    flaws = [app_flaw(), *(broker.flaw() for broker in brokers())]
+    return next((flaw.text for flaw in flaws if flaw is not None), None)
+
+
+def tried_each_second(connection: Connection) -> Connection:
+    """Return the connection; one that cannot be made is tried each second, not after 2, 4, 6 … 30 s: alarms are due."""
+    steady = partial(connection.ensure_connection, interval_start=1, interval_step=0, interval_max=1)
+    setattr(connection, "ensure_connection", steady)
+    return connection
 
 
 def threads() -> int | None:
@@ -107,12 +144,37 @@ class RouteFailed(Exception):
 
 def queue(object_id: int = 1, wake_up_number: int = 1) -> str | None:
     """Return the queue that this wake-up is sent to; None where it is routed to an exchange. Raises ``RouteFailed``."""
-    name, args = "durable_objects.fire_alarm", (object_id, wake_up_number, False)
-    task: Any = current_app.tasks.get(name)
+    return _routed("durable_objects.fire_alarm", (object_id, wake_up_number, False))
+
+
+def pass_queue() -> str | None:
+    """Return the queue that beat sends passes of the dispatcher to, as ``queue`` does for wake-ups."""
+    return _routed(beat.TASK, ())
+
+
+def unlisted_queues() -> list[str]:
+    """Return those of both queues that ``task_queues`` leaves out, where it is set: only ``-Q`` makes a worker consume
+    from them.
+    """
+    listed: Any = current_app.conf.task_queues
+    if not listed:
+        return []
+    names = set(listed) if isinstance(listed, Mapping) else {each.name for each in listed}
+    with contextlib.suppress(RouteFailed):  # the doctor reports it
+        return sorted({name for name in (queue(), pass_queue()) if name is not None} - names)
+    return []
+
+
+def _routed(name: str, args: tuple[Any, ...]) -> str | None:
+    queues: Any = current_app.amqp.queues
+    known, task = set(queues), cast(Any, current_app.tasks.get(name))
     try:
         routed = current_app.amqp.router.route({}, name, args, {}, task_type=task).get("queue")
     except Exception as error:
         raise RouteFailed(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+    finally:
+        for made in set(queues) - known:  # by the router, which takes every queue that is asked for as wanted
+            del queues[made]
     return None if routed is None else str(getattr(routed, "name", routed))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 
 from durable_objects.alarms.queries import alarms_in
 from durable_objects.conf import engine
@@ -16,15 +17,11 @@ from durable_objects.operations.explain import start_worker
 #: How long a broker, and then the workers, may take to answer.
 SECONDS_TO_ANSWER = 2.0
 SECONDS_FOR_WORKERS = 1.0
-#: Kinds of brokers that the engine was tested with.
-TRIED = {"redis", "amqp", "memory"}
 
 
 def _celery_app(now: datetime) -> Iterator[Finding]:
-    if not brokers.is_own_app():
-        text = f"This process does not use your Celery app: wake-ups go to Celery's default, {brokers.brokers()[0]}."
-        advice = "Import the app in your project's __init__.py: `from .celery import app as celery_app`."
-        yield Finding("celery_app", text, advice)
+    if flaw := brokers.app_flaw():
+        yield Finding("celery_app", flaw.text, flaw.advice)
 
 
 def _brokers(now: datetime) -> Iterator[Finding]:
@@ -33,13 +30,11 @@ def _brokers(now: datetime) -> Iterator[Finding]:
     if not asked:
         return
     for broker in asked:
-        if broker.kind not in TRIED:
-            text = f"The broker is {broker.scheme}: whether it delays messages, or blocks callers, was never tested."
-            yield Finding("broker_kind", text, "Use Redis or RabbitMQ, which were.", is_trouble=False)
+        if untried := broker.untried():
+            yield Finding("broker_kind", untried.text, untried.advice, is_trouble=False)
     flaws = {broker: flaw for broker in asked if (flaw := broker.flaw()) is not None}
-    for broker, flaw in flaws.items():
-        text = f"No wake-up can be sent to {broker}: {flaw}."
-        yield Finding("broker_transport", text, "Install what it needs, or correct CELERY_BROKER_URL.")
+    for flaw in flaws.values():
+        yield Finding("broker_transport", flaw.text, flaw.advice)
     usable = [broker for broker in asked if broker not in flaws]
     silent = brokers.unreachable(usable, SECONDS_TO_ANSWER)
     others = len(silent) < len(usable)
@@ -47,30 +42,39 @@ def _brokers(now: datetime) -> Iterator[Finding]:
         text = f"The broker does not answer: {broker} ({why})." + (" Another one does." if others else "")
         yield Finding("broker_away", text, "Start it, or correct CELERY_BROKER_URL.", is_trouble=not others)
     if others and clock.fake is None:
-        yield from _workers(now)
+        yield from _queues(now)
 
 
-def _workers(now: datetime) -> Iterator[Finding]:
-    """Find workers by Celery's remote control, which one may have off: silence alone is a notice."""
+def _queues(now: datetime) -> Iterator[Finding]:
+    """Find queues that no worker consumes from, by Celery's remote control."""
     alarm = alarms_in("armed", now).first()
-    if alarm is None:
-        return
-    try:
-        queue = brokers.queue(alarm.pk, alarm.wake_up_number)
-    except brokers.RouteFailed as error:
-        text = f"No wake-up can be sent: CELERY_TASK_ROUTES raised {error}."
-        yield Finding(
-            "route", text, "Let the function accept what Celery passes to it: see routes in docs/guides/production.md."
-        )
-        return
+    of_wake_ups = partial(brokers.queue, alarm.pk, alarm.wake_up_number) if alarm else brokers.queue
     listeners = brokers.active_queues(SECONDS_FOR_WORKERS)
+    yield from _consumers("Wake-ups", of_wake_ups, listeners, is_trouble=True)
+    if engine.DISPATCHED_BY == "beat" and listeners:
+        nobody = processes.trouble(now) is not None
+        yield from _consumers("The dispatcher's passes", brokers.pass_queue, listeners, is_trouble=nobody)
+
+
+def _consumers(
+    what: str, where: Callable[[], str | None], listeners: dict[str, set[str]], *, is_trouble: bool
+) -> Iterator[Finding]:
+    """Find that no worker consumes from a queue. One may have remote control off: silence alone is a notice."""
+    try:
+        queue = where()
+    except brokers.RouteFailed as error:
+        text = f"{what} cannot be sent: CELERY_TASK_ROUTES raised {error}."
+        advice = "Let the function accept what Celery passes to it: see routes in docs/guides/production.md."
+        yield Finding("route", text, advice, is_trouble=is_trouble)
+        return
     if queue is None or any(queue in queues for queues in listeners.values()):
         return
     if listeners:
-        text = (
-            f"Wake-ups go to the queue {queue!r}, from which none of the {len(listeners)} workers that answer consumes."
-        )
-        yield Finding("queue", text, f"{start_worker(queue)} Or route the task to a queue that has one.")
+        some = f"none of the {len(listeners)} workers that answer consumes"
+        one = "the only worker that answers does not consume"
+        text = f"{what} go to the queue {queue!r}, from which {one if len(listeners) == 1 else some}."
+        advice = f"{start_worker(queue)} Or route the task to a queue that has one."
+        yield Finding("queue", text, advice, is_trouble=is_trouble)
     else:
         text = f"No worker answered within {SECONDS_FOR_WORKERS:g} s; wake-ups go to the queue {queue!r}."
         advice = f"{start_worker(queue)} One without remote control does not answer, nor does a busy solo pool."

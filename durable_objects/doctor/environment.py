@@ -12,7 +12,7 @@ from durable_objects.alarms import retry
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
-from durable_objects.delivery import beat, brokers, processes
+from durable_objects.delivery import beat, brokers, celery_config, processes
 from durable_objects.doctor.finding import Finding, Question
 from durable_objects.formatting import span
 
@@ -97,7 +97,7 @@ def judge_broker(settings: dict[str, Any]) -> Iterator[Finding]:
     """Find what in these settings of Celery (``tasks.settings_in_force``) loses wake-ups or blocks callers."""
     options, kinds = settings["broker_transport_options"], {*settings.get("brokers", [settings["broker"]])}
     if settings["task_always_eager"]:
-        text = "task_always_eager is on: this process sends no wake-ups, and neither does a dispatcher in it."
+        text = "CELERY_TASK_ALWAYS_EAGER is on: this process sends no wake-ups, and neither does a dispatcher in it."
         yield Finding("broker_eager", text, "Turn it off; in tests use durable_objects.testing.")
     if "redis" in kinds:
         needed = (engine.HORIZON + retry.LOST_AFTER).total_seconds()
@@ -107,36 +107,46 @@ def judge_broker(settings: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 "broker_visibility",
                 text,
-                f"Set it to more than {needed:g} s (HORIZON and 10 s), for example ten times HORIZON.",
+                f"Set it in CELERY_BROKER_TRANSPORT_OPTIONS to more than {needed:g} (HORIZON and 10 s), or remove it: "
+                "Celery's own is 3600.",
             )
         if not (options.get("socket_timeout") and options.get("socket_connect_timeout")):
             text = (
                 "Redis: no socket_timeout or socket_connect_timeout: a Redis that hangs blocks whoever sets an alarm."
             )
-            yield Finding("broker_hangs", text, "Set both in broker_transport_options, for example to 0.4 s.")
+            yield Finding("broker_hangs", text, _set("socket_timeout", "socket_connect_timeout"))
     if "amqp" in kinds and not options.get("confirm_publish"):
         text = "RabbitMQ: confirm_publish is off: a message that the broker did not take is lost silently."
-        yield Finding("broker_confirms", text, 'Set broker_transport_options["confirm_publish"] = True.')
+        yield Finding("broker_confirms", text, _set("confirm_publish"))
     if "amqp" in kinds and not (options.get("read_timeout") and options.get("write_timeout")):
         text = (
             "RabbitMQ: no read_timeout or write_timeout: a broker that is out of memory blocks whoever sets an alarm."
         )
-        yield Finding("broker_hangs", text, "Set both in broker_transport_options, for example to 0.4 s.")
+        yield Finding("broker_hangs", text, _set("read_timeout", "write_timeout"))
     tries = (settings["task_publish_retry_policy"] or {}).get("max_retries", 3)
     if tries is None or tries > 3:
         text = f"task_publish_retry_policy has max_retries {tries}: a broker that is down blocks whoever sets an alarm."
-        yield Finding("broker_retries", text, "Set max_retries to 1: the dispatcher does the rest.")
+        advice = 'Set CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1}: the dispatcher does the rest.'
+        yield Finding("broker_retries", text, advice)
     yield from _judge_workers(settings)
+
+
+#: What sets each of these, for whoever has written none of them.
+_ALL = " Or let durable_objects.celery_settings() set all that it takes."
+
+
+def _set(*names: str) -> str:
+    """Return the advice to set these options, as ``celery_settings()`` does."""
+    kind = "redis" if "socket_timeout" in names else "amqp"
+    options = {name: value for name, value in celery_config.transport_options(kind).items() if name in names}
+    return f"Add {options} to CELERY_BROKER_TRANSPORT_OPTIONS.{_ALL}"
 
 
 def _judge_workers(settings: dict[str, Any]) -> Iterator[Finding]:
     scheme = settings["broker"]
     if scheme != "memory" and str(settings["worker_consumer"]).startswith("celery."):
-        text = f"worker_consumer is Celery's own: a worker exits when {scheme} refuses a connection or restarts."
-        yield Finding("broker_worker", text, 'Set CELERY_WORKER_CONSUMER = "durable_objects.worker:Consumer".')
-    if settings["task_acks_late"]:
-        text = "task_acks_late is on: messages are delivered twice; the dispatcher sends lost ones again anyway."
-        yield Finding("broker_acks", text, "Turn it off for alarms.", is_trouble=False)
+        text = f"CELERY_WORKER_CONSUMER is Celery's own: a worker exits when {scheme} refuses a connection or restarts."
+        yield Finding("broker_worker", text, f'Set CELERY_WORKER_CONSUMER = "{celery_config.CONSUMER}".{_ALL}')
     if settings["result_backend"] and not str(settings["result_backend"]).startswith("disabled"):
         text = "A result backend is set: alarms store no results, and it is one more server that can be down."
         yield Finding("broker_results", text, "Remove it unless your own tasks need it.", is_trouble=False)

@@ -167,6 +167,8 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
         where, comes = _wake_up(slot, due, now)
         why.append(where)
         following.append(comes)
+    if obstacle := brokers.obstacle():
+        why.append(obstacle)
     if due <= now and _is_locked(slot):
         locked = "The object is locked right now: its alarm, or a call on it, is running. A wake-up waits for the lock."
         why[:0] = [locked, *_locked_by(slot)]
@@ -188,27 +190,28 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     lost_at = slot.wake_up_for + retry.lost_after(slot.wake_ups_lost)
     number = slot.wake_up_number
     again = f" Sent again so far: {slot.wake_ups_lost} times." if slot.wake_ups_lost else ""
+    where = again + _where_to(slot)
     if is_late(slot, now):
         lost = f"Wake-up {number} has counted as lost for {span(now - lost_at)}: no worker has taken it.{again}"
-        return lost + _where_to(slot) * (slot.wake_ups_lost > 1), _sent_again(slot, now)
+        return lost + _where_to(slot, ": does a worker consume from it?"), _sent_again(slot, now)
     if is_waiting(slot, now) or due > now:
         return (
-            f"Wake-up {number} is out, and waits for its time in the broker or in a worker.{again}",
+            f"Wake-up {number} is out, and waits for its time in the broker or in a worker.{where}",
             f"A worker runs it {relative(max(due, slot.wake_up_for), now)}.",
         )
     out_for = span(now - slot.wake_up_for)
     return (
-        f"Wake-up {number} has been out for {out_for}: the broker has it, or a worker that is busy.{again}",
+        f"Wake-up {number} has been out for {out_for}: the broker has it, or a worker that is busy.{where}",
         f"A worker takes it; if none has by {absolute(lost_at)}, a dispatcher sends it again.",
     )
 
 
-def _where_to(slot: Alarm) -> str:
+def _where_to(slot: Alarm, end: str = ".") -> str:
     try:
         queue = brokers.queue(slot.pk, slot.wake_up_number)
     except brokers.RouteFailed as error:
         return f" None can be sent: CELERY_TASK_ROUTES raised {error}."
-    return f" It goes to {'an exchange' if queue is None else f'the queue {queue!r}'}: does a worker consume from it?"
+    return f" It goes to {'an exchange' if queue is None else f'the queue {queue!r}'}{end}"
 
 
 def start_worker(queue: str | None) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from project.brokers import CALLER_SECONDS, transport_options
 from project.demo.processes import clean_environment
 from project.environment import VARIABLES, Environment, database, kept_secret
 from tests.architecture.sources import ROOT
@@ -187,14 +186,6 @@ def test_another_database_is_refused_without_telling_its_password(url: str, tmp_
     with pytest.raises(ImproperlyConfigured, match=r"DATABASE_URL .*allowed: ") as refusal:
         database(url, tmp_path)
     assert "hunter2" not in str(refusal.value)
-
-
-def test_no_broker_may_hold_a_caller() -> None:
-    """Brokers over a network have timeouts; the one in memory is looked at a hundred times a second."""
-    assert transport_options("memory://")["polling_interval"] == 0.01
-    assert transport_options("rediss://h/0")["socket_timeout"] == CALLER_SECONDS
-    assert transport_options("amqp://h//")["write_timeout"] == CALLER_SECONDS
-    assert transport_options("filesystem://") == {}
 
 
 def test_behind_pgbouncer_nothing_of_a_session_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from kombu.transport import redis as redis_transport
 
 from durable_objects import checks, tasks
 from durable_objects.database import clock as engine_clock
-from durable_objects.delivery import brokers
+from durable_objects.delivery import brokers, processes
 from durable_objects.delivery.brokers import Broker
 from durable_objects.doctor import Finding, delivery, environment
 from durable_objects.operations import explain
@@ -158,24 +158,39 @@ def test_one_of_several_that_is_away_is_news(redis_url: str, say: Any) -> None:
 
 
 @pytest.mark.usefixtures("script")
+@pytest.mark.parametrize("is_set", [True, False], ids=["an alarm", "no alarm yet"])
 @pytest.mark.parametrize(
     ("listeners", "code"),
-    [({}, "workers"), ({"w@a": {"celery"}}, "queue"), ({"w@a": {"celery"}, "w@b": {"alarms"}}, None)],
+    [({}, "workers"), ({"w@a": {"celery", "dispatch"}}, "queue"), ({"w@a": {"dispatch"}, "w@b": {"alarms"}}, None)],
 )
 def test_a_queue_that_nobody_listens_on(
-    listeners: dict[str, set[str]], code: str | None, say: Any, monkeypatch: pytest.MonkeyPatch
+    listeners: dict[str, set[str]], code: str | None, is_set: bool, say: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wake-ups go to a queue, which is named; that none of the workers listens on it is trouble, silence is not."""
     say(broker_url="redis://")
     monkeypatch.setattr(brokers, "unreachable", lambda asked, seconds: {})
     monkeypatch.setattr(brokers, "active_queues", lambda seconds: listeners)
-    assert "queue" not in findings()
-    Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(hours=1))
+    if is_set:
+        Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(hours=1))
     found = findings()
     assert {"queue", "workers"} & {*found} == ({code} if code else set())
     if code:
         assert "'alarms'" in found[code].text
+        assert "celery -A PROJECT worker -Q alarms" in found[code].advice
         assert found[code].is_trouble is (code == "queue")
+
+
+@pytest.mark.parametrize("loop", [True, False], ids=["a loop dispatches", "nobody dispatches"])
+def test_passes_that_nobody_takes(loop: bool, say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beat sends passes to a queue of their own: that no worker consumes from it is trouble, unless a loop passes."""
+    say(broker_url="redis://")
+    monkeypatch.setattr(brokers, "unreachable", lambda asked, seconds: {})
+    monkeypatch.setattr(brokers, "active_queues", lambda seconds: {"w@a": {"alarms"}})
+    monkeypatch.setattr(processes, "trouble", lambda now: None if loop else "No dispatcher has made a pass")
+    found = findings()["queue"]
+    assert found.text.startswith("The dispatcher's passes go to the queue 'dispatch', from which the only worker")
+    assert "-Q dispatch" in found.advice
+    assert found.is_trouble is not loop
 
 
 def by_object(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, **kw: Any) -> Any:
@@ -211,7 +226,8 @@ def test_routes_that_are_functions(
     monkeypatch.setattr(brokers, "active_queues", lambda seconds: {"w@a": {"celery"}})
     monkeypatch.setattr(tasks, "_apply", lambda task, args, options: None)
     Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(0))
-    found = {finding.code: finding for finding in delivery._workers(engine_clock.now())}
+    monkeypatch.setattr(brokers, "pass_queue", lambda: "celery")
+    found = {finding.code: finding for finding in delivery._queues(engine_clock.now())}
     assert {*found} == ({code} if code else set())
     Alarm.objects.update(
         wake_up_for=datetime(2020, 1, 1, tzinfo=UTC), due_at=datetime(2020, 1, 1, tzinfo=UTC), wake_ups_lost=2

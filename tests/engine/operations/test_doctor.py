@@ -146,7 +146,6 @@ def test_beats_entry_is_made_and_enabled(clock: FakeClock, script: Script) -> No
 
 SOUND: dict[str, Any] = {
     "task_always_eager": False,
-    "task_acks_late": False,
     "task_publish_retry_policy": {"max_retries": 1},
     "result_backend": None,
     "broker": "redis",
@@ -174,7 +173,6 @@ RABBIT = {
         ({"task_publish_retry_policy": {"max_retries": None}}, {"broker_retries"}),
         ({"worker_consumer": "celery.worker.consumer:Consumer"}, {"broker_worker"}),
         ({"broker": "memory", "worker_consumer": "celery.worker.consumer:Consumer"}, set()),
-        ({"task_acks_late": True}, {"broker_acks"}),
         ({"result_backend": "redis://"}, {"broker_results"}),
     ],
 )
