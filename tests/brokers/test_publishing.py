@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from project import brokers
+from durable_objects import celery_settings
 from tests.support.own_brokers import own_rabbit
 from tests.support.tcp_proxy import TcpProxy
 
@@ -22,7 +22,7 @@ AT_MOST = 1.6
 def publisher(url: str) -> Any:
     """A task of an app with the project's settings for this broker."""
     app = Celery("publisher", set_as_current=False)
-    app.config_from_object(brokers.celery_settings(url), namespace="CELERY")
+    app.config_from_object(celery_settings(url), namespace="CELERY")
 
     @app.task(name="nothing", shared=False)
     def nothing() -> None:
