@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from project.demo.processes import clean_environment
 from tests.architecture.sources import ROOT, tracked_files
 
 BUILD = "import sys; from setuptools import build_meta as backend; getattr(backend, sys.argv[1])(sys.argv[2])"
@@ -90,3 +91,15 @@ def test_the_wheel_names_its_licence(wheel: zipfile.ZipFile) -> None:
     assert wheel.read(text) == (ROOT / "LICENSE").read_bytes()
     assert said["Author"] == "The durable objects developers"
     assert [key for key in ("Author-email", "Home-page", "Project-URL") if said[key]] == []
+
+
+@pytest.mark.slow
+def test_the_plugin_may_be_named_where_it_is_installed(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """``pytest_plugins`` in a conftest does no harm where the wheel's entry point has brought the plugin already."""
+    wheel.extractall(tmp_path / "site")
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["durable_objects.pytest_plugin"]')
+    (tmp_path / "test_it.py").write_text("def test_it(): pass")
+    command = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), str(tmp_path)]
+    environment = clean_environment(PYTHONPATH=str(tmp_path / "site"))
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "1 passed" in done.stdout, done.stderr[-500:]
