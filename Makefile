@@ -2,7 +2,7 @@ ARGS =
 PYTHON = .venv/bin/python
 CLEAN = sh scripts/clean-env
 
-.PHONY: help setup demo up shop test check matrix chaos bench lint format docs lock
+.PHONY: help setup demo up shop test check matrix chaos bench lint format docs lock wheels
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -55,3 +55,6 @@ docs: setup ## what docs/ has from sources: the diagrams (needs Graphviz), the c
 
 lock: setup ## requirements/*.txt from requirements/*.in; ARGS=--upgrade for newer versions
 	@sh scripts/write-locks $(ARGS)
+
+wheels: setup ## what others install, into dist/: the engine's wheel and source distribution, and those of the apps
+	@$(CLEAN) sh scripts/build-wheels $(ARGS)
