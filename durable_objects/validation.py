@@ -8,6 +8,8 @@ from durable_objects.escaping import visible
 
 MAX_NAME_CHARACTERS = 512
 MAX_KEY_BYTES = 2_048
+#: In bits; a longer number is not shown. Python refuses to write one of more than 4,300 digits.
+LONGEST_INT = 4_096
 
 
 def check_name(name: str) -> str:
@@ -71,6 +73,8 @@ def show(value: object) -> str:
     if type(value) is str:
         text = value if len(value) <= 40 else value[:36] + "…"
         return f'"{text}"' if text.isprintable() else visible(json.dumps(text))
+    if type(value) is int and value.bit_length() > LONGEST_INT:
+        return "<int>"  # from Python 3.14 on its repr is a sentence with an address
     try:
         return reprlib.repr(value)
     except Exception:  # noqa: BLE001  a repr of the user's own can raise anything; an int can have too many digits

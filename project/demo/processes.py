@@ -68,6 +68,7 @@ class Child:
         environment: dict[str, str],
         *,
         brief: bool = False,
+        python: str = sys.executable,
     ) -> None:
         self.name, self.brief = name, brief
         #: Whether it was asked to end, or its end was already reported.
@@ -76,7 +77,7 @@ class Child:
         self._output = folder / f"{name}.out"
         with self._output.open("wb") as output, self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [python, *arguments],
                 cwd=at,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.consumer import installed
 from tests.consumer.foreign import Foreign
 from tests.support import services
 
@@ -50,3 +52,22 @@ def postgresql(tmp_path: Path) -> Iterator[Callable[..., Foreign]]:
 def on_each(request: pytest.FixtureRequest) -> Any:
     """As ``foreign``, on SQLite and on PostgreSQL."""
     return request.getfixturevalue("foreign" if request.param == "sqlite" else "postgresql")
+
+
+class Environments(dict[str, Path]):
+    """The Python of each environment of ``installed.RECIPES``, made when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __missing__(self, name: str) -> Path:
+        """Make it, or wait for another process of the run that does."""
+        self[name] = installed.environment(name, self._folder)
+        return self[name]
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
+    """``environments["locked"]``: the Python of an environment that has the wheel, one for all processes of the run."""
+    base = tmp_path_factory.getbasetemp()
+    return Environments((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "environments")

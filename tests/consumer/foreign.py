@@ -1,7 +1,8 @@
 """A foreign Django project, as other people have them: copied from ``template/`` into a folder of a test's own.
 
-It shares nothing with this tree but the engine, which it imports from here. Settings are changed by laying values over
-``mysite/settings.py``; whatever runs in it runs in a process of its own.
+It shares nothing with this tree but the engine, which it imports from here, or not even that where it has a Python of
+its own (``installed``). Settings are changed by laying values over ``mysite/settings.py``; whatever runs in it runs in
+a process of its own.
 """
 
 from __future__ import annotations
@@ -67,15 +68,26 @@ def database(url: str) -> dict[str, Any]:
 
 
 class Foreign:
-    """The project in its folder. ``databases`` are URLs by alias; by default one SQLite file, ``default``."""
+    """The project in its folder. ``databases`` are URLs by alias; by default one SQLite file, ``default``.
 
-    def __init__(self, folder: Path, databases: Mapping[str, str] | None = None, **settings: Any) -> None:
-        self.folder = folder
+    ``python`` is the one to run it with, which has the engine installed; by default ours, with the engine of this tree.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        databases: Mapping[str, str] | None = None,
+        *,
+        python: Path | None = None,
+        **settings: Any,
+    ) -> None:
+        self.folder, self.interpreter = folder, str(python or sys.executable)
         for source in TEMPLATE.rglob("*-tpl"):
             target = folder / source.relative_to(TEMPLATE).with_suffix(".py")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(source.read_text("utf-8"))
-        (folder / "durable_objects").symlink_to(REPOSITORY / "durable_objects")
+        if python is None:
+            (folder / "durable_objects").symlink_to(REPOSITORY / "durable_objects")
         urls = databases or {"default": self.sqlite("default")}
         self._settings: dict[str, Any] = {"DATABASES": {alias: database(url) for alias, url in urls.items()}}
         self.set(**settings)
@@ -93,7 +105,7 @@ class Foreign:
     def set(self, **settings: Any) -> Self:
         """Lay these over its settings; they stay until they are set otherwise."""
         self._settings |= settings
-        lines = [f"{name} = {value!r}" for name, value in self._settings.items()]
+        lines = ["import datetime", *(f"{name} = {value!r}" for name, value in self._settings.items())]
         (self.folder / "mysite" / "local.py").write_text("\n".join(lines) + "\n")
         return self
 
@@ -119,9 +131,9 @@ class Foreign:
         return self.python("-c", _PREAMBLE + code, **environment)
 
     def python(self, *arguments: str, **environment: str) -> Done:
-        """Run Python in its folder, with its settings and the engine of this tree."""
+        """Run its Python in its folder, with its settings."""
         done = subprocess.run(
-            [sys.executable, "-W", "ignore::DeprecationWarning", *arguments],
+            [self.interpreter, "-W", "ignore::DeprecationWarning", *arguments],
             cwd=self.folder,
             env=self.environment(**environment),
             capture_output=True,

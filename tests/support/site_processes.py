@@ -1,4 +1,4 @@
-"""A site made of real processes: workers, beat, dispatchers and web servers on one database and one broker.
+"""Sites made of real processes: workers, beat, dispatchers and web servers on one database and one broker.
 
 Each has a clean environment, is waited for with a limit, writes its log into the site's folder, and is ended by its
 id when the ``with`` block ends, with all that it has forked.
@@ -88,7 +88,75 @@ class Process(Child):
         return self._process.returncode
 
 
-class Site:
+class Processes:
+    """Python processes in one environment; they end with the ``with`` block, which tells if one did so before.
+
+    ``at`` is where they run, ``python`` what runs them.
+    """
+
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], *, at: Path = REPOSITORY, python: str = sys.executable
+    ) -> None:
+        self.folder, self.environment = folder, dict(environment)
+        self.at, self.python = at, python
+        self.processes: list[Process] = []
+
+    def start(self, name: str, *arguments: str, **environment: str) -> Process:
+        """Start a Python process: ``start("look", "-c", "…")``. Its log is NAME.log; a name used again appends.
+
+        It lives until it is stopped: the test fails when it ends by itself.
+        """
+        return self._start(name, arguments, environment, brief=False)
+
+    def brief(self, name: str, *arguments: str, **environment: str) -> Process:
+        """Start a Python process whose work has an end, with 0."""
+        return self._start(name, arguments, environment, brief=True)
+
+    def wait_for(
+        self, what: str, look: Callable[[], Seen], *, seconds: float, until: Callable[[Seen], object] = bool
+    ) -> Seen:
+        """What ``look`` gives as soon as ``until`` accepts it; fails after ``seconds`` with the ends of all logs."""
+        try:
+            return wait_for(what, look, seconds=seconds, until=until)
+        except Exception as failure:
+            raise AssertionError(f"{failure}\n{self.logs()}") from failure
+
+    def logs(self, characters: int = 2000) -> str:
+        """The end of each log."""
+        texts = {process.name: process.text() for process in self.processes}
+        return "\n".join(f"--- {name}\n{text[-characters:]}" for name, text in texts.items())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        failed = {process.name: process.exit_code() for process in self.processes if process.has_failed}
+        for process in self.processes:
+            if process.exit_code() is None:
+                process.thaw()
+                process.signal(signal.SIGTERM)
+        end = time.monotonic() + SECONDS_TO_STOP
+        for process in self.processes:
+            process.stop(max(0.0, end - time.monotonic()))
+        if kind is None:
+            assert not failed, f"ended by themselves, with these codes: {failed}\n{self.logs(4000)}"
+
+    def _start(self, name: str, arguments: tuple[str, ...], given: dict[str, str], *, brief: bool) -> Process:
+        environment = self.environment | given
+        process = Process(name, list(arguments), self.folder, self.at, environment, brief=brief, python=self.python)
+        self.processes.append(process)
+        return process
+
+    def _run(self, *arguments: str, seconds: float) -> str:
+        command = [self.python, *arguments]
+        done = subprocess.run(
+            command, cwd=self.at, env=self.environment, capture_output=True, text=True, timeout=seconds, check=False
+        )
+        assert done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stderr[-3000:]}"
+        return done.stdout
+
+
+class Site(Processes):
     """One database, one broker, one folder for the logs; the processes on them end with the ``with`` block.
 
     ``engine`` is laid over ``DURABLE_OBJECTS`` (times in seconds), ``environment`` over the processes' environment.
@@ -103,32 +171,18 @@ class Site:
         engine: Mapping[str, Any] | None = None,
         **environment: str,
     ) -> None:
-        self.folder, self.database_url, self.broker_url = folder, database_url, broker_url
-        self.environment = (
-            clean_environment(
-                DJANGO_SETTINGS_MODULE="tests.site_settings",
-                DATABASE_URL=database_url,
-                CELERY_BROKER_URL=broker_url,
-                DEBUG="1",
-                SECRET_KEY="x" * 50,
-                API_TOKENS=TOKEN,
-                ENGINE=json.dumps(dict(engine or {})),
-                PYTHONUNBUFFERED="1",
-            )
-            | environment
+        self.database_url, self.broker_url = database_url, broker_url
+        site = clean_environment(
+            DJANGO_SETTINGS_MODULE="tests.site_settings",
+            DATABASE_URL=database_url,
+            CELERY_BROKER_URL=broker_url,
+            DEBUG="1",
+            SECRET_KEY="x" * 50,
+            API_TOKENS=TOKEN,
+            ENGINE=json.dumps(dict(engine or {})),
+            PYTHONUNBUFFERED="1",
         )
-        self.processes: list[Process] = []
-
-    def start(self, name: str, *arguments: str, **environment: str) -> Process:
-        """Start a Python process: ``start("look", "-c", "…")``. Its log is NAME.log; a name used again appends.
-
-        It lives until it is stopped: the test fails when it ends by itself.
-        """
-        return self._start(name, arguments, environment, brief=False)
-
-    def brief(self, name: str, *arguments: str, **environment: str) -> Process:
-        """Start a Python process whose work has an end, with 0."""
-        return self._start(name, arguments, environment, brief=True)
+        super().__init__(folder, site | environment)
 
     def migrate(self) -> Self:
         """Make the tables."""
@@ -177,46 +231,3 @@ class Site:
     ) -> Rows:
         """``rows`` as soon as ``until`` accepts them (default: there are any); fails after ``seconds``, with logs."""
         return self.wait_for(str(query), lambda: self.rows(query, *params), seconds=seconds, until=until)
-
-    def wait_for(
-        self, what: str, look: Callable[[], Seen], *, seconds: float, until: Callable[[Seen], object] = bool
-    ) -> Seen:
-        """What ``look`` gives as soon as ``until`` accepts it; fails after ``seconds`` with the ends of all logs."""
-        try:
-            return wait_for(what, look, seconds=seconds, until=until)
-        except Exception as failure:
-            raise AssertionError(f"{failure}\n{self.logs()}") from failure
-
-    def logs(self, characters: int = 2000) -> str:
-        """The end of each log."""
-        texts = {process.name: process.text() for process in self.processes}
-        return "\n".join(f"--- {name}\n{text[-characters:]}" for name, text in texts.items())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        failed = {process.name: process.exit_code() for process in self.processes if process.has_failed}
-        for process in self.processes:
-            if process.exit_code() is None:
-                process.thaw()
-                process.signal(signal.SIGTERM)
-        end = time.monotonic() + SECONDS_TO_STOP
-        for process in self.processes:
-            process.stop(max(0.0, end - time.monotonic()))
-        if kind is None:
-            assert not failed, f"ended by themselves, with these codes: {failed}\n{self.logs(4000)}"
-
-    def _start(self, name: str, arguments: tuple[str, ...], given: dict[str, str], *, brief: bool) -> Process:
-        environment = self.environment | given
-        process = Process(name, list(arguments), self.folder, REPOSITORY, environment, brief=brief)
-        self.processes.append(process)
-        return process
-
-    def _run(self, *arguments: str, seconds: float) -> str:
-        command = [sys.executable, *arguments]
-        done = subprocess.run(
-            command, cwd=REPOSITORY, env=self.environment, capture_output=True, text=True, timeout=seconds, check=False
-        )
-        assert done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stderr[-3000:]}"
-        return done.stdout
