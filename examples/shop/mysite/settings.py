@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from durable_objects import celery_settings
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = BASE_DIR / "var"
 VAR.mkdir(exist_ok=True)
@@ -54,8 +56,8 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": VAR / "db.sqlite3",
-        # Without it two calls on one object could both read before either writes: `manage.py check` refuses that.
-        "OPTIONS": {"transaction_mode": "IMMEDIATE"},
+        # Without IMMEDIATE two calls on one object could both read before either writes: `check` refuses that.
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"},
     }
 }
 
@@ -73,3 +75,4 @@ if CELERY_BROKER_URL == "filesystem://":
         "control_folder": VAR / "exchanges",
         "polling_interval": 0.05,
     }
+globals().update(celery_settings(CELERY_BROKER_URL, globals()))
