@@ -2,6 +2,8 @@
 
 from django.apps import AppConfig
 
+from durable_objects.conf import require_time_zones
+
 
 class BatcherConfig(AppConfig):
     """Collects items and posts them upstream in batches."""
@@ -11,5 +13,6 @@ class BatcherConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import the checks, which register themselves."""
+        """Import the checks, which register themselves. Raises ``ImproperlyConfigured`` without ``USE_TZ``."""
+        require_time_zones(self.name)
         from batcher import checks  # noqa: F401  importing registers them

@@ -2,6 +2,8 @@
 
 from django.apps import AppConfig
 
+from durable_objects.conf import require_time_zones
+
 
 class CleanerConfig(AppConfig):
     """Deletes what has become too old, again and again."""
@@ -12,4 +14,6 @@ class CleanerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        """Import the checks, which register themselves. Raises ``ImproperlyConfigured`` without ``USE_TZ``."""
+        require_time_zones(self.name)
         from cleaner import checks  # noqa: F401  importing registers them

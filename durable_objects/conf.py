@@ -122,6 +122,15 @@ class AppSettings:
         return dict(given)
 
 
+def require_time_zones(app: str) -> None:
+    """Raise ``ImproperlyConfigured`` for an app whose times would be off by the zone's offset without ``USE_TZ``."""
+    if not django_settings.USE_TZ:
+        raise ImproperlyConfigured(
+            f"{app} needs USE_TZ = True, Django's default: without it the times that it stores are read back without a "
+            "zone, off by the offset of TIME_ZONE. Durable objects of your own work either way."
+        )
+
+
 DAY = timedelta(days=1)
 #: No span is longer: now, less or more than that, is still a date.
 LONGEST = 36_500 * DAY

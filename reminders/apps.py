@@ -2,6 +2,8 @@
 
 from django.apps import AppConfig
 
+from durable_objects.conf import require_time_zones
+
 
 class RemindersConfig(AppConfig):
     """Delivers messages at their time."""
@@ -11,6 +13,7 @@ class RemindersConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import the channels and checks, which register themselves."""
+        """Import channels and checks, which register themselves. Raises ``ImproperlyConfigured`` without ``USE_TZ``."""
+        require_time_zones(self.name)
         from reminders import checks  # noqa: F401  # importing them is the point
         from reminders.channels import email, log, webhook  # noqa: F401  # likewise

@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from django.core.checks import ERROR
+from django.core.checks.registry import registry
+
 from durable_objects import tasks
 from durable_objects.alarms import retry
 from durable_objects.conf import engine
@@ -18,6 +21,9 @@ from durable_objects.formatting import span
 
 #: A wake-up that is early by this much waits; one sent by a clock that is off by more comes early or late.
 SKEW_ALLOWED = timedelta(seconds=1)
+#: Checks that have a question of the doctor's own, which knows more: of SQLite, dispatching, eager tasks, transport,
+#: the Celery app and the kind of broker.
+ASKED = {"E004", "W006", "W016", "E017", "W018", "W023"}
 
 
 def _clock_skew(now: datetime) -> Iterator[Finding]:
@@ -152,4 +158,15 @@ def _judge_workers(settings: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("broker_results", text, "Remove it unless your own tasks need it.", is_trouble=False)
 
 
-QUESTIONS: list[Question] = [_clock_skew, _sqlite, _beat_entry, _broker]
+def _checks(now: datetime) -> Iterator[Finding]:
+    """Find what ``manage.py check`` reports of the engine, apart from what a question above asks better."""
+    for check in registry.registered_checks:
+        if check.__module__ == "durable_objects.checks":
+            for message in check(app_configs=None, databases=[engine.DATABASE]):
+                code = str(message.id).rpartition(".")[2]
+                if code not in ASKED and not message.is_silenced():
+                    text = f"{message.msg} ({message.id})"
+                    yield Finding("check", text, message.hint or "", is_trouble=message.level >= ERROR)
+
+
+QUESTIONS: list[Question] = [_checks, _clock_skew, _sqlite, _beat_entry, _broker]

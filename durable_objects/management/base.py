@@ -175,7 +175,7 @@ def find_kind(label: str) -> ContentType:
     kind = content_types().filter(app_label__iexact=app, model=model).first()
     if kind is None:
         find_class(label)
-        raise CommandError(f"no object of {label!r} was ever made: run migrate")
+        raise CommandError(f"no object of {label!r} was ever made: run migrate (and makemigrations before)")
     return kind
 
 

@@ -117,12 +117,13 @@ NEEDS_PACKAGING = "packaging" in Path(redis_transport.__file__).read_text("utf-8
 )
 def test_a_package_that_the_transport_needs(package: str, tmp_path: Path) -> None:
     """With redis:// and without ``redis``, or what that needs, ``check`` names the package."""
-    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError({package!r})\n")
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('No {package}', name={package!r})\n")
     code = "import sys; sys.path.insert(0, sys.argv[1])\nfrom durable_objects.delivery.brokers import Broker\n"
     code += "print(Broker('redis://:x@127.0.0.1:1').flaw())"
     run = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2], timeout=60)
     assert package in done.stdout
+    assert 'pip install "celery[redis]"' in done.stdout
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp", "sentinel"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any, LiteralString
 import pytest
 from celery import current_app
 from celery.concurrency.thread import TaskPool
+from django.apps import apps as django_apps
 from django.core.checks import ERROR, CheckMessage, run_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.utils import ConnectionHandler
 from django.test.utils import isolate_apps
+from kombu import Queue
 from pytest_django import DjangoDbBlocker, Settings
 
 from durable_objects import AlarmInfo, checks, exclusive, tasks
@@ -287,6 +291,44 @@ def test_the_apps_own_schedule_counts(settings: Settings, set_celery: Callable[.
     else:
         app.add_periodic_task(5.0, app.tasks["durable_objects.dispatch_alarms"].s())
     assert "durable_objects.W006" not in messages()
+
+
+@pytest.mark.parametrize(
+    ("queues", "missing"),
+    [
+        (None, []),
+        ({"alarms": {}, "dispatch": {}, "mine": {}}, []),
+        ([Queue("mine"), Queue("dispatch")], ["alarms"]),
+        ([Queue("mine")], ["alarms", "dispatch"]),
+    ],
+    ids=["Celery's own", "all", "without wake-ups", "without ours"],
+)
+def test_queues_that_a_plain_worker_leaves_out(
+    set_celery: Callable[..., None], queues: Any, missing: list[str]
+) -> None:
+    """Where a project lists its queues, those of wake-ups and passes belong there: each that is not is named (W022)."""
+    set_celery(task_queues=queues)
+    found = [message for message in checks.check_settings(None) if message.id == "durable_objects.W022"]
+    assert [re.findall(r"queue '(\w+)'", message.msg) for message in found] == [[name] for name in missing]
+    assert all(f"`-Q {name}`" in str(message.hint) for name, message in zip(missing, found, strict=True))
+    assert set(current_app.amqp.queues) == {"alarms", "dispatch"}, "to look where a task goes makes no queue"
+
+
+@pytest.mark.parametrize(("url", "ids"), [("redis://h", []), ("memory://", []), ("sqs://", ["durable_objects.W023"])])
+def test_brokers_that_were_never_tested(set_celery: Callable[..., None], url: str, ids: list[str]) -> None:
+    """``check --deploy`` reports a broker of a kind that the engine was not tried with."""
+    set_celery(broker_url=url)
+    found = run_checks(include_deployment_checks=True)
+    assert [message.id for message in found if message.id == "durable_objects.W023"] == ids
+    assert "durable_objects.W023" not in {message.id for message in run_checks()}
+
+
+@pytest.mark.parametrize("app", ["batcher", "cleaner", "reminders"])
+def test_apps_whose_times_would_be_off(app: str, settings: Settings) -> None:
+    """Without USE_TZ an app of ours does not start: no time of it is computed silently wrong."""
+    settings.USE_TZ = False
+    with pytest.raises(ImproperlyConfigured, match=f"{app} needs USE_TZ = True"):
+        django_apps.get_app_config(app).ready()
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.checks import ERROR, WARNING, CheckMessage
 from django.core.management import CommandError, call_command
 from django_celery_beat.models import PeriodicTask
+from pytest_django import Settings
 
 from batcher.models import Batcher
-from durable_objects import doctor
+from durable_objects import checks, doctor
 from durable_objects.database import clock as engine_clock
 from durable_objects.doctor import environment
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry
@@ -179,6 +181,24 @@ RABBIT = {
 def test_broker_settings(changed: dict[str, Any], found: set[str]) -> None:
     """Settings of Celery that lose wake-ups or hold callers up are found; the project's kind are not."""
     assert {finding.code for finding in environment.judge_broker({**SOUND, **changed})} == found
+
+
+@pytest.mark.parametrize(
+    ("level", "silenced", "found"),
+    [(ERROR, [], [True]), (WARNING, [], [False]), (ERROR, ["durable_objects.E999"], [])],
+    ids=["an error", "a warning", "silenced"],
+)
+@pytest.mark.usefixtures("healthy")
+def test_what_check_reports(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, level: int, silenced: list[str], found: list[bool]
+) -> None:
+    """What ``manage.py check`` says of the engine is in the doctor's answer too: an error is trouble."""
+    message = CheckMessage(level, "DATABASE_ROUTERS write elsewhere", hint="Begin them", id="durable_objects.E999")
+    monkeypatch.setattr(checks, "_check_routers", lambda: [message])
+    settings.SILENCED_SYSTEM_CHECKS = silenced
+    lines = [line for line in ask()[1] if line.get("code") == "check"]
+    assert [line["trouble"] for line in lines] == found
+    assert all("elsewhere (durable_objects.E999)" in line["text"] and line["advice"] == "Begin them" for line in lines)
 
 
 def test_clocks_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.management import CommandError
@@ -54,17 +55,20 @@ CASES: dict[str, tuple[Callable[[Scripted, FakeClock], object], list[str]]] = {
     ),
     "ahead of its time": (
         lambda obj, clock: change(obj, wake_up_number=3, wake_up_for=clock.now() + MINUTE),
-        ["Wake-up 3 is out, and waits for its time in the broker or in a worker.", "A worker runs it in 1 min."],
+        [
+            "Wake-up 3 is out, and waits for its time in the broker or in a worker. It goes to the queue 'alarms'.",
+            "A worker runs it in 1 min.",
+        ],
     ),
     "in the broker": (
         lambda obj, clock: change(obj, due_at=clock.now() - SECOND, wake_up_number=3, wake_up_for=clock.now() - SECOND),
-        ["Wake-up 3 has been out for 1 s: the broker has it", "a dispatcher sends it again."],
+        ["Wake-up 3 has been out for 1 s: the broker has it", "the queue 'alarms'.", "a dispatcher sends it again."],
     ),
     "lost": (
         lambda obj, clock: change(
             obj, due_at=clock.now() - MINUTE, wake_up_number=3, wake_ups_lost=1, wake_up_for=clock.now() - MINUTE
         ),
-        ["overdue", "Wake-up 3 has counted as lost for 40 s", "Sent again so far: 1 times."],
+        ["overdue", "Wake-up 3 has counted as lost for 40 s", "Sent again so far: 1 times.", "'alarms': does a worker"],
     ),
     "leased": (
         lambda obj, clock: change(obj, leased_until=clock.now() + MINUTE, leased_by="web-1:77", leased_generation=1),
@@ -239,3 +243,28 @@ def test_the_command_shows_the_last_run(clock: FakeClock, obj: Scripted, script:
     assert lost_after(0) == 10 * SECOND
     with pytest.raises(CommandError, match="it was never used"):
         alarms("explain", KIND, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"task_always_eager": True}, "CELERY_TASK_ALWAYS_EAGER is on in this process"),
+        ({"broker_url": "reddis://user:secret@host"}, "No wake-up can be sent to reddis://host: No such transport"),
+        ({}, None),
+    ],
+    ids=["eager", "no transport", "nothing"],
+)
+def test_what_keeps_this_process_from_sending(
+    clock: FakeClock, script: Script, set_celery: Callable[..., None], settings: dict[str, Any], words: str | None
+) -> None:
+    """Eager tasks, another app or a transport that is missing are part of the reason, last and without a password."""
+    obj = Scripted.objects.get_by_name("a")
+    obj.storage.set_alarm(10 * SECOND)
+    passed(clock)
+    without = explain(Object.objects.get(), clock.now()).why
+    set_celery(**settings)
+    with_it = explain(Object.objects.get(), clock.now()).why
+    assert with_it[: len(without)] == without
+    assert len(with_it) == len(without) + bool(words)
+    assert words is None or with_it[-1].startswith(words)
+    assert "secret" not in str(with_it)
