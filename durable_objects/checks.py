@@ -82,7 +82,7 @@ def check_database(
 
 
 def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:
-    if not model._meta.proxy and not model._own_fields():
+    if not model._meta.proxy and not subclass_fields.own_fields(model):
         yield Error(
             f"{model.__name__} has a table of its own without a field in it.",
             hint="Write `class Meta: proxy = True`.",

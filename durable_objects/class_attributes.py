@@ -1,14 +1,25 @@
-"""Check the attributes of a class of objects at import: a wrong one would only show in the middle of a run."""
+"""The attributes of a class of objects: what the engine reads of them, and their check at import, since a wrong one
+would only show in the middle of a run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 #: The largest ``alarm_time_limit``: PostgreSQL's own timeouts go to 24 days.
 MAX_TIME_LIMIT = timedelta(days=24)
 MAX_RETRIES = 1_000_000
+
+
+class ObjectClass(Protocol):
+    """A class of objects, for what stands below ``DurableObject`` and cannot import it."""
+
+    _meta: ClassVar[Any]
+    alarm_time_limit: timedelta
+    alarm_groups: ClassVar[bool]
+    masked_keys: ClassVar[Sequence[str]]
 
 
 class _Rule(NamedTuple):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from durable_objects.plain_functions import kind_of
 
-if TYPE_CHECKING:
-    from durable_objects.models import DurableObject
-
 #: The method's own type comes out as it went in; a ``Concatenate`` would refuse methods with ``**kwargs: Any``.
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class _Owner(Protocol):
+    """What a decorated method needs of its object: a part of ``DurableObject``, which stands above."""
+
+    def run_exclusive(self, call: Callable[[], Any]) -> Any: ...
+    def run_combined(self, call: Callable[[], Any]) -> Any: ...
 
 
 @overload
@@ -49,11 +53,11 @@ def _as_turn(method: Method, *, combine: bool) -> Method:
         raise TypeError(f"@exclusive on {name}, which is an {kind}: its body would run outside the turn.{advice}")
 
     @functools.wraps(method)
-    def turn(self: DurableObject, /, *args: Any, **kwargs: Any) -> Any:
+    def turn(self: _Owner, /, *args: Any, **kwargs: Any) -> Any:
         return self.run_exclusive(lambda: method(self, *args, **kwargs))
 
     @functools.wraps(method)
-    def combined(self: DurableObject, /, *args: Any, **kwargs: Any) -> Any:
+    def combined(self: _Owner, /, *args: Any, **kwargs: Any) -> Any:
         return self.run_combined(lambda: method(self, *args, **kwargs))
 
     return cast("Method", combined if combine else turn)

@@ -135,6 +135,6 @@ def _kind_of(text: str) -> str:
 
 def masked(row: Object) -> Callable[[str], bool]:
     """Return a test for keys to hide: the class's ``masked_keys``; every key where this code lacks the class."""
-    handle = row.handle()
-    patterns = type(handle).masked_keys if handle is not None else ["*"]
+    model = kinds.class_of(content_types().get_for_id(row.kind_id))
+    patterns = model.masked_keys if model is not None else ["*"]
     return lambda key: any(fnmatchcase(key, pattern) for pattern in patterns)

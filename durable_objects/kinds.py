@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from importlib import resources
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, cast
 
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType, ContentTypeManager
@@ -12,11 +12,9 @@ from django.db import connections, models
 from django.db.migrations.recorder import MigrationRecorder
 
 from durable_objects import class_attributes
+from durable_objects.class_attributes import ObjectClass
 from durable_objects.conf import engine
-from durable_objects.errors import DurableObjectError, InvalidName
-
-if TYPE_CHECKING:
-    from durable_objects.models import DurableObject
+from durable_objects.errors import DurableObjectError
 
 _migrating = False
 
@@ -50,35 +48,20 @@ def pk_of(app_label: str, model_name: str) -> int:
         ) from None
 
 
-def is_kind(model: type[models.Model] | None) -> TypeGuard[type[DurableObject]]:
-    """Return whether this model is a class of objects: a subclass of ``DurableObject``, not that itself."""
-    base = apps.get_model("durable_objects", "DurableObject")
-    return model is not None and issubclass(model, base) and model is not base
+def classes() -> list[type[models.Model]]:
+    """Return the classes of objects that this code has: the subclasses of ``DurableObject``, not that itself."""
+    return [model for model in apps.get_models() if _is_kind(model)]
 
 
-def classes() -> list[type[DurableObject]]:
-    """Return the classes of objects that this code has."""
-    return [model for model in apps.get_models() if is_kind(model)]
-
-
-def class_of(kind: ContentType) -> type[DurableObject] | None:
+def class_of(kind: ContentType) -> type[ObjectClass] | None:
     """Return the class of this kind; None where this code has none of that name, or it is no durable object now."""
     model = kind.model_class()
-    return model if is_kind(model) else None
+    return cast("type[ObjectClass]", model) if model is not None and _is_kind(model) else None
 
 
-def handle_of(kind_id: int, name: str) -> DurableObject | None:
-    """Return the object of this kind and name; None where this code has no such class, or the name is invalid."""
-    model = class_of(content_types().get_for_id(kind_id))
-    try:
-        return None if model is None else model.by_name(name)
-    except InvalidName:
-        return None
-
-
-def runnable() -> dict[int, type[DurableObject]]:
+def runnable() -> dict[int, type[ObjectClass]]:
     """Return by content type the classes of objects that code and database know and that can be run."""
-    labels = {model._meta.label_lower: model for model in classes()}
+    labels = {model._meta.label_lower: cast("type[ObjectClass]", model) for model in classes()}
     known = content_types().filter(app_label__in={label.partition(".")[0] for label in labels})
     found = {kind.pk: labels.get(f"{kind.app_label}.{kind.model}") for kind in known}
     return {pk: model for pk, model in found.items() if model is not None and class_attributes.flaw_of(model) is None}
@@ -101,6 +84,11 @@ def migration_ends(using: str, **kwargs: Any) -> None:
     """Receive ``post_migrate``."""
     global _migrating
     _migrating = _migrating and using != engine.DATABASE
+
+
+def _is_kind(model: type[models.Model]) -> bool:
+    base = apps.get_model("durable_objects", "DurableObject")
+    return issubclass(model, base) and model is not base
 
 
 @functools.cache

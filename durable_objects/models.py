@@ -18,7 +18,7 @@ from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.errors import own_statements
 from durable_objects.entries.serializer import decode
-from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError
+from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError, InvalidName
 from durable_objects.plain_functions import flaw_of
 from durable_objects.storage import Storage
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, RowManager
@@ -38,6 +38,7 @@ __all__ = [
     "ObjectManager",
     "ObjectQuerySet",
     "Storage",
+    "as_handle",
     "decode",
 ]
 
@@ -298,6 +299,15 @@ class DurableObject(Object):
             raise DurableObjectError("DurableObject itself has no objects: call get_by_name on a subclass's manager")
         return cls(name=check_name(name))
 
+    @staticmethod
+    def by_kind(kind_id: int, name: str) -> DurableObject | None:
+        """Return a handle of the class of this content type; None if this code has no such class, or for a bad name."""
+        model = kinds.class_of(kinds.content_types().get_for_id(kind_id))
+        try:
+            return model.by_name(name) if model is not None and issubclass(model, DurableObject) else None
+        except InvalidName:
+            return None
+
     @classmethod
     def has_alarm_handler(cls) -> bool:
         """Return whether the class overrides ``alarm()``."""
@@ -320,7 +330,7 @@ class DurableObject(Object):
         self.pk = self.id = object_id
         self._state.adding, self._state.db = False, engine.DATABASE
         subclass_fields.forget_related(self)
-        if self._own_fields():
+        if subclass_fields.own_fields(type(self)):
             with own_statements(clock.connection()):
                 subclass_fields.read(self, object_id)
 
@@ -335,7 +345,9 @@ class DurableObject(Object):
     def __hash__(self) -> int:
         return hash(self.key)
 
-    @classmethod
-    @functools.cache
-    def _own_fields(cls) -> list[models.Field[Any, Any]]:
-        return [field for field in subclass_fields.columns(cls) if not field.generated]
+
+def as_handle(row: Object) -> DurableObject | None:
+    """Return a row of ``Object`` as an instance of its own class; None when this code has no such class (a parked
+    object) or no object can have its name, which was written past the engine.
+    """
+    return DurableObject.by_kind(row.kind_id, row.name)

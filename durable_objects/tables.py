@@ -12,14 +12,11 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import kinds
 from durable_objects.conf import engine
 from durable_objects.database.backends import backend_of, is_supported
 from durable_objects.database.fields import MomentField
 
 if TYPE_CHECKING:
-    from durable_objects.models import DurableObject
-
     _CharField = models.CharField[str, str]
     _TextField = models.TextField[str, str]
 else:
@@ -67,12 +64,6 @@ class Object(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-    def handle(self) -> DurableObject | None:
-        """Return it as an instance of its own class; None when this code has no such class (a parked object) or
-        no object can have its name, which was written past the engine.
-        """
-        return kinds.handle_of(self.kind_id, self.name)
 
 
 class Entry(models.Model):

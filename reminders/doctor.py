@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, OuterRef
 
 from durable_objects.doctor import Finding, question
+from durable_objects.models import as_handle
 from durable_objects.validation import show
 from reminders import zone_changes
 from reminders.models import Delivery, Plan, Recipient, Reminder
@@ -82,7 +83,7 @@ def recompute(now: datetime) -> int:
     """Move all reminders that are astray; return how many."""
     moved = 0
     for plan in zone_changes.astray(now):
-        handle = plan.object.handle() if plan is not None else None
+        handle = as_handle(plan.object) if plan is not None else None
         if isinstance(handle, Reminder) and handle.recompute() is not None:
             moved += 1
     return moved

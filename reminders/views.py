@@ -11,6 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
 from durable_objects import DurableObjectError, now
+from durable_objects.models import as_handle
 from reminders import calendar_feed, links
 from reminders.models import Plan, Reminder
 from reminders.recurrence import Place
@@ -77,7 +78,7 @@ def _find(verb: str, token: str) -> tuple[links.Target, Plan, Reminder]:
             ) from None
         raise _Refused("This link is not valid. Was it cut off? Copy it from the message as a whole.", 400) from None
     plan = Plan.objects.select_related("object").filter(pk=target.object_id, series_id=target.series_id).first()
-    handle = plan.object.handle() if plan else None
+    handle = as_handle(plan.object) if plan else None
     if plan is None or not isinstance(handle, Reminder):
         raise _Refused("This reminder was replaced or deleted since this message was sent.", 409)
     if not target.is_for(plan):

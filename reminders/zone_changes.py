@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from django.db.models import Q
 
+from durable_objects.models import as_handle
 from reminders.models import Reminder
 from reminders.tables import Plan, Recipient
 from reminders.time_zones import check_zone, find_zone
@@ -58,7 +59,7 @@ def rename(old: str, new: str) -> tuple[int, int]:
     rows = Plan.objects.filter(state=Plan.State.SET, time_zone=old).select_related("object").order_by("pk")
     while page := list(rows.filter(pk__gt=last)[:PAGE]):
         for plan in page:
-            handle = plan.object.handle()
+            handle = as_handle(plan.object)
             if isinstance(handle, Reminder):
                 handle.edit_reminder(time_zone=new)
                 reminders += 1

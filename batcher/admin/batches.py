@@ -31,7 +31,7 @@ from durable_objects.admin import (
     when,
 )
 from durable_objects.formatting import class_of, label
-from durable_objects.models import Object
+from durable_objects.models import Object, as_handle
 
 #: Characters of the items' JSON, and items that were not accepted, that a batch's page shows.
 ITEMS_SHOWN = 20_000
@@ -123,7 +123,7 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
     @admin.display(description="batcher")
     def batcher_name(self, row: Batch) -> str:
         """Show the batcher's name, and its class if that is a subclass of ``Batcher``."""
-        known = type(row.batcher.handle()) is Batcher
+        known = type(as_handle(row.batcher)) is Batcher
         return label(row.batcher.name) + ("" if known else f" ({class_of(row.batcher)})")
 
     @admin.display(description="status")

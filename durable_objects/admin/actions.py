@@ -25,7 +25,7 @@ from durable_objects.admin.columns import alarm_of, now_of
 from durable_objects.errors import DurableObjectError
 from durable_objects.handler_errors import formattable, is_failure, named
 from durable_objects.logs import get_logger
-from durable_objects.models import DurableObject
+from durable_objects.models import DurableObject, as_handle
 from durable_objects.operations import actions as operations
 from durable_objects.tables import Alarm, Object
 
@@ -132,7 +132,7 @@ class OperableAdmin(EngineAdmin):
         Without its class that goes by the class's permissions, which are still in the database; False for a verb that
         needs the class.
         """
-        handle = target.handle()
+        handle = as_handle(target)
         if handle is not None:
             return self.may(request, verb, type(handle), handle)
         kind = kinds.content_types().get_for_id(target.kind_id)
@@ -187,7 +187,7 @@ class OperableAdmin(EngineAdmin):
     def offered(self, request: HttpRequest, row: Any) -> list[Verb]:
         """Return the verbs that this object's page offers to the user."""
         target, word = self.target(row), self.status(request, row).word
-        handle = target.handle()
+        handle = as_handle(target)
         verbs = [verb for verb in self.verbs if verb is not DELETE and (verb.fits is None or word in verb.fits)]
         if handle is not None and not handle.has_alarm_handler():
             verbs = [verb for verb in verbs if verb is not FIRE_NOW]
@@ -220,7 +220,7 @@ class OperableAdmin(EngineAdmin):
 
     def _described(self, request: HttpRequest, verb: Verb, row: Any) -> dict[str, Any]:
         target, status = self.target(row), self.status(request, row)
-        handle = target.handle() if verb.effect is not None else None
+        handle = as_handle(target) if verb.effect is not None else None
         return {
             "pk": row.pk,
             "label": display.label(target.name),
@@ -255,7 +255,7 @@ class OperableAdmin(EngineAdmin):
 
     def _do_one(self, request: HttpRequest, verb: Verb, row: Any, target: Object) -> str:
         """Do it and log it; return what the verb says that it did, which may be nothing."""
-        handle = target.handle()
+        handle = as_handle(target)
         done: object = False
         if handle is None and verb.without_class is None:
             raise DurableObjectError(f"it needs the class, {display.class_of(target)}")

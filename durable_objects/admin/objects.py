@@ -20,6 +20,7 @@ from durable_objects.admin.forms import NameForm
 from durable_objects.admin.queries import page_of
 from durable_objects.errors import DurableObjectError
 from durable_objects.kinds import content_types
+from durable_objects.models import as_handle
 from durable_objects.tables import Alarm, AlarmRun, Entry
 from durable_objects.turns import subclass_fields
 
@@ -87,7 +88,7 @@ class ObjectPage(OperableAdmin):
     def class_of(self, row: Any) -> str:
         """Show the class; if it is registered, as a link to the object's page there."""
         target = self.target(row)
-        handle = target.handle()
+        handle = as_handle(target)
         if handle is None or type(handle) is self.model or not self.admin_site.is_registered(type(handle)):
             return display.class_of(target)
         name = f"{self.admin_site.name}:{handle._meta.app_label}_{handle._meta.model_name}_change"
@@ -138,7 +139,7 @@ class DurableObjectAdmin(ObjectPage):
     def changeform_view(
         self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        saves = object_id is None or bool(self.model._own_fields()) or bool(self.inlines)
+        saves = object_id is None or bool(subclass_fields.own_fields(self.model)) or bool(self.inlines)
         extra = {"show_save": saves, "show_save_and_continue": saves, "show_save_and_add_another": object_id is None}
         try:
             return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})

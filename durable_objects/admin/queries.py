@@ -10,6 +10,7 @@ from django.db.models.functions import Substr
 from durable_objects.admin import charts, display
 from durable_objects.admin.columns import Bytes
 from durable_objects.conf import engine
+from durable_objects.models import as_handle
 from durable_objects.operations.explain import Step, explain
 from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 
@@ -27,7 +28,7 @@ def page_of(row: Object, now: datetime, after: str | None, *, storage: bool, run
     slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
     after = after if after is None else after.partition("\0")[0]
     entries, more = read_entries(row, after) if storage else ([], False)
-    handle = row.handle()
+    handle = as_handle(row)
     explained, last = explain(row, now), _last_runs(row.pk) if runs else []
     return {
         "object_id": row.pk,

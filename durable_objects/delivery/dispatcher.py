@@ -8,16 +8,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from durable_objects import failpoints, kinds
 from durable_objects.alarms import history
+from durable_objects.class_attributes import ObjectClass
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.delivery import backlog, claims, processes, publisher
-
-if TYPE_CHECKING:
-    from durable_objects.models import DurableObject
 
 #: Seconds between two prunings of the history, and how many of a pass one may take; what is left is next pass's.
 PRUNE_EVERY = 60.0
@@ -159,7 +156,7 @@ def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Cho
 
 
 def _probe(
-    now: datetime, known: dict[int, type[DurableObject]], found: backlog.Backlog, limit: int
+    now: datetime, known: dict[int, type[ObjectClass]], found: backlog.Backlog, limit: int
 ) -> list[claims.Claim]:
     """Claim, of each class whose wake-ups are not consumed, one alarm or each of a few. So no class, and no alarm that
     no worker can run, keeps the others from being consumed.
@@ -179,7 +176,7 @@ def _probe(
     return claimed
 
 
-def _wake_up(claim: claims.Claim, model: type[DurableObject]) -> publisher.WakeUp:
+def _wake_up(claim: claims.Claim, model: type[ObjectClass]) -> publisher.WakeUp:
     grouped = model.alarm_groups and not claim.rescue and not claim.retry_count
     return publisher.wake_up(claim, model.alarm_time_limit, rescue=claim.rescue, grouped=grouped)
 

@@ -19,6 +19,7 @@ from durable_objects.database import clock
 from durable_objects.delivery import processes
 from durable_objects.doctor.finding import Finding, Question
 from durable_objects.formatting import class_name, gist, span
+from durable_objects.models import as_handle
 from durable_objects.operations import actions, metrics
 from durable_objects.operations.explain import why_late
 from durable_objects.tables import Alarm, AlarmRun
@@ -138,7 +139,7 @@ def _end_lease(row: Alarm) -> bool:
 
 
 def _make_due(row: Alarm) -> bool:
-    if row.object.handle() is None:
+    if as_handle(row.object) is None:
         return False
     actions.fire_now(row.object)
     return True

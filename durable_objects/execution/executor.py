@@ -29,7 +29,6 @@ from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, O
 from durable_objects.execution import admission, outcomes, watchdog
 from durable_objects.execution.admission import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict
 from durable_objects.handler_errors import is_failure
-from durable_objects.kinds import handle_of
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.plain_functions import check_answer
@@ -74,7 +73,7 @@ def fire(
         found = lock.find_by_key(clock.connection(), object_id)
         if found is None:
             return Fired(Verdict.DROPPED)
-        handle = handle_of(*found)
+        handle = DurableObject.by_kind(*found)
     except ObjectBusy as busy:
         _log(busy)
         return Fired(Verdict.AGAIN, retry.busy_delay(waits))

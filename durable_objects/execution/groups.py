@@ -20,7 +20,6 @@ from durable_objects.execution import outcomes
 from durable_objects.execution.admission import WAIT_UNTIL_DUE, Admission, judge
 from durable_objects.execution.executor import WAIT_FOR_LOCK, Firing
 from durable_objects.handler_errors import in_short, is_failure
-from durable_objects.kinds import handle_of
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
 from durable_objects.turns.bulk import BulkTransaction
@@ -156,6 +155,6 @@ def _is_plain(slot: Slot, admission: Admission) -> bool:
 
 
 def _handle(object_id: int, kind_id: int, name: str) -> DurableObject | None:
-    handle = handle_of(kind_id, name)
+    handle = DurableObject.by_kind(kind_id, name)
     is_fit = handle is not None and class_attributes.flaw_of(type(handle)) is None and handle.alarm_groups
     return handle if is_fit else None

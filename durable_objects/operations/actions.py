@@ -16,7 +16,7 @@ from durable_objects.alarms.predicates import is_armed, is_dead, is_idle
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.errors import ClassUnknown, DurableObjectError
-from durable_objects.models import DurableObject
+from durable_objects.models import DurableObject, as_handle
 from durable_objects.operations.parked import Parked
 from durable_objects.tables import Object
 from durable_objects.turns import calls
@@ -102,7 +102,7 @@ def _refuse_dead(slot: Slot, obj: Object) -> None:
 
 
 def _handle_if_known(obj: Object) -> DurableObject | None:
-    return obj if isinstance(obj, DurableObject) and not obj.is_base() else obj.handle()
+    return obj if isinstance(obj, DurableObject) and not obj.is_base() else as_handle(obj)
 
 
 def handle_of(obj: Object) -> DurableObject:

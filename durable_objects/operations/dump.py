@@ -28,7 +28,7 @@ from durable_objects.entries import serializer
 from durable_objects.entries import sql as entry_sql
 from durable_objects.errors import AlarmHandlerMissing, ClassUnknown, DurableObjectError, InvalidInput
 from durable_objects.kinds import label_of
-from durable_objects.models import DurableObject
+from durable_objects.models import DurableObject, as_handle
 from durable_objects.tables import Alarm, Object
 from durable_objects.turns import lock, subclass_fields
 from durable_objects.turns.turn import Turn
@@ -99,7 +99,7 @@ def load(
 
 
 def _dump_one(row: Object) -> Iterator[str]:
-    handle, conn = row.handle(), clock.connection()
+    handle, conn = as_handle(row), clock.connection()
     with transaction.atomic(using=engine.DATABASE):
         slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
         header = {"kind": label_of(row.kind_id), "name": row.name}
@@ -119,7 +119,7 @@ def _alarm(slot: Alarm | None) -> dict[str, Any] | None:
 
 
 def _own_values(handle: DurableObject | None, pk: int) -> dict[str, Any]:
-    names = [field.attname for field in handle._own_fields()] if handle else []
+    names = [field.attname for field in subclass_fields.own_fields(type(handle))] if handle else []
     if handle is None or not names:
         return {}
     return type(handle)._base_manager.using(engine.DATABASE).filter(pk=pk).values(*names).first() or {}
@@ -133,7 +133,7 @@ def _handle(header: dict[str, Any]) -> DurableObject:
     if not issubclass(model, DurableObject):
         raise ClassUnknown(f"{header['kind']} is not a class of durable objects")
     handle = model.by_name(header.get("name", ""))
-    known = {field.attname: field for field in handle._own_fields()}
+    known = {field.attname: field for field in subclass_fields.own_fields(type(handle))}
     for name, value in (header.get("fields") or {}).items():
         try:
             setattr(handle, name, known[name].to_python(value))
@@ -147,7 +147,7 @@ def _store(
 ) -> Imported:
     own = {name: value for name, value in subclass_fields.given(handle, None).items() if value is not None}
     with subclass_fields.pending(handle, own) as pending, Turn(handle) as turn:
-        has_fields = bool(handle._own_fields()) and not pending.made
+        has_fields = bool(subclass_fields.own_fields(type(handle))) and not pending.made
         if not replace and (
             has_fields or turn.slot.stored or entry_sql.scan(turn.conn, turn.object_id, entry_sql.Range(), 1)
         ):

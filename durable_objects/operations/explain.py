@@ -25,6 +25,7 @@ from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
 from durable_objects.delivery import backlog, brokers, processes
 from durable_objects.formatting import absolute, class_of, gist, is_known, relative, span
+from durable_objects.models import as_handle
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.validation import show
 
@@ -78,7 +79,7 @@ def explain(row: Object, now: datetime) -> Explanation:
     """Explain the object's alarm at ``now`` from its slot and its history. A handful of queries, no lock."""
     slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
     runs = AlarmRun.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("-id")
-    handle = row.handle()
+    handle = as_handle(row)
     known = is_known(row)
     status = status_of(slot, now, known=known)
     run = runs.first()

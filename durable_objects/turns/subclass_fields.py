@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import IntegrityError, models
 
+from durable_objects import kinds
 from durable_objects.conf import engine
 from durable_objects.errors import InvalidInput
 from durable_objects.tables import Object
-
-if TYPE_CHECKING:
-    from durable_objects.models import DurableObject
 
 _PENDING = "_durable_objects_pending"
 #: Where an instance keeps what was stored when it was read last, to tell what was set since.
@@ -38,9 +37,15 @@ def columns(model: type[models.Model]) -> list[models.Field[Any, Any]]:
     return [field for field in model._meta.concrete_fields if field.model is not Object and not field.primary_key]
 
 
-def given(handle: DurableObject, names: Iterable[str] | None) -> dict[str, Any]:
+@functools.cache
+def own_fields(model: type[models.Model]) -> list[models.Field[Any, Any]]:
+    """Return those of ``columns`` that the database does not generate: what ``save()`` stores."""
+    return [field for field in columns(model) if not field.generated]
+
+
+def given(handle: Object, names: Iterable[str] | None) -> dict[str, Any]:
     """Return the instance's values of own fields, or of those named. Raises ``InvalidInput`` for a name of none."""
-    fields = handle._own_fields()
+    fields = own_fields(type(handle))
     if names is not None:
         names = set(names)
         unknown = names - {field.name for field in fields} - {field.attname for field in fields}
@@ -51,10 +56,10 @@ def given(handle: DurableObject, names: Iterable[str] | None) -> dict[str, Any]:
 
 
 @contextmanager
-def pending(handle: DurableObject, given: dict[str, Any]) -> Iterator[Pending]:
+def pending(handle: Object, given: dict[str, Any]) -> Iterator[Pending]:
     """Let a turn of this instance that begins in the block make the object's row, if missing, with these values."""
     cached = handle._state.fields_cache
-    relations = [each for each in handle._own_fields() if each.is_relation and each.attname in given]
+    relations = [each for each in own_fields(type(handle)) if each.is_relation and each.attname in given]
     mine = Pending(given, {each.name: cached[each.name] for each in relations if each.name in cached})
     around = vars(handle).get(_PENDING)
     vars(handle)[_PENDING] = mine
@@ -64,7 +69,7 @@ def pending(handle: DurableObject, given: dict[str, Any]) -> Iterator[Pending]:
         vars(handle)[_PENDING] = around
 
 
-def read(handle: DurableObject, object_id: int) -> None:
+def read(handle: Object, object_id: int) -> None:
     """Take over what is stored; the row is made if there is none."""
     _link(handle, object_id)
     pending: Pending | None = vars(handle).get(_PENDING)
@@ -77,7 +82,7 @@ def read(handle: DurableObject, object_id: int) -> None:
     _take_over(handle, values)
 
 
-def follow(handle: DurableObject, other: DurableObject, *, keep_unsaved: bool) -> None:
+def follow(handle: Object, other: Object, *, keep_unsaved: bool) -> None:
     """Take over what another instance has just read, or saved; with ``keep_unsaved`` not where this one was changed."""
     values, before = vars(other).get(_STORED, {}), vars(handle).get(_STORED, {})
     if keep_unsaved:
@@ -86,13 +91,13 @@ def follow(handle: DurableObject, other: DurableObject, *, keep_unsaved: bool) -
     _take_over(handle, values)
 
 
-def forget_related(handle: DurableObject) -> None:
+def forget_related(handle: Object) -> None:
     """Drop cached related rows, which may have changed since: they are queried again."""
     handle._state.fields_cache.clear()
     vars(handle).pop("_prefetched_objects_cache", None)
 
 
-def store(handle: DurableObject, pending: Pending, *, only_new: bool = False) -> None:
+def store(handle: Object, pending: Pending, *, only_new: bool = False) -> None:
     """Write what ``save()`` was given. Needs the lock, under which the row was read or made.
 
     With ``only_new`` the row must have been made with it: ``IntegrityError``, as of any other row of this key.
@@ -107,7 +112,7 @@ def store(handle: DurableObject, pending: Pending, *, only_new: bool = False) ->
         )
     vars(handle).update(given)
     values = {}
-    for field in handle._own_fields():
+    for field in own_fields(type(handle)):
         if field.attname in given and not (given[field.attname] is None and getattr(field, "auto_now_add", False)):
             values[field.attname] = field.pre_save(handle, add=False)
     if values:
@@ -116,37 +121,38 @@ def store(handle: DurableObject, pending: Pending, *, only_new: bool = False) ->
     handle._state.fields_cache.update(pending.related)
 
 
-def _stored(handle: DurableObject, object_id: int) -> dict[str, Any] | None:
+def _stored(handle: Object, object_id: int) -> dict[str, Any] | None:
     rows = type(handle)._base_manager.using(engine.DATABASE).filter(pk=object_id)
     values: dict[str, Any] | None = rows.values(*[each.attname for each in columns(type(handle))]).first()
     return values
 
 
-def _take_over(handle: DurableObject, values: dict[str, Any]) -> None:
+def _take_over(handle: Object, values: dict[str, Any]) -> None:
     """Set these values, and drop related instances of others."""
     mine = vars(handle)
-    for each in handle._own_fields():
+    for each in own_fields(type(handle)):
         if each.is_relation and each.attname in values and mine.get(each.attname) != values[each.attname]:
             handle._state.fields_cache.pop(each.name, None)
     mine[_STORED] = {**mine.get(_STORED, {}), **values}
     mine.update(copy.deepcopy(values))  # one that is changed in place differs from what is stored
 
 
-def _link(handle: DurableObject, object_id: int) -> None:
+def _link(handle: Object, object_id: int) -> None:
     """Set the key in each of the class's tables to the object's."""
     for field in handle._meta.concrete_fields:
         if field.primary_key:
             setattr(handle, field.attname, object_id)
 
 
-def _make(handle: DurableObject, object_id: int, pending: Pending | None) -> None:
+def _make(handle: Object, object_id: int, pending: Pending | None) -> None:
     """Insert a row into each of the class's tables, with what is pending or the fields' defaults."""
     model = type(handle)
-    fresh = model(id=object_id, name=handle.name, kind_id=handle.kind_pk())
+    kind_id = kinds.pk_of(model._meta.app_label, str(model._meta.model_name))
+    fresh = model(id=object_id, name=handle.name, kind_id=kind_id)
     _link(fresh, object_id)
     vars(fresh).update(pending.values if pending else {})
     missing = []
-    for field in handle._own_fields():
+    for field in own_fields(type(handle)):
         setattr(fresh, field.attname, field.pre_save(fresh, add=True))
         if getattr(fresh, field.attname) is None and not field.null:
             missing.append(field.name)

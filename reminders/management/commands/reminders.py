@@ -12,6 +12,7 @@ from django.core.management import CommandError
 from durable_objects import InvalidAlarmTime, now
 from durable_objects.escaping import one_line
 from durable_objects.management.base import PlainCommand
+from durable_objects.models import as_handle
 from reminders import zone_changes
 from reminders.errors import refusal
 from reminders.models import Delivery, Plan, Reminder
@@ -171,7 +172,7 @@ class Command(PlainCommand):
         looked_at, moved = 0, []
         for plan in zone_changes.astray(now()):
             looked_at += 1
-            handle = plan.object.handle() if plan is not None else None
+            handle = as_handle(plan.object) if plan is not None else None
             if plan is not None and isinstance(handle, Reminder):
                 until = plan.next_now(now()) if options["dry_run"] else handle.recompute()
                 moved.append({"reminder": handle.name, "from": _at(plan, plan.next_at), "to": _at(plan, until)})
