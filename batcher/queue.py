@@ -1,4 +1,4 @@
-"""The items that wait for their batch: capacity, adding, taking, and when they go.
+"""The items that wait for their batch: capacity, adding and taking. When they go is their ``window``.
 
 They are kept in the batcher's storage. Each item has a key of its own, numbered with leading zeros so that text order
 is the order of arrival; one further key has head and tail of the queue, its bytes, and when it is due. Moments are
@@ -19,6 +19,7 @@ from batcher.errors import QueueFull
 from batcher.items import Item, refused_item
 from batcher.setting_rules import Policy
 from batcher.tables import Batch, policy_of
+from batcher.window import Window
 from durable_objects import now
 from durable_objects.models import DurableObject, Entry, Storage, decode
 from durable_objects.validation import show
@@ -48,16 +49,17 @@ class Queue:
         self._flushed: int = line.get("flushed", 1)
         #: The bytes of the waiting items as JSON.
         self.size: int = line.get("bytes", 0)
-        #: When the waiting items are to go; None when nothing waits, or while the batcher is paused.
-        self.due: datetime | None = _moment(line.get("due"))
-        #: When their window ends, however many come, and when the last one came, for ``quiet``.
-        self._ceiling: datetime | None = _moment(line.get("ceiling"))
-        self._last: datetime | None = _moment(line.get("last"))
+        self.window = Window(*(_moment(line.get(name)) for name in ("due", "ceiling", "last")))
         #: What the batcher itself has set its alarm to; one for another time was set by a person.
         self.planned: datetime | None = _moment(line.get("planned"))
         #: Somebody cancelled the alarm: nothing goes until the next item or ``flush()``.
         self.paused: bool = line.get("held", False)
         self._added: dict[str, Any] = {}
+
+    @property
+    def due(self) -> datetime | None:
+        """When the waiting items are to go; None when nothing waits, or while the batcher is paused."""
+        return self.window.due
 
     @property
     def count(self) -> int:
@@ -88,17 +90,7 @@ class Queue:
         self._added |= {_key(number): {"item": item.value, "at": at} for number, item in enumerate(items, self.tail)}
         self.tail += len(items)
         self.size += sum(item.size for item in items)
-        self._last = now
-
-    def open_window(self, policy: Policy, now: datetime) -> None:
-        """Begin a window with the item that came now."""
-        self._ceiling = now + policy.window
-        self.due = min(self._ceiling, now + policy.quiet) if policy.quiet else self._ceiling
-
-    def stay_quiet(self, policy: Policy, now: datetime) -> None:
-        """Put the window off, where ``quiet`` is set, for an item that came within it; never beyond its end."""
-        if policy.quiet and self.due is not None and now < self.due:
-            self.due = max(self.due, min(now + policy.quiet, self._ceiling or self.due))
+        self.window.last = now
 
     def take(self, policy: Policy, now: datetime) -> tuple[int, list[str]]:
         """Take the oldest items, as many as one batch may have (at least one), out of storage.
@@ -121,17 +113,17 @@ class Queue:
         first = min(taken, default=self.tail)
         self.head = self.tail if has_space else first + len(taken)
         self.size = max(self.size - size, 0) if self.count else 0
-        self.due = self._due_again(policy, now)
+        self._reopen_window(policy, now)
         return first, [item.text for item in taken.values()]
 
     def flush(self, now: datetime) -> None:
         """Make all that waits due now, in however many batches; ends a pause."""
         self.paused, self._flushed = False, self.tail
-        self.due = now if self.count else None
+        self.window.due = now if self.count else None
 
     def pause(self) -> None:
         """Make nothing due until the next item or ``flush()``."""
-        self.paused, self.due = True, None
+        self.paused, self.window.due = True, None
 
     def set_alarm(self, at: datetime) -> None:
         """Set the batcher's alarm, and remember that it was not a person. ``save()`` afterwards."""
@@ -147,7 +139,7 @@ class Queue:
     def save(self) -> None:
         """Write the queue back, and what was added to it."""
         line: dict[str, Any] = {"head": self.head, "tail": self.tail, "flushed": self._flushed, "bytes": self.size}
-        moments = {"due": self.due, "ceiling": self._ceiling, "last": self._last, "planned": self.planned}
+        moments = {**vars(self.window), "planned": self.planned}
         line |= {name: _micros(at) for name, at in moments.items()} | {"held": self.paused}
         self._storage.put_many({**self._added, LINE: line})
         self._added = {}
@@ -161,16 +153,15 @@ class Queue:
         limit = max(min(policy.max_bytes // average + 1, policy.max_items + 1, 1000), 1)
         return self._storage.list(prefix=ITEM, start=_key(start), limit=limit)
 
-    def _due_again(self, policy: Policy, now: datetime) -> datetime | None:
+    def _reopen_window(self, policy: Policy, now: datetime) -> None:
         if not self.count:
-            return None
-        if self.is_full(policy) or self.head < self._flushed:
-            return now
-        first = self._storage.list(prefix=ITEM, start=_key(self.head), limit=1)
-        added = next((_moment(entry["at"]) for entry in first.values()), None) or now
-        self._ceiling = added + policy.window
-        quiet_at = (self._last or now) + policy.quiet if policy.quiet else self._ceiling
-        return max(min(self._ceiling, quiet_at), now)
+            self.window.due = None
+        elif self.is_full(policy) or self.head < self._flushed:
+            self.window.due = now
+        else:
+            first = self._storage.list(prefix=ITEM, start=_key(self.head), limit=1)
+            added = next((_moment(entry["at"]) for entry in first.values()), None)
+            self.window.reopen(policy, now, added or now)
 
 
 def add(batcher: DurableObject, items: Sequence[Item]) -> int:
@@ -197,11 +188,11 @@ def add(batcher: DurableObject, items: Sequence[Item]) -> int:
     )
     news = queue.due is None or stranded
     if news:
-        queue.open_window(policy, moment)
+        queue.window.open(policy, moment)
     else:
-        queue.stay_quiet(policy, moment)
+        queue.window.stay_quiet(policy, moment)
     if queue.is_full(policy) and queue.due is not None and queue.due > moment:
-        queue.due, news = moment, True
+        queue.window.due, news = moment, True
     queue.paused = False
     # An alarm that is set is moved for a new window or a full batch only: somebody may have moved it on purpose, and
     # one that comes too early for an item that came later is put off once, when it runs.
