@@ -1,6 +1,6 @@
 """Durable objects with alarms, for Django and Celery. What stands here is safe to import before Django is set up."""
 
-from durable_objects.alarms.retry import ALARM_MAX_RETRIES, AlarmInfo
+from durable_objects.alarms.backoff import ALARM_MAX_RETRIES, AlarmInfo
 from durable_objects.alarms.times import check_alarm_time
 from durable_objects.database.clock import now
 from durable_objects.decorators import exclusive

@@ -13,7 +13,7 @@ from django.db import models, transaction
 from django.db.models.base import ModelBase
 
 from durable_objects import class_attributes, kinds
-from durable_objects.alarms.retry import ALARM_MAX_RETRIES, AlarmInfo
+from durable_objects.alarms.backoff import ALARM_MAX_RETRIES, AlarmInfo
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.errors import own_statements

@@ -12,15 +12,15 @@ from celery.signals import worker_ready, worker_shutdown
 from django.db import Error, close_old_connections
 
 from durable_objects import handler_errors, process
-from durable_objects.alarms import retry
+from durable_objects.alarms import backoff
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection, supported
 from durable_objects.database.messages import message_for
 from durable_objects.delivery import brokers, dispatcher, publisher
 from durable_objects.errors import DurableObjectError
-from durable_objects.execution.admission import Fired, Verdict
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
+from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.formatting import span
 from durable_objects.logs import get_logger
 
@@ -59,10 +59,10 @@ class AlarmRunFailed(Exception):
     name="durable_objects.fire_alarm",
     **_OPTIONS,
     autoretry_for=(AlarmRunFailed,),
-    retry_backoff=retry.FIRST_RETRY_SECONDS,
-    retry_backoff_max=retry.LONGEST_RETRY_SECONDS,
+    retry_backoff=backoff.FIRST_RETRY_SECONDS,
+    retry_backoff_max=backoff.LONGEST_RETRY_SECONDS,
     retry_jitter=False,
-    max_retries=retry.ALARM_MAX_RETRIES,
+    max_retries=backoff.ALARM_MAX_RETRIES,
 )
 def fire_alarm(
     self: Task[Any, Any], object_id: int, wake_up_number: int | None = None, rescue: bool = False, waits: int = 0
@@ -140,7 +140,7 @@ def _retry(task: Task[Any, Any], args: tuple[int, int | None], fired: Fired) -> 
     """Let autoretry send the retry; where the row counts otherwise than the message, send it as the row says."""
     failure = AlarmRunFailed(f"object {args[0]}: {handler_errors.in_short(fired.error)}, retry {fired.failures}")
     failure.__cause__ = fired.error and handler_errors.formattable(fired.error)
-    if task.request.retries == fired.failures - 1 and fired.failures <= retry.ALARM_MAX_RETRIES:
+    if task.request.retries == fired.failures - 1 and fired.failures <= backoff.ALARM_MAX_RETRIES:
         raise failure
     delay = (fired.delay or timedelta(0)).total_seconds()
     task.request.retries = fired.failures - 1

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from django.db.models import Q
 
-from durable_objects.alarms import retry
+from durable_objects.alarms import backoff
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm
 
@@ -21,9 +21,9 @@ IDLE, ARMED, DEAD = Alarm.State.IDLE.value, Alarm.State.ARMED.value, Alarm.State
 FORGOTTEN = datetime(1970, 1, 2, tzinfo=UTC)
 
 #: A lost wake-up is sent again within this time: what is due for longer is worth a look.
-OVERDUE_AFTER = retry.LOST_AFTER
+OVERDUE_AFTER = backoff.LOST_AFTER
 
-#: From this many lost wake-ups on, ``retry.lost_after`` stays at its longest.
+#: From this many lost wake-ups on, ``backoff.lost_after`` stays at its longest.
 _MOST_LOST = 5
 
 
@@ -206,24 +206,24 @@ def waiting(now: datetime, at: str = "") -> Q:
 
 def is_in_transit(row: Row, now: datetime) -> bool:
     """Return whether a wake-up is out, and not for so long that it could count as lost."""
-    return row.wake_up_for is not None and row.wake_up_for > now - retry.LOST_AFTER
+    return row.wake_up_for is not None and row.wake_up_for > now - backoff.LOST_AFTER
 
 
 def in_transit(now: datetime, at: str = "") -> Q:
     """Return ``is_in_transit`` as a condition."""
-    return _where(at, wake_up_for__gt=now - retry.LOST_AFTER)
+    return _where(at, wake_up_for__gt=now - backoff.LOST_AFTER)
 
 
 def is_late(row: Row, now: datetime) -> bool:
-    """Return whether a wake-up has not arrived ``retry.lost_after`` its time: it is lost if there is a consumer."""
-    return row.wake_up_for is not None and row.wake_up_for <= now - retry.lost_after(row.wake_ups_lost)
+    """Return whether a wake-up has not arrived ``backoff.lost_after`` its time: it is lost if there is a consumer."""
+    return row.wake_up_for is not None and row.wake_up_for <= now - backoff.lost_after(row.wake_ups_lost)
 
 
 def late(now: datetime, at: str = "") -> Q:
     """Return ``is_late`` as a condition."""
-    late = _where(at, wake_ups_lost__gte=_MOST_LOST, wake_up_for__lte=now - retry.LOST_AFTER_AT_MOST)
+    late = _where(at, wake_ups_lost__gte=_MOST_LOST, wake_up_for__lte=now - backoff.LOST_AFTER_AT_MOST)
     for wake_ups_lost in range(_MOST_LOST):
-        late |= _where(at, wake_ups_lost=wake_ups_lost, wake_up_for__lte=now - retry.lost_after(wake_ups_lost))
+        late |= _where(at, wake_ups_lost=wake_ups_lost, wake_up_for__lte=now - backoff.lost_after(wake_ups_lost))
     return late
 
 

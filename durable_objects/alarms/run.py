@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from durable_objects.alarms.retry import AlarmInfo
+from durable_objects.alarms.backoff import AlarmInfo
 from durable_objects.database import clock
 from durable_objects.errors import AlarmTimeLimitExceeded
 

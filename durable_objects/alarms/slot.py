@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable_objects import process
-from durable_objects.alarms import retry
+from durable_objects.alarms import backoff
 from durable_objects.alarms.predicates import (
     ARMED,
     DEAD,
@@ -126,7 +126,7 @@ class Slot:
         """Count a failed run and return the delay of its retry, which has the same wake-up number: Celery sends the
         same message again.
         """
-        delay = retry.retry_delay(self.retry_count + 1)
+        delay = backoff.retry_delay(self.retry_count + 1)
         self.set(retry_count=self.retry_count + 1, due_at=now + delay, wake_up_for=now + delay, last_error=error)
         return delay
 

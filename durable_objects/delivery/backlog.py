@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, F, Max, Min, Q, QuerySet
 
-from durable_objects.alarms import predicates, retry
+from durable_objects.alarms import backoff, predicates
 from durable_objects.alarms.predicates import FORGOTTEN
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm, AlarmRun
@@ -55,7 +55,7 @@ class Unconsumed:
     @property
     def next_probe(self) -> datetime:
         """When one of many is sent again: the pauses double, from 10 s to five minutes."""
-        pause = min(max(self.last - self.first, retry.lost_after(self.wake_ups_lost)), retry.LOST_AFTER_AT_MOST)
+        pause = min(max(self.last - self.first, backoff.lost_after(self.wake_ups_lost)), backoff.LOST_AFTER_AT_MOST)
         return self.last + pause
 
 
@@ -120,8 +120,8 @@ def look(now: datetime, kinds: Collection[int]) -> Backlog:
         out, late = out + row["out"], late + row["late"]
         if row["number"]:
             unconsumed[row["object__kind_id"]] = Unconsumed(row["number"], row["first"], row["last"], row["fewest"])
-    may_be_lost = any(each.first <= now - retry.LOST_AFTER for each in unconsumed.values())
-    has_consumer = not may_be_lost or (last_end is not None and last_end > now - retry.LOST_AFTER)
+    may_be_lost = any(each.first <= now - backoff.LOST_AFTER for each in unconsumed.values())
+    has_consumer = not may_be_lost or (last_end is not None and last_end > now - backoff.LOST_AFTER)
     ahead = _alarms().filter(predicates.due_within(now, engine.HORIZON) & predicates.waiting(now))
     return Backlog(consumed_to, has_consumer, out, late, ahead.values("pk")[: engine.MAX_OUT].count(), unconsumed)
 

@@ -11,7 +11,7 @@ from django.core.checks import ERROR
 from django.core.checks.registry import registry
 
 from durable_objects import tasks
-from durable_objects.alarms import retry
+from durable_objects.alarms import backoff
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
@@ -106,7 +106,7 @@ def judge_broker(settings: dict[str, Any]) -> Iterator[Finding]:
         text = "CELERY_TASK_ALWAYS_EAGER is on: this process sends no wake-ups, and neither does a dispatcher in it."
         yield Finding("broker_eager", text, "Turn it off; in tests use durable_objects.testing.")
     if "redis" in kinds:
-        needed = (engine.HORIZON + retry.LOST_AFTER).total_seconds()
+        needed = (engine.HORIZON + backoff.LOST_AFTER).total_seconds()
         visible = float(options.get("visibility_timeout", 3600))
         if visible < needed:
             text = f"Redis: visibility_timeout is {visible:g} s, shorter than wake-ups wait: they are delivered twice."

@@ -12,7 +12,7 @@ from datetime import timedelta
 from django.db import Error
 
 from durable_objects import class_attributes, failpoints
-from durable_objects.alarms import leases, retry
+from durable_objects.alarms import backoff, leases
 from durable_objects.alarms.predicates import is_forgotten
 from durable_objects.alarms.run import Run
 from durable_objects.conf import engine
@@ -26,8 +26,8 @@ from durable_objects.database.errors import (
     was_session_lost,
 )
 from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, ObjectBusy, RunSuperseded
-from durable_objects.execution import admission, outcomes, watchdog
-from durable_objects.execution.admission import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict
+from durable_objects.execution import run_outcomes, wake_up_admission, watchdog
+from durable_objects.execution.wake_up_admission import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict
 from durable_objects.handler_errors import is_failure
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
@@ -76,7 +76,7 @@ def fire(
         handle = DurableObject.by_kind(*found)
     except ObjectBusy as busy:
         _log(busy)
-        return Fired(Verdict.AGAIN, retry.busy_delay(waits))
+        return Fired(Verdict.AGAIN, backoff.busy_delay(waits))
     if handle is None:
         message = (
             "object %s is of a class that this code does not have, or no object can have its name: tried again later"
@@ -117,7 +117,7 @@ class Firing:
         except RunSuperseded as error:
             if self.run is None:
                 return Fired(Verdict.DROPPED)
-            outcomes.superseded(self.run, error)
+            run_outcomes.superseded(self.run, error)
             return Fired(Verdict.SUPERSEDED, error=error)
         except BaseException as error:
             if not is_failure(error):
@@ -128,14 +128,14 @@ class Firing:
     def _turn(self) -> Iterator[Turn]:
         """Open a turn. The first time a wake-up is put off soon; after that it waits in line as callers do."""
         with _place_in_line(self.object_id, self.waits) as in_line:
-            patience = retry.patience(self.waits, engine.LOCK_TIMEOUT) if in_line else WAIT_FOR_LOCK
+            patience = backoff.patience(self.waits, engine.LOCK_TIMEOUT) if in_line else WAIT_FOR_LOCK
             turn = Turn(self.handle, object_id=self.object_id, lock_timeout=patience)
             turn.open()
         with turn:
             yield turn
 
     def _refusal(self, turn: Turn) -> Fired | None:
-        return admission.refusal(turn.slot, turn.now, self.wake_up_number, self.fence)
+        return wake_up_admission.refusal(turn.slot, turn.now, self.wake_up_number, self.fence)
 
     def _take_lease(self) -> Fired | None:
         """Commit that this object is started once more, before its handler can take the worker down again."""
@@ -146,7 +146,7 @@ class Firing:
                 return fired
             if slot.leased_until is not None and not leases.take_over(turn.conn, slot, turn.now):
                 return Fired(Verdict.DROPPED)
-            if slot.crashed_starts >= retry.MAX_CRASHED_STARTS:
+            if slot.crashed_starts >= backoff.MAX_CRASHED_STARTS:
                 return self._crashed_too_often(turn)
             slot.set(crashed_starts=slot.crashed_starts + 1)
             slot.lease(turn.now, slot.generation)
@@ -159,7 +159,7 @@ class Firing:
             "Look for what kills it (memory, a hard time limit), then revive the alarm."
         )
         turn.slot.release()
-        outcomes.died(turn, self.handle, self.new_run(turn), error, str(error))
+        run_outcomes.died(turn, self.handle, self.new_run(turn), error, str(error))
         return Fired(Verdict.DEAD, error=error)
 
     def new_run(self, turn: Turn) -> Run:
@@ -201,7 +201,7 @@ class Firing:
             if turn.trouble and self._is_put_off(run, turn.trouble):
                 raise turn.trouble from turn.trouble.__cause__
             return self._failed(turn, run, _as_late(run, error))
-        outcomes.succeeded(turn, run)
+        run_outcomes.succeeded(turn, run)
         return Fired(Verdict.SUCCEEDED)
 
     def attempt(self, turn: Turn, run: Run) -> bool:
@@ -245,7 +245,7 @@ class Firing:
 
     def _failed(self, turn: Turn, run: Run, error: BaseException) -> Fired:
         was_armed = turn.slot.generation == run.generation
-        delay = outcomes.failed(turn, self.handle, run, error, retry_is_sent=self.retry_is_sent)
+        delay = run_outcomes.failed(turn, self.handle, run, error, retry_is_sent=self.retry_is_sent)
         verdict = Verdict.DEAD if was_armed and delay is None else Verdict.FAILED
         return Fired(verdict, delay, error, failures=run.retry_count + 1)
 
@@ -272,7 +272,7 @@ class Firing:
         if busy is not None and busy.key != self.handle.key:
             _log(busy)
         self._give_back()
-        return Fired(Verdict.AGAIN, retry.busy_delay(self.waits))
+        return Fired(Verdict.AGAIN, backoff.busy_delay(self.waits))
 
     def _give_back(self) -> None:
         """End a lease of this wake-up now, and do not count its start. If that fails, the lease ends by itself."""
@@ -290,7 +290,7 @@ class Firing:
         try:
             with Turn(self.handle, object_id=self.object_id) as turn:
                 if turn.slot.fence == run.fence:
-                    if outcomes.is_settled(turn.slot, run):
+                    if run_outcomes.is_settled(turn.slot, run):
                         return Fired(Verdict.DROPPED, error=error)
                     turn.fence_off(run)
                     return self._failed(turn, run, error)
@@ -298,7 +298,7 @@ class Firing:
             pass  # deleted meanwhile
         except ObjectBusy as busy:
             return self._put_off(busy)
-        outcomes.superseded(run, error)
+        run_outcomes.superseded(run, error)
         return Fired(Verdict.SUPERSEDED, error=error)
 
     def _end(self) -> None:
@@ -309,7 +309,7 @@ class Firing:
         limit = AlarmTimeLimitExceeded(f"alarm() of {self.handle.key} did not end within {run.time_limit}")
         self.retry_is_sent = False
         with Turn(self.handle, object_id=self.object_id, lock_timeout=WAIT_FOR_LOCK) as turn:
-            if turn.slot.fence == run.fence and not outcomes.is_settled(turn.slot, run):
+            if turn.slot.fence == run.fence and not run_outcomes.is_settled(turn.slot, run):
                 turn.fence_off(run)
                 self._failed(turn, replace(run, requested_alarm=None), limit)
 

@@ -16,9 +16,9 @@ from durable_objects.database import clock, connection
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_connection_lost, trouble, was_session_lost
 from durable_objects.delivery import publisher
-from durable_objects.execution import outcomes
-from durable_objects.execution.admission import WAIT_UNTIL_DUE, Admission, judge
+from durable_objects.execution import run_outcomes
 from durable_objects.execution.executor import WAIT_FOR_LOCK, Firing
+from durable_objects.execution.wake_up_admission import WAIT_UNTIL_DUE, Admission, judge
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
@@ -144,7 +144,7 @@ class _Group:
         if turn.must_run_alone or turn.deleted:
             raise _Undone(turn.object_id)
         if called:
-            outcomes.succeeded(turn, run)
+            run_outcomes.succeeded(turn, run)
         return called
 
 

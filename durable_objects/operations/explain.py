@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from durable_objects import kinds
-from durable_objects.alarms import retry
+from durable_objects.alarms import backoff
 from durable_objects.alarms.predicates import (
     is_dead,
     is_forgotten,
@@ -175,7 +175,7 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
         why[:0] = [locked, *_locked_by(slot)]
     if slot.crashed_starts:
         crashed = f"Runs that started and never ended (the worker crashed or was killed): {slot.crashed_starts}"
-        why.append(f"{crashed}; after {retry.MAX_CRASHED_STARTS} the alarm is dead.")
+        why.append(f"{crashed}; after {backoff.MAX_CRASHED_STARTS} the alarm is dead.")
     if slot.retry_count:
         of = f" of {retries}" if retries is not None else ""
         why.append(f"This is retry {slot.retry_count}{of}; the last run failed: {gist(slot.last_error)}")
@@ -188,7 +188,7 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
         return _not_out(slot, due, now)
     if is_forgotten(slot):
         return f"Wake-up {slot.wake_up_number} is to be sent again.", _next_pass()
-    lost_at = slot.wake_up_for + retry.lost_after(slot.wake_ups_lost)
+    lost_at = slot.wake_up_for + backoff.lost_after(slot.wake_ups_lost)
     number = slot.wake_up_number
     again = f" Sent again so far: {slot.wake_ups_lost} times." if slot.wake_ups_lost else ""
     where = again + _where_to(slot)

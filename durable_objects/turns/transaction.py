@@ -11,7 +11,7 @@ from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import failpoints
-from durable_objects.alarms import leases, retry
+from durable_objects.alarms import backoff, leases
 from durable_objects.alarms.run import Run
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
@@ -255,7 +255,7 @@ class LockedTransaction:
             while not self._atomics:
                 if self.run is not None:
                     waits += 1  # in line as a wake-up that was turned away, since others come meanwhile
-                    self._lock_timeout = retry.patience(waits, engine.LOCK_TIMEOUT)
+                    self._lock_timeout = backoff.patience(waits, engine.LOCK_TIMEOUT)
                 self._try(acquire)
         except Exception as error:
             self.lost = self.lost or error

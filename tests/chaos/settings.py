@@ -13,7 +13,7 @@ from typing import Any
 
 from kombu import Producer
 
-from durable_objects.alarms import retry
+from durable_objects.alarms import backoff
 from tests.site_settings import *  # noqa: F403  the project with the tests' own object classes
 from tests.site_settings import INSTALLED_APPS
 
@@ -22,8 +22,8 @@ _APPS = [app for app in INSTALLED_APPS if app != "tests" or not os.environ.get("
 INSTALLED_APPS = [*_APPS, "tests.chaos.storm.app.Hooks"]
 
 if _lost_after := os.environ.get("LOST_AFTER"):
-    setattr(retry, "LOST_AFTER", timedelta(seconds=float(_lost_after)))
-    setattr(retry, "LOST_AFTER_AT_MOST", timedelta(seconds=2 * float(_lost_after)))
+    setattr(backoff, "LOST_AFTER", timedelta(seconds=float(_lost_after)))
+    setattr(backoff, "LOST_AFTER_AT_MOST", timedelta(seconds=2 * float(_lost_after)))
 
 _DELIVER = os.environ.get("DELIVER") or "1"
 _told: set[int] = set()

@@ -14,7 +14,7 @@ import pytest
 from durable_objects import tasks, testing
 from durable_objects.delivery import publisher
 from durable_objects.execution import executor, groups
-from durable_objects.execution.admission import Fired, Verdict
+from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.tables import Alarm
 from tests.engine.conftest import clock, obj, script
 from tests.models import Scripted

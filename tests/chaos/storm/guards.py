@@ -20,7 +20,7 @@ from durable_objects.database import connection, round_trip
 from durable_objects.database.backends import backend_of
 from durable_objects.delivery import backlog, claims, dispatcher, publisher
 from durable_objects.errors import ObjectBusy
-from durable_objects.execution import admission, executor
+from durable_objects.execution import executor, wake_up_admission
 from durable_objects.tables import Alarm
 from durable_objects.turns import lock, read_ahead, transaction, write_buffer
 from tests.chaos.storm import record
@@ -56,12 +56,12 @@ def rescue() -> None:
 
 def never_early() -> None:
     """Whoever is woken runs, whatever the database's clock says."""
-    whole = admission.judge
+    whole = wake_up_admission.judge
 
     def judge(slot: Slot, now: Any, *args: Any) -> Any:
         return whole(slot, max(now, slot.due_at or now), *args)
 
-    _replace(admission, "judge", judge)
+    _replace(wake_up_admission, "judge", judge)
 
 
 def heartbeats() -> None:
@@ -166,12 +166,12 @@ def savepoint() -> None:
 
 def ring_number() -> None:
     """A wake-up counts, whatever its number."""
-    whole = admission.judge
+    whole = wake_up_admission.judge
 
     def judge(slot: Slot, now: Any, wake_up_number: int | None, fence: int | None = None) -> Any:
         return whole(slot, now, None, fence)
 
-    _replace(admission, "judge", judge)
+    _replace(wake_up_admission, "judge", judge)
 
 
 def any_failure() -> None:

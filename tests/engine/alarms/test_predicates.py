@@ -12,7 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import BooleanField, Case, Q, When
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 
-from durable_objects.alarms import predicates, retry
+from durable_objects.alarms import backoff, predicates
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm, Object
@@ -33,7 +33,7 @@ PAIRS: dict[str, tuple[Callable[..., bool], Callable[..., Any]]] = {
 }
 
 #: Spans at which something changes; each as it is, and a microsecond off.
-_SPANS = [timedelta(0), SPAN, engine.HORIZON, *sorted({-retry.lost_after(lost) for lost in range(7)})]
+_SPANS = [timedelta(0), SPAN, engine.HORIZON, *sorted({-backoff.lost_after(lost) for lost in range(7)})]
 _MOMENTS = [NOW + span + timedelta(microseconds=off) for span in _SPANS for off in (0, -1, 1)]
 MOMENTS = (
     strategies.none()

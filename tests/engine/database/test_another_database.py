@@ -11,9 +11,9 @@ from django.db import Error, OperationalError
 from django.db.utils import ConnectionHandler
 
 from durable_objects.delivery import publisher
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, Object
 from tests.models import Grouped, Script, Scripted
 

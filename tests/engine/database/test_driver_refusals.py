@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, Object
 from tests.models import Note, Script, Scripted
 

@@ -11,9 +11,9 @@ import pytest
 from django.db import connection
 from psycopg import sql
 
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, Object
 from tests.models import Counter, Grouped, Script, Scripted
 from tests.support.database_sessions import one_value

@@ -10,8 +10,8 @@ import pytest
 from django.db import connection
 
 from durable_objects import ObjectBusy
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, AlarmRun, Object
 from tests.models import Counter, Script, Scripted
 from tests.support.database_sessions import one_value

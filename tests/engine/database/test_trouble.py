@@ -19,9 +19,9 @@ from durable_objects import AlarmInfo, ObjectBusy
 from durable_objects.bulk_delete import sweep
 from durable_objects.delivery import publisher
 from durable_objects.execution import executor
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import actions
 from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from tests.models import Account, Counter, Grouped, Note, Script, Scripted

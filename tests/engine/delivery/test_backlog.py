@@ -15,7 +15,7 @@ from hypothesis import settings as limited
 from pytest_django import Settings
 
 import durable_objects
-from durable_objects.alarms import retry
+from durable_objects.alarms import backoff
 from durable_objects.alarms.predicates import FORGOTTEN
 from durable_objects.delivery import backlog, dispatcher, publisher
 from durable_objects.execution.executor import fire
@@ -254,7 +254,7 @@ def test_whatever_is_out_what_is_overdue_is_sent(  # noqa: PLR0917  pytest and H
     deaf = {pk for pk, row in zip(pks, rows, strict=True) if row.how == "deaf"}
     [wanted] = alarms_of(1, -overdue * SECOND, prefix="wanted", wake_up_for=-overdue * SECOND if was_sent else None)
     # A wake-up that nobody consumes may take the place of another until it counts as lost: five minutes at most.
-    for _ in range(12 + 4 * len(rows) + len(deaf) * (retry.LOST_AFTER_AT_MOST // PASS)):
+    for _ in range(12 + 4 * len(rows) + len(deaf) * (backoff.LOST_AFTER_AT_MOST // PASS)):
         before = len(published)
         dispatcher.run_pass()
         if any(wake_up.object_id == wanted for wake_up in published):

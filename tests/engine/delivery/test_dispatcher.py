@@ -15,8 +15,8 @@ import durable_objects
 from durable_objects import process
 from durable_objects.alarms import history
 from durable_objects.delivery import dispatcher, processes, publisher
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.models import Counter, Script, Scripted

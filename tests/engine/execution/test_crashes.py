@@ -9,9 +9,9 @@ import pytest
 from django.db import IntegrityError
 
 from durable_objects import AlarmInfo
-from durable_objects.alarms.retry import MAX_CRASHED_STARTS
-from durable_objects.execution.admission import Verdict
+from durable_objects.alarms.backoff import MAX_CRASHED_STARTS
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import actions
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms

@@ -10,12 +10,12 @@ from django.contrib.contenttypes.models import ContentType
 
 import durable_objects
 from durable_objects import AlarmInfo
-from durable_objects.alarms import retry
+from durable_objects.alarms import backoff
 from durable_objects.conf import engine
 from durable_objects.delivery import publisher
 from durable_objects.execution import executor
-from durable_objects.execution.admission import Fired, Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.models import Script, Scripted
@@ -135,7 +135,7 @@ def test_retry_comes_with_the_number_of_the_run_that_failed(
 def test_busy_object_is_put_off_uncounted(obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wake-up that cannot have its object soon is put off by 2, 4, 8 … s, and nothing counts."""
     monkeypatch.setattr(executor, "WAIT_FOR_LOCK", timedelta(milliseconds=50))
-    monkeypatch.setattr(retry, "patience", lambda waits, lock_timeout: timedelta(milliseconds=50))
+    monkeypatch.setattr(backoff, "patience", lambda waits, lock_timeout: timedelta(milliseconds=50))
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
     inside, leave = threading.Event(), threading.Event()

@@ -20,8 +20,8 @@ from django.db import connection
 from durable_objects import AlarmInfo, RunSuperseded, tasks
 from durable_objects.conf import engine
 from durable_objects.execution import groups
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import explain
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, run_due_alarms

@@ -10,8 +10,8 @@ from django.db import connection
 
 from durable_objects import AlarmInfo, AlarmTimeLimitExceeded
 from durable_objects.execution import watchdog
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock
 from tests.models import Script, Scripted

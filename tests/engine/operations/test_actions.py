@@ -8,8 +8,8 @@ import pytest
 
 import durable_objects
 from durable_objects.delivery import dispatcher, publisher
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import actions
 from durable_objects.tables import Alarm, AlarmRun
 from tests.models import Script, Scripted

@@ -11,7 +11,7 @@ from django.core.management import CommandError
 from django.db import connection
 from django.test import override_settings
 
-from durable_objects.alarms.retry import lost_after
+from durable_objects.alarms.backoff import lost_after
 from durable_objects.delivery import processes
 from durable_objects.operations.explain import explain, steps_of, why_late
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Object

@@ -18,7 +18,7 @@ from durable_objects.alarms import queries
 from durable_objects.database import clock as engine_clock
 from durable_objects.errors import ClassUnknown
 from durable_objects.execution import executor
-from durable_objects.execution.admission import Verdict
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import actions, metrics
 from durable_objects.operations.explain import explain
 from durable_objects.tables import Alarm, Entry, Object

@@ -13,11 +13,11 @@ import pytest
 from django.db import connection
 
 from durable_objects import AlarmInfo, ObjectBusy
-from durable_objects.alarms import retry
+from durable_objects.alarms import backoff
 from durable_objects.database.backends.sqlite import Queue
 from durable_objects.execution import executor
-from durable_objects.execution.admission import Fired, Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.tables import Object
 from tests.models import Script, Scripted
 from tests.support.threads import InThread, await_event, await_that
@@ -148,9 +148,9 @@ def test_copies_of_a_wake_up_do_not_fill_the_line(obj: Scripted, script: Script)
 def test_patience_grows_to_a_limit() -> None:
     """The first line is longer than any caller's; later ones are for objects whose calls are longer still."""
     lock_timeout = timedelta(seconds=5)
-    waits = [retry.patience(number, lock_timeout).total_seconds() for number in (1, 2, 3, 7, 50)]
+    waits = [backoff.patience(number, lock_timeout).total_seconds() for number in (1, 2, 3, 7, 50)]
     assert waits == [10, 20, 30, 30, 30]
-    assert retry.patience(50, timedelta(minutes=9)) == timedelta(minutes=9)
+    assert backoff.patience(50, timedelta(minutes=9)) == timedelta(minutes=9)
 
 
 def test_threads_of_a_process_take_turns_on_sqlite() -> None:

@@ -12,8 +12,8 @@ import durable_objects
 from durable_objects import AlarmInfo, RunSuperseded
 from durable_objects.alarms import leases
 from durable_objects.conf import engine
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, AlarmRun, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Note, Script, Scripted

@@ -11,9 +11,9 @@ import pytest
 from django.db import connection, transaction
 
 from durable_objects.database.connection import is_as_new
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, Object
 from durable_objects.turns.transaction import unlocked_on
 from durable_objects.turns.turn import open_turns

@@ -13,9 +13,9 @@ from django.db import DatabaseError, NotSupportedError, connection
 from django.db.transaction import TransactionManagementError
 
 from durable_objects import AlarmInfo, ObjectBusy
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, Entry
 from tests.engine.database.test_trouble import locked
 from tests.models import Grouped, Note, Script, Scripted

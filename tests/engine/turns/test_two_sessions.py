@@ -15,8 +15,8 @@ from pytest_django import Settings
 
 from durable_objects import AlarmInfo, ObjectBusy, now
 from durable_objects.alarms import leases
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, AlarmRun, Object
 from tests.models import Counter, Script, Scripted
 from tests.support.database_sessions import one_value, waiting

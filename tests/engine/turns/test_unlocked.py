@@ -11,8 +11,8 @@ from django.db import transaction
 from pytest_django import Settings
 
 from durable_objects import CannotUnlock, ObjectBusy, RunSuperseded
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Counter, Script, Scripted

@@ -1,4 +1,4 @@
-"""Delays, limits and the ``AlarmInfo`` of retries: pure arithmetic, and the only module that does it."""
+"""Backoff: the delays and limits of retries and of lost wake-ups, computed nowhere else; ``AlarmInfo`` of a run."""
 
 from __future__ import annotations
 

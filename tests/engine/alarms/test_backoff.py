@@ -10,8 +10,8 @@ import pytest
 
 import durable_objects
 from durable_objects import AlarmInfo, AlarmTimeLimitExceeded, DurableObjectError
-from durable_objects.execution.admission import Verdict
 from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import actions
 from durable_objects.tables import Alarm, AlarmRun
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
