@@ -117,7 +117,7 @@ class OperableAdmin(EngineAdmin):
         return any(self.may(request, verb, model) for model in kinds.classes())
 
     def may(
-        self, request: HttpRequest, verb: Verb, model: type[DurableObject], handle: DurableObject | None = None
+        self, request: HttpRequest, verb: Verb, model: type[models.Model], handle: DurableObject | None = None
     ) -> bool:
         """Return whether the class's own admin lets the user do this to objects of the class, or to this one."""
         if self.admin_site.is_registered(model):

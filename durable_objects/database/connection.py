@@ -14,7 +14,13 @@ from django.dispatch import receiver
 
 from durable_objects.conf import engine
 from durable_objects.database.backends import backend_of, is_supported
-from durable_objects.database.errors import LeftOpen, is_lock_timeout, is_worth_another_try, own_statements
+from durable_objects.database.errors import (
+    LeftOpen,
+    forget_trouble,
+    is_lock_timeout,
+    is_worth_another_try,
+    own_statements,
+)
 from durable_objects.database.monotonic import monotonic
 from durable_objects.database.statement_text import text_of
 from durable_objects.errors import ObjectBusy
@@ -111,6 +117,7 @@ def end(conn: BaseDatabaseWrapper, block: transaction.Atomic, error: BaseExcepti
         _end(conn.atomic_blocks[-1], left_open)
     if left_open is None or error is not None:
         block.__exit__(None if error is None else type(error), error, None)
+        forget_trouble(conn)
     else:
         _end(block, left_open)
         raise LeftOpen(f"nothing of this turn is stored: {left_open}")

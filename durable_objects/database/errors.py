@@ -113,6 +113,15 @@ def own_statements(conn: BaseDatabaseWrapper) -> Iterator[None]:
         raise busy from error
 
 
+def forget_trouble(conn: BaseDatabaseWrapper) -> None:
+    """Forget what broke an earlier block, unless this one is still to be rolled back for it.
+
+    Django keeps it for good; a later ``set_rollback(True)`` has its own reason, and is nobody's trouble.
+    """
+    if not conn.needs_rollback:
+        setattr(conn, _WHY, None)
+
+
 def why_broken(conn: BaseDatabaseWrapper) -> ObjectBusy | None:
     """Return what the engine's own statements met in a transaction that cannot end well any more."""
     return trouble(getattr(conn, _WHY)) if conn.needs_rollback else None

@@ -17,7 +17,7 @@ from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection, savepoints
 from durable_objects.database.backends.base import Limits
-from durable_objects.database.errors import LeftOpen, as_busy, own_statements, why_broken
+from durable_objects.database.errors import LeftOpen, as_busy, forget_trouble, own_statements, why_broken
 from durable_objects.database.savepoints import Savepoints
 from durable_objects.delivery import publisher
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
@@ -97,6 +97,8 @@ class LockedTransaction:
         """Begin, lock the row, read slot, clock and what is wanted in one round trip. Raises ``ObjectBusy``,
         ``IsolationNotSupported``, ``RunSuperseded``; whatever it raises, ``close`` is to be called.
         """
+        self.is_committed = False
+        forget_trouble(self.conn)
         with connection.waiting_for(self.conn, self._lock_timeout), own_statements(self.conn):
             self._push()
         if check_isolation:

@@ -200,3 +200,21 @@ def test_a_plain_method_that_unlocks_takes_no_lease(script: Script) -> None:
         clock.advance(timedelta(seconds=1))
         obj.run_exclusive(work)
     assert len(script.infos) == 1
+
+
+def test_a_second_unlock_that_is_refused_leaves_the_run_its_lease_of_before(script: Script) -> None:
+    """Its commit undid the second lease, so the run still counts: as failed, to be retried, not as superseded."""
+
+    def unlock_twice(obj: Scripted, info: object) -> None:
+        with obj.unlocked():
+            pass
+        transaction.set_rollback(True)
+        with obj.unlocked():
+            pass
+
+    script.alarm = unlock_twice
+    fired = fire(armed().pk)
+    assert fired.verdict is Verdict.FAILED
+    slot = Alarm.objects.get()
+    assert (slot.leased_until, slot.retry_count) == (None, 1)
+    assert AlarmRun.objects.get().outcome == "failed"
