@@ -139,7 +139,8 @@ class DurableObjectAdmin(ObjectPage):
     def changeform_view(
         self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        saves = object_id is None or bool(subclass_fields.own_fields(self.model)) or bool(self.inlines)
+        model: type[models.Model] = self.model
+        saves = object_id is None or bool(subclass_fields.own_fields(model)) or bool(self.inlines)
         extra = {"show_save": saves, "show_save_and_continue": saves, "show_save_and_add_another": object_id is None}
         try:
             return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})

@@ -27,7 +27,7 @@ OVERDUE_AFTER = backoff.LOST_AFTER
 _MOST_LOST = 5
 
 
-class Row(Protocol):
+class _Row(Protocol):
     """The columns that are judged: of a turn's ``Slot``, or of an ``Alarm``."""
 
     @property
@@ -51,7 +51,7 @@ def _where(at: str, **lookups: Any) -> Q:
 # The alarm itself: armed, due, leased.
 
 
-def is_idle(row: Row) -> bool:
+def is_idle(row: _Row) -> bool:
     """Return whether no alarm is set."""
     return row.state == IDLE
 
@@ -61,7 +61,7 @@ def idle(at: str = "") -> Q:
     return _where(at, state=IDLE)
 
 
-def is_armed(row: Row) -> bool:
+def is_armed(row: _Row) -> bool:
     """Return whether an alarm is set that will run."""
     return row.state == ARMED
 
@@ -71,7 +71,7 @@ def armed(at: str = "") -> Q:
     return _where(at, state=ARMED)
 
 
-def is_dead(row: Row) -> bool:
+def is_dead(row: _Row) -> bool:
     """Return whether the retries are used up."""
     return row.state == DEAD
 
@@ -81,7 +81,7 @@ def dead(at: str = "") -> Q:
     return _where(at, state=DEAD)
 
 
-def is_retrying(row: Row) -> bool:
+def is_retrying(row: _Row) -> bool:
     """Return whether the alarm is armed and its last run failed."""
     return is_armed(row) and row.retry_count > 0
 
@@ -91,7 +91,7 @@ def retrying(at: str = "") -> Q:
     return armed(at) & _where(at, retry_count__gt=0)
 
 
-def is_due(row: Row, now: datetime) -> bool:
+def is_due(row: _Row, now: datetime) -> bool:
     """Return whether the alarm is armed and its time has come."""
     return is_armed(row) and row.due_at is not None and row.due_at <= now
 
@@ -101,7 +101,7 @@ def due(now: datetime, at: str = "") -> Q:
     return armed(at) & _where(at, due_at__lte=now)
 
 
-def is_overdue(row: Row, now: datetime) -> bool:
+def is_overdue(row: _Row, now: datetime) -> bool:
     """Return whether the alarm is due for longer than it takes to send a lost wake-up again."""
     return is_due(row, now - OVERDUE_AFTER)
 
@@ -111,7 +111,7 @@ def overdue(now: datetime, at: str = "") -> Q:
     return due(now - OVERDUE_AFTER, at)
 
 
-def is_due_soon(row: Row, now: datetime) -> bool:
+def is_due_soon(row: _Row, now: datetime) -> bool:
     """Return whether the alarm is due, or will be within the horizon, so that a wake-up may be sent for it."""
     return is_due(row, now + engine.HORIZON)
 
@@ -121,7 +121,7 @@ def due_soon(now: datetime, at: str = "") -> Q:
     return due(now + engine.HORIZON, at)
 
 
-def is_due_within(row: Row, now: datetime, span: timedelta) -> bool:
+def is_due_within(row: _Row, now: datetime, span: timedelta) -> bool:
     """Return whether the alarm is not due yet, and will be within ``span``."""
     return is_due(row, now + span) and not is_due(row, now)
 
@@ -131,7 +131,7 @@ def due_within(now: datetime, span: timedelta, at: str = "") -> Q:
     return armed(at) & _where(at, due_at__gt=now, due_at__lte=now + span)
 
 
-def is_leased(row: Row, now: datetime) -> bool:
+def is_leased(row: _Row, now: datetime) -> bool:
     """Return whether a run that has unlocked still has the lease on the object."""
     return row.leased_until is not None and row.leased_until > now
 
@@ -141,7 +141,7 @@ def leased(now: datetime, at: str = "") -> Q:
     return _where(at, leased_until__gt=now)
 
 
-def is_free(row: Row, now: datetime) -> bool:
+def is_free(row: _Row, now: datetime) -> bool:
     """Return whether no run has the lease on the object."""
     return not is_leased(row, now)
 
@@ -151,7 +151,7 @@ def free(now: datetime, at: str = "") -> Q:
     return _where(at, leased_until__isnull=True) | _where(at, leased_until__lte=now)
 
 
-def is_left_behind(row: Row, now: datetime) -> bool:
+def is_left_behind(row: _Row, now: datetime) -> bool:
     """Return whether a run let its lease end without settling: its worker is gone, or it hangs."""
     return row.leased_until is not None and row.leased_until <= now
 
@@ -164,7 +164,7 @@ def left_behind(now: datetime, at: str = "") -> Q:
 # Its wake-up: unsent, out, lost.
 
 
-def is_unsent(row: Row) -> bool:
+def is_unsent(row: _Row) -> bool:
     """Return whether no wake-up was sent, or the one that was has arrived."""
     return row.wake_up_for is None
 
@@ -174,7 +174,7 @@ def unsent(at: str = "") -> Q:
     return _where(at, wake_up_for__isnull=True)
 
 
-def is_forgotten(row: Row) -> bool:
+def is_forgotten(row: _Row) -> bool:
     """Return whether the wake-up is known to be lost, and has to be sent again under its number."""
     return row.wake_up_for is not None and row.wake_up_for <= FORGOTTEN
 
@@ -184,7 +184,7 @@ def forgotten(at: str = "") -> Q:
     return _where(at, wake_up_for__lte=FORGOTTEN)
 
 
-def is_out(row: Row, now: datetime) -> bool:
+def is_out(row: _Row, now: datetime) -> bool:
     """Return whether a wake-up is out whose time has come: the broker may have it, or a worker's queue."""
     return row.wake_up_for is not None and FORGOTTEN < row.wake_up_for <= now
 
@@ -194,7 +194,7 @@ def out(now: datetime, at: str = "") -> Q:
     return _where(at, wake_up_for__gt=FORGOTTEN, wake_up_for__lte=now)
 
 
-def is_waiting(row: Row, now: datetime) -> bool:
+def is_waiting(row: _Row, now: datetime) -> bool:
     """Return whether a wake-up is out that waits for its time."""
     return row.wake_up_for is not None and row.wake_up_for > now
 
@@ -204,7 +204,7 @@ def waiting(now: datetime, at: str = "") -> Q:
     return _where(at, wake_up_for__gt=now)
 
 
-def is_in_transit(row: Row, now: datetime) -> bool:
+def is_in_transit(row: _Row, now: datetime) -> bool:
     """Return whether a wake-up is out, and not for so long that it could count as lost."""
     return row.wake_up_for is not None and row.wake_up_for > now - backoff.LOST_AFTER
 
@@ -214,7 +214,7 @@ def in_transit(now: datetime, at: str = "") -> Q:
     return _where(at, wake_up_for__gt=now - backoff.LOST_AFTER)
 
 
-def is_late(row: Row, now: datetime) -> bool:
+def is_late(row: _Row, now: datetime) -> bool:
     """Return whether a wake-up has not arrived ``backoff.lost_after`` its time: it is lost if there is a consumer."""
     return row.wake_up_for is not None and row.wake_up_for <= now - backoff.lost_after(row.wake_ups_lost)
 
@@ -227,7 +227,7 @@ def late(now: datetime, at: str = "") -> Q:
     return late
 
 
-def is_lost(row: Row, now: datetime, consumed_to: datetime | None) -> bool:
+def is_lost(row: _Row, now: datetime, consumed_to: datetime | None) -> bool:
     """Return whether a wake-up is lost: it is late, and what was sent after it, after ``consumed_to``, was consumed."""
     passed = consumed_to is not None and row.wake_up_for is not None and row.wake_up_for < consumed_to
     return is_late(row, now) and (is_forgotten(row) or passed)

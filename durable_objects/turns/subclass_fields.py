@@ -38,7 +38,7 @@ def columns(model: type[models.Model]) -> list[models.Field[Any, Any]]:
 
 
 @functools.cache
-def own_fields(model: Any) -> list[models.Field[Any, Any]]:
+def own_fields(model: type[models.Model]) -> list[models.Field[Any, Any]]:
     """Return those of ``columns`` that the database does not generate: what ``save()`` stores."""
     return [field for field in columns(model) if not field.generated]
 

@@ -6,7 +6,10 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 from tests.architecture.sources import PACKAGES, ROOT, python_files, tracked_files, undocumented
 
@@ -138,3 +141,10 @@ def test_what_is_logged_ends_nothing() -> None:
         if path.relative_to(ROOT).parts[0] in PACKAGES and plain.search(path.read_text("utf-8"))
     }
     assert found == {"reminders/channels/log.py"}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """No module needs, through others, one that needs it, imports for type checking only included."""
+    graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=False)
+    order = TopologicalSorter({module: graph.find_modules_directly_imported_by(module) for module in graph.modules})
+    order.prepare()  # raises CycleError, which names them

@@ -388,14 +388,3 @@ def test_who_keeps_another_object_is_told(obj: Scripted, script: Script, caplog:
     logged = [record.getMessage() for record in caplog.records if "put off" in record.getMessage()]
     assert len(logged) == 1
     assert "'kept'" in logged[0]
-
-
-def test_trouble_of_an_earlier_transaction_excuses_no_later_one(obj: Scripted, script: Script) -> None:
-    """A handler that asks for its own rollback has failed, whatever the database refused on this connection before."""
-    pk = armed(obj)
-    with locked(Entry), pytest.raises(ObjectBusy), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL lock_timeout = 50")  # in a transaction of the caller's, a read has the caller's limits
-        obj.storage.get("before")
-    script.alarm = lambda obj, info: transaction.set_rollback(True)
-    assert fire(pk).verdict is Verdict.FAILED
-    assert Alarm.objects.get().retry_count == 1
