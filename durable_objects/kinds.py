@@ -25,9 +25,10 @@ def content_types() -> ContentTypeManager:
 
 
 def label_of(kind_id: int) -> str:
-    """Return ``app.model``, as commands take it and files have it."""
+    """Return the class's label, as admin, commands and files have it; of one that this code lacks ``app.model``."""
     kind = content_types().get_for_id(kind_id)
-    return f"{kind.app_label}.{kind.model}"
+    model = class_of(kind)
+    return f"{kind.app_label}.{kind.model}" if model is None else model._meta.label
 
 
 def pk_of(app_label: str, model_name: str) -> int:

@@ -323,7 +323,7 @@ class DurableObject(Object):
     @property
     def key(self) -> tuple[str, str]:
         """Class label and name: what tells this object from every other."""
-        return self._meta.label_lower, self.name
+        return self._meta.label, self.name
 
     def admitted(self, object_id: int) -> None:
         """Take over the primary key, read own fields again: called by the turn, under the lock."""

@@ -2,6 +2,7 @@
 
 import json
 import reprlib
+from uuid import UUID
 
 from durable_objects.errors import InvalidInput, InvalidKey, InvalidName
 from durable_objects.escaping import visible
@@ -36,7 +37,8 @@ def check_key(key: str) -> str:
 
 def _check_text(what: str, text: object, error: type[InvalidInput]) -> None:
     if type(text) is not str:
-        raise error(f"The {what} {show(text)} {foreign(text, {str})}. Allowed: {error.allowed}.")
+        number = f": pass str({show(text)})" if type(text) in {int, UUID} else ""
+        raise error(f"The {what} {show(text)} {foreign(text, {str})}{number}. Allowed: {error.allowed}.")
     if flaw := text_flaw(text):
         raise error(f"The {what} {show(text)} {flaw}. Allowed: {error.allowed}.")
 

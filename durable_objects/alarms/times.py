@@ -15,7 +15,7 @@ def check_alarm_time(when: object) -> None:
     if isinstance(when, timedelta):
         return
     if not isinstance(when, datetime):
-        raise InvalidAlarmTime(f"alarm time {when!r} is a {type(when).__name__}. {allowed}")
+        raise InvalidAlarmTime(f"alarm time {when!r} is of type {type(when).__name__}. {allowed}")
     try:
         if when.utcoffset() is None:
             raise InvalidAlarmTime(f"alarm time {when!r} is naive: it names no moment. {allowed}")

@@ -7,7 +7,7 @@ import copy
 import json
 import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -137,6 +137,20 @@ class VerbCommand(PlainCommand):
     def say(self, options: dict[str, Any], figures: dict[str, Any], text: str) -> None:
         """Print one answer: a line of JSON, or the text."""
         self.stdout.write(json.dumps(figures, default=str) if options["json"] else text)
+
+    def say_table(
+        self, options: dict[str, Any], header: tuple[str, ...], rows: Iterable[tuple[dict[str, Any], tuple[str, ...]]]
+    ) -> None:
+        """Print rows, each as a line of JSON or of columns; a terminal is shown the header above them."""
+        if options["json"]:
+            for figures, _ in rows:
+                self.say(options, figures, "")
+            return
+        lines = [texts for _, texts in rows]
+        lines = [header, *lines] if self.stdout.isatty() else lines
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for texts in lines:
+            self.stdout.write("  ".join(map(str.ljust, texts, widths)).rstrip())
 
 
 def add_object(parser: CommandParser, *, may_miss: bool = False) -> None:

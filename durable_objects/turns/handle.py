@@ -17,7 +17,7 @@ Key = tuple[str, str]
 
 
 def shown(key: Key) -> str:
-    """Return a key as messages show it: ``shop.cart 'ada'``."""
+    """Return a key as messages show it: ``shop.Cart 'ada'``."""
     return f"{key[0]} {key[1]!r}"
 
 

@@ -245,3 +245,22 @@ def test_keep_starts_a_command_again_until_it_is_told_to_stop(tmp_path: Path) ->
     os.killpg(keep.pid, signal.SIGTERM)
     assert keep.wait(10) is not None
     assert len(runs.read_text()) == 3
+
+
+@pytest.mark.parametrize("active", [False, True])
+def test_the_procfiles_processes_are_those_of_the_environment_here(tmp_path: Path, active: bool) -> None:
+    """From a fresh clone ``.venv/bin/honcho start`` finds gunicorn and celery; an active environment stays in force."""
+    for place, word in ((tmp_path / ".venv" / "bin", "here"), (tmp_path / "active" / "bin", "active")):
+        place.mkdir(parents=True)
+        fake(place / "serve", f"echo {word}; exec sleep 60")
+    (tmp_path / "scripts").mkdir()
+    keep = shutil.copy(ROOT / "scripts" / "keep", tmp_path / "scripts")
+    theirs = {"VIRTUAL_ENV": str(tmp_path / "active"), "PATH": f"{tmp_path / 'active' / 'bin'}:{os.environ['PATH']}"}
+    given = theirs if active else {"PATH": os.environ["PATH"]}
+    command = [SHELL, keep, "serve"]
+    with subprocess.Popen(command, env=given, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == ("active\n" if active else "here\n")
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)

@@ -47,7 +47,7 @@ def test_too_short_or_too_long(check: Callable[[str], str], error: type[InvalidI
     ("text", "words"),
     [
         (None, "None is of type NoneType"),
-        (10, "10 is of type int"),
+        (10, "10 is of type int: pass str(10)."),
         (b"x", "b'x' is of type bytes"),
         (Word("x"), "plain str: convert it first"),
         (10**5000, "<int> is of type int"),

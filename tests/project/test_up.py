@@ -23,6 +23,7 @@ from project.demo.processes import wait_for
 from project.embedded.first_admin import make_admin
 from project.management.commands.up import SECONDS_TO_BEGIN, Command, address_of, patient
 from tests.support import http_settings
+from tests.support.site_processes import Site
 from tests.support.up_process import PATIENCE, SECONDS_TO_STOP, START, TOKEN, Up, up
 from tests.support.upstream import Upstream
 
@@ -49,6 +50,7 @@ def test_it_serves_and_delivers_and_stops(tmp_path: Path, upstream: Upstream) ->
         pending_post(running, upstream)
         with running.client() as client:
             assert client.get("/health").json()["armed"] == 1
+            assert [client.get(probe).json() for probe in ("/live", "/ready")] == [{"status": "ok"}] * 2
             assert client.get("/admin/login/").status_code == 200
             assert client.get("/static/admin/css/base.css").status_code == 200
         assert upstream.wait_for(1, PATIENCE)[0].items == ["an item"]
@@ -75,6 +77,15 @@ def keys_of(folder: Path) -> list[str]:
 def only_fresh(keys: list[str]) -> bool:
     """Whether the old entry is gone and the fresh one is not."""
     return database_steps.FRESH in keys and database_steps.OLD not in keys
+
+
+def test_a_person_reads_how_it_begins_and_ends(tmp_path: Path) -> None:
+    """At a terminal ``up`` and ``alarms dispatch --loop`` say what they do, how to stop them, and that they stopped."""
+    with Site(tmp_path, f"sqlite:///{tmp_path / 'db.sqlite3'}", "memory://") as site:
+        running = site.start("up", "manage.py", "up", "--port", "0", "--no-admin").says("Ctrl-C stops it.")
+        assert (running.stop(), "Stopped." in running.text().splitlines()) == (0, True)
+        looping = site.start("loop", "manage.py", "alarms", "dispatch", "--loop").says("A pass every 5 s")
+        assert (looping.stop(), "Stopped." in looping.text().splitlines()) == (0, True)
 
 
 @pytest.mark.chaos

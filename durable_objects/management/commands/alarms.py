@@ -93,8 +93,8 @@ class Command(VerbCommand):
     def _list(self, options: dict[str, Any]) -> None:
         rows = _matching(options).select_related("object__kind")
         ordered = rows.order_by("-pk") if options["state"] in {"dead", "idle", "running"} else rows.order_by("due_at")
-        for row in ordered[: options["limit"]]:
-            self.say(options, _figures(row), _text(row))
+        rows_shown = ((_figures(row), _columns(row)) for row in ordered[: options["limit"]])
+        self.say_table(options, ("DUE", "CLASS", "NAME", "RETRIES", "LAST ERROR"), rows_shown)
 
     def _explain(self, options: dict[str, Any]) -> None:
         row = find_row(options)
@@ -178,9 +178,15 @@ class Command(VerbCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         self.outlive_streams()
+        if not options["json"]:
+            self.stdout.write(
+                f"A pass every {span(engine.DISPATCH_EVERY)}, shown if it did something. Ctrl-C stops it."
+            )
         while not stopped.is_set():
             self._pass_again(options)
             stopped.wait(engine.DISPATCH_EVERY.total_seconds())
+        if not options["json"]:
+            self.stdout.write("Stopped.")
 
     def _pass_again(self, options: dict[str, Any]) -> None:
         """Make one pass of the loop. Report whatever it raises, and go on: the next one may succeed."""
@@ -252,7 +258,6 @@ def _figures(row: Alarm) -> dict[str, Any]:
     }
 
 
-def _text(row: Alarm) -> str:
+def _columns(row: Alarm) -> tuple[str, ...]:
     at = row.due_at.isoformat() if row.due_at else row.state
-    text = f"{at}  {kind_of(row.object)} {row.object.name!r}  retries {row.retry_count}"
-    return f"{text}  {gist(row.last_error)}".rstrip()
+    return at, kind_of(row.object), label(row.object.name), str(row.retry_count), gist(row.last_error)

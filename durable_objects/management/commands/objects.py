@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +23,7 @@ from durable_objects.entries.sql import Range, scan
 from durable_objects.escaping import one_line
 from durable_objects.formatting import HIDDEN, absolute, gist, is_known, label, masked, short, span, value
 from durable_objects.handler_errors import is_failure, named
-from durable_objects.kinds import content_types
+from durable_objects.kinds import content_types, label_of
 from durable_objects.management.base import (
     ManyLines,
     VerbCommand,
@@ -115,12 +116,8 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
         if options["after"] is not None:
             rows = rows.filter(name__gt=options["after"])
         page = list(rows.order_by("name")[: options["limit"] + 1])
-        for row in page[: options["limit"]]:
-            slot: Alarm | None = getattr(row, "alarm_row", None)
-            status = status_of(slot, now, known=is_known(row))
-            due = slot.due_at if slot else None
-            figures = {"kind": kind_of(row), "name": row.name, "alarm": status.word, "due_at": due and due.isoformat()}
-            self.say(options, figures, f"{status.word:<9} {label(row.name)}  {absolute(due) if due else ''}".rstrip())
+        shown = (_row(row, now) for row in page[: options["limit"]])
+        self.say_table(options, ("ALARM", "NAME", "DUE"), shown)
         if len(page) > options["limit"] and not options["json"]:
             self.stdout.write(f"more: --after {json.dumps(page[-2].name, ensure_ascii=False)}")
 
@@ -220,6 +217,14 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
             raise CommandError(f"{totals['exists'] + totals['refused']} objects were not imported")
 
 
+def _row(row: Object, now: datetime) -> tuple[dict[str, Any], tuple[str, ...]]:
+    slot: Alarm | None = getattr(row, "alarm_row", None)
+    status = status_of(slot, now, known=is_known(row))
+    due = slot.due_at if slot else None
+    figures = {"kind": kind_of(row), "name": row.name, "alarm": status.word, "due_at": due and due.isoformat()}
+    return figures, (status.word, label(row.name), absolute(due) if due else "")
+
+
 def _objects(options: dict[str, Any]) -> QuerySet[Object]:
     rows = Object.objects.using(engine.DATABASE)
     if options["kind"]:
@@ -236,7 +241,7 @@ def _by_class() -> Iterator[tuple[str, QuerySet[Object]]]:
     for kind in content_types().order_by("app_label", "model"):
         rows = Object.objects.using(engine.DATABASE).filter(kind=kind)
         if rows.exists():
-            yield f"{kind.app_label}.{kind.model}", rows
+            yield label_of(kind.pk), rows
 
 
 def _method(obj: DurableObject, name: str) -> Callable[..., Any]:

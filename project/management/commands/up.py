@@ -46,6 +46,7 @@ class Command(PlainCommand):
     help = "Run web server, worker and dispatcher in this one process until Ctrl-C. A second Ctrl-C ends it at once."
 
     stop_asked = False
+    only_json = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add ``--host``, ``--port``, ``--json`` and ``--no-admin``."""
@@ -57,6 +58,7 @@ class Command(PlainCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until a signal; returns after a clean stop. Raises ``CommandError`` with what to do about it."""
         self.outlive_streams()
+        self.only_json = options["json"]
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.ask_to_stop)
         port = options["port"] if options["port"] is not None else settings.PORT
@@ -149,6 +151,8 @@ class Command(PlainCommand):
         if died is not None:
             self.stderr.write(f"The {died} ended by itself; the log says why.")
         connections.close_all()
+        if not self.only_json:
+            self.stdout.write("Stopped.")
         self.stdout.flush()
         self.stderr.flush()
         # Python would wait for the pool's threads for as long as their tasks run.

@@ -33,7 +33,7 @@ def test_list_shows_the_next_one_first(clock: FakeClock, script: Script) -> None
     sooner, later = alarms("list")
     assert [sooner["name"], later["name"]] == ["sooner", "later"]
     assert sooner["due_at"] == (clock.now() + timedelta(seconds=30)).isoformat()
-    assert (sooner["state"], sooner["retry_count"], sooner["kind"]) == ("armed", 0, "tests.scripted")
+    assert (sooner["state"], sooner["retry_count"], sooner["kind"]) == ("armed", 0, "tests.Scripted")
     assert alarms("list", "--state", "overdue") == []
     clock.advance(timedelta(seconds=41))
     assert [row["name"] for row in alarms("list", "--state", "overdue")] == ["sooner"]
@@ -92,3 +92,25 @@ def test_dispatch_makes_one_pass_and_prints_its_figures(obj: Scripted, published
     """One pass, its figures by name."""
     (figures,) = alarms("dispatch")
     assert set(figures) == {"published", "rescued", "pruned"}
+
+
+class Terminal(StringIO):
+    """An output that a person reads."""
+
+    def isatty(self) -> bool:
+        """As a terminal does."""
+        return True
+
+
+@pytest.mark.parametrize("command", [("alarms", "list"), ("objects", "list", KIND)])
+def test_a_terminal_is_shown_what_the_columns_are(command: tuple[str, ...], clock: FakeClock, script: Script) -> None:
+    """A list has a header on a terminal, its columns below it; a pipe gets the rows alone. Classes are as admin's."""
+    for name in ("a", "a longer name"):
+        Scripted.objects.get_by_name(name).storage.set_alarm(timedelta(seconds=30))
+    piped, shown = StringIO(), Terminal()
+    call_command(*command, stdout=piped)
+    call_command(*command, stdout=shown)
+    header, *rows = shown.getvalue().splitlines()
+    assert rows == piped.getvalue().splitlines()
+    assert header.split()[0] in {"DUE", "ALARM"}
+    assert {row[header.index("NAME") :].split("  ")[0] for row in rows} == {"a", "a longer name"}

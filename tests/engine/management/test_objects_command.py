@@ -37,14 +37,14 @@ def test_list_goes_by_class_and_name(clock: FakeClock, script: Script) -> None:
         Scripted.objects.get_by_name(name).save()
     Scripted.objects.get_by_name("a2").storage.set_alarm(HOUR)
     Counter.objects.get_by_name("c").add()
-    assert objects("list") == [{"kind": "tests.counter", "objects": 1}, {"kind": "tests.scripted", "objects": 3}]
+    assert objects("list") == [{"kind": "tests.Counter", "objects": 1}, {"kind": "tests.Scripted", "objects": 3}]
     names = [line["name"] for line in objects("list", "tests.Scripted")]
     assert names == ["a1", "a2", "b"]
     assert [line["name"] for line in objects("list", "tests.Scripted", "--after", "a1", "--limit", "1")] == ["a2"]
     assert [line["name"] for line in objects("list", "tests.Scripted", "--prefix", "a")] == ["a1", "a2"]
     (armed,) = objects("list", "tests.Scripted", "--state", "armed")
     assert armed == {
-        "kind": "tests.scripted", "name": "a2", "alarm": "armed", "due_at": (clock.now() + HOUR).isoformat(),
+        "kind": "tests.Scripted", "name": "a2", "alarm": "armed", "due_at": (clock.now() + HOUR).isoformat(),
     }  # fmt: skip
 
 
