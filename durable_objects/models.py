@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from django.db import models, transaction
 from django.db.models.base import ModelBase
@@ -177,8 +177,10 @@ class DurableObject(Object):
 
     objects: ClassVar[ObjectManager[Self]] = ObjectManager()
 
-    class Meta:
-        proxy = True
+    if not TYPE_CHECKING:  # Django takes it off the class: the Meta of a subclass overrides nothing
+
+        class Meta:
+            proxy = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -58,9 +58,11 @@ class Object(models.Model):
 
     objects: ClassVar[RowManager[Self]] = RowManager()
 
-    class Meta:
-        verbose_name = "object"
-        constraints = [models.UniqueConstraint(fields=["kind", "name"], name="durable_objects_one_per_name")]
+    if not TYPE_CHECKING:  # see DurableObject
+
+        class Meta:
+            verbose_name = "object"
+            constraints = [models.UniqueConstraint(fields=["kind", "name"], name="durable_objects_one_per_name")]
 
     def __str__(self) -> str:
         return self.name

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import sys
+
 import pytest
 
-from durable_objects.models import Entry, decode
+from durable_objects.models import DurableObject, Entry, Object, decode
 from tests.models import Counter
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,3 +54,14 @@ def test_decode() -> None:
     """The text of an entry gives back the value that was stored."""
     Counter.objects.get_by_name("a").storage.put("key", (1, {"b"}))
     assert decode(Entry.objects.get(key="key").value) == (1, {"b"})
+
+
+def test_a_type_checker_sees_no_meta_to_override() -> None:
+    """``class Meta: proxy = True`` of a subclass overrides nothing: not at run time, and not for pyright."""
+    assert not hasattr(DurableObject, "Meta")
+    for base in (DurableObject, Object):
+        (body,) = [
+            node.body for node in ast.parse(inspect.getsource(sys.modules[base.__module__])).body
+            if isinstance(node, ast.ClassDef) and node.name == base.__name__
+        ]  # fmt: skip
+        assert [node for node in body if isinstance(node, ast.ClassDef) and node.name == "Meta"] == []
