@@ -107,7 +107,8 @@ class AppSettings:
         """Return the dict as the project wrote it, checked. Raises ``ImproperlyConfigured``."""
         given = getattr(django_settings, self._name, {})
         if not isinstance(given, Mapping):
-            raise ImproperlyConfigured(f"{self._name} is a {type(given).__name__}; expected a dict, empty or not there")
+            kind = type(given).__name__
+            raise ImproperlyConfigured(f"{self._name} is of type {kind}; expected a dict, empty or not there")
         known = ", ".join(sorted(self._defaults))
         for key, value in given.items():
             if key not in self._defaults:
@@ -115,8 +116,8 @@ class AppSettings:
             expected = type(self._defaults[key])
             is_of_type = isinstance(value, expected) and (type(value) is not bool or expected is bool)
             if self._defaults[key] is not None and not is_of_type:
-                given_type = type(value).__name__  # the value may be secret
-                raise ImproperlyConfigured(f"{self._name}[{key!r}] is a {given_type}; expected a {expected.__name__}")
+                kind = type(value).__name__  # the value may be secret
+                raise ImproperlyConfigured(f"{self._name}[{key!r}] is of type {kind}; expected {expected.__name__}")
             if key in self._bounds and (why := self._bounds[key].refused(value)):
                 raise ImproperlyConfigured(f"{self._name}[{key!r}] {why}")
         return dict(given)
@@ -129,6 +130,14 @@ def require_time_zones(app: str) -> None:
             f"{app} needs USE_TZ = True, Django's default: without it the times that it stores are read back without a "
             "zone, off by the offset of TIME_ZONE. Durable objects of your own work either way."
         )
+
+
+def guessable(secret: str) -> str | None:
+    """Return what is wrong with a secret that opens something, without showing it; None for none at all."""
+    least = 16
+    if not secret or len(secret) >= least:
+        return None
+    return f"can be guessed; allowed: at least {least} characters, as `openssl rand -base64 32` makes them"
 
 
 DAY = timedelta(days=1)
@@ -155,5 +164,7 @@ engine = AppSettings(
         "DATABASE": "default",
         # Who dispatches: "beat" (django-celery-beat or CELERY_BEAT_SCHEDULE) or "command".
         "DISPATCHED_BY": OneOf(("beat", "command")),
+        # What monitoring sends as a bearer token to read the figures of durable_objects.urls; without it nobody may.
+        "MONITORING_TOKEN": Checked("", guessable),
     },
 )

@@ -28,7 +28,8 @@ DURABLE_OBJECTS_HTTP: dict[str, object] = {
     "TOKENS": _environment.api_tokens(),
     "RATE": _environment.rate("API_RATE", "5000/s"),
     "FAILURE_RATE": _environment.rate("API_FAILURE_RATE", "60/m"),
-    "PAGES": ["/admin/", "/static/", "/remind/"],  # the interface is mounted at the root, around them
+    # The interface is mounted at the root, around these.
+    "PAGES": ["/admin/", "/static/", "/remind/"],
 }
 
 INSTALLED_APPS = [
@@ -88,7 +89,7 @@ TIME_ZONE = "UTC"
 # In production browsers come by HTTPS only. Whether a whole domain does, with all below it, is its owner's to say.
 _https = _environment.https()
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
-SECURE_REDIRECT_EXEMPT = [r"^health$"]  # asked by the machine that runs us, past any proxy
+SECURE_REDIRECT_EXEMPT = [r"^(health|ready|live)$"]  # asked by the machine that runs us, past any proxy
 SECURE_HSTS_SECONDS = 3600 if _https else 0
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if _environment.behind_proxy():

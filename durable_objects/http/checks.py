@@ -9,6 +9,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A004  Django's name
 
+from durable_objects.conf import guessable
 from durable_objects.http import mounted
 from durable_objects.http.conf import http
 
@@ -25,3 +26,13 @@ def check_middleware(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
     )
     text += "what Django refuses (404, 405, a host) is answered by pages of HTML."
     return [Warning(text, f'Write "{MIDDLEWARE}" first in MIDDLEWARE.', id="durable_objects_http.W001")]
+
+
+@register(Tags.security)
+def check_tokens(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that nobody guesses a token of the settings, which opens everything; not while debugging."""
+    if http.flaw() or settings.DEBUG:
+        return []
+    flaws = [(number, guessable(token)) for number, token in enumerate(http.TOKENS)]
+    texts = [f'DURABLE_OBJECTS_HTTP["TOKENS"][{number}] {flaw}.' for number, flaw in flaws if flaw]
+    return [Warning(text, "Replace it: it opens everything.", id="durable_objects_http.W002") for text in texts]

@@ -207,7 +207,7 @@ def test_a_refused_database_is_told_without_its_password(url: str, tmp_path: Pat
 def test_a_setting_of_the_wrong_type_is_told_without_its_value(settings: Any) -> None:
     """Its type says enough, and many of them hold secrets."""
     settings.REMINDERS = {"APPRISE": "tgram://123456:hunter2/x"}
-    with pytest.raises(ImproperlyConfigured, match=r"REMINDERS\['APPRISE'\] is a str; expected a dict") as refused:
+    with pytest.raises(ImproperlyConfigured, match=r"REMINDERS\['APPRISE'\] is of type str; expected dict") as refused:
         _ = defaults.APPRISE
     assert "hunter2" not in f"{refused.value} {engine_checks.check_settings(None)}"
     assert [each.id for each in engine_checks.check_settings(None)] == ["durable_objects.E010"]

@@ -43,7 +43,7 @@ def test_a_wrong_setting_is_refused_at_each_use() -> None:
 def test_a_boolean_is_no_number() -> None:
     """Python takes True for 1: a setting that is a number does not."""
     with override_settings(NOBODY_SETS_THIS={"PAUSE": True, "LOUD": True}):
-        with pytest.raises(ImproperlyConfigured, match=r"'PAUSE'.* is a bool; expected a int"):
+        with pytest.raises(ImproperlyConfigured, match=r"'PAUSE'.* is of type bool; expected int"):
             _ = AppSettings("NOBODY_SETS_THIS", {"PAUSE": 5, "LOUD": False}).PAUSE
         assert AppSettings("NOBODY_SETS_THIS", {"PAUSE": True, "LOUD": False}).LOUD is True
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 TOKEN = "a-token-of-the-tests"
 IN = {"Authorization": f"Bearer {TOKEN}"}
 JSON = "application/json"
-READS = ["/health", "/metrics", "/openapi.json", "/batcher/a", "/reminders/a"]
+READS = ["/health", "/live", "/metrics", "/openapi.json", "/batcher/a", "/reminders/a"]
 NOTHING_SET = {"message": None, "fire_at": None, "next_at": None, "recurrence": None, "time_zone": None}
 
 
@@ -41,7 +41,7 @@ def test_head_is_get_without_the_body(client: Client, path: str) -> None:
     got, head = client.get(path, headers=IN), client.head(path, headers=IN)
     assert (head.status_code, head["Content-Type"], head.content) == (200, got["Content-Type"], b"")
     assert int(head["Content-Length"]) > 0
-    open_to_all = path in ("/health", "/openapi.json")
+    open_to_all = path in ("/health", "/live", "/openapi.json")
     assert client.head(path).status_code == (200 if open_to_all else 401)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from project.demo.processes import clean_environment
+from tests.support.upstream import Answer, Upstream
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRODUCTION = {
@@ -75,3 +78,21 @@ def test_https_follows_the_environment(given: dict[str, str], expected: str, tmp
     environment = given | {"DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}"}
     process = python("-c", look, DJANGO_SETTINGS_MODULE="project.settings", **environment)
     assert process.stdout.strip() == expected, process.stderr
+
+
+@pytest.mark.parametrize(
+    ("hosts", "asked"),
+    [("shop.example, www.shop.example", "shop.example"), (".shop.example", "shop.example"), ("*", "localhost")],
+)
+def test_the_container_asks_whether_it_is_ready(hosts: str, asked: str) -> None:
+    """compose.yaml's health check asks ``/ready`` by a host that Django accepts, and fails unless the answer is 200."""
+    found = re.search(r'test: (\["CMD", "python".*\])', (REPOSITORY / "compose.yaml").read_text("utf-8"))
+    assert found is not None
+    with Upstream() as site:
+        site.script(Answer(200), Answer(503))
+        _, _, option, code = json.loads(found.group(1))
+        code = code.replace("127.0.0.1:8000", f"127.0.0.1:{site.port}")
+        ran = [python(option, code, ALLOWED_HOSTS=hosts).returncode for _ in range(2)]
+        requests = site.wait_for(2, 5)
+    assert ran == [0, 1]
+    assert {(each.path, each.headers["host"]) for each in requests} == {("/ready", asked)}

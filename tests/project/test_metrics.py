@@ -11,13 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from batcher.models import Batcher
-from durable_objects import AlarmInfo
+from durable_objects import AlarmInfo, prometheus
 from durable_objects.alarms import queries
 from durable_objects.database import clock
 from durable_objects.delivery import processes
 from durable_objects.tables import Alarm
 from durable_objects.testing import FakeClock, run_due_alarms
-from project import metrics
 from tests.models import Script, Scripted
 from tests.support import http_settings
 from tests.support.admin_pages import park
@@ -30,7 +29,7 @@ Figures = dict[tuple[str, tuple[str, ...]], float]
 
 def read() -> Figures:
     """Each sample by its name and its labels' values, as a scraper parses it."""
-    families = text_string_to_metric_families(metrics.exposition().decode())
+    families = text_string_to_metric_families(prometheus.exposition().decode())
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in families
@@ -49,7 +48,7 @@ def test_served_to_who_has_the_scope(client: Client, settings: Settings) -> None
     http_settings.change(settings, TOKENS=[TOKEN])
     assert client.get("/metrics").status_code == 401
     response = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
-    assert (response.status_code, response["Content-Type"]) == (200, metrics.CONTENT_TYPE)
+    assert (response.status_code, response["Content-Type"]) == (200, prometheus.CONTENT_TYPE)
     names = {family.name for family in text_string_to_metric_families(response.content.decode())}
     assert names >= {"durable_objects_alarms", "durable_objects_build_info", "batcher_items_waiting"}
 

@@ -6,12 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
 
 from batcher.models import Batcher
 from durable_objects.testing import FakeClock
-from project import health
 from project.api import api
 
 pytestmark = pytest.mark.django_db
@@ -24,8 +23,11 @@ PATHS = {
     "/reminders/{name}",
     "/reminders/{name}/snooze",
     "/health",
+    "/ready",
+    "/live",
     "/metrics",
 }
+PROBES = ("get /health", "get /ready", "get /live")
 
 
 def test_the_description_is_open_and_names_every_path(client: Client) -> None:
@@ -44,13 +46,13 @@ def test_every_operation_says_how_it_refuses(client: Client) -> None:
     for name, operation in operations(client):
         assert operation["description"], name
         assert operation["tags"], name
-        guarded = name != "get /health"
+        guarded = name not in PROBES
         assert bool(operation.get("security")) == guarded, name
         refusals = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
         assert refusals.keys() >= {"400", "404", "413", "415", "500", "503"}, name
         assert not guarded or refusals.keys() >= {"401", "403", "422", "429"}, name
         for status, answer in refusals.items():
-            if (name, status) == ("get /health", "503"):
+            if name in PROBES and status == "503":
                 continue  # the figures say it
             content = answer["content"]["application/json"]
             assert content["schema"] == {"$ref": "#/components/schemas/Error"}, (name, status)
@@ -93,12 +95,14 @@ def test_health_is_red_when_an_alarm_is_late() -> None:
         assert late.json()["oldest_overdue_seconds"] == pytest.approx(35, abs=1)
 
 
-def test_health_is_red_when_the_database_is_away(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system that cannot reach its database is not healthy, and says which it is."""
+def test_the_probes_say_when_the_database_is_away(client: Client) -> None:
+    """A system that cannot reach its database is neither healthy nor ready, and says which it is; it is alive."""
 
-    def away() -> None:
+    def away(*args: Any) -> Any:
         raise OperationalError("no connection")
 
-    monkeypatch.setattr(health, "figures", away)
-    response = client.get("/health")
-    assert (response.status_code, response.json()) == (503, {"status": "database_away"})
+    with connection.execute_wrapper(away):
+        for path in ("/health", "/ready"):
+            response = client.get(path)
+            assert (response.status_code, response.json()) == (503, {"status": "database_away"})
+        assert client.get("/live").json() == {"status": "ok"}

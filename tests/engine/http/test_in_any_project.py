@@ -87,11 +87,21 @@ def test_an_interface_without_its_middleware(settings: Any) -> None:
     assert "durable_objects.http.errors.ErrorsAsJson" in str(found.hint)
 
 
+def test_a_token_of_the_settings_that_can_be_guessed(settings: Any) -> None:
+    """It opens everything, so outside of debugging the check names its place; the token is not repeated."""
+    http_settings.change(settings, TOKENS=["a-token-of-16-characters-or-more", "fifteen-letters"])
+    (found,) = [each for each in run_checks() if each.id == "durable_objects_http.W002"]
+    assert 'DURABLE_OBJECTS_HTTP["TOKENS"][1] can be guessed' in found.msg
+    assert "fifteen" not in found.msg
+    settings.DEBUG = True
+    assert [each for each in run_checks() if each.id == "durable_objects_http.W002"] == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
         ({"TOKEN": ["t"]}, "unknown key 'TOKEN'; known keys: FAILURE_RATE, PAGES, RATE, TOKENS"),
-        ({"TOKENS": "secret"}, "['TOKENS'] is a str; expected a list"),
+        ({"TOKENS": "secret"}, "['TOKENS'] is of type str; expected list"),
         ({"TOKENS": [b"secret"]}, "['TOKENS'] has a bytes in it; allowed: a list of texts"),
         ({"RATE": "fast"}, "['RATE'] is 'fast'; allowed: a rate such as 100/s"),
         ({"PAGES": ["admin/"]}, "['PAGES'] has 'admin/' in it; allowed: paths that begin with a slash"),

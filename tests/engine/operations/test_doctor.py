@@ -15,12 +15,11 @@ from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
 from batcher.models import Batcher
-from durable_objects import checks, doctor
+from durable_objects import checks, doctor, health
 from durable_objects.database import clock as engine_clock
 from durable_objects.doctor import environment
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry
 from durable_objects.testing import FakeClock, run_due_alarms
-from project import health
 from tests.models import Impatient, Script, Scripted
 
 pytestmark = pytest.mark.django_db
@@ -62,11 +61,11 @@ def test_late_and_why(clock: FakeClock, script: Script) -> None:
     for name in ("a", "b"):
         Scripted.objects.get_by_name(name).storage.set_alarm(timedelta(0))
     Dispatcher.objects.create(process="web-1:1", started_at=clock.now(), last_pass_at=clock.now())
-    assert health.figures()["cause"] is None
+    assert health.report()["cause"] is None
     clock.advance(timedelta(seconds=95))
     code, lines = ask()
     assert (code, codes(lines)) == (1, {"late", "dispatcher"})
-    figures = health.figures()
+    figures = health.report()
     cause = (
         "2 alarms are late, the oldest by 1 min 35 s. No dispatcher has made a pass for 1 min 35 s: is beat running?"
     )

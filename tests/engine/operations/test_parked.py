@@ -13,7 +13,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from durable_objects import DurableObjectError, doctor
+from durable_objects import DurableObjectError, doctor, health
 from durable_objects.alarms import queries
 from durable_objects.database import clock as engine_clock
 from durable_objects.errors import ClassUnknown
@@ -23,7 +23,6 @@ from durable_objects.operations import actions, metrics
 from durable_objects.operations.explain import explain
 from durable_objects.tables import Alarm, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
-from project import health
 from tests.models import Script, Scripted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,7 +62,7 @@ def command(*arguments: str) -> list[Any]:
 def test_a_parked_alarm_is_not_late(kind: tuple[str, str], clock: FakeClock, script: Script) -> None:
     """However long overdue, it keeps no health red, is no trouble of the doctor's, and is counted apart."""
     row = parked(kind)
-    figures = health.figures()
+    figures = health.report()
     assert (figures["status"], figures["cause"], figures["overdue"], figures["parked"]) == ("ok", None, 0, 1)
     assert metrics.oldest_overdue(clock.now()) is None
     assert {state: queries.count(queries.alarms_in(state, clock.now())) for state in ("due", "overdue", "parked")} == {
@@ -75,7 +74,7 @@ def test_a_parked_alarm_is_not_late(kind: tuple[str, str], clock: FakeClock, scr
     assert explain(row, clock.now()).status.word == "parked"
     Scripted.objects.get_by_name("here").storage.set_alarm(timedelta(0))
     clock.advance(timedelta(minutes=1))
-    figures = health.figures()
+    figures = health.report()
     assert (figures["status"], figures["overdue"], figures["oldest_overdue_seconds"]) == ("late", 1, 60.0)
 
 

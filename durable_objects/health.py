@@ -1,0 +1,72 @@
+"""Whether alarms run in time, and whether this process can serve: what probes and monitoring ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import Error
+from django.db.migrations.executor import MigrationExecutor
+
+from durable_objects import doctor
+from durable_objects.database import clock
+from durable_objects.database.messages import message_for
+from durable_objects.errors import ObjectBusy
+from durable_objects.logs import get_logger
+from durable_objects.operations.metrics import counts
+
+logger = get_logger(__name__)
+
+#: Whether every migration was applied when this process last looked: its code knows no more of them later.
+_migrated = False
+
+
+def report() -> dict[str, Any]:
+    """Return the state of all alarms by the database's clock, in a few small reads however many there are.
+
+    ``status`` is ``"ok"``; ``"late"`` when the oldest overdue alarm is overdue by more than ``doctor.LATE_AFTER``, and
+    then ``cause`` says why, as the doctor does; or ``"database_away"``, without figures. An alarm whose run is under
+    way (a lease in force) is not overdue. ``armed``, ``overdue``, ``dead`` and ``parked`` count alarms to 10,000 each,
+    ``oldest_overdue_seconds`` is 0 when none is. Those of a class that this process does not know are parked, and not
+    late. Names no object and no host.
+    """
+    try:
+        moment = clock.now()
+        late = doctor.late(moment)
+        counted = counts(moment, ["armed", "dead", "due", "parked"])
+    except (Error, ObjectBusy) as error:
+        return _away(error)
+    return {
+        "status": "late" if late.cause else "ok",
+        "cause": late.cause,
+        "armed": counted["armed"],
+        "dead": counted["dead"],
+        "overdue": counted["due"],
+        "parked": counted["parked"],
+        "oldest_overdue_seconds": round(late.by.total_seconds(), 3),
+        "late_after_seconds": doctor.LATE_AFTER.total_seconds(),
+    }
+
+
+def readiness() -> dict[str, Any]:
+    """Return whether this process can serve: ``status`` is ``"ok"``, ``"migrations_missing"`` or ``"database_away"``.
+
+    The migrations are those of all installed apps, in the engine's database; once they are all applied they are not
+    looked at again. Late alarms do not count: sending requests to another process would make none of them run.
+    """
+    global _migrated
+    try:
+        conn = clock.connection()
+        if _migrated:
+            with conn.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        else:
+            executor = MigrationExecutor(conn)
+            _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except (Error, ObjectBusy) as error:
+        return _away(error)
+    return {"status": "ok" if _migrated else "migrations_missing"}
+
+
+def _away(error: Error | ObjectBusy) -> dict[str, Any]:
+    logger.warning("asked for health: %s", message_for(error) if isinstance(error, Error) else error)
+    return {"status": "database_away"}
