@@ -29,7 +29,7 @@ DURABLE_OBJECTS_HTTP: dict[str, object] = {
     "RATE": _environment.rate("API_RATE", "5000/s"),
     "FAILURE_RATE": _environment.rate("API_FAILURE_RATE", "60/m"),
     # The interface is mounted at the root, around these.
-    "PAGES": ["/admin/", "/static/", "/remind/"],
+    "PAGES": ["/", "/favicon.ico", "/admin/", "/static/", "/remind/"],
 }
 
 INSTALLED_APPS = [
@@ -102,6 +102,7 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler
 # Admin's own files are served from the installed packages: no collectstatic, no folder to keep.
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_ROOT = BASE_DIR / "project" / "root"  # /favicon.ico
 
 CELERY_BROKER_URL = _environment.broker_url()
 CELERY_TASK_DEFAULT_QUEUE = "alarms"  # no other tasks
