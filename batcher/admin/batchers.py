@@ -61,7 +61,10 @@ class BatcherAdmin(DurableObjectAdmin):
 
     def get_urls(self) -> list[Any]:
         add = self.admin_site.admin_view(self.add_item)
-        return [path("<path:object_id>/items/", add, name="batcher_batcher_add_item"), *super().get_urls()]
+        return [
+            path("<path:object_id>/items/", add, name=f"{self.opts.app_label}_batcher_add_item"),
+            *super().get_urls(),
+        ]
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -96,7 +96,10 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         download = self.admin_site.admin_view(self.download)
-        return [path("<path:object_id>/items.json", download, name="batcher_batch_items"), *super().get_urls()]
+        return [
+            path("<path:object_id>/items.json", download, name=f"{self.opts.app_label}_batch_items"),
+            *super().get_urls(),
+        ]
 
     def download(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Return the items as a file: the whole JSON array that is posted."""
@@ -141,7 +144,7 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
         """Show the JSON array that is posted, its first ``ITEMS_SHOWN`` characters."""
         text = Batch.objects.filter(pk=row.pk).values_list(Substr("items_json", 1, ITEMS_SHOWN + 1)).get()[0]
         more = f"The first {ITEMS_SHOWN:,} characters. " if len(text) > ITEMS_SHOWN else ""
-        url = reverse(f"{self.admin_site.name}:batcher_batch_items", args=[row.pk])
+        url = reverse(f"{self.admin_site.name}:{self.opts.app_label}_batch_items", args=[row.pk])
         shape = '<pre class="do-value">{}</pre><p>{}<a href="{}" download>Download the items</a></p>'
         return format_html(shape, text[:ITEMS_SHOWN], more, url)
 
@@ -159,6 +162,6 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
         parts = row.parts.order_by("first_item").values_list("pk", flat=True)
         kin = [("a part of", row.parent_id)] if row.parent_id else []
         kin += [("into", part) for part in parts]
-        name = f"{self.admin_site.name}:batcher_batch_change"
+        name = f"{self.admin_site.name}:{Batch._meta.app_label}_batch_change"
         links = ((word, reverse(name, args=[pk]), pk) for word, pk in kin)
         return format_html_join("", '<div>{} <a href="{}">{}</a></div>', links) or NOTHING

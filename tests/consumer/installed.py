@@ -8,15 +8,14 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.architecture.sources import ROOT, tracked_files
+from tests.architecture.sources import ROOT
+from tests.support.wheels import build_wheels
 
-BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 #: What the project asks for itself.
 PROJECTS_OWN = ["celery[redis]", "packaging", "psycopg[binary,pool]", "uvicorn", "pytest", "pytest-django"]
 SECONDS = 300.0
@@ -33,6 +32,7 @@ class Recipe:
 
 RECIPES = {
     "locked": Recipe("beat,postgresql"),
+    "apps": Recipe("http,batcher,reminders,cleaner"),
     # django-celery-beat may refuse the newest Django, so it is not there.
     "newest": Recipe("postgresql", ("3.14", "3.13", "3.12"), is_locked=False),
 }
@@ -51,27 +51,17 @@ def environment(name: str, folder: Path) -> Path:
 
 
 def _make(recipe: Recipe, into: Path) -> None:
-    wheel = _built(into.with_name(f"{into.name}-wheel"))
+    wheels = into.with_name(f"{into.name}-wheels")
+    wheels.mkdir(exist_ok=True)
+    (wheel,) = build_wheels(wheels).glob("django_durable_objects-*.whl")
     _uv("venv", "--clear", "--python", _python(recipe.pythons), into)
-    asked = [f"django-durable-objects[{recipe.extras}] @ {wheel.as_uri()}", *PROJECTS_OWN]
+    asked = [f"django-durable-objects[{recipe.extras}] @ {wheel.as_uri()}", *PROJECTS_OWN, "--find-links", str(wheels)]
     if recipe.is_locked:
         constraints = into / "constraints.txt"
         lock = (ROOT / "requirements" / "development.txt").read_text("utf-8")
         constraints.write_text("".join(f"{line}\n" for line in re.findall(r"^[\w.-]+==[^\s;]+", lock, re.MULTILINE)))
         asked += ["--constraints", str(constraints)]
     _uv("pip", "install", "--only-binary", ":all:", "--python", into / "bin" / "python", *asked)
-
-
-def _built(folder: Path) -> Path:
-    """The wheel of the tracked files, built where the tree is not touched."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for path in tracked_files():
-        copy = folder / "tree" / path.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
-    _run([sys.executable, "-I", "-c", BUILD, str(folder)], at=folder / "tree")
-    (wheel,) = folder.glob("*.whl")
-    return wheel
 
 
 def _python(versions: tuple[str, ...]) -> str:
