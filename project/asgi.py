@@ -16,7 +16,8 @@ _django = get_asgi_application()
 for database in connections.settings.values():
     database["CONN_MAX_AGE"] = 0  # each request has a thread of its own here: a connection that stayed would be lost
 
-from durable_objects.http.asgi_body_limit import AsgiBodyLimit  # noqa: E402  models want Django set up
-from project.fast_path import FastPath  # noqa: E402
+from batcher.fast_path import FastPath  # noqa: E402  models want Django set up
+from durable_objects.http.asgi_body_limit import AsgiBodyLimit  # noqa: E402
+from project.api import api  # noqa: E402
 
-application = FastPath(AsgiBodyLimit(_django))
+application = FastPath(AsgiBodyLimit(_django), api)

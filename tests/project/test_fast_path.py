@@ -16,9 +16,10 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from pytest_django import Settings
 
+from batcher.fast_path import FastPath
 from batcher.models import Batcher
 from durable_objects.turns import combining
-from project.fast_path import FastPath
+from project.api import api
 from tests.architecture.sources import ROOT
 from tests.support import http_settings
 from tests.support.server_interfaces import hang_up
@@ -63,7 +64,7 @@ def test_its_threads_keep_their_connections() -> None:
     def note(**_: object) -> None:
         made.append(threading.current_thread().name)
 
-    application = FastPath(ASGIHandler())
+    application = FastPath(ASGIHandler(), api)
     connection_created.connect(note)
     try:
         asyncio.run(two_in_a_row(application))
@@ -105,7 +106,7 @@ def test_requests_at_the_same_time_share_turns(
 
     monkeypatch.setattr(combining, "run_all", counted)
     texts = [("POST", "/batcher/a", GOOD, f"item {number}".encode()) for number in range(99)]
-    answers = ask(FastPath(ASGIHandler()), *texts[:50], NUL, *texts[50:])
+    answers = ask(FastPath(ASGIHandler(), api), *texts[:50], NUL, *texts[50:])
     assert [answer.status_code for answer in answers] == [200] * 50 + [422] + [200] * 49
     assert [answer.json()["queued"] for answer in answers if answer.status_code == 200] == list(range(1, 100))
     items = Batcher.objects.get_by_name("a").storage.list(prefix="item:").values()
@@ -114,3 +115,18 @@ def test_requests_at_the_same_time_share_turns(
     recorded = [(line.__dict__["status"], line.__dict__["times"]) for line in caplog.records]
     assert len(recorded) < 12
     assert sum(times for status, times in recorded if status == 200) == 99
+
+
+async def nobody(*_: object) -> None:
+    """Stand where Django would."""
+    raise AssertionError("the request has taken Django's way")
+
+
+@pytest.mark.urls("tests.engine.http.urls")
+def test_below_another_path() -> None:
+    """Where batchers are mounted elsewhere it answers there, and leaves all other paths to Django."""
+    shop = FastPath(nobody, api, prefix="/api/batcher/")
+    (answer,) = ask(shop, ("POST", "/api/batcher/a", GOOD, b"x"))
+    assert (answer.json(), answer.headers["Location"]) == ({"queued": 1}, "/api/batcher/a/items/1")
+    with pytest.raises(AssertionError, match="Django's way"):
+        ask(FastPath(nobody, api, prefix="/api/batcher/"), ("POST", "/batcher/a", GOOD, b"x"))

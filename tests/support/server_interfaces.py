@@ -18,9 +18,10 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 
+from batcher.fast_path import THREADS, FastPath
 from durable_objects.http.asgi_body_limit import AsgiBodyLimit
 from durable_objects.http.content_type_header import ContentTypeCheck
-from project.fast_path import THREADS, FastPath
+from project.api import api
 
 PATIENCE = 10.0
 #: The status of no answer.
@@ -128,7 +129,7 @@ def by_asgi(sent: RawRequest, *, fast: bool = False) -> Answer:
     application: Any = AsgiBodyLimit(ASGIHandler())
     if not fast:
         return asyncio.run(_asked(application, sent))
-    fast_path = FastPath(application)
+    fast_path = FastPath(application, api)
     try:
         return asyncio.run(_asked(fast_path, sent))
     finally:

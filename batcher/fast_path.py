@@ -1,4 +1,4 @@
-"""The fast path for ``POST /batcher/<name>``: past Django's middleware and router, in batches.
+"""The fast path for ``POST /batcher/<name>`` under ASGI: past Django's middleware and router, in batches.
 
 Concurrent requests for the same batcher share one transaction: they are collected here, without a thread for each, and
 added in one turn (``call_each``). Whatever is not plain (another path, an unknown token, a body that is too
@@ -20,6 +20,7 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.http.request import split_domain_port, validate_host
+from ninja import NinjaAPI
 from ninja.errors import HttpError
 
 from batcher.api import item_in
@@ -31,9 +32,7 @@ from durable_objects.http.client_address import address_of
 from durable_objects.http.conf import http
 from durable_objects.http.rate_limit import rate_of
 from durable_objects.http.tokens import Principal
-from project.api import api
 
-PREFIX = "/batcher/"
 #: Headers that only Django's way handles.
 NOT_PLAIN = {b"content-encoding", b"transfer-encoding", b"idempotency-key"}
 #: What Django allows where DEBUG is set and nothing else is.
@@ -43,16 +42,20 @@ THREADS = 8
 
 
 class FastPath:
-    """An ASGI application around Django's that answers plain ``POST /batcher/<name>`` itself."""
+    """An ASGI application around Django's that answers plain ``POST <prefix><name>`` itself.
 
-    def __init__(self, django: Application) -> None:
-        self._django = django
+    ``api`` is the interface that the routes of batchers are mounted in, ``prefix`` the path that they are at, from the
+    root of the site. Middleware of the project's own is not asked about what goes this way.
+    """
+
+    def __init__(self, django: Application, api: NinjaAPI, prefix: str = "/batcher/") -> None:
+        self._django, self._api, self._prefix = django, api, prefix
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fast-path")
         #: Items that wait to be added, by batcher; while a name is in here, a thread works for it.
         self._lines: dict[str, list[_Waiting]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        plain = _plain(scope)
+        plain = _plain(scope, self._prefix)
         if plain is None:
             await self._django(scope, receive, send)
             return
@@ -68,7 +71,7 @@ class FastPath:
         try:
             receipt = await self._add(plain, item)
         except Exception as error:  # noqa: BLE001  the interface has an answer for each
-            response = api.on_exception(ASGIRequest(dict(scope), BytesIO(body)), error)
+            response = self._api.on_exception(ASGIRequest(dict(scope), BytesIO(body)), error)
             await _answer(send, response.status_code, response.content, response.items())
             audit.record(plain.principal, "POST", scope["path"], response.status_code, plain.address)
         else:
@@ -107,7 +110,7 @@ class FastPath:
                 if not added.done():
                     added.set_result(answer)
             for (principal, address), times in done.items():
-                audit.record(principal, "POST", f"{PREFIX}{name}", 200, address, times=times)
+                audit.record(principal, "POST", f"{self._prefix}{name}", 200, address, times=times)
         del self._lines[name]
 
 
@@ -134,11 +137,11 @@ class _Waiting(NamedTuple):
     added: asyncio.Future[Receipt]
 
 
-def _plain(scope: Scope) -> _Plain | None:
+def _plain(scope: Scope, prefix: str) -> _Plain | None:
     """Return the parts of a plain request, by a client who may add, of a known, small size; None for any other."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
-    name = scope["path"].removeprefix(PREFIX)
+    name = scope["path"].removeprefix(prefix)
     if name in ("", ".", "..", scope["path"]) or "/" in name or scope["query_string"] or not _is_as_sent(scope):
         return None
     headers = dict(scope["headers"])
