@@ -49,9 +49,10 @@ format: setup ## put the code into the style that lint asks for
 	@$(CLEAN) $(PYTHON) -m ruff check --fix-only .
 	@$(CLEAN) $(PYTHON) -m ruff format .
 
-docs: setup ## what docs/ has from sources: the diagrams (needs Graphviz), the conformance table
+docs: setup ## the diagrams and the conformance table, where they changed; then all pages as a site, docs/_build/index.html
 	@sh scripts/draw-diagrams
 	@$(CLEAN) $(PYTHON) -m tests.conformance
+	@$(CLEAN) $(PYTHON) -m sphinx --builder html --fail-on-warning --quiet docs docs/_build
 
 lock: setup ## requirements/*.txt from requirements/*.in; ARGS=--upgrade for newer versions
 	@sh scripts/write-locks $(ARGS)

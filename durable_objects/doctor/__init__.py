@@ -1,11 +1,13 @@
-"""Questions that find what is wrong: the engine's own, and those that apps bring in a module ``doctor``.
+"""Questions that find what is wrong: the engine's own, and those that apps bring in a module ``doctor``::
 
-# shop/doctor.py
-from durable_objects.doctor import Finding, question
+    # shop/doctor.py
+    from durable_objects.doctor import Finding, question
 
-@question
-def carts_without_owner(now: datetime) -> Iterator[Finding]:
-    yield Finding("shop.orphans", "3 carts have no owner.", "Delete them.", fix=delete_them)
+    @question
+    def carts_without_owner(now: datetime) -> Iterator[Finding]:
+        yield Finding("shop.orphans", "3 carts have no owner.", "Delete them.", fix=delete_them)
+
+A question may take seconds: it is asked by ``manage.py alarms doctor``, not by a page.
 """
 
 from __future__ import annotations

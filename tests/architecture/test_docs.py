@@ -108,6 +108,13 @@ def test_links_lead_somewhere() -> None:
     assert dead == {}
 
 
+def test_the_first_page_leads_to_all_others() -> None:
+    """docs/index.md links every page in the folders of docs, with a word on it: a new page gets its line there."""
+    docs = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (docs / "index.md").read_text("utf-8")))
+    assert linked == {path.relative_to(docs).as_posix() for path in docs.glob("*/*.md")}
+
+
 def test_each_module_of_the_engine_is_in_the_architecture() -> None:
     """docs/why/architecture.md names each module of the engine, or its package where that answers one question."""
     page = set(_ALONE.findall((ROOT / "docs/why/architecture.md").read_text("utf-8")))
