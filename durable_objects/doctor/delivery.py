@@ -27,7 +27,7 @@ def _celery_app(now: datetime) -> Iterator[Finding]:
 def _brokers(now: datetime) -> Iterator[Finding]:
     """Find brokers that cannot be reached; if one can, whether a worker consumes from it."""
     asked = [broker for broker in brokers.brokers() if broker.kind != "memory"]
-    if not asked:
+    if not asked or brokers.app_flaw():  # of an app that nobody made
         return
     for broker in asked:
         if untried := broker.untried():

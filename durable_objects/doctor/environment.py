@@ -96,7 +96,8 @@ def _mend_entry() -> str:
 
 
 def _broker(now: datetime) -> Iterator[Finding]:
-    yield from judge_broker(tasks.settings_in_force())
+    if brokers.app_flaw() is None:  # else these are the settings of an app that nobody made
+        yield from judge_broker(tasks.settings_in_force())
 
 
 def judge_broker(settings: dict[str, Any]) -> Iterator[Finding]:
@@ -138,7 +139,7 @@ def judge_broker(settings: dict[str, Any]) -> Iterator[Finding]:
 
 
 #: What sets each of these, for whoever has written none of them.
-_ALL = " Or let durable_objects.celery_settings() set all that it takes."
+_ALL = " durable_objects.celery_settings() sets it, and all else that is needed."
 
 
 def _set(*names: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import click
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
-from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper, SystemCheckError
 from django.db import Error
 from django.db.models import Model, QuerySet
 
@@ -97,6 +97,8 @@ class PlainCommand(BaseCommand):
             if lost.is_closed:
                 raise
             raise CommandError(str(lost)) from lost
+        except SystemCheckError as error:
+            raise ManyLines(*str(error).strip().splitlines()) from error
         except CommandError as error:
             if not isinstance(error, ManyLines) and (line := escaping.one_line(str(error))) != str(error):
                 raise CommandError(line, returncode=error.returncode) from error

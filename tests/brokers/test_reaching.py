@@ -251,14 +251,17 @@ from django.conf import settings
 settings.configure(INSTALLED_APPS=["django.contrib.contenttypes", "durable_objects"], CELERY_BROKER_URL="redis://x")
 django.setup()
 from durable_objects import checks
-from durable_objects.doctor import delivery
+from durable_objects.doctor import delivery, environment
 print([message.id for message in checks._check_celery()])
-print([finding.text for finding in delivery._celery_app(None)])
+ask = [*delivery._celery_app(None), *delivery._brokers(None), *environment._broker(None)]
+print([(finding.code, finding.text) for finding in ask])
 """
     run = [sys.executable, "-c", code]
     done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2], timeout=60)
     assert "W018" in done.stdout
     assert "wake-ups go to Celery's default, amqp://" in done.stdout
+    assert done.stdout.count("celery_app") == 1
+    assert "broker_" not in done.stdout, "what that default lacks leads nowhere"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from pytest_django import Settings
 
 from durable_objects.tables import Object
 from durable_objects.testing import FakeClock, run_due_alarms
@@ -114,3 +115,20 @@ def test_a_terminal_is_shown_what_the_columns_are(command: tuple[str, ...], cloc
     assert rows == piped.getvalue().splitlines()
     assert header.split()[0] in {"DUE", "ALARM"}
     assert {row[header.index("NAME") :].split("  ")[0] for row in rows} == {"a", "a longer name"}
+
+
+def test_errors_of_the_checks_are_lines(settings: Settings) -> None:
+    """What ``check`` finds wrong before a command runs is shown as ``check`` shows it, each with its hint below."""
+    settings.DATABASE_ROUTERS = ["tests.engine.management.test_alarms_command.Elsewhere"]
+    with pytest.raises(CommandError) as refused:
+        call_command("alarms", "doctor", skip_checks=False)
+    lines = str(refused.value).splitlines()
+    assert any(line.startswith("?: (durable_objects.E013)") for line in lines)
+    assert any(line.strip().startswith("HINT: Begin DATABASE_ROUTERS") for line in lines)
+
+
+class Elsewhere:
+    """A router that writes all models to a database that is not the engine's."""
+
+    def db_for_write(self, model: object, **hints: object) -> str:
+        return "elsewhere"
