@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from durable_objects.conf import require_time_zones
+from durable_objects.conf import require_packages, require_time_zones
 
 
 class BatcherConfig(AppConfig):
@@ -11,6 +11,11 @@ class BatcherConfig(AppConfig):
     name = "batcher"
     label = "batcher"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def import_models(self) -> None:
+        """Import the models. Raises ``ImproperlyConfigured`` where what they need is not installed."""
+        require_packages(self.name, "batcher", "httpx", "rich", "standardwebhooks")
+        super().import_models()
 
     def ready(self) -> None:
         """Import the checks, which register themselves. Raises ``ImproperlyConfigured`` without ``USE_TZ``."""

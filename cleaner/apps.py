@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from durable_objects.conf import require_time_zones
+from durable_objects.conf import require_packages, require_time_zones
 
 
 class CleanerConfig(AppConfig):
@@ -12,6 +12,11 @@ class CleanerConfig(AppConfig):
     label = "cleaner"
     verbose_name = "Periodic cleaner"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def import_models(self) -> None:
+        """Import the models. Raises ``ImproperlyConfigured`` where what they need is not installed."""
+        require_packages(self.name, "cleaner", "rich")
+        super().import_models()
 
     def ready(self) -> None:
         """Import the checks, which register themselves. Raises ``ImproperlyConfigured`` without ``USE_TZ``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from django.conf import settings as django_settings
@@ -121,6 +122,15 @@ class AppSettings:
             if key in self._bounds and (why := self._bounds[key].refused(value)):
                 raise ImproperlyConfigured(f"{self._name}[{key!r}] {why}")
         return dict(given)
+
+
+def require_packages(app: str, extra: str, *modules: str) -> None:
+    """Raise ``ImproperlyConfigured`` for an app in INSTALLED_APPS unless all that its extra brings is installed."""
+    if missing := [module for module in modules if find_spec(module) is None]:
+        raise ImproperlyConfigured(
+            f"{app} is in INSTALLED_APPS and needs {', '.join(missing)}, not installed here: "
+            f'pip install "django-durable-objects[{extra}]"'
+        )
 
 
 def require_time_zones(app: str) -> None:

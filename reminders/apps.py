@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from durable_objects.conf import require_time_zones
+from durable_objects.conf import require_packages, require_time_zones
 
 
 class RemindersConfig(AppConfig):
@@ -11,6 +11,11 @@ class RemindersConfig(AppConfig):
     name = "reminders"
     label = "reminders"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def import_models(self) -> None:
+        """Import the models. Raises ``ImproperlyConfigured`` where what they need is not installed."""
+        require_packages(self.name, "reminders", "apprise", "httpx", "icalendar", "standardwebhooks")
+        super().import_models()
 
     def ready(self) -> None:
         """Import channels and checks, which register themselves. Raises ``ImproperlyConfigured`` without ``USE_TZ``."""

@@ -1,9 +1,8 @@
 """The guarded HTTP interface as a Django app."""
 
-from importlib.util import find_spec
-
 from django.apps import AppConfig
-from django.core.exceptions import ImproperlyConfigured
+
+from durable_objects.conf import require_packages
 
 
 class HttpConfig(AppConfig):
@@ -14,11 +13,11 @@ class HttpConfig(AppConfig):
     verbose_name = "HTTP interface"
     default_auto_field = "django.db.models.BigAutoField"
 
+    def import_models(self) -> None:
+        """Import the models. Raises ``ImproperlyConfigured`` without django-ninja: admin would need it next."""
+        require_packages(self.name, "http", "ninja")
+        super().import_models()
+
     def ready(self) -> None:
-        """Import the checks, which register themselves. Raises ``ImproperlyConfigured`` without django-ninja."""
-        if find_spec("ninja") is None:
-            raise ImproperlyConfigured(
-                '"durable_objects.http" is in INSTALLED_APPS, and needs django-ninja, which is not installed: '
-                'pip install "django-durable-objects[http]"'
-            )
+        """Import the checks, which register themselves."""
         from durable_objects.http import checks  # noqa: F401  importing registers them

@@ -28,6 +28,16 @@ def check_middleware(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
     return [Warning(text, f'Write "{MIDDLEWARE}" first in MIDDLEWARE.', id="durable_objects_http.W001")]
 
 
+@register(Tags.urls)
+def check_namespaces(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that each interface is found by its name: else nothing here knows which paths are its own."""
+    text = "The HTTP interface with urls_namespace={0!r} is not found under that name in the URLs: its limits and its "
+    text += "form of refusals are not in force."
+    hint = "Where it is included in a namespace, name that too: GuardedAPI(urls_namespace='shop:{0}') in 'shop'."
+    names = [] if http.flaw() else mounted.not_found()
+    return [Warning(text.format(name), hint.format(name), id="durable_objects_http.W003") for name in names]
+
+
 @register(Tags.security)
 def check_tokens(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Check that nobody guesses a token of the settings, which opens everything; not while debugging."""

@@ -199,7 +199,7 @@ def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonRespons
     status = response.status_code
     if status == HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {request.path_info}; a name is one path segment"
-        return refusal(status, message, allowed=paths())
+        return refusal(status, message, allowed=paths(request.path_info))
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         methods = sorted({method.strip() for method in response.get("Allow", "").split(",") if method.strip()})
         methods += ["HEAD"] if "GET" in methods else []
@@ -291,7 +291,7 @@ def _bad_body(request: HttpRequest, exc: Exception) -> HttpResponse:
 
 
 def _not_found(request: HttpRequest, exc: Http404) -> HttpResponse:
-    return refusal(404, str(exc) or f"there is nothing at {request.path_info}", allowed=paths())
+    return refusal(404, str(exc) or f"there is nothing at {request.path_info}", allowed=paths(request.path_info))
 
 
 def _database_away(request: HttpRequest, exc: Exception) -> HttpResponse:

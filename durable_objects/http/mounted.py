@@ -43,14 +43,20 @@ def path_info_of(scope: MutableMapping[str, Any]) -> str:
     return str(scope["path"]).removeprefix(scope.get("root_path", "")) or "/"
 
 
-def paths() -> list[str]:
-    """Return every path of the interfaces, such as ``/batcher/<name>``."""
-    return list(_paths(get_resolver()))
+def paths(path: str) -> list[str]:
+    """Return every path of the interface that this one belongs to, such as ``/batcher/<name>``."""
+    found = [root for root in roots() if path.startswith(root)]
+    return list(_paths(get_resolver(), max(found, key=len))) if found else []
 
 
 def roots() -> dict[str, NinjaAPI]:
     """Return the interfaces by the path that each is mounted at, such as ``/api/``."""
     return _roots(get_resolver())
+
+
+def not_found() -> list[str]:
+    """Return the ``urls_namespace`` of each interface that was made and has no address under that name."""
+    return [api.urls_namespace for api in _apis if api not in roots().values()]
 
 
 @lru_cache(maxsize=8)
@@ -64,10 +70,8 @@ def _roots(resolver: URLResolver) -> dict[str, NinjaAPI]:
 
 
 @lru_cache(maxsize=8)
-def _paths(resolver: URLResolver) -> tuple[str, ...]:
-    found: list[str] = []
-    for root, api in _roots(resolver).items():
-        described = api.get_openapi_schema(path_prefix=root)["paths"]
-        found += [path.replace("{", "<").replace("}", ">") for path in described]
-        found += [root.rstrip("/") + api.openapi_url] if api.openapi_url else []
-    return tuple(found)
+def _paths(resolver: URLResolver, root: str) -> tuple[str, ...]:
+    api = _roots(resolver)[root]
+    described = api.get_openapi_schema(path_prefix=root)["paths"]
+    found = [path.replace("{", "<").replace("}", ">") for path in described]
+    return (*found, root.rstrip("/") + api.openapi_url) if api.openapi_url else tuple(found)

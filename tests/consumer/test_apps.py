@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from project.demo.processes import clean_environment
+from tests.architecture.sources import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -177,3 +178,23 @@ def test_an_app_beside_another_of_its_label(installed: Path, tmp_path: Path) -> 
     run(installed, tmp_path, "manage.py", "migrate", "-v0")
     seen = json.loads(run(installed, tmp_path, "-c", PAGES).splitlines()[-1])
     assert seen == ["delivered", "webhook_batcher_batch", 200, 200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("app", "missing"),
+    [("durable_objects.http", "ninja"), ("reminders", "apprise, httpx, icalendar, standardwebhooks")],
+)
+def test_an_app_without_what_it_needs(environments: dict[str, Path], tmp_path: Path, app: str, missing: str) -> None:
+    """An app whose extra was not installed ends every command in one sentence, with the line to type."""
+    wheel_alone = environments["locked"]
+    settings = f'INSTALLED_APPS += ["durable_objects", "{app}"]\nCELERY_BROKER_URL = "memory://"\n'
+    start_project(wheel_alone, tmp_path, {"settings.py": settings})
+    (tmp_path / "reminders").symlink_to(ROOT / "reminders")  # the apps come together, whichever extra brought them
+    environment = clean_environment(DJANGO_SETTINGS_MODULE="mysite.settings", PYTHONPATH=str(tmp_path))
+    command = [str(wheel_alone), "manage.py", "check"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    extra = app.rpartition(".")[2]
+    assert done.stderr.splitlines()[-1] == (
+        f"django.core.exceptions.ImproperlyConfigured: {app} is in INSTALLED_APPS and needs {missing}, not installed "
+        f'here: pip install "django-durable-objects[{extra}]"'
+    )

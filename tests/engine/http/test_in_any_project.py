@@ -11,7 +11,7 @@ from django.test import Client
 from ninja import Router
 from ninja.errors import ConfigError
 
-from durable_objects.http import scopes
+from durable_objects.http import mounted, scopes
 from durable_objects.http.api import GuardedAPI
 from durable_objects.http.body_limit import MAX_BODY_BYTES
 from durable_objects.http.conf import http
@@ -95,6 +95,16 @@ def test_a_token_of_the_settings_that_can_be_guessed(settings: Any) -> None:
     assert "fifteen" not in found.msg
     settings.DEBUG = True
     assert [each for each in run_checks() if each.id == "durable_objects_http.W002"] == []
+
+
+def test_an_interface_in_a_namespace(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that names the namespace it is in is found there; of one that does not, the check says what to do."""
+    assert client.get("/within/api/nothing").json()["error"]["code"] == "not_found"
+    lost = GuardedAPI(urls_namespace="lost")
+    monkeypatch.setattr(mounted, "_apis", [*mounted.roots().values(), lost])
+    (found,) = [each for each in run_checks() if each.id == "durable_objects_http.W003"]
+    assert "urls_namespace='lost'" in found.msg
+    assert "GuardedAPI(urls_namespace='shop:lost')" in str(found.hint)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 from ninja.security import HttpBearer
@@ -43,4 +43,10 @@ api.add_router("/carts", carts)
 plain = NinjaAPI(title="Another", urls_namespace="another", auth=Anybody())
 plain.add_router("/reminders", reminders)
 
-urlpatterns = [path("api/", api.urls), path("plain/", plain.urls), path("upload", upload)]
+nested = GuardedAPI(title="Within", urls_namespace="within:nested")
+urlpatterns = [
+    path("within/", include(([path("api/", nested.urls)], "within"))),
+    path("api/", api.urls),
+    path("plain/", plain.urls),
+    path("upload", upload),
+]
