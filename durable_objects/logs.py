@@ -68,6 +68,12 @@ def get_logger(name: str) -> SteadyLogger:
     return SteadyLogger(one_line_of(logging.getLogger(name)))
 
 
+def about(event: str, key: tuple[str, str] | None = None, **figures: Any) -> dict[str, Any]:
+    """Return a record's ``extra``: what happened, by a name that stays the same; which object; and figures."""
+    named = {} if key is None else {"object_class": key[0], "object_name": key[1]}
+    return {"event": event, **named, **figures}
+
+
 def one_line_of(logger: logging.Logger) -> logging.Logger:
     """Return the logger, having made each of its messages one line."""
     if not any(isinstance(each, OneLine) for each in logger.filters):

@@ -22,7 +22,7 @@ from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
 from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.formatting import span
-from durable_objects.logs import get_logger
+from durable_objects.logs import about, get_logger
 
 logger = get_logger(__name__)
 
@@ -54,10 +54,15 @@ class AlarmRunFailed(Exception):
     """``alarm()`` raised: Celery retries the task after 2, 4, 8 … s. The cause is the handler's error."""
 
 
+class AlarmDied(Exception):
+    """No run of the alarm is left: it is dead. The log has one error on it; to Celery the task has failed as well."""
+
+
 @shared_task(
     bind=True,
     name="durable_objects.fire_alarm",
     **_OPTIONS,
+    throws=(AlarmDied,),  # logged already
     autoretry_for=(AlarmRunFailed,),
     retry_backoff=backoff.FIRST_RETRY_SECONDS,
     retry_backoff_max=backoff.LONGEST_RETRY_SECONDS,
@@ -67,7 +72,10 @@ class AlarmRunFailed(Exception):
 def fire_alarm(
     self: Task[Any, Any], object_id: int, wake_up_number: int | None = None, rescue: bool = False, waits: int = 0
 ) -> str:
-    """Run the alarm of one object; return the verdict. Any number of deliveries leads to one run at a time."""
+    """Run the alarm of one object; return the verdict. Any number of deliveries leads to one run at a time.
+
+    Raises ``AlarmDied`` where this was the last run that failed.
+    """
     _begin(self)
     fired = fire(object_id, wake_up_number, rescue=rescue, waits=waits)
     if fired.verdict is Verdict.AGAIN and fired.delay is not None:
@@ -82,7 +90,10 @@ def fire_alarm(
         _send(again, fired.delay, retries=self.request.retries, soft_time_limit=soft_limit)
     elif fired.verdict is Verdict.FAILED and fired.delay is not None:
         _retry(self, (object_id, wake_up_number), fired)
-    return fired.verdict.value
+    elif fired.verdict is Verdict.DEAD:
+        why = fired.error and handler_errors.formattable(fired.error)
+        raise AlarmDied(f"object {object_id}: {handler_errors.in_short(fired.error)}") from why
+    return str(fired.verdict.value)
 
 
 @shared_task(bind=True, name="durable_objects.fire_alarms", **_OPTIONS)
@@ -107,7 +118,8 @@ def dispatch_alarms(self: Task[Any, Any]) -> dict[str, int]:
         return dispatcher.catch_up(engine.DISPATCH_EVERY).as_dict()
     except Error as error:
         reason = message_for(error)
-        logger.error("the pass failed, and is made again within %s: %s", span(engine.DISPATCH_EVERY), reason)
+        every, extra = span(engine.DISPATCH_EVERY), about("pass_failed")
+        logger.error("the pass failed, and is made again within %s: %s", every, reason, extra=extra)
         raise PassFailed(reason) from error
 
 

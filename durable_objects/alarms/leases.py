@@ -19,7 +19,7 @@ from durable_objects.conf import engine
 from durable_objects.database import clock, round_trip, supported
 from durable_objects.database.backends import backend_of
 from durable_objects.database.errors import own_statements
-from durable_objects.logs import get_logger
+from durable_objects.logs import about, get_logger
 from durable_objects.tables import Alarm
 
 logger = get_logger(__name__)
@@ -142,7 +142,8 @@ def _renew(run: Run) -> None:
                     cursor.execute(sql, params)
             renewed = renew(conn, run.object_id, run.fence)
         if not renewed:
-            logger.warning("object %s: the run with fence %s has lost its lease", run.object_id, run.fence)
+            extra = about("lease_lost", object_id=run.object_id)
+            logger.warning("object %s: the run with fence %s has lost its lease", run.object_id, run.fence, extra=extra)
             drop(run)
     except Exception as error:  # noqa: BLE001  whatever it was, the other runs' leases have to be renewed
         logger.warning("object %s: lease not renewed (%r), tried again", run.object_id, error)

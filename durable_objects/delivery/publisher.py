@@ -15,7 +15,7 @@ from durable_objects import failpoints
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock
 from durable_objects.delivery import claims
-from durable_objects.logs import get_logger
+from durable_objects.logs import about, get_logger
 
 logger = get_logger(__name__)
 
@@ -167,7 +167,7 @@ def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) 
             probe, _publisher.broken_until = False, clock.monotonic() + BREAK_SECONDS
             logger.warning(
                 "wake-up for object %s (%s in all) not sent (%r): the dispatcher will",
-                message[0].object_id, len(message), error,
+                message[0].object_id, len(message), error, extra=about("wake_ups_not_sent", wake_ups=len(message)),
             )  # fmt: skip
             failed += message
     _forget(failed)

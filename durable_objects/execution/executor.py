@@ -29,7 +29,7 @@ from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, O
 from durable_objects.execution import run_outcomes, wake_up_admission, watchdog
 from durable_objects.execution.wake_up_admission import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict
 from durable_objects.handler_errors import is_failure
-from durable_objects.logs import get_logger
+from durable_objects.logs import about, get_logger
 from durable_objects.models import DurableObject
 from durable_objects.plain_functions import check_answer
 from durable_objects.turns import lock
@@ -81,7 +81,7 @@ def fire(
         message = (
             "object %s is of a class that this code does not have, or no object can have its name: tried again later"
         )
-        logger.warning(message, object_id)
+        logger.warning(message, object_id, extra=about("class_unknown", object_id=object_id))
         return Fired(Verdict.AGAIN, PARKED_FOR)
     if flaw := class_attributes.flaw_of(type(handle)):
         logger.error("%s No alarm of this class can run, object %s is tried again later", flaw, object_id)
@@ -338,7 +338,11 @@ def _log(busy: ObjectBusy) -> None:
     kind = sqlstate(busy.__cause__)
     if clock.monotonic() - _logged.get(kind, float("-inf")) >= TELL_EVERY.total_seconds():
         _logged[kind] = clock.monotonic()
-        logger.warning("alarms are put off, uncounted, and tried again after 2, 4, 8 … 64 s: %s", busy)
+        logger.warning(
+            "alarms are put off, uncounted, and tried again after 2, 4, 8 … 64 s: %s",
+            busy,
+            extra=about("alarms_put_off"),
+        )
 
 
 def _is_late(run: Run) -> bool:

@@ -14,7 +14,7 @@ from durable_objects.database import clock
 from durable_objects.database.errors import is_worth_another_try, trouble, was_session_lost
 from durable_objects.errors import RunSuperseded
 from durable_objects.handler_errors import describe, formattable, is_failure
-from durable_objects.logs import get_logger
+from durable_objects.logs import about, get_logger
 from durable_objects.models import DurableObject
 from durable_objects.plain_functions import check_answer
 from durable_objects.tables import AlarmRun, Object
@@ -57,6 +57,8 @@ def failed(
         if not retry_is_sent:
             slot.set(wake_up_for=None)
         turn.record(run, AlarmRun.Outcome.FAILED, text)
+        extra = about("alarm_failed", handle.key, retry_count=run.retry_count)
+        logger.info("alarm of %s %r failed and is retried in %s", *handle.key, delay, extra=extra)
     else:
         died(turn, handle, run, error, text)
     return delay
@@ -67,7 +69,10 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
     turn.end_run()
     turn.slot.die(text)
     turn.record(run, AlarmRun.Outcome.DEAD, text)
-    logger.error("alarm of %s %r is dead after %s runs", *handle.key, run.retry_count + 1, exc_info=formattable(error))
+    extra, raised_by = about("alarm_died", handle.key, retry_count=run.retry_count), formattable(error)
+    logger.error(
+        "alarm of %s %r is dead after %s runs", *handle.key, run.retry_count + 1, exc_info=raised_by, extra=extra
+    )
     try:
         with turn.savepoint():
             turn.start()
@@ -81,7 +86,7 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
         if not is_failure(raised) or is_worth_another_try(raised) or was_session_lost(turn.conn, raised):
             raise
         message = "alarm_died() of %s %r raised; its alarm stays dead"
-        logger.error(message, *handle.key, exc_info=formattable(raised))
+        logger.error(message, *handle.key, exc_info=formattable(raised), extra=about("alarm_died_raised", handle.key))
 
 
 def is_settled(slot: Slot, run: Run) -> bool:
@@ -93,7 +98,8 @@ def is_settled(slot: Slot, run: Run) -> bool:
 
 def superseded(run: Run, error: BaseException) -> None:
     """Record that another run has taken over, so that this one counts for nothing."""
-    logger.warning("object %s: a run with fence %s was superseded", run.object_id, run.fence)
+    extra = about("run_superseded", object_id=run.object_id)
+    logger.warning("object %s: a run with fence %s was superseded", run.object_id, run.fence, extra=extra)
     try:
         with transaction.atomic(using=engine.DATABASE):
             if Object.objects.using(engine.DATABASE).filter(pk=run.object_id).exists():

@@ -98,6 +98,14 @@ def test_what_the_documentation_names_is_there() -> None:
     assert missing == {}
 
 
+def test_the_events_of_the_log_are_on_their_page() -> None:
+    """Each event that a record is named by is in the table of docs/guides/monitoring.md, and no other."""
+    page = (ROOT / "docs" / "guides" / "monitoring.md").read_text("utf-8").partition("| `event` |")[2]
+    listed = {name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    sources = [path.read_text("utf-8") for path in python_files() if path.is_relative_to(ENGINE)]
+    assert listed == {event for source in sources for event in re.findall(r'\babout\("(\w+)"', source)}
+
+
 def test_links_lead_somewhere() -> None:
     """Each relative link and picture of a page is there."""
     dead = {

@@ -80,6 +80,7 @@ def test_the_first_retry_comes_after_two_seconds(running: Running) -> None:
     assert [(outcome, count) for _, outcome, count, *_ in runs] == [("failed", 0), ("dead", 1)]
     [gap] = [later - earlier for earlier, later in itertools.pairwise(started for *_, started in runs)]
     assert 2 <= gap < BEFORE_ANY_RESCUE
+    running.worker.says("raised expected: AlarmDied(")  # Celery's word for a failure that it need not report
 
 
 def test_connections_that_the_server_dropped_are_replaced(running: Running) -> None:

@@ -12,7 +12,7 @@ from django.db import IntegrityError
 
 from durable_objects import AlarmInfo
 from durable_objects.models import AlarmRun
-from durable_objects.tasks import fire_alarm
+from durable_objects.tasks import AlarmDied, fire_alarm
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.conformance.behaviour import behaviour
 from tests.conformance.scenes import HOUR, LADDER, LEASE, NOW, SECOND, Boom, again, climb, fail, outcomes, slot
@@ -140,7 +140,8 @@ def test_do_46_ten_crashes_in_a_row(clock: FakeClock, failing: Scripted, script:
         crash(rescue=True)
         assert (slot().state, slot().retry_count, slot().crashed_starts) == ("armed", 0, crashes)
         clock.advance(LEASE)
-    assert fire_alarm(slot().pk, None, True) == "dead"
+    with pytest.raises(AlarmDied, match="took its worker down 10 times"):
+        fire_alarm(slot().pk, None, True)
     assert "took its worker down 10 times" in slot().last_error
     assert script.infos == []
 
