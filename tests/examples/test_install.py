@@ -39,7 +39,7 @@ class Reader:
                 file.write(text.replace(BROKER, self.broker))
             return
         for line in text.splitlines():
-            if not line.startswith(INSTALLS):
+            if line and not line.startswith(INSTALLS):
                 self.type(line)
 
     def type(self, line: str) -> None:
