@@ -235,6 +235,7 @@ def test_what_ended_is_started_again() -> None:
         assert service.startswith("migrate:") or "unless-stopped" in service or "<<: *site" in service, service
 
 
+@pytest.mark.slow
 def test_keep_starts_a_command_again_until_it_is_told_to_stop(tmp_path: Path) -> None:
     """It runs once more a second after it ended, whatever its code; a signal to both ends both, in order."""
     code = f"import pathlib, sys, time; p = pathlib.Path({str(tmp_path / 'runs')!r}); p.open('a').write('x'); "

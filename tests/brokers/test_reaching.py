@@ -126,6 +126,7 @@ def test_a_package_that_the_transport_needs(package: str, tmp_path: Path) -> Non
     assert 'pip install "celery[redis]"' in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["redis", "amqp", "sentinel"])
 def test_a_broker_that_refuses_is_reported(scheme: str, say: Any) -> None:
     """Nobody listens at its port: trouble within seconds, with its address and without the password."""
@@ -140,6 +141,7 @@ def test_a_broker_that_refuses_is_reported(scheme: str, say: Any) -> None:
     assert PASSWORD not in found.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
 def test_a_broker_that_is_frozen_is_reported(scheme: str, say: Any, frozen: int) -> None:
     """It takes the connection and never says a word: reported within a few seconds."""

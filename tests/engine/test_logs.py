@@ -107,6 +107,7 @@ def test_a_pass_that_raises_is_told_and_the_next_one_comes(
     assert ("Traceback" in err.getvalue()) is not isinstance(error, OperationalError)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_the_threads_that_keep_promises_outlive_any_error(raising: Raising, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases are renewed and runs ended again after an error of any kind, with a log that raises as well."""

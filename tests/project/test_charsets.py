@@ -41,6 +41,7 @@ def named(charset: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_every_charset_is_decoded_in_time_for_the_length_of_the_text() -> None:
     """So that no body holds up the others: slow codecs are no charsets here."""
     charsets = sorted(filter(named, {*aliases.aliases, *aliases.aliases.values()}))

@@ -107,6 +107,7 @@ def test_what_it_returns_or_raises() -> None:
         bounded("there", SECOND, lambda call: 1 // 0)
 
 
+@pytest.mark.slow
 def test_a_call_that_goes_on_is_left_and_ended(places: Places) -> None:
     """The caller has its thread back at the deadline; the call is interrupted, also while it cleans up, and then gives
     its place back.
@@ -134,6 +135,7 @@ def test_a_call_that_goes_on_is_left_and_ended(places: Places) -> None:
     wait_until(lambda: not places.since)
 
 
+@pytest.mark.slow
 def test_a_call_is_not_interrupted_while_it_gives_its_place_back(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +156,7 @@ def test_a_call_is_not_interrupted_while_it_gives_its_place_back(
     assert steps == ["begun", "ended"]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_a_mail_server_that_drips_is_left(
     reminder: Reminder, alarm_clock: FakeClock, mail_that_drips: None, settings: Any, places: Places
@@ -168,6 +171,7 @@ def test_a_mail_server_that_drips_is_left(
     wait_until_ended(places)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the modules that Apprise loads
 def test_a_service_of_apprise_that_drips_is_left(
@@ -183,6 +187,7 @@ def test_a_service_of_apprise_that_drips_is_left(
     wait_until_ended(places)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("channel", ["email", "webhook", "apprise:phones"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the modules that Apprise loads
@@ -200,6 +205,7 @@ def test_each_channel_waits_for_a_place(
     assert (delivery.status, delivery.attempts, reminder.get_reminder() is not None) == ("pending", 0, True)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_a_batch_waits_for_a_place(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
     """Where there is none no try counts, no breaker opens and no batch is given up, however often that is."""
@@ -215,6 +221,7 @@ def test_a_batch_waits_for_a_place(batcher: Batcher, upstream: Upstream, alarm_c
     assert not Breaker.objects.exists()
 
 
+@pytest.mark.slow
 def test_hosts_that_were_quick_hold_no_more_than_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarter of a worker's threads stays free, also when hosts that answered at once all stop doing so."""
     monkeypatch.setattr(process, "threads", 8)
@@ -251,6 +258,7 @@ def test_those_who_wait_for_a_place_leave_threads_too(monkeypatch: pytest.Monkey
     assert replies == ["turned away", "turned away", "served", "served"]
 
 
+@pytest.mark.slow
 def test_those_turned_away_come_again_one_after_the_other() -> None:
     """However many are turned away at once, no more than two a second come again."""
     with held("a", "b", "c", "d"):

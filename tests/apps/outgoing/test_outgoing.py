@@ -83,6 +83,7 @@ def test_a_receiver_that_drips_is_left(dripping: str) -> None:
     assert time.monotonic() - began < 4
 
 
+@pytest.mark.slow
 def test_a_host_holds_a_share_of_the_threads(silent: list[str], upstream: Upstream) -> None:
     """Four threads may wait for one host; the fifth is sent away within a second or so, and others are served."""
     with _waiting(silent[:1] * 4):
@@ -109,6 +110,7 @@ def test_those_who_wait_for_a_quick_host_get_their_turn(upstream: Upstream) -> N
     assert answers.qsize() == 12
 
 
+@pytest.mark.slow
 def test_a_hundred_silent_receivers_and_eight_threads(silent: list[str]) -> None:
     """Whatever a hundred of them hold up, a job that goes nowhere else never waits for a deadline (measured: 0.9 s)."""
     jobs: queue.SimpleQueue[str | float | None] = queue.SimpleQueue()
