@@ -12,7 +12,8 @@ from ninja.constants import NOT_SET
 from ninja.errors import ConfigError
 from ninja.parser import Parser
 
-from durable_objects.http import errors, mounted, openapi, scopes
+from durable_objects.http import errors, mounted, openapi
+from durable_objects.http.areas import Area
 from durable_objects.http.auth import BearerToken
 from durable_objects.http.routers import ScopedRouter
 from durable_objects.http_bodies import text_in
@@ -41,6 +42,7 @@ class GuardedAPI(NinjaAPI):
     """
 
     def __init__(self, **kwargs: Any) -> None:
+        self.areas: list[Area] = []
         self.tags: dict[str, str] = {}
         usual: dict[str, Any] = {
             "description": openapi.DESCRIPTION,
@@ -59,7 +61,7 @@ class GuardedAPI(NinjaAPI):
         """
         given = import_string(router) if isinstance(router, str) else router
         if isinstance(given, ScopedRouter):
-            scopes.add(given.area)
+            self.areas.append(given.area)
             self.tags |= dict.fromkeys(given.tags or (), given.description)
             kwargs = {"auth": BearerToken(given.area.name)} | kwargs
         elif given is not self.default_router and NOT_SET is given.auth is kwargs.get("auth", NOT_SET):

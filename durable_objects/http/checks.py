@@ -31,8 +31,8 @@ def check_middleware(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
 @register(Tags.urls)
 def check_namespaces(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Check that each interface is found by its name: else nothing here knows which paths are its own."""
-    text = "The HTTP interface with urls_namespace={0!r} is not found under that name in the URLs: its limits and its "
-    text += "form of refusals are not in force."
+    text = "The HTTP interface with urls_namespace={0!r} is not found under that name in the URLs: its scopes, its "
+    text += "limits and its form of refusals are not in force."
     hint = "Where it is included in a namespace, name that too: GuardedAPI(urls_namespace='shop:{0}') in 'shop'."
     names = [] if http.flaw() else mounted.not_found()
     return [Warning(text.format(name), hint.format(name), id="durable_objects_http.W003") for name in names]

@@ -6,16 +6,26 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from django.urls import NoReverseMatch, URLResolver, get_resolver, get_script_prefix, reverse
 
+from durable_objects.http.areas import Area
 from durable_objects.http.conf import http
 
-if TYPE_CHECKING:
-    from ninja import NinjaAPI  # reads Django's settings when it is imported: too early for a project's wsgi.py
 
-_apis: list[NinjaAPI] = []
+class Interface(Protocol):
+    """What is needed here of an API. ninja is not imported: it reads Django's settings, too early for a wsgi.py."""
+
+    urls_namespace: str
+    openapi_url: str | None
+    areas: list[Area]
+
+    def get_openapi_schema(self, *, path_prefix: str | None) -> Any:
+        """Return the description of all routes."""
+
+
+_apis: list[Interface] = []
 
 
 class Place(Enum):
@@ -26,7 +36,7 @@ class Place(Enum):
     ELSEWHERE = "the project's own, which nothing here touches"
 
 
-def add(api: NinjaAPI) -> None:
+def add(api: Interface) -> None:
     """Make an interface known, wherever it will be mounted."""
     _apis.append(api)
 
@@ -49,7 +59,7 @@ def paths(path: str) -> list[str]:
     return list(_paths(get_resolver(), max(found, key=len))) if found else []
 
 
-def roots() -> dict[str, NinjaAPI]:
+def roots() -> dict[str, Interface]:
     """Return the interfaces by the path that each is mounted at, such as ``/api/``."""
     return _roots(get_resolver())
 
@@ -60,9 +70,9 @@ def not_found() -> list[str]:
 
 
 @lru_cache(maxsize=8)
-def _roots(resolver: URLResolver) -> dict[str, NinjaAPI]:
+def _roots(resolver: URLResolver) -> dict[str, Interface]:
     _ = resolver.url_patterns  # an interface is made where it is mounted
-    found: dict[str, NinjaAPI] = {}
+    found: dict[str, Interface] = {}
     for api in _apis:
         with suppress(NoReverseMatch):  # made, and mounted nowhere
             found["/" + reverse(f"{api.urls_namespace}:api-root").removeprefix(get_script_prefix())] = api

@@ -7,7 +7,7 @@ from typing import Any
 
 from ninja import Router
 
-from durable_objects.http.scopes import Area
+from durable_objects.http.areas import Area
 
 
 class ScopedRouter(Router):

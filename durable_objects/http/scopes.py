@@ -1,32 +1,11 @@
-"""The scopes of tokens, by the areas of the interfaces that are mounted: ``<area>:read`` and ``<area>:write``."""
+"""The scopes of tokens: ``<area>:read`` and ``<area>:write``, for each area of the interfaces that are mounted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from django.urls import get_resolver
-
-
-@dataclass(frozen=True, slots=True)
-class Area:
-    """A part of an interface: what reading and changing it means (empty: there is no such scope), in words for people.
-
-    ``channels`` returns by which ways it delivers to people, where a token can be limited to some of them.
-    """
-
-    name: str
-    reads: str = ""
-    writes: str = ""
-    channels: Callable[[], Iterable[str]] | None = None
-
-
-_areas: dict[str, Area] = {}
-
-
-def add(area: Area) -> None:
-    """Make the scopes of an area known, in place of those of an earlier one of this name."""
-    _areas[area.name] = area
+from durable_objects.http.areas import Area
+from durable_objects.http.mounted import roots
 
 
 def known() -> dict[str, str]:
@@ -43,7 +22,6 @@ def channels() -> list[str]:
     return sorted({name for area in _served() if area.channels is not None for name in area.channels()})
 
 
-def _served() -> list[Area]:
-    """Return the areas after the site's URLs are loaded: what is mounted there adds its own."""
-    _ = get_resolver().url_patterns
-    return list(_areas.values())
+def _served() -> Iterator[Area]:
+    for interface in roots().values():
+        yield from interface.areas
