@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -120,6 +121,14 @@ def test_links_lead_to_a_place_that_is_there(pages: dict[Path, Seen]) -> None:
     """Files and anchors exist, and addresses elsewhere have the form of one; none of those is called."""
     assert len(pages) > 20
     assert sorted(broken(pages)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["durable_objects", "durable_objects.testing", "durable_objects.embedding"])
+def test_each_exported_name_has_its_entry(module: str, site: Path, pages: dict[Path, Seen]) -> None:
+    """The Python reference has a place of its own for each name in a module's ``__all__``, with its promise."""
+    entries = pages[site / "reference/api.html"].anchors
+    assert [name for name in import_module(module).__all__ if f"{module}.{name}" not in entries] == []
 
 
 @pytest.mark.slow
