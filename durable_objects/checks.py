@@ -12,12 +12,14 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
 from django.db import DatabaseError, connections, models, router
+from django.db import Error as DatabaseException
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
 
 from durable_objects import class_attributes, routers, tasks
 from durable_objects.conf import AppSettings, engine
 from durable_objects.database import supported
 from durable_objects.database.backends import backend_of, is_supported
+from durable_objects.database.messages import message_for
 from durable_objects.delivery import beat, brokers
 from durable_objects.errors import InvalidKey
 from durable_objects.models import DurableObject
@@ -78,7 +80,10 @@ def check_database(
     """Check what only the database knows: asked where a command needs it (``migrate``), or by ``check --database``."""
     if engine.flaw():
         return []  # reported by E010
-    return [*_check_entry(databases or []), *_check_encoding(databases or [])]
+    try:
+        return [*_check_entry(databases or []), *_check_encoding(databases or [])]
+    except DatabaseException as error:
+        return [Error(message_for(error), hint="Then check again.", id="durable_objects.E024")]
 
 
 def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:

@@ -114,14 +114,17 @@ class AppSettings:
         for key, value in given.items():
             if key not in self._defaults:
                 raise ImproperlyConfigured(f"{self._name} has an unknown key {key!r}; known keys: {known}")
-            expected = type(self._defaults[key])
-            is_of_type = isinstance(value, expected) and (type(value) is not bool or expected is bool)
-            if self._defaults[key] is not None and not is_of_type:
-                kind = type(value).__name__  # the value may be secret
-                raise ImproperlyConfigured(f"{self._name}[{key!r}] is of type {kind}; expected {expected.__name__}")
-            if key in self._bounds and (why := self._bounds[key].refused(value)):
+            if why := self.refused(key, value):
                 raise ImproperlyConfigured(f"{self._name}[{key!r}] {why}")
         return dict(given)
+
+    def refused(self, key: str, value: Any) -> str | None:
+        """Return what is wrong with a value for this known key, to stand behind its name; None if nothing is."""
+        expected = type(self._defaults[key])
+        is_of_type = isinstance(value, expected) and (type(value) is not bool or expected is bool)
+        if self._defaults[key] is not None and not is_of_type:
+            return f"is of type {type(value).__name__}; expected {expected.__name__}"  # the value may be secret
+        return self._bounds[key].refused(value) if key in self._bounds else None
 
 
 def require_packages(app: str, extra: str, *modules: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from celery import current_app
 from django.conf import settings
@@ -17,12 +17,18 @@ from kombu import Connection
 from kombu.utils.imports import symbol_by_name
 
 from durable_objects.delivery import beat, celery_config
+from durable_objects.escaping import one_line
+from durable_objects.handler_errors import named
 from durable_objects.masking import scrub
 
 #: Kinds of brokers that the engine was tested with.
 TRIED = {"redis", "amqp", "memory"}
 #: What Celery's option ``-S`` knows by a short name, as its setting does.
 _SHORT_NAMES = {"django": "django_celery_beat.schedulers:DatabaseScheduler"}
+_UNREADABLE = (
+    "its address cannot be read: user and password have to be percent-encoded "
+    "(urllib.parse.quote(password, safe='')), and a port is a number up to 65535"
+)
 
 
 class Flaw(NamedTuple):
@@ -50,11 +56,10 @@ class Broker:
 
     def __str__(self) -> str:
         """Return its address without user, password and options."""
-        try:
-            parts = urlsplit(self.url)
-            port = f":{parts.port}" if parts.port else ""
-        except ValueError:
+        parts = self._parts()
+        if parts is None:
             return f"{self.scheme}://…"
+        port = f":{parts.port}" if parts.port else ""
         return f"{self.scheme}://{parts.hostname or ''}{port}" + (parts.path if "socket" in self.scheme else "")
 
     def flaw(self) -> Flaw | None:
@@ -66,6 +71,8 @@ class Broker:
             known = "redis://HOST:6379/0, or amqp://USER:PASSWORD@HOST//"
             return Flaw(f"{no}{self.scrubbed(error.args[0])}.", f"Correct CELERY_BROKER_URL: for example {known}.")
         except Exception as error:  # noqa: BLE001  each transport reports in its own way what it lacks
+            if self._parts() is None:
+                return Flaw(f"{no}{_UNREADABLE}.", "Correct CELERY_BROKER_URL.")
             missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
             more = f" {missing}" if missing and missing != self.kind else ""
             why = f"its transport cannot be loaded ({self.scrubbed(error)})"
@@ -89,13 +96,21 @@ class Broker:
     def scrubbed(self, error: BaseException | str) -> str:
         """Return the error's text in one line, without what stands before the host in the address."""
         text = " ".join(str(error).split()) or type(error).__name__
+        parts = self._parts()
+        if parts is None:  # the text may name a piece of the password, taken for a host or port
+            return _UNREADABLE
+        user = parts.username or ""  # an access key with some; a short one is a word like any other
+        secrets = {parts.password, unquote(parts.password or ""), parts.query, user if len(user) > 5 else ""}
+        return scrub(text, sorted(filter(None, secrets), key=len, reverse=True), "***")
+
+    def _parts(self) -> SplitResult | None:
+        """Return the parts of its address; None where a sign in the password ends the host before it begins."""
         try:
             parts = urlsplit(self.url)
-            user = parts.username or ""  # an access key with some; a short one is a word like any other
-            secrets = {parts.password, unquote(parts.password or ""), parts.query, user if len(user) > 5 else ""}
+            _ = parts.port
         except ValueError:
-            secrets = {self.url}
-        return scrub(text, sorted(filter(None, secrets), key=len, reverse=True), "***")
+            return None
+        return None if "@" in f"{parts.path}{parts.query}{parts.fragment}" else parts
 
 
 def brokers() -> list[Broker]:
@@ -107,13 +122,27 @@ def brokers() -> list[Broker]:
 
 
 def app_flaw() -> Flaw | None:
-    """Return that this process uses the default app that Celery makes where there is none; None: the project's."""
+    """Return that this process uses the default app that Celery makes where there is none, or an app that does not read
+    the project's settings; None: an app that does.
+    """
     app: Any = current_app
     if app.main != "default" or app.set_as_current:
-        return None
+        return _unread(app)
     return Flaw(
         f"This process does not use your Celery app: wake-ups go to Celery's default, {brokers()[0]}.",
         "Import the app in your project's __init__.py: `from .celery import app as celery_app`.",
+    )
+
+
+def _unread(app: Any) -> Flaw | None:
+    names = {"CELERY_BROKER_URL": app.conf.broker_url, "CELERY_TASK_QUEUES": app.conf.task_queues}
+    unread = [name for name, read in names.items() if getattr(settings, name, None) and not read]
+    if not unread:
+        return None
+    return Flaw(
+        f"Your Celery app {app.main!r} does not read {' and '.join(unread)} of your settings: wake-ups go to "
+        f"{brokers()[0]}.",
+        'Say app.config_from_object("django.conf:settings", namespace="CELERY"): other namespaces do not have them.',
     )
 
 
@@ -135,11 +164,11 @@ def tried_each_second(connection: Connection) -> Connection:
 def threads() -> int | None:
     """Return how many tasks run at once in a worker process by the app's settings; None where unset, or only one."""
     pool, most = str(current_app.conf.worker_pool), current_app.conf.worker_concurrency
-    return int(most) if most and pool not in {"prefork", "processes", "solo"} else None
+    return int(most) if str(most).isdecimal() and int(most) and pool not in {"prefork", "processes", "solo"} else None
 
 
 class RouteFailed(Exception):
-    """The project's own routing of tasks raises for a wake-up, so that none can be sent."""
+    """The project's own queues or routes of tasks raise for a wake-up, so that none can be sent."""
 
 
 def queue(object_id: int = 1, wake_up_number: int = 1) -> str | None:
@@ -166,12 +195,16 @@ def unlisted_queues() -> list[str]:
 
 
 def _routed(name: str, args: tuple[Any, ...]) -> str | None:
-    queues: Any = current_app.amqp.queues
-    known, task = set(queues), cast(Any, current_app.tasks.get(name))
+    task = cast(Any, current_app.tasks.get(name))
+    try:
+        queues: Any = current_app.amqp.queues
+        known = set(queues)
+    except Exception as error:
+        raise RouteFailed(f"CELERY_TASK_QUEUES raised {one_line(named(error))}") from error
     try:
         routed = current_app.amqp.router.route({}, name, args, {}, task_type=task).get("queue")
     except Exception as error:
-        raise RouteFailed(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise RouteFailed(f"CELERY_TASK_ROUTES raised {one_line(named(error))}") from error
     finally:
         for made in set(queues) - known:  # by the router, which takes every queue that is asked for as wanted
             del queues[made]

@@ -6,9 +6,10 @@ price of anything else: it only has to be rare. Plain data: neither Celery nor k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
 
 from durable_objects.conf import engine
 from durable_objects.delivery import beat
@@ -70,8 +71,12 @@ def celery_settings(
     Without ``quorum_queues`` RabbitMQ gets classic queues: then workers, not the broker, delay messages. Of a broker
     that is neither Redis nor RabbitMQ nor memory, only what applies to all is returned. Where the default queue is
     ``queue`` itself, the broker counts as the engine's alone, and is tuned for that.
+
+    Raises ``ImproperlyConfigured`` without a broker's address, and for settings of another kind than Celery's.
     """
     own = {} if own is None else own
+    _check_url(broker_url)
+    _check_kinds(own)
     kind = kind_of(broker_url if isinstance(broker_url, str) else broker_url[0])
     alone = own.get("CELERY_TASK_DEFAULT_QUEUE") == queue
     quorum = quorum_queues and kind == "amqp"
@@ -97,9 +102,36 @@ def celery_settings(
     )
 
 
+def _check_url(given: Any) -> None:
+    urls = given if isinstance(given, list | tuple) else [given]
+    wrong = [type(each).__name__ for each in urls if not isinstance(each, str)]  # the value may be secret
+    if wrong or not urls or not all(each.strip() for each in urls):
+        what = f"of type {wrong[0]}" if wrong else "empty"
+        raise ImproperlyConfigured(
+            f"The broker's address for celery_settings() is {what}; expected a text such as "
+            '"redis://127.0.0.1:6379/0", or a list of them. Is the variable set that it is read from?'
+        )
+
+
+def _check_kinds(own: Mapping[str, Any]) -> None:
+    for name in ("CELERY_BROKER_TRANSPORT_OPTIONS", "CELERY_BEAT_SCHEDULE"):
+        if own.get(name) and not isinstance(own[name], Mapping):
+            raise ImproperlyConfigured(f"{name} is of type {type(own[name]).__name__}; expected a dict")
+    name, queues = "CELERY_TASK_QUEUES", own.get("CELERY_TASK_QUEUES") or {}
+    each_of = queues.values() if isinstance(queues, Mapping) else queues if isinstance(queues, Iterable) else [queues]
+    in_dict = Mapping if isinstance(queues, Mapping) else ()
+    for each in each_of:
+        if not (hasattr(each, "name") or isinstance(each, in_dict)):
+            kind = type(each).__name__
+            raise ImproperlyConfigured(
+                f"{name} has a {kind} in it; expected kombu.Queue objects in a list, or options by name, each a dict: "
+                '{"celery": {}}'
+            )
+
+
 def scheme_of(url: str) -> str:
     """Return the scheme of a broker's address, ``redis+socket`` or ``amqps``; Celery's own where it has none."""
-    return url.partition(":")[0].lower() if ":" in url else "amqp"
+    return url.strip().partition(":")[0].lower() if ":" in url else "amqp"
 
 
 def kind_of(url: str) -> str:
@@ -168,14 +200,15 @@ def _beat(own: Mapping[str, Any]) -> dict[str, Any]:
 def _schedule(own: Mapping[str, Any]) -> dict[str, Any]:
     """Return beat's schedule with an entry for the dispatcher, where no entry in the database is read instead."""
     schedule = own.get("CELERY_BEAT_SCHEDULE") or {}
-    given = own.get("DURABLE_OBJECTS") or {}
+    given = own.get("DURABLE_OBJECTS")
+    given = given if isinstance(given, Mapping) else {}  # what is none is refused by a check
     in_database = _has_django_celery_beat(own) and not str(own.get("CELERY_BEAT_SCHEDULER", "")).startswith("celery.")
     entries = [each for each in schedule.values() if isinstance(each, Mapping) and each.get("task") == beat.TASK]
     if in_database or entries or given.get("DISPATCHED_BY") == "command":
         return {}
-    every = given.get("DISPATCH_EVERY")
-    if not isinstance(every, timedelta):  # what is no span is refused by a check
-        every = engine.default("DISPATCH_EVERY")
+    usual = engine.default("DISPATCH_EVERY")
+    every = given.get("DISPATCH_EVERY", usual)
+    every = usual if engine.refused("DISPATCH_EVERY", every) else every
     entry = {"task": beat.TASK, "schedule": every, "options": {"expires": beat.expires_after(every)}}
     return {"CELERY_BEAT_SCHEDULE": {**schedule, beat.NAME: entry}}
 

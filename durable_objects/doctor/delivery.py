@@ -27,7 +27,7 @@ def _celery_app(now: datetime) -> Iterator[Finding]:
 def _brokers(now: datetime) -> Iterator[Finding]:
     """Find brokers that cannot be reached; if one can, whether a worker consumes from it."""
     asked = [broker for broker in brokers.brokers() if broker.kind != "memory"]
-    if not asked or brokers.app_flaw():  # of an app that nobody made
+    if not asked or brokers.app_flaw():  # of an app that nobody made, or that lacks the settings
         return
     for broker in asked:
         if untried := broker.untried():
@@ -63,7 +63,7 @@ def _consumers(
     try:
         queue = where()
     except brokers.RouteFailed as error:
-        text = f"{what} cannot be sent: CELERY_TASK_ROUTES raised {error}."
+        text = f"{what} cannot be sent: {error}."
         advice = "Let the function accept what Celery passes to it: see routes in docs/guides/production.md."
         yield Finding("route", text, advice, is_trouble=is_trouble)
         return

@@ -96,7 +96,7 @@ def _mend_entry() -> str:
 
 
 def _broker(now: datetime) -> Iterator[Finding]:
-    if brokers.app_flaw() is None:  # else these are the settings of an app that nobody made
+    if brokers.app_flaw() is None:  # else these are not the project's settings
         yield from judge_broker(tasks.settings_in_force())
 
 
@@ -108,9 +108,12 @@ def judge_broker(settings: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("broker_eager", text, "Turn it off; in tests use durable_objects.testing.")
     if "redis" in kinds:
         needed = (engine.HORIZON + backoff.LOST_AFTER).total_seconds()
-        visible = float(options.get("visibility_timeout", 3600))
-        if visible < needed:
-            text = f"Redis: visibility_timeout is {visible:g} s, shorter than wake-ups wait: they are delivered twice."
+        visible = options.get("visibility_timeout", 3600)
+        is_number = isinstance(visible, int | float)
+        if not is_number or visible < needed:
+            text = "shorter than wake-ups wait: they are delivered twice"
+            what = f"{visible:g} s, {text}" if is_number else f"{visible!r}, which is no number of seconds"
+            text = f"Redis: visibility_timeout is {what}."
             yield Finding(
                 "broker_visibility",
                 text,

@@ -211,7 +211,7 @@ def _where_to(slot: Alarm, end: str = ".") -> str:
     try:
         queue = brokers.queue(slot.pk, slot.wake_up_number)
     except brokers.RouteFailed as error:
-        return f" None can be sent: CELERY_TASK_ROUTES raised {error}."
+        return f" None can be sent: {error}."
     return f" It goes to {'an exchange' if queue is None else f'the queue {queue!r}'}{end}"
 
 

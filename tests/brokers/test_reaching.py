@@ -17,6 +17,7 @@ from celery.app.routes import Router, prepare
 from django.core.checks import Error
 from django.core.checks import Warning as Caution
 from kombu.transport import redis as redis_transport
+from pytest_django import Settings
 
 from durable_objects import checks, tasks
 from durable_objects.database import clock as engine_clock
@@ -290,6 +291,43 @@ def test_a_beat_that_reads_other_entries(scheduler: str, reads: bool, say: Any) 
 def test_an_address_is_shown_without_what_is_secret(url: str) -> None:
     """User, password and options of an address are in no words."""
     assert str(Broker(url)) in {"redis://h:1", "sentinel://h", "redis+socket:///run/x.sock", "amqp://"}
+
+
+@pytest.mark.parametrize("sign", ["#", "/", "?", "["])
+@pytest.mark.parametrize("beginning", ["12", "sE"])
+def test_a_password_that_is_not_encoded_is_shown_in_no_piece(beginning: str, sign: str) -> None:
+    """Where a sign in the password ends the host, no words have a piece of it, and they say what has to be encoded."""
+    broker = Broker(f"redis://:{beginning}{sign}cReT@127.0.0.1:{closed_port()}/0")
+    flaw = broker.flaw()
+    words = f"{broker} {broker.scrubbed(f'Error 111 connecting to 127.0.0.1:{beginning}.')} {flaw and flaw.text}"
+    assert f":{beginning}" not in words
+    assert f"'{beginning}'" not in words
+    assert "cReT" not in words
+    assert "percent-encoded" in words
+    assert flaw is None or "pip" not in flaw.advice
+
+
+def test_an_app_of_another_namespace(settings: Settings, say: Any) -> None:
+    """A Celery app that does not read what ``celery_settings()`` wrote is named, with the line to write: W018."""
+    settings.CELERY_TASK_QUEUES = {"alarms": {}}
+    say(task_queues={"alarms": {}})
+    assert brokers.app_flaw() is None
+    say(task_queues=None)
+    flaw = brokers.app_flaw()
+    assert flaw is not None
+    assert "CELERY_TASK_QUEUES" in flaw.text
+    assert 'namespace="CELERY"' in flaw.advice
+
+
+def test_queues_that_celery_refuses(say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``task_queues`` that Celery itself cannot read are a sentence of the doctor's, and end no check."""
+    say(task_queues={"mail": None})
+    monkeypatch.setattr(current_app.amqp, "_producer_pool", None)
+    monkeypatch.setitem(vars(current_app.amqp), "queues", None)
+    del vars(current_app.amqp)["queues"]  # made anew
+    assert brokers.unlisted_queues() == []
+    with pytest.raises(brokers.RouteFailed, match="CELERY_TASK_QUEUES raised TypeError"):
+        brokers.queue()
 
 
 @pytest.mark.slow

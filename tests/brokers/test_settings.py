@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from django.core.exceptions import ImproperlyConfigured
 from kombu import Connection, Queue
 from kombu import connection as kombu_connection
 
@@ -310,3 +311,41 @@ def test_everything_is_in_utc() -> None:
 def test_the_project_keeps_its_database_connections() -> None:
     """Celery would close them around every task otherwise, which costs more than most tasks."""
     assert app.conf.get("CELERY_DB_REUSE_MAX") > 1000
+
+
+@pytest.mark.parametrize("url", [None, "", " ", [], [None], b"redis://:hunter2-no-word@h", ["redis://h", ""]])
+def test_no_address_of_a_broker_is_refused(url: Any) -> None:
+    """A variable that is not set, or is empty, ends the start in a sentence, which does not show what it was."""
+    with pytest.raises(ImproperlyConfigured, match="expected a text such as") as refused:
+        celery_settings(url)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CELERY_BROKER_TRANSPORT_OPTIONS", [1]),
+        ("CELERY_BEAT_SCHEDULE", [1]),
+        ("CELERY_TASK_QUEUES", "mail"),
+        ("CELERY_TASK_QUEUES", ["mail"]),
+        ("CELERY_TASK_QUEUES", [{"name": "mail"}]),
+        ("CELERY_TASK_QUEUES", {"mail": None}),
+        ("CELERY_TASK_QUEUES", 3),
+    ],
+)
+def test_settings_that_celery_does_not_take_are_named(name: str, value: Any) -> None:
+    """A setting of another kind is refused by its name, with what would do."""
+    with pytest.raises(ImproperlyConfigured, match=f"{name} .*expected"):
+        celery_settings(REDIS, {name: value})
+
+
+@pytest.mark.parametrize("given", ["beat", 3, {"DISPATCH_EVERY": 5.0}, {"DISPATCH_EVERY": timedelta.max}])
+def test_engine_settings_that_are_wrong_are_left_to_the_check(given: Any) -> None:
+    """What is wrong in DURABLE_OBJECTS does not end the start in a traceback: E010 has the sentence."""
+    entry = celery_settings(REDIS, {"DURABLE_OBJECTS": given})["CELERY_BEAT_SCHEDULE"][beat.NAME]
+    assert entry["schedule"] == engine.default("DISPATCH_EVERY")
+
+
+def test_blanks_around_an_address_change_nothing() -> None:
+    """An address from a file has the settings of its kind."""
+    assert celery_settings(f" {REDIS}\n")["CELERY_BROKER_TRANSPORT_OPTIONS"]["socket_timeout"]

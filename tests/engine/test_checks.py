@@ -265,6 +265,23 @@ def test_database_that_cannot_hold_every_text(
         there.close_all()
 
 
+def test_a_database_that_is_away_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``check --database`` and ``migrate`` say what the database says, without a traceback and without a password."""
+    away = {"ENGINE": "django.db.backends.postgresql", "HOST": "/nowhere", "NAME": "x", "PASSWORD": "hunter2-no-word"}
+    monkeypatch.setattr(checks, "connections", ConnectionHandler({"default": away}))
+    (found,) = checks.check_database(None, ["default"])
+    assert found.id == "durable_objects.E024"
+    assert "does not answer" in found.msg
+    assert "hunter2" not in found.msg
+
+
+@pytest.mark.parametrize("concurrency", ["auto", "", None, 0])
+def test_a_concurrency_that_is_no_number_says_nothing(set_celery: Callable[..., None], concurrency: object) -> None:
+    """Celery refuses it; the check of the pool does not end in a traceback before."""
+    set_celery(worker_concurrency=concurrency, worker_pool="threads")
+    assert "durable_objects.W019" not in messages()
+
+
 def test_nobody_dispatches(settings: Settings) -> None:
     """Without a schedule, and without the word that a command does it, alarms that are far would never run."""
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_celery_beat"]

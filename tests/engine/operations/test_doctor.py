@@ -170,6 +170,14 @@ RABBIT = {
             {"broker_transport_options": {**SOUND["broker_transport_options"], "visibility_timeout": 60}},
             {"broker_visibility"},
         ),
+        (
+            {"broker_transport_options": {**SOUND["broker_transport_options"], "visibility_timeout": None}},
+            {"broker_visibility"},
+        ),
+        (
+            {"broker_transport_options": {**SOUND["broker_transport_options"], "visibility_timeout": "1h"}},
+            {"broker_visibility"},
+        ),
         ({"broker_transport_options": {}}, {"broker_hangs"}),
         ({**RABBIT, "broker_transport_options": {}}, {"broker_confirms", "broker_hangs"}),
         ({"task_publish_retry_policy": {"max_retries": None}}, {"broker_retries"}),
