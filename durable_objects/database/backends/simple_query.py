@@ -22,7 +22,8 @@ COMMIT: Statement = "COMMIT", ()
 def exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list[Any]:
     """Execute the statements in order; return the driver's result of each. Raises Django's database errors.
 
-    What follows a statement that failed is not executed.
+    What follows a statement that failed is not executed. Inside ``atomic()`` they are part of its transaction, also
+    where nothing of it was sent yet: psycopg sends BEGIN with the first statement of its own cursors, not with this.
     """
     from psycopg import generators
     from psycopg.errors import error_from_result
@@ -32,6 +33,8 @@ def exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list
     conn.ensure_connection()
     conn.validate_no_broken_transaction()  # not before: of a transaction that went with its session nothing is left
     driver = conn.connection
+    begin = _begin(driver, statements)
+    statements = [*begin, *statements]
     prepared = _prepared(driver)
     message, answering = _as_text(driver.pgconn, statements, prepared)
     started = time.monotonic()
@@ -50,9 +53,21 @@ def exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list
     if prepared is not None:
         prepared.succeeded()
     if conn.queries_logged:
-        sql = _as_text(driver.pgconn, statements, None)[0].decode()
+        sql = _as_text(driver.pgconn, statements[len(begin) :], None)[0].decode()  # Django has logged its own BEGIN
         conn.queries_log.append({"sql": sql, "time": f"{time.monotonic() - started:.3f}"})
-    return [results[place] for place in answering]
+    return [results[place] for place in answering[len(begin) :]]
+
+
+def _begin(driver: Any, statements: Sequence[Statement]) -> Sequence[Statement]:
+    """Return the BEGIN that psycopg has not sent yet, nor these statements send; nothing where there is no need."""
+    from psycopg.pq import TransactionStatus
+
+    is_begun = driver.autocommit or driver.pgconn.transaction_status != TransactionStatus.IDLE
+    if is_begun or statements[0][0].startswith("BEGIN"):
+        return ()
+    if driver.isolation_level is None:
+        return (("BEGIN", ()),)
+    return ((f"BEGIN ISOLATION LEVEL {driver.isolation_level.name.replace('_', ' ')}", ()),)
 
 
 def _note_error_at_commit(error: Any) -> None:

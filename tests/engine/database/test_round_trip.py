@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from psycopg import IsolationLevel
 
 from durable_objects.database import clock, round_trip
 from durable_objects.database.backends import simple_query
@@ -46,6 +47,34 @@ def test_error_is_djangos_and_ends_it() -> None:
     with pytest.raises(DatabaseError), transaction.atomic():
         round_trip.send(connection, [note("a"), ("SELECT nothing FROM nowhere", ()), note("b")])
     assert not Note.objects.exists()
+
+
+def test_what_is_sent_first_in_an_atomic_block_is_part_of_it() -> None:
+    """The first statements inside a block are undone with it, and read what the block's later ones read."""
+
+    def send_and_fail() -> None:
+        with transaction.atomic():
+            round_trip.send(connection, [note("a")])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        send_and_fail()
+    assert not Note.objects.exists()
+
+
+@needs_postgresql
+def test_the_isolation_level_of_the_session_holds_for_what_is_sent_first() -> None:
+    """A block that begins with a read of the engine's has the isolation level of ``DATABASES``."""
+    Counter.objects.get_by_name("b").add()  # the class's content type is known from here on, and not read in the block
+    driver: Any = connection.connection
+    driver.isolation_level = IsolationLevel.REPEATABLE_READ
+    try:
+        with transaction.atomic():
+            assert Counter.objects.get_by_name("a").storage.get("count") is None
+            InThread(Counter.objects.get_by_name("a").add).result()
+            assert Counter.objects.get_by_name("a").storage.get("count") is None
+    finally:
+        driver.isolation_level = None
 
 
 @needs_postgresql
