@@ -123,12 +123,19 @@ class Consumer(_CelerysConsumer):  # type: ignore[misc]  # see above
 
 
 def _wait_longer(conf: Any) -> None:
-    """Lengthen the time-outs that are set for callers, and leave alone what is longer already or not set."""
+    """Lengthen the time-outs that are set for callers, and leave alone what is longer already or not set.
+
+    By both of their names: Celery before 5.7 prefers the one with a prefix, as Django's settings have it, to
+    one that is set later without.
+    """
     options = dict(conf.broker_transport_options or {})
     options |= {step: max(options[step], SECONDS_PER_STEP) for step in _STEPS if options.get(step)}
-    conf.broker_transport_options = options
+    longer: dict[str, Any] = {"broker_transport_options": options}
     if conf.broker_connection_timeout:
-        conf.broker_connection_timeout = max(conf.broker_connection_timeout, SECONDS_PER_STEP)
+        longer["broker_connection_timeout"] = max(conf.broker_connection_timeout, SECONDS_PER_STEP)
+    conf.update(longer)
+    if conf.prefix:
+        conf.update({f"{conf.prefix}{name}".upper(): value for name, value in longer.items()})
 
 
 def _make_it_delay(connection: Connection, app: Any) -> None:
