@@ -125,8 +125,8 @@ async def nobody(*_: object) -> None:
 @pytest.mark.urls("tests.engine.http.urls")
 def test_below_another_path() -> None:
     """Where batchers are mounted elsewhere it answers there, and leaves all other paths to Django."""
-    shop = FastPath(nobody, api, prefix="/api/batcher/")
-    (answer,) = ask(shop, ("POST", "/api/batcher/a", GOOD, b"x"))
-    assert (answer.json(), answer.headers["Location"]) == ({"queued": 1}, "/api/batcher/a/items/1")
+    shop = FastPath(nobody, api, prefix="/within/api/batcher/")
+    (answer,) = ask(shop, ("POST", "/within/api/batcher/a", GOOD, b"x"))
+    assert (answer.json(), answer.headers["Location"]) == ({"queued": 1}, "/within/api/batcher/a/items/1")
     with pytest.raises(AssertionError, match="Django's way"):
-        ask(FastPath(nobody, api, prefix="/api/batcher/"), ("POST", "/batcher/a", GOOD, b"x"))
+        ask(FastPath(nobody, api, prefix="/within/api/batcher/"), ("POST", "/batcher/a", GOOD, b"x"))

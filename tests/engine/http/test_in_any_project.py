@@ -35,11 +35,12 @@ def token(*names: str) -> dict[str, str]:
 
 def test_an_area_of_ones_own_has_scopes(client: Client) -> None:
     """The scopes are those of the routers that are mounted, and a token with one opens it; those of others do not."""
-    assert scopes.known() == {"carts:read": "look at carts", "carts:write": "change carts"}
+    assert set(scopes.known()) == {"batcher:read", "batcher:write", "carts:read", "carts:write"}
+    assert scopes.known()["carts:write"] == "change carts"
     assert client.get("/api/carts/ada").status_code == 401
     assert client.get("/api/carts/ada", headers=token("carts:write")).status_code == 403
     assert client.get("/api/carts/ada", headers=token("carts:read")).json() == {"cart": "ada"}
-    with pytest.raises(ValidationError, match=r"unknown: orders:read. Allowed: carts:read, carts:write"):
+    with pytest.raises(ValidationError, match=r"unknown: orders:read. Allowed: .*carts:read, carts:write"):
         token("orders:read")
 
 

@@ -44,6 +44,7 @@ plain = NinjaAPI(title="Another", urls_namespace="another", auth=Anybody())
 plain.add_router("/reminders", reminders)
 
 nested = GuardedAPI(title="Within", urls_namespace="within:nested")
+nested.add_router("/batcher", "batcher.api.router")
 urlpatterns = [
     path("within/", include(([path("api/", nested.urls)], "within"))),
     path("api/", api.urls),
