@@ -92,7 +92,7 @@ def _build(now: datetime) -> Iterator[Metric]:
         "python": platform.python_version(),
         "django": django.__version__,
         "celery": _version("celery"),
-        "database": clock.connection().vendor,
+        "database": clock.connection().display_name.lower(),
     }
     info = GaugeMetricFamily("durable_objects_build_info", "What runs here; always 1.", labels=list(versions))
     info.add_metric(list(versions.values()), 1)
