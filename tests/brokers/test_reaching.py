@@ -238,6 +238,7 @@ def test_routes_that_are_functions(
     )
     explained = str(explain.explain(Object.objects.get(), engine_clock.now()))
     assert all(words in text for text in (explained, *(each.text for each in found.values())))
+    assert set(app.amqp.queues) == {"alarms", "dispatch"}, "to look where a task goes makes no queue"
 
 
 def test_the_memory_broker_is_not_asked() -> None:
