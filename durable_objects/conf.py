@@ -145,12 +145,13 @@ def require_time_zones(app: str) -> None:
         )
 
 
-def guessable(secret: str) -> str | None:
-    """Return what is wrong with a secret that opens something, without showing it; None for none at all."""
+def token_flaw(token: str) -> str | None:
+    """Return what is wrong with a bearer token that opens something, without showing it; None for none at all."""
     least = 16
-    if not secret or len(secret) >= least:
-        return None
-    return f"can be guessed; allowed: at least {least} characters, as `openssl rand -base64 32` makes them"
+    allowed = f"allowed: at least {least} characters, as `openssl rand -base64 32` makes them"
+    if token and not (token.isascii() and token.split() == [token]):
+        return f"has a blank, a line's end or a sign that is not ASCII, so that no request can match it; {allowed}"
+    return f"can be guessed; {allowed}" if 0 < len(token) < least else None
 
 
 DAY = timedelta(days=1)
@@ -178,6 +179,6 @@ engine = AppSettings(
         # Who dispatches: "beat" (django-celery-beat or CELERY_BEAT_SCHEDULE) or "command".
         "DISPATCHED_BY": OneOf(("beat", "command")),
         # What monitoring sends as a bearer token to read the figures of durable_objects.urls; without it nobody may.
-        "MONITORING_TOKEN": Checked("", guessable),
+        "MONITORING_TOKEN": Checked("", token_flaw),
     },
 )

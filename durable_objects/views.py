@@ -17,8 +17,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from durable_objects.conf import engine
+from durable_objects.database.messages import message_for
 from durable_objects.errors import ObjectBusy
 from durable_objects.health import readiness, report
+from durable_objects.logs import get_logger
+
+logger = get_logger(__name__)
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -74,8 +78,9 @@ def metrics(request: HttpRequest) -> HttpResponse:
         return _refusal(501, f"the metrics need the package prometheus-client: {advice}")
     try:
         return HttpResponse(prometheus.exposition(), content_type=prometheus.CONTENT_TYPE)
-    except (Error, ObjectBusy):
-        return _refusal(503, "the database does not answer just now")
+    except (Error, ObjectBusy) as error:
+        logger.warning("asked for metrics: %s", message_for(error) if isinstance(error, Error) else error)
+        return _refusal(503, "the database does not answer just now, or refuses: the log has its words")
 
 
 def _has_token(request: HttpRequest) -> bool:

@@ -57,10 +57,16 @@ class GuardedAPI(NinjaAPI):
 
     def add_router(self, prefix: str, router: Router | str, **kwargs: Any) -> None:
         """Mount a router, as ninja does. A ``ScopedRouter`` asks for the scopes of its area; raises ``ConfigError`` for
-        any other that has no ``auth``: its routes would be open to nobody.
+        any other that has no ``auth``, and for an area without a scope: their routes would be open to nobody.
         """
         given = import_string(router) if isinstance(router, str) else router
         if isinstance(given, ScopedRouter):
+            if not (given.area.reads or given.area.writes):
+                name = given.area.name
+                raise ConfigError(
+                    f"the area {name!r} has no scope, so that no token opens the router at {prefix!r}: say what its "
+                    f'scopes allow, ScopedRouter({name!r}, reads="look at {name}", writes="change {name}")'
+                )
             self.areas.append(given.area)
             self.tags |= dict.fromkeys(given.tags or (), given.description)
             kwargs = {"auth": BearerToken(given.area.name)} | kwargs

@@ -9,7 +9,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A004  Django's name
 
-from durable_objects.conf import guessable
+from durable_objects.conf import token_flaw
 from durable_objects.http import mounted
 from durable_objects.http.conf import http
 
@@ -40,9 +40,11 @@ def check_namespaces(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
 
 @register(Tags.security)
 def check_tokens(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that nobody guesses a token of the settings, which opens everything; not while debugging."""
+    """Check that nobody guesses a token of the settings, which opens everything, and that requests can carry it; not
+    while debugging.
+    """
     if http.flaw() or settings.DEBUG:
         return []
-    flaws = [(number, guessable(token)) for number, token in enumerate(http.TOKENS)]
+    flaws = [(number, token_flaw(token)) for number, token in enumerate(http.TOKENS)]
     texts = [f'DURABLE_OBJECTS_HTTP["TOKENS"][{number}] {flaw}.' for number, flaw in flaws if flaw]
     return [Warning(text, "Replace it: it opens everything.", id="durable_objects_http.W002") for text in texts]

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from durable_objects import health, prometheus
+from durable_objects.conf import engine
 from durable_objects.testing import FakeClock
 from tests.models import Script, Scripted
 
@@ -196,3 +197,24 @@ def test_a_token_that_can_be_guessed_is_refused(short: str, settings: Settings) 
     flaw = str(engine.flaw())
     assert "at least 16" in flaw
     assert f"{short!r}" not in flaw
+
+
+@pytest.mark.django_db
+def test_what_the_database_says_to_a_scrape_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """A scrape that the database refused is told no words of it; the log has them."""
+    with database_away():
+        answer = client.get("/internal/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 503
+    assert "the log has its words" in answer.text
+    assert "closed the connection unexpectedly" not in answer.text
+    assert "closed the connection unexpectedly" in caplog.text
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\n", f" {TOKEN}", f"{TOKEN} {TOKEN}", f"{TOKEN}\u00e9", " " * 20])
+def test_a_token_that_no_request_can_match_is_refused(settings: Settings, token: str) -> None:
+    """A token from a file with its line's end would refuse every scrape: ``check`` says so, without showing it."""
+    settings.DURABLE_OBJECTS = {"MONITORING_TOKEN": token}
+    flaw = engine.flaw()
+    assert flaw is not None
+    assert "no request can match it" in flaw
+    assert TOKEN not in flaw

@@ -80,3 +80,14 @@ def test_wrong_arguments_are_told(arguments: list[str], problem: str) -> None:
     with pytest.raises(CommandError, match=problem):
         printed(*arguments)
     assert not ApiToken.objects.exists()
+
+
+@pytest.mark.parametrize("when", ["30m", "2999-01-01T00:00+02:00"])
+def test_an_end_without_time_zones(settings: Any, when: str) -> None:
+    """With ``USE_TZ = False`` the end of a token is kept in the zone of the project, and found by the same clock."""
+    settings.USE_TZ, settings.TIME_ZONE = False, "Asia/Kolkata"
+    printed("create", "team a", "--scope", "metrics:read", "--expires", when)
+    row = ApiToken.objects.get()
+    assert row.state == "valid"
+    assert row.expires_at is not None
+    assert when == "30m" or row.expires_at.isoformat() == "2999-01-01T03:30:00"

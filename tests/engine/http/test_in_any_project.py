@@ -16,6 +16,7 @@ from durable_objects.http.api import GuardedAPI
 from durable_objects.http.body_limit import MAX_BODY_BYTES
 from durable_objects.http.conf import http
 from durable_objects.http.models import ApiToken
+from durable_objects.http.routers import ScopedRouter
 from tests.support import http_settings
 from tests.support.server_interfaces import RawRequest, by_asgi, by_wsgi
 
@@ -125,3 +126,10 @@ def test_wrong_settings_are_named(settings: Any, wrong: dict[str, Any], expected
     (found,) = [each for each in run_checks() if each.id == "durable_objects.E010"]
     assert expected in found.msg
     assert "secret" not in found.msg
+
+
+def test_an_area_without_a_scope_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router that says nothing of its scopes would refuse every token, those of the settings too."""
+    monkeypatch.setattr(mounted, "_apis", [])
+    with pytest.raises(ConfigError, match=r"'carts' has no scope.*reads="):
+        GuardedAPI(urls_namespace="without").add_router("/carts", ScopedRouter("carts"))

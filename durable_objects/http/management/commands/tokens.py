@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
@@ -121,7 +122,7 @@ def _moment(text: str) -> datetime:
             return timezone.now() + timedelta(**{_UNITS[span[2]]: int(span[1])})
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+            return moment.astimezone(UTC) if settings.USE_TZ else timezone.make_naive(moment)
     except (ValueError, OverflowError) as error:
         raise CommandError(f"--expires is {text!r}. Allowed: {EXPIRES_ALLOWED}") from error
     raise CommandError(f"--expires is {text!r}, without an offset. Allowed: {EXPIRES_ALLOWED}")
