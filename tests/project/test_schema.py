@@ -30,6 +30,8 @@ positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409",
 """
 #: Beside other operations schemathesis spares what is there to be deleted.
 DELETES = ("--phases", "fuzzing", "--include-method", "DELETE")
+#: Operations without parameters or a body: schemathesis finds few ways to call them.
+ASK_FOR_NOTHING = ("/health", "/ready", "/live", "/metrics")
 FUZZING = ("--phases", "coverage,fuzzing")
 REPORT = "report.ndjson"
 
@@ -52,7 +54,7 @@ def test_no_5xx_and_no_other_answer_than_described(site: Site, tmp_path: Path) -
             "as described": call(address, tmp_path, CASES, "--mode", "positive", *token),
             "deletes alone": call(address, tmp_path, CASES, "--mode", "positive", *DELETES, *token),
             "otherwise": call(address, tmp_path, WRONG_CASES, "--mode", "negative", *FUZZING, *token),
-            "with junk": Counter({f"GET {path}": pester(client, path) for path in ("/health", "/metrics")}),
+            "with junk": Counter({f"GET {path}": pester(client, path) for path in ASK_FOR_NOTHING}),
             "without a token": call(address, tmp_path, CASES, "--mode", "positive", *FUZZING),
         }
         operations = described(client.get("/openapi.json").json())
@@ -65,13 +67,16 @@ def test_no_5xx_and_no_other_answer_than_described(site: Site, tmp_path: Path) -
 
 
 def pester(client: httpx.Client, path: str) -> int:
-    """Send queries, headers and bodies to an operation that asks for none: it answers as ever. How many were sent."""
+    """Send queries, headers and bodies to an operation that asks for none: it answers as ever. How many were sent.
+
+    A ``*`` is left out: in a Content-Type it is refused on every path.
+    """
     sent = 0
 
     @settings(max_examples=CASES, deadline=None, database=None)
     @given(
         query=st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=5),
-        header=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=50),
+        header=st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="*"), max_size=50),
         body=st.binary(max_size=200),
     )
     def send(query: dict[str, str], header: str, body: bytes) -> None:
