@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from durable_objects.admin import DurableObjectAdmin
+from project.api import api
 from tests.models import Account, Counter, Scripted, Shop
 
 site = admin.AdminSite()
@@ -13,4 +14,4 @@ for _model, _admin in admin.site._registry.items():
     site.register(_model, type(_admin))
 site.register([Account, Counter, Scripted, Shop], DurableObjectAdmin)
 
-urlpatterns = [path("admin/", site.urls), path("remind/", include("reminders.urls"))]
+urlpatterns = [path("admin/", site.urls), path("remind/", include("reminders.urls")), path("", api.urls)]
