@@ -98,7 +98,7 @@ class PlainCommand(BaseCommand):
                 raise
             raise CommandError(str(lost)) from lost
         except SystemCheckError as error:
-            raise ManyLines(*str(error).strip().splitlines()) from error
+            raise SystemCheckError(str(ManyLines(*str(error).strip().splitlines()))) from error
         except CommandError as error:
             if not isinstance(error, ManyLines) and (line := escaping.one_line(str(error))) != str(error):
                 raise CommandError(line, returncode=error.returncode) from error

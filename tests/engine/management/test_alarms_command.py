@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.base import SystemCheckError
 from pytest_django import Settings
 
 from durable_objects.tables import Object
@@ -122,6 +123,7 @@ def test_errors_of_the_checks_are_lines(settings: Settings) -> None:
     settings.DATABASE_ROUTERS = ["tests.engine.management.test_alarms_command.Elsewhere"]
     with pytest.raises(CommandError) as refused:
         call_command("alarms", "doctor", skip_checks=False)
+    assert isinstance(refused.value, SystemCheckError)  # whose own name Django writes before no line
     lines = str(refused.value).splitlines()
     assert any(line.startswith("?: (durable_objects.E013)") for line in lines)
     assert any(line.strip().startswith("HINT: Begin DATABASE_ROUTERS") for line in lines)

@@ -229,3 +229,19 @@ def test_an_app_may_ask(healthy: FakeClock, monkeypatch: pytest.MonkeyPatch) -> 
     doctor.question(asked)
     doctor.question(asked)
     assert [line["text"] for line in ask()[1][:-1]] == [f"orphans at {healthy.now()}"]
+
+
+def test_a_question_that_raises_is_a_finding(healthy: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one question raises, an app's own too, keeps nobody from the answers of the others."""
+
+    def carts(now: Any) -> Iterator[doctor.Finding]:
+        raise ZeroDivisionError("no carts")
+
+    def orders(now: Any) -> Iterator[doctor.Finding]:
+        yield doctor.Finding("shop.orders", "One is late.", "Send it.")
+
+    monkeypatch.setattr(doctor, "_of_apps", [carts, orders])
+    found = {finding.code: finding for finding in doctor.examine(healthy.now())}
+    assert "carts raised ZeroDivisionError: no carts" in found["question"].text
+    assert found["question"].is_trouble
+    assert "shop.orders" in found
