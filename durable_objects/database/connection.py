@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from django.db import Error, transaction
+from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 
 from durable_objects.conf import engine
+from durable_objects.database import supported
 from durable_objects.database.backends import backend_of, is_supported
 from durable_objects.database.errors import (
     LeftOpen,
@@ -50,6 +52,27 @@ def set_up_session(sender: object, connection: BaseDatabaseWrapper, **kwargs: An
     """Set on a new session of the engine's database what the engine needs of each."""
     if is_supported(connection) and backend_of(connection).has_server and connection.alias == engine.DATABASE:
         backend_of(connection).set_up_session()
+
+
+def answers_within(seconds: float) -> bool:
+    """Return whether the engine's database lets this process connect, or says why not.
+
+    Without a ``connect_timeout`` a server that takes connections and then says nothing is waited for without end.
+    """
+    conn = supported.connect(engine.DATABASE)
+    if conn.connection is not None or not backend_of(conn).has_server:
+        return True
+
+    def ask() -> None:
+        there = connections[engine.DATABASE]  # of this thread
+        with suppress(Error):  # which whoever connects next will get as well
+            there.ensure_connection()
+        there.close()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
 
 
 def joins_transaction(conn: BaseDatabaseWrapper) -> bool:

@@ -18,6 +18,7 @@ from durable_objects import doctor
 from durable_objects.alarms.queries import STATES, alarms_in, count
 from durable_objects.conf import engine
 from durable_objects.database import clock
+from durable_objects.database.connection import answers_within
 from durable_objects.database.messages import message_for
 from durable_objects.delivery import dispatcher, publisher
 from durable_objects.escaping import one_line
@@ -48,6 +49,8 @@ VERBS = {
     "revive": ("arm a dead alarm again, due now and with all its retries", "dead"),
 }
 FAILURES_SHOWN = 20
+#: How long the doctor waits for a connection to the database.
+SECONDS_TO_CONNECT = 10.0
 
 
 class Command(VerbCommand):
@@ -201,6 +204,12 @@ class Command(VerbCommand):
                 clock.connection().close()
 
     def _doctor(self, options: dict[str, Any]) -> None:
+        if not answers_within(SECONDS_TO_CONNECT):
+            raise CommandError(
+                f"The database {engine.DATABASE!r} has taken the connection, or lost it, and not answered for "
+                f"{SECONDS_TO_CONNECT:g} s. Are host and port in DATABASES right, and is the server well? OPTIONS = "
+                '{"connect_timeout": 5} there keeps every process from waiting for longer.'
+            )
         found = doctor.examine(clock.now())
         if options["fix"]:
             fixed = [(finding.code, finding.fix()) for finding in found if finding.fix is not None]

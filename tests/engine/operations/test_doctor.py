@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.checks import ERROR, WARNING, CheckMessage
 from django.core.management import CommandError, call_command
+from django.db.utils import ConnectionHandler
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
 from batcher.models import Batcher
 from durable_objects import checks, doctor, health
 from durable_objects.database import clock as engine_clock
+from durable_objects.database import connection as engine_connection
+from durable_objects.database import supported
 from durable_objects.doctor import environment
+from durable_objects.management.commands import alarms
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry
 from durable_objects.testing import FakeClock, run_due_alarms
+from project.environment import database
 from tests.models import Impatient, Script, Scripted
 
 pytestmark = pytest.mark.django_db
@@ -245,3 +252,16 @@ def test_a_question_that_raises_is_a_finding(healthy: FakeClock, monkeypatch: py
     assert "carts raised ZeroDivisionError: no carts" in found["question"].text
     assert found["question"].is_trouble
     assert "shop.orders" in found
+
+
+def test_doctor_does_not_wait_for_a_silent_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the database takes the connection and says nothing, ``alarms doctor`` says that, and ends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = database(f"postgresql://u:hunter2@127.0.0.1:{server.getsockname()[1]}/x", Path())
+        handler = ConnectionHandler({"default": silent})
+        for module in (engine_connection, supported):
+            monkeypatch.setattr(module, "connections", handler)
+        monkeypatch.setattr(alarms, "SECONDS_TO_CONNECT", 0.2)
+        with pytest.raises(CommandError, match=r"not answered for 0.2 s.*connect_timeout") as refused:
+            call_command("alarms", "doctor")
+    assert "hunter2" not in str(refused.value)
