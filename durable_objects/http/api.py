@@ -57,7 +57,8 @@ class GuardedAPI(NinjaAPI):
 
     def add_router(self, prefix: str, router: Router | str, **kwargs: Any) -> None:
         """Mount a router, as ninja does. A ``ScopedRouter`` asks for the scopes of its area; raises ``ConfigError`` for
-        any other that has no ``auth``, and for an area without a scope: their routes would be open to nobody.
+        any other that has no ``auth``, and for an area without a scope: their routes would be open to nobody. Also for
+        an area that another router of this interface has: a token made for one would open both.
         """
         given = import_string(router) if isinstance(router, str) else router
         if isinstance(given, ScopedRouter):
@@ -66,6 +67,11 @@ class GuardedAPI(NinjaAPI):
                 raise ConfigError(
                     f"the area {name!r} has no scope, so that no token opens the router at {prefix!r}: say what its "
                     f'scopes allow, ScopedRouter({name!r}, reads="look at {name}", writes="change {name}")'
+                )
+            if given.area.name in {area.name for area in self.areas}:
+                raise ConfigError(
+                    f"the router at {prefix!r} has the area {given.area.name!r}, as another router of this interface has:"
+                    " a token made for one would open both. Give it a name of its own"
                 )
             self.areas.append(given.area)
             self.tags |= dict.fromkeys(given.tags or (), given.description)

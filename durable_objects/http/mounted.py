@@ -8,7 +8,10 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Protocol
 
+from django.conf import settings
+from django.conf.urls.i18n import is_language_prefix_patterns_used
 from django.urls import NoReverseMatch, URLResolver, get_resolver, get_script_prefix, reverse
+from django.utils import translation
 
 from durable_objects.http.areas import Area
 from durable_objects.http.conf import http
@@ -73,10 +76,19 @@ def not_found() -> list[str]:
 def _roots(resolver: URLResolver) -> dict[str, Interface]:
     _ = resolver.url_patterns  # an interface is made where it is mounted
     found: dict[str, Interface] = {}
-    for api in _apis:
-        with suppress(NoReverseMatch):  # made, and mounted nowhere
-            found["/" + reverse(f"{api.urls_namespace}:api-root").removeprefix(get_script_prefix())] = api
+    for language in _languages(resolver):
+        with translation.override(language):
+            for api in _apis:
+                with suppress(NoReverseMatch):  # made, and mounted nowhere
+                    found["/" + reverse(f"{api.urls_namespace}:api-root").removeprefix(get_script_prefix())] = api
     return found
+
+
+def _languages(resolver: URLResolver) -> list[str]:
+    """Return the languages that an address may begin with: below ``i18n_patterns`` an interface has one for each."""
+    if not is_language_prefix_patterns_used(resolver.urlconf_name)[0]:
+        return [settings.LANGUAGE_CODE]
+    return [language for language, _ in settings.LANGUAGES]
 
 
 @lru_cache(maxsize=8)

@@ -133,3 +133,23 @@ def test_an_area_without_a_scope_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(mounted, "_apis", [])
     with pytest.raises(ConfigError, match=r"'carts' has no scope.*reads="):
         GuardedAPI(urls_namespace="without").add_router("/carts", ScopedRouter("carts"))
+
+
+def test_an_area_belongs_to_one_router(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token for one of two routers of the same area would open the other, so the second is refused."""
+    monkeypatch.setattr(mounted, "_apis", [])
+    api = GuardedAPI(urls_namespace="twice")
+    api.add_router("/carts", ScopedRouter("carts", reads="look at carts"))
+    with pytest.raises(ConfigError, match="'/orders' has the area 'carts', as another router"):
+        api.add_router("/orders", ScopedRouter("carts", reads="look at orders"))
+
+
+def test_an_interface_below_languages(settings: Any, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below ``i18n_patterns`` every language's address is the interface's, with its limits and its form of refusals."""
+    monkeypatch.setattr(mounted, "_apis", [])
+    settings.LANGUAGES = [("en-us", "English"), ("de", "Deutsch")]
+    settings.ROOT_URLCONF = "tests.engine.http.language_urls"
+    for path in ("/en-us/api/", "/de/api/"):
+        assert mounted.place_of(path) is mounted.Place.INTERFACE
+        assert client.get(path + "nothing").json()["error"]["code"] == "not_found"
+    assert mounted.place_of("/fr/api/") is mounted.Place.ELSEWHERE
