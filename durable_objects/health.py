@@ -9,6 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from durable_objects import doctor
 from durable_objects.database import clock
+from durable_objects.database.backends import backend_of
 from durable_objects.database.messages import message_for
 from durable_objects.errors import ObjectBusy
 from durable_objects.logs import get_logger
@@ -48,7 +49,8 @@ def report() -> dict[str, Any]:
 
 
 def readiness() -> dict[str, Any]:
-    """Return whether this process can serve: ``status`` is ``"ok"``, ``"migrations_missing"`` or ``"database_away"``.
+    """Return whether this process can serve: ``status`` is ``"ok"``, ``"migrations_missing"``, ``"read_only"`` (a
+    standby of PostgreSQL) or ``"database_away"``.
 
     The migrations are those of all installed apps, in the engine's database; once they are all applied they are not
     looked at again. Late alarms do not count: sending requests to another process would make none of them run.
@@ -56,10 +58,11 @@ def readiness() -> dict[str, Any]:
     global _migrated
     try:
         conn = clock.connection()
-        if _migrated:
-            with conn.cursor() as cursor:
-                cursor.execute("SELECT 1")
-        else:
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        if backend_of(conn).is_read_only():
+            return {"status": "read_only"}
+        if not _migrated:
             executor = MigrationExecutor(conn)
             _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
     except (Error, ObjectBusy) as error:

@@ -39,6 +39,13 @@ def _clock_skew(now: datetime) -> Iterator[Finding]:
         yield Finding("clock", text, "Let NTP set the clocks of all machines.")
 
 
+def _read_only(now: datetime) -> Iterator[Finding]:
+    if backend_of(clock.connection()).is_read_only():
+        text = "The database takes no writes: no call that changes anything and no alarm runs."
+        advice = "Let DATABASES name the primary: this is a standby, or a role that only reads."
+        yield Finding("read_only", text, advice)
+
+
 def _sqlite(now: datetime) -> Iterator[Finding]:
     backend = backend_of(clock.connection())
     if mode := backend.late_mode():
@@ -173,4 +180,4 @@ def _checks(now: datetime) -> Iterator[Finding]:
                     yield Finding("check", text, message.hint or "", is_trouble=message.level >= ERROR)
 
 
-QUESTIONS: list[Question] = [_checks, _clock_skew, _sqlite, _beat_entry, _broker]
+QUESTIONS: list[Question] = [_checks, _clock_skew, _read_only, _sqlite, _beat_entry, _broker]

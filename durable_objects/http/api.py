@@ -70,8 +70,8 @@ class GuardedAPI(NinjaAPI):
                 )
             if given.area.name in {area.name for area in self.areas}:
                 raise ConfigError(
-                    f"the router at {prefix!r} has the area {given.area.name!r}, as another router of this interface has:"
-                    " a token made for one would open both. Give it a name of its own"
+                    f"the router at {prefix!r} has the area {given.area.name!r}, as another router has that this "
+                    "interface mounts: a token made for one would open both. Give it a name of its own"
                 )
             self.areas.append(given.area)
             self.tags |= dict.fromkeys(given.tags or (), given.description)

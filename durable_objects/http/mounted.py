@@ -9,8 +9,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from django.conf import settings
-from django.conf.urls.i18n import is_language_prefix_patterns_used
-from django.urls import NoReverseMatch, URLResolver, get_resolver, get_script_prefix, reverse
+from django.urls import LocalePrefixPattern, NoReverseMatch, URLResolver, get_resolver, get_script_prefix, reverse
 from django.utils import translation
 
 from durable_objects.http.areas import Area
@@ -86,7 +85,7 @@ def _roots(resolver: URLResolver) -> dict[str, Interface]:
 
 def _languages(resolver: URLResolver) -> list[str]:
     """Return the languages that an address may begin with: below ``i18n_patterns`` an interface has one for each."""
-    if not is_language_prefix_patterns_used(resolver.urlconf_name)[0]:
+    if not any(isinstance(each.pattern, LocalePrefixPattern) for each in resolver.url_patterns):
         return [settings.LANGUAGE_CODE]
     return [language for language, _ in settings.LANGUAGES]
 

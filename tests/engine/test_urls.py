@@ -18,7 +18,7 @@ from django.urls import include, path, reverse
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
-from durable_objects import health, prometheus
+from durable_objects import doctor, health, now, prometheus
 from durable_objects.conf import engine
 from durable_objects.testing import FakeClock
 from tests.models import Script, Scripted
@@ -103,6 +103,20 @@ def test_live_answers_while_the_database_is_away() -> None:
         assert status("ready") == (503, "database_away")
         assert status("health") == (503, "database_away")
         assert ask("metrics", **with_token()).status_code == 503
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="PostgreSQL's: set TEST_DATABASE_URL=postgresql://…")
+def test_a_standby_is_not_ready() -> None:
+    """It answers whatever is read, and no turn can commit there; the doctor names it as well."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    try:
+        assert status("ready") == (503, "read_only")
+        assert [finding.code for finding in doctor.examine(now()) if finding.code == "read_only"] == ["read_only"]
+    finally:
+        connection.close()
+    assert status("ready")[1] != "read_only"
 
 
 @pytest.mark.django_db(transaction=True)

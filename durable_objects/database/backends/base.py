@@ -111,6 +111,10 @@ class Backend(ABC):
         """Return the open transaction's isolation level if it hides what was committed during a wait for a lock."""
         return None
 
+    def is_read_only(self) -> bool:
+        """Return whether the database takes no writes: a standby, or a role that may only read."""
+        return False
+
     def blocking_journal(self) -> str | None:
         """Return the journal mode if readers wait for writers in it."""
         return None

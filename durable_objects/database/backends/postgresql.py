@@ -67,6 +67,12 @@ class PostgreSQL(Backend):
         encoding = self._setting("server_encoding")
         return None if encoding == "UTF8" else encoding
 
+    def is_read_only(self) -> bool:
+        """Return whether this transaction takes no writes, as on a standby."""
+        with self.conn.cursor() as cursor:
+            cursor.execute("SELECT current_setting('transaction_read_only')")
+            return bool(cursor.fetchone()[0] == "on")
+
     def unfit_isolation(self) -> str | None:
         """Return any but READ COMMITTED."""
         level = self._setting("transaction_isolation")

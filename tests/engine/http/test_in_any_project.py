@@ -140,7 +140,7 @@ def test_an_area_belongs_to_one_router(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounted, "_apis", [])
     api = GuardedAPI(urls_namespace="twice")
     api.add_router("/carts", ScopedRouter("carts", reads="look at carts"))
-    with pytest.raises(ConfigError, match="'/orders' has the area 'carts', as another router"):
+    with pytest.raises(ConfigError, match="'/orders' has the area 'carts', as another router has"):
         api.add_router("/orders", ScopedRouter("carts", reads="look at orders"))
 
 
