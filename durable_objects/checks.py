@@ -180,7 +180,7 @@ def _check_database() -> Iterator[CheckMessage]:
         yield Error(
             f"The SQLite database {engine.DATABASE!r} begins its transactions as {mode!r}: two calls on "
             "one object could both read before either writes.",
-            hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE"}.',
+            hint='Set DATABASES[…]["OPTIONS"] = {"transaction_mode": "IMMEDIATE"}.',
             id="durable_objects.E004",
         )
     if database["ATOMIC_REQUESTS"]:

@@ -54,6 +54,12 @@ def classes() -> list[type[models.Model]]:
     return [model for model in apps.get_models() if _is_kind(model)]
 
 
+def not_migrated() -> list[type[models.Model]]:
+    """Return the classes that the database does not know yet: ``migrate`` has not run since they are there."""
+    known = {f"{kind.app_label}.{kind.model}" for kind in content_types().all()}
+    return [model for model in classes() if model._meta.label_lower not in known]
+
+
 def class_of(kind: ContentType) -> type[ObjectClass] | None:
     """Return the class of this kind; None where this code has none of that name, or it is no durable object now."""
     model = kind.model_class()

@@ -10,7 +10,7 @@ from durable_objects.alarms.queries import alarms_in
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.delivery import brokers, processes
-from durable_objects.delivery.beat import is_installed
+from durable_objects.delivery.beat import TASK, is_installed
 from durable_objects.doctor.finding import Finding, Question
 from durable_objects.operations.explain import start_worker
 
@@ -81,7 +81,17 @@ def _consumers(
         yield Finding("workers", text, advice, is_trouble=False)
 
 
+def _no_dispatcher_yet(now: datetime) -> Iterator[Finding]:
+    """Find that nobody dispatches before an alarm needs it; once one is set, another question calls it trouble."""
+    trouble = processes.trouble(now)
+    if trouble is not None and not alarms_in("armed", now).exists():
+        advice = "Start one before alarms are set: those far away, and those whose message is lost, wait for it."
+        yield Finding("dispatcher", trouble, advice, is_trouble=False)
+
+
 def _beat_scheduler(now: datetime) -> Iterator[Finding]:
+    if brokers.scheduled_tasks() & {TASK}:  # in CELERY_BEAT_SCHEDULE, which every scheduler reads
+        return
     if engine.DISPATCHED_BY == "beat" and is_installed() and not brokers.reads_entries():
         awake = processes.trouble(now) is None
         text = f"CELERY_BEAT_SCHEDULER is {brokers.beat_scheduler()}, which never reads beat's entry in the database."
@@ -89,4 +99,4 @@ def _beat_scheduler(now: datetime) -> Iterator[Finding]:
         yield Finding("beat_scheduler", text, advice, is_trouble=not awake)
 
 
-QUESTIONS: list[Question] = [_celery_app, _beat_scheduler, _brokers]
+QUESTIONS: list[Question] = [_celery_app, _no_dispatcher_yet, _beat_scheduler, _brokers]

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.checks import ERROR
 from django.core.checks.registry import registry
 
-from durable_objects import tasks
+from durable_objects import kinds, tasks
 from durable_objects.alarms import backoff
 from durable_objects.conf import engine
 from durable_objects.database import clock
@@ -39,6 +39,15 @@ def _clock_skew(now: datetime) -> Iterator[Finding]:
         yield Finding("clock", text, "Let NTP set the clocks of all machines.")
 
 
+def _not_migrated(now: datetime) -> Iterator[Finding]:
+    if missing := kinds.not_migrated():
+        names = ", ".join(model._meta.label for model in missing)
+        text = f"Not known to the database {engine.DATABASE!r} yet: {names}. Calls of their objects fail."
+        yield Finding(
+            "not_migrated", text, "Run `manage.py makemigrations` (a proxy needs a migration, too) and `migrate`."
+        )
+
+
 def _read_only(now: datetime) -> Iterator[Finding]:
     if backend_of(clock.connection()).is_read_only():
         text = "The database takes no writes: no call that changes anything and no alarm runs."
@@ -52,7 +61,7 @@ def _sqlite(now: datetime) -> Iterator[Finding]:
         text = (
             f"SQLite begins its transactions as {mode}: two calls on one object could both read before either writes."
         )
-        yield Finding("sqlite_mode", text, 'Set OPTIONS = {"transaction_mode": "IMMEDIATE"}.')
+        yield Finding("sqlite_mode", text, 'Set DATABASES[…]["OPTIONS"] = {"transaction_mode": "IMMEDIATE"}.')
     if journal := backend.blocking_journal():
         text = f"SQLite's journal mode is {journal!r}: readers wait for writers, and writers for readers."
         yield Finding("sqlite_journal", text, "--fix turns on WAL, permanently.", fix=_turn_on_wal)
@@ -180,4 +189,4 @@ def _checks(now: datetime) -> Iterator[Finding]:
                     yield Finding("check", text, message.hint or "", is_trouble=message.level >= ERROR)
 
 
-QUESTIONS: list[Question] = [_checks, _clock_skew, _read_only, _sqlite, _beat_entry, _broker]
+QUESTIONS: list[Question] = [_checks, _clock_skew, _read_only, _not_migrated, _sqlite, _beat_entry, _broker]

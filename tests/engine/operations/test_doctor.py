@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.core.checks import ERROR, WARNING, CheckMessage
 from django.core.management import CommandError, call_command
 from django.db.utils import ConnectionHandler
@@ -81,6 +82,18 @@ def test_late_and_why(clock: FakeClock, script: Script) -> None:
     assert lines[0]["text"] == figures["cause"]
     assert "web-1" not in json.dumps(figures)
     assert (figures["status"], figures["overdue"], figures["armed"]) == ("late", 2, 2)
+
+
+def test_what_a_new_project_forgets(clock: FakeClock) -> None:
+    """A class without a migration is trouble; that nobody has dispatched yet is said before an alarm waits for it."""
+    ContentType.objects.get_for_model(Impatient, for_concrete_model=False).delete()
+    ContentType.objects.clear_cache()
+    code, lines = ask()
+    found = {line["code"]: line for line in lines if "trouble" in line}
+    assert code == 1
+    assert "tests.Impatient" in found["not_migrated"]["text"]
+    assert found["not_migrated"]["trouble"]
+    assert not found["dispatcher"]["trouble"]
 
 
 def test_dead_ones_are_news_but_no_trouble(healthy: FakeClock) -> None:
