@@ -68,6 +68,10 @@ class Script:
         self.alarm_died: Callable[[Scripted, AlarmInfo, BaseException], object] = lambda obj, info, error: None
 
 
+#: What it does in a test that says nothing.
+Scripted.script = Script()
+
+
 class Grouped(DurableObject):
     """The same script, in a class that says that its handler touches storage and models only."""
 

@@ -230,5 +230,5 @@ def test_test_case_that_may_not_use_the_database(two: Callable[..., Foreign]) ->
             each["TEST"] = {"NAME": str(project.folder / f"test-{alias}.sqlite3")}
     project.set(DATABASES=databases)
     project.write("shop/tests.py", FORBIDDEN)
-    done = project.manage("test", "--no-input").well()
+    done = project.manage("test", "--no-input", "shop").well()
     assert "Ran 2 tests" in done.err
