@@ -42,7 +42,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @probe
 def ready(request: HttpRequest) -> HttpResponse:
-    """Answer 200 while this process can serve; 503 while the database is away or lacks migrations."""
+    """Answer 200 while this process can serve; 503 while the database is away, takes no writes or lacks migrations."""
     return _answer(readiness())
 
 

@@ -137,9 +137,7 @@ def _renew(run: Run) -> None:
     try:
         with transaction.atomic(using=conn.alias):
             # A slot that another long transaction has locked must not cost the other runs their leases.
-            with conn.cursor() as cursor:  # Django's: psycopg's BEGIN goes with it
-                for sql, params in backend_of(conn).limit_lock_wait(engine.LEASE / 20):
-                    cursor.execute(sql, params)
+            round_trip.send(conn, backend_of(conn).limit_lock_wait(engine.LEASE / 20))
             renewed = renew(conn, run.object_id, run.fence)
         if not renewed:
             extra = about("lease_lost", object_id=run.object_id)
