@@ -16,6 +16,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.checks import ERROR, WARNING, CheckMessage
 from django.core.management import CommandError, call_command
 from django.db.utils import ConnectionHandler
+from django.utils.module_loading import autodiscover_modules
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
@@ -25,6 +26,7 @@ from durable_objects.database import clock as engine_clock
 from durable_objects.database import connection as engine_connection
 from durable_objects.database import supported
 from durable_objects.doctor import environment
+from durable_objects.doctor.finding import Question
 from durable_objects.management.commands import alarms
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry
 from durable_objects.testing import FakeClock, run_due_alarms
@@ -238,14 +240,19 @@ def test_clocks_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(r" 5(\.\d+)? s behind the database's", finding.text)
 
 
+def only(monkeypatch: pytest.MonkeyPatch, *asked: Question) -> None:
+    """Have these questions in place of the apps' own, which register themselves once: by an import, made first."""
+    autodiscover_modules("doctor")
+    monkeypatch.setattr(doctor, "_of_apps", [*asked])
+
+
 def test_an_app_may_ask(healthy: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A question that an app registers is asked with the database's now, and its findings are reported."""
 
     def asked(now: Any) -> Iterator[doctor.Finding]:
         yield doctor.Finding("shop.orphans", f"orphans at {now}", "Adopt them.", is_trouble=False)
 
-    ask()  # the questions of the installed apps are registered once, by their import
-    monkeypatch.setattr(doctor, "_of_apps", [])
+    only(monkeypatch)
     doctor.question(asked)
     doctor.question(asked)
     assert [line["text"] for line in ask()[1][:-1]] == [f"orphans at {healthy.now()}"]
@@ -260,7 +267,7 @@ def test_a_question_that_raises_is_a_finding(healthy: FakeClock, monkeypatch: py
     def orders(now: Any) -> Iterator[doctor.Finding]:
         yield doctor.Finding("shop.orders", "One is late.", "Send it.")
 
-    monkeypatch.setattr(doctor, "_of_apps", [carts, orders])
+    only(monkeypatch, carts, orders)
     found = {finding.code: finding for finding in doctor.examine(healthy.now())}
     assert "carts raised ZeroDivisionError: no carts" in found["question"].text
     assert found["question"].is_trouble
