@@ -32,6 +32,7 @@ from prometheus_client.registry import Collector
 from durable_objects import kinds
 from durable_objects.conf import engine
 from durable_objects.database import clock
+from durable_objects.database.connection import SECONDS_TO_ANSWER, answered
 from durable_objects.operations import metrics
 from durable_objects.tables import AlarmRun, Dispatcher
 
@@ -64,7 +65,7 @@ def exposition() -> bytes:
     autodiscover_modules("prometheus")
     registry = CollectorRegistry()
     registry.register(_Database())
-    return generate_latest(registry)
+    return answered(lambda: generate_latest(registry), SECONDS_TO_ANSWER)
 
 
 class _Database(Collector):

@@ -42,18 +42,21 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @probe
 def ready(request: HttpRequest) -> HttpResponse:
-    """Answer 200 while this process can serve; 503 while the database is away, takes no writes or lacks migrations."""
+    """Answer 200 while this process can serve; 503 while the database is away, takes no writes or lacks migrations, or
+    a setting of the engine is refused.
+    """
     return _answer(readiness())
 
 
 @probe
 def health(request: HttpRequest) -> HttpResponse:
-    """Answer 200 while alarms run in time; 503 when one is late, or the database does not answer.
+    """Answer 200 while alarms run in time; 503 when one is late, or the database does not answer or lacks tables.
 
-    With the token the figures and the cause as well.
+    With the token the figures and the cause as well; of a setting that is refused the cause to everybody.
     """
     found = report()
-    return _answer(found if _has_token(request) else {"status": found["status"]})
+    is_open = found["status"] == "misconfigured" or _has_token(request)  # then nobody can have a token
+    return _answer(found if is_open else {"status": found["status"]})
 
 
 @probe
@@ -61,8 +64,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Answer all figures in Prometheus' text format, with the token.
 
     401 without it, 403 where no token is set, 501 where prometheus-client is not installed, 503 when the database does
-    not answer.
+    not answer or a setting of the engine is refused.
     """
+    if flaw := engine.flaw():
+        return _refusal(503, flaw)
     if not engine.MONITORING_TOKEN:
         return _refusal(403, 'nobody may read the metrics: DURABLE_OBJECTS["MONITORING_TOKEN"] is not set')
     if not _has_token(request):

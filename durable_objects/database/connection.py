@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from django.db import Error, connections, transaction
+from django.db import Error, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
@@ -34,6 +34,9 @@ Result = TypeVar("Result")
 
 #: A connection that lay idle for longer than this is asked whether it still works before it is used again.
 _PING_AFTER_SECONDS = 1.0
+
+#: How long a probe waits for the database to take a connection, and to answer each statement.
+SECONDS_TO_ANSWER = 3.0
 
 
 def depth(conn: BaseDatabaseWrapper) -> int:
@@ -73,6 +76,45 @@ def answers_within(seconds: float) -> bool:
     thread.start()
     thread.join(seconds)
     return not thread.is_alive()
+
+
+def answered(read: Callable[[], Result], seconds: float) -> Result:
+    """Return what ``read`` makes of the engine's database; once more on a new session, where the one that was kept is
+    at fault. For probes: a server that says nothing is waited for ``seconds`` to connect, and for each statement.
+
+    Raises what ``read`` raises, and ``OperationalError`` where there was no answer in time.
+    """
+    conn = supported.connect(engine.DATABASE)
+
+    def attempt() -> Result:
+        if backend_of(conn).waits_to_connect() and not answers_within(seconds):
+            raise OperationalError(f"it takes connections, and has not answered for {seconds:g} s")
+        with _statements_within(conn, seconds):
+            return read()
+
+    return on_a_good_session(conn, attempt)
+
+
+@contextmanager
+def _statements_within(conn: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
+    """Hang up on a server that has not answered a statement of the block in time: whoever waits gets an error."""
+    backend = backend_of(conn)
+    if not backend.has_server:
+        yield
+        return
+
+    def limit(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        timer = threading.Timer(seconds, backend.hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            return execute(sql, params, many, context)
+        finally:
+            timer.cancel()
+            timer.join()
+
+    with conn.execute_wrapper(limit):
+        yield
 
 
 def joins_transaction(conn: BaseDatabaseWrapper) -> bool:

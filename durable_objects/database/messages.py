@@ -32,15 +32,28 @@ _AWAY = "Is the server running, and are host, port, name, user and password in D
 
 def message_for(error: Error) -> str:
     """Describe the error in one line: what is wrong, what to do, and the database's own words. Shows no password."""
-    text = one_line(error)
-    state = getattr(error.__cause__, "sqlstate", None) or ""
-    for beginning, piece, meaning in _MEANINGS:
-        if state.startswith(beginning) if state else piece in text:
-            return f"The database refused. {meaning}. It says: {text}"
+    text, state = one_line(error), _state(error)
+    if meaning := _meaning(error):
+        return f"The database refused. {meaning}. It says: {text}"
     if isinstance(error, OperationalError | InterfaceError) and (not state or state[:2] in {"08", "28", "57"}):
         return f"The database does not answer, or refuses the connection. {_AWAY} It says: {text}"
     kind = "" if isinstance(error, IntegrityError) else f"{type(error).__name__}: "
     return f"The database refused. It says: {kind}{text}"
+
+
+def lacks_tables(error: Error) -> bool:
+    """Return whether a table or column was not there: ``migrate`` makes it."""
+    return _meaning(error) is _TABLES
+
+
+def _state(error: Error) -> str:
+    return getattr(error.__cause__, "sqlstate", None) or ""
+
+
+def _meaning(error: Error) -> str | None:
+    state, text = _state(error), str(error)
+    found = (row for row in _MEANINGS if (state.startswith(row[0]) if state else row[1] in text))
+    return next((meaning for _, _, meaning in found), None)
 
 
 def one_line(error: BaseException | str) -> str:

@@ -99,6 +99,10 @@ class Backend(ABC):
         """Return why the engine cannot work on this database, and what to do; None when it can. Asks no database."""
         return None
 
+    def waits_to_connect(self) -> bool:
+        """Return whether nothing in ``OPTIONS`` limits how long connecting may wait for a server that says nothing."""
+        return False
+
     def late_mode(self) -> str | None:
         """Return how transactions begin, where they take their lock too late for a turn; None where they do not."""
         return None
@@ -230,6 +234,9 @@ class Backend(ABC):
             with suppress(Exception):
                 self.conn.connection.close()
         self.conn.close()
+
+    def hang_up(self) -> None:  # noqa: B027  most have nobody to wait for
+        """End the session from another thread: whoever waits for its server gets an error, and a later one notices."""
 
     def reset_session(self) -> None:
         """Undo whatever is open on the driver's connection; Django's own state has been reset."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -61,6 +64,10 @@ class PostgreSQL(Backend):
             f"The database {self.conn.alias!r} is used through psycopg2. "
             "Durable objects need psycopg 3: install psycopg."
         )
+
+    def waits_to_connect(self) -> bool:
+        """Return whether there is no ``connect_timeout``: psycopg's own is over two minutes."""
+        return not self.conn.settings_dict["OPTIONS"].get("connect_timeout")
 
     def unfit_encoding(self) -> str | None:
         """Return any but UTF8."""
@@ -188,6 +195,11 @@ class PostgreSQL(Backend):
         except Error as error:
             return sqlstates.of(error) == sqlstates.IN_FAILED_TRANSACTION
         return True
+
+    def hang_up(self) -> None:
+        """Shut the socket down."""
+        with suppress(Exception), socket.socket(fileno=os.dup(self.conn.connection.pgconn.socket)) as session:
+            session.shutdown(socket.SHUT_RDWR)
 
     def set_up_session(self) -> None:
         """Let the server give up after 30 s on a session whose other end does not answer: it would keep the object of a
