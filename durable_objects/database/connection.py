@@ -97,7 +97,7 @@ def answered(read: Callable[[], Result], seconds: float) -> Result:
 
 @contextmanager
 def _statements_within(conn: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
-    """Hang up on a server that has not answered a statement of the block in time: whoever waits gets an error."""
+    """End the session where a statement of the block is not answered in time: whoever waits for it gets an error."""
     backend = backend_of(conn)
     if not backend.has_server:
         yield
