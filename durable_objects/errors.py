@@ -47,6 +47,12 @@ class InvalidAlarmTime(InvalidInput):
     allowed = "an aware datetime after 1970-01-01T00:00:00Z and up to the year 9999, or a timedelta from now"
 
 
+class InvalidSchedule(InvalidInput):
+    """A schedule was refused: its rule, zone, start, end or policy. Pass what `allowed` describes."""
+
+    allowed = "a rule that comes some day: a time, an interval, a cron expression or an RRULE"
+
+
 class AlarmHandlerMissing(DurableObjectError, TypeError):
     """The class has no alarm() of its own, so an alarm could do nothing. Define `def alarm(self, info)` on it."""
 

@@ -70,6 +70,13 @@ def utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def refusal(problem: str, allowed: str, kind: type[InvalidInput] = InvalidInput) -> InvalidInput:
+    """Return the error for bad input, whose text and ``allowed`` say what would be accepted."""
+    error = kind(f"{problem}. Allowed: {allowed}.")
+    error.allowed = allowed
+    return error
+
+
 def show(value: object) -> str:
     """Return a short, printable form of anything, for messages; text stands in double quotes."""
     if type(value) is str:

@@ -14,10 +14,10 @@ from pydantic_core import PydanticCustomError
 
 from durable_objects import InvalidAlarmTime
 from durable_objects.http.routers import ScopedRouter
+from durable_objects.validation import refusal
 from durable_objects.validation import show as shown
 from reminders import channels
 from reminders.conf import defaults
-from reminders.errors import refusal
 from reminders.models import Plan, Reminder
 from reminders.validation import TIME_ALLOWED
 

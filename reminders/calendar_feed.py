@@ -17,12 +17,13 @@ from icalendar import Calendar, Event, vDDDLists, vRecur
 
 from durable_objects import now
 from durable_objects.logs import get_logger
+from durable_objects.recurrence.rrule import LAST_YEAR
+from durable_objects.recurrence.rrule_parsing import WEEKDAYS, RRule
+from durable_objects.recurrence.series import Place
+from durable_objects.recurrence.wall_clock import comes_twice, in_gap
+from durable_objects.recurrence.zones import find_zone
 from reminders.quiet_hours import kinds_of_days
-from reminders.recurrence import Place, comes_twice, in_gap
-from reminders.rrule import LAST_YEAR
-from reminders.rrule_parsing import WEEKDAYS, Rule
 from reminders.tables import Plan, Recipient
-from reminders.time_zones import find_zone
 
 #: Reminders in one feed, what comes next first.
 AT_MOST = 1_000
@@ -126,7 +127,7 @@ def _events(plan: Plan, recipient: Recipient, latest: datetime) -> Iterator[Even
     if plan.put_off or at != plan.next_at:
         yield _event(plan, _local(plan, at, latest), apart=plan.place)
         start = plan.following(at)
-    series, rule = plan.series, Rule.parse(plan.recurrence, on_record=True)
+    series, rule = plan.series, RRule.parse(plan.recurrence, on_record=True)
     while start is not None and not _is_on_the_clock(start, plan.zone):
         at = delivered(start.at)
         yield _event(plan, _local(plan, at, latest), apart=start)
@@ -184,7 +185,7 @@ def _event(plan: Plan, start: datetime, apart: Place | None = None) -> Event:
     return event
 
 
-def _series(plan: Plan, rule: Rule, start: Place, left_out: list[datetime]) -> Event:
+def _series(plan: Plan, rule: RRule, start: Place, left_out: list[datetime]) -> Event:
     """Return the event of a series from this place on. The place is one of the rule's times: readers count DTSTART as
     one.
     """
@@ -201,7 +202,7 @@ def _series(plan: Plan, rule: Rule, start: Place, left_out: list[datetime]) -> E
     return event
 
 
-def _left_out(rule: Rule, start: Place, zone: tzinfo) -> list[datetime]:
+def _left_out(rule: RRule, start: Place, zone: tzinfo) -> list[datetime]:
     """Return what is left out of the series from this place on; not what names a time at which it never comes."""
     named = [*(each.replace(tzinfo=zone) for each in rule.wall_times_left_out), *rule.moments_left_out]
     ahead = sorted(each.astimezone(zone) for each in named if each >= start.at.replace(microsecond=0))
@@ -209,12 +210,12 @@ def _left_out(rule: Rule, start: Place, zone: tzinfo) -> list[datetime]:
     return ahead if _is_often(rule) else [each for each in ahead if each.time() == of_day]
 
 
-def _is_often(rule: Rule) -> bool:
+def _is_often(rule: RRule) -> bool:
     """Return whether it comes at more than one time of a day."""
     return rule.parts.frequency == "HOURLY" or len(rule.parts.hours) > 1 or len(rule.parts.minutes) > 1
 
 
-def _is_clear(rule: Rule, left_out: list[datetime]) -> bool:
+def _is_clear(rule: RRule, left_out: list[datetime]) -> bool:
     """Return whether all readers understand the rule in the same way.
 
     Some count the positions of a first week from DTSTART on, take weekdays with a number and without one (2MO,FR) for

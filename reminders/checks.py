@@ -12,10 +12,10 @@ from django.urls import NoReverseMatch, reverse
 
 from durable_objects import outgoing, signing
 from durable_objects.masking import masked_url
+from durable_objects.recurrence.zones import ZONE_ALLOWED, find_zone
 from durable_objects.validation import show
 from reminders.conf import defaults
 from reminders.tables import LONGEST_ADDRESS
-from reminders.time_zones import ZONE_ALLOWED, find_zone
 
 
 @checks.register

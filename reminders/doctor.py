@@ -9,10 +9,10 @@ from django.db.models import Exists, OuterRef
 
 from durable_objects.doctor import Finding, question
 from durable_objects.models import as_handle
+from durable_objects.recurrence.zones import find_zone
 from durable_objects.validation import show
 from reminders import zone_changes
 from reminders.models import Delivery, Plan, Recipient, Reminder
-from reminders.time_zones import find_zone
 
 #: How long deliveries that were given up are reported, and among how many of the newest.
 LATELY, NEWEST = timedelta(days=7), 10_000

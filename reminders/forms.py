@@ -13,11 +13,11 @@ from django.core.exceptions import ValidationError
 
 from durable_objects import InvalidInput, now
 from durable_objects.admin import NameForm
+from durable_objects.recurrence.zones import find_zone, zone_names
 from reminders import channels
 from reminders.conf import defaults
 from reminders.models import ARGUMENTS, Plan, Recipient, Reminder
-from reminders.recurrence import Occurrence, Series
-from reminders.time_zones import check_zone, find_zone, zone_names
+from reminders.recurrence import Occurrence, Series, check_zone
 from reminders.validation import checked, opening
 
 CUSTOM = "custom"

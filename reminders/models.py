@@ -8,14 +8,13 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from durable_objects import AlarmInfo, DurableObjectError, InvalidInput, exclusive, failpoints, now
 from durable_objects.models import Alarm, DurableObject, ObjectManager
-from durable_objects.validation import show
+from durable_objects.recurrence.rrule import LAST_YEAR
+from durable_objects.recurrence.series import Place
+from durable_objects.recurrence.zones import find_zone
+from durable_objects.validation import refusal, show
 from reminders import delivery
 from reminders.channels import TryLater
-from reminders.errors import refusal
-from reminders.recurrence import Place
-from reminders.rrule import LAST_YEAR
 from reminders.tables import Delivery, Plan, PlanQuerySet, Recipient
-from reminders.time_zones import find_zone
 from reminders.validation import check_span, checked, opening
 
 __all__ = ["Delivery", "DeliveryFailed", "Plan", "Recipient", "Reminder"]

@@ -9,9 +9,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Self
 from zoneinfo import ZoneInfo
 
-from durable_objects.validation import show
-from reminders.errors import refusal
-from reminders.rrule import LAST_YEAR
+from durable_objects.recurrence.rrule import LAST_YEAR
+from durable_objects.validation import refusal, show
 
 ALLOWED = 'two different times of day, such as "22:00-07:00"'
 

@@ -12,13 +12,15 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from durable_objects import InvalidInput
+from durable_objects.recurrence.rrule_parsing import RRule
+from durable_objects.recurrence.series import Place
+from durable_objects.recurrence.wall_clock import comes_twice
+from durable_objects.recurrence.zones import find_zone
 from durable_objects.validation import show
 from reminders import validators
 from reminders.conf import defaults
 from reminders.quiet_hours import QuietHours
-from reminders.recurrence import Place, Series, comes_twice
-from reminders.rrule_parsing import Rule
-from reminders.time_zones import check_zone, find_zone
+from reminders.recurrence import Series, check_zone
 
 #: The longest e-mail address, with the name before it.
 LONGEST_ADDRESS = 320
@@ -189,7 +191,7 @@ class Plan(models.Model):
     @property
     def series(self) -> Series:
         """All of its times."""
-        rule = None if self.recurrence is None else Rule.parse(self.recurrence, on_record=True)
+        rule = None if self.recurrence is None else RRule.parse(self.recurrence, on_record=True)
         return Series(self.starts_at, rule, self.zone)
 
     @property
@@ -241,7 +243,7 @@ class Plan(models.Model):
 
     def _unknown_zones(self) -> list[str]:
         try:
-            return sorted(Rule.parse(self.recurrence, on_record=True).unknown_zones) if self.recurrence else []
+            return sorted(RRule.parse(self.recurrence, on_record=True).unknown_zones) if self.recurrence else []
         except InvalidInput:
             return []
 

@@ -7,14 +7,13 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from durable_objects import InvalidAlarmTime, InvalidValue, check_alarm_time
-from durable_objects.validation import show, text_flaw
+from durable_objects.recurrence.rrule import LAST_YEAR
+from durable_objects.recurrence.series import Place
+from durable_objects.validation import refusal, show, text_flaw
 from reminders import channels
 from reminders.conf import defaults
-from reminders.errors import refusal
-from reminders.recurrence import Place, Series, check_year
-from reminders.rrule import LAST_YEAR
+from reminders.recurrence import Series, check_year, check_zone
 from reminders.tables import Recipient
-from reminders.time_zones import check_zone
 
 LONGEST_MESSAGE = 100_000
 LONGEST_PERSON = 200

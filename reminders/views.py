@@ -12,9 +12,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from durable_objects import DurableObjectError, now
 from durable_objects.models import as_handle
+from durable_objects.recurrence.series import Place
 from reminders import calendar_feed, links
 from reminders.models import Plan, Reminder
-from reminders.recurrence import Place
 from reminders.snooze_presets import PRESETS
 
 TITLES = {"snooze": "Snooze this reminder", "done": "Mark as done", "cancel": "Cancel this reminder"}

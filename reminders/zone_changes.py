@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from django.db.models import Q
 
 from durable_objects.models import as_handle
+from durable_objects.recurrence.zones import find_zone
 from reminders.models import Reminder
+from reminders.recurrence import check_zone
 from reminders.tables import Plan, Recipient
-from reminders.time_zones import check_zone, find_zone
 
 #: Rows that are read in one query.
 PAGE = 2_000

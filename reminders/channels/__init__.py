@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from durable_objects.validation import show
+from durable_objects.validation import refusal, show
 from reminders.channels.message import Addresses, Channel, Message, Refused, TryLater
 from reminders.conf import defaults
-from reminders.errors import refusal
 
 __all__ = [
     "Addresses",

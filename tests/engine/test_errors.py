@@ -15,6 +15,7 @@ BASES: dict[type[Exception], tuple[type[Exception], ...]] = {
     errors.InvalidKey: (errors.InvalidInput,),
     errors.InvalidValue: (errors.InvalidInput,),
     errors.InvalidAlarmTime: (errors.InvalidInput,),
+    errors.InvalidSchedule: (errors.InvalidInput,),
     errors.AlarmHandlerMissing: (errors.DurableObjectError, TypeError),
     errors.AlarmTimeLimitExceeded: (errors.DurableObjectError, TimeoutError),
     errors.ClassUnknown: (errors.DurableObjectError, LookupError),

@@ -2,7 +2,7 @@
 
 It goes from the start's year, month, week, day or hour to the next by the interval, lists all days and times of that
 period, strikes out what the parts do not name, takes the positions, and drops what lies before the start. It shares no
-line and no idea with ``reminders.rrule``, which goes by days and kinds of year.
+line and no idea with ``durable_objects.recurrence.rrule``, which goes by days and kinds of year.
 """
 
 from __future__ import annotations

@@ -13,12 +13,11 @@ from durable_objects import InvalidAlarmTime, now
 from durable_objects.escaping import one_line
 from durable_objects.management.base import PlainCommand
 from durable_objects.models import as_handle
+from durable_objects.validation import refusal
 from reminders import zone_changes
-from reminders.errors import refusal
 from reminders.models import Delivery, Plan, Reminder
-from reminders.recurrence import Series
+from reminders.recurrence import Series, check_zone
 from reminders.snooze_presets import PRESETS
-from reminders.time_zones import check_zone
 from reminders.validation import checked, opening
 
 EXAMPLES = """examples:

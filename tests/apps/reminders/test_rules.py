@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings, target
 from hypothesis import strategies as st
 
 from durable_objects import InvalidInput
-from reminders.recurrence import Place, Series
+from durable_objects.recurrence.series import Place
+from reminders.recurrence import Series
 from tests.support.recurrence_by_counting import any_rules, any_starts, times
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "100"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from zoneinfo import ZoneInfo, available_timezones
 
-from durable_objects.validation import show
-from reminders.errors import refusal
+from durable_objects.errors import InvalidSchedule
+from durable_objects.validation import refusal, show
 
 ZONE_ALLOWED = 'the name of a time zone, such as "Europe/Berlin"'
 #: Files beside the zones that read like one: this machine's own setting, the one before anybody chose, the rules for
@@ -14,11 +14,11 @@ ZONE_ALLOWED = 'the name of a time zone, such as "Europe/Berlin"'
 NO_ZONES = ("localtime", "Factory", "posixrules", "posix/", "right/")
 
 
-def check_zone(name: str) -> ZoneInfo:
-    """Return the zone of this name. Raises ``InvalidInput``."""
+def check_zone(name: str, called: str = "zone") -> ZoneInfo:
+    """Return the zone of this name. Raises ``InvalidSchedule``, naming the argument as it is ``called``."""
     found = find_zone(name)
     if found is None:
-        raise refusal(f"time_zone is {show(name)}", ZONE_ALLOWED)
+        raise refusal(f"{called} is {show(name)}", ZONE_ALLOWED, InvalidSchedule)
     return found
 
 

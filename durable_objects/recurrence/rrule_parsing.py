@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from durable_objects.validation import show
-from reminders.errors import refusal
-from reminders.rrule import FIRST_YEAR, LAST_YEAR, Parts
-from reminders.time_zones import find_zone
+from durable_objects.errors import InvalidSchedule
+from durable_objects.recurrence.rrule import FIRST_YEAR, LAST_YEAR, Parts
+from durable_objects.recurrence.zones import find_zone
+from durable_objects.validation import refusal, show
 
 LONGEST_RULE = 4_000
 MOST_TIMES = 100_000
@@ -37,7 +37,7 @@ class _No(ValueError):
 
 
 @dataclass(frozen=True)
-class Rule:
+class RRule:
     """A parsed rule: its parts, how it ends, and what is left out of it. ``line`` is the rule as RFC 5545 has it, in
     capitals and without a name before it. ``unknown_zones`` are those whose EXDATE lines could not be read.
     """
@@ -51,14 +51,14 @@ class Rule:
     unknown_zones: Collection[str] = ()
 
     @classmethod
-    def parse(cls, text: str, *, on_record: bool = False) -> Self:
-        """Return the rule in this text. Raises ``InvalidInput``.
+    def parse(cls, text: str, *, on_record: bool = False, called: str = "rrule") -> Self:
+        """Return the rule in this text. Raises ``InvalidSchedule``, naming the argument as it is ``called``.
 
         A rule that is ``on_record`` was accepted once: an EXDATE in a zone that is gone since is ignored, so that the
         rule goes on.
         """
         if type(text) is not str or len(text) > LONGEST_RULE:
-            raise refusal(f"recurrence is {show(text)}", RULE_ALLOWED)
+            raise refusal(f"{called} is {show(text)}", RULE_ALLOWED, InvalidSchedule)
         lines = [line.strip(" \t\r") for line in text.split("\n")]
         first, *others = [line for line in lines if line] or [""]
         try:
@@ -68,7 +68,7 @@ class Rule:
             if unknown and not on_record:
                 raise _No(f"EXDATE is in the zone {show(min(unknown))}, which is not known here")
         except _No as flaw:
-            raise refusal(f"recurrence is {show(text)} ({flaw})", RULE_ALLOWED) from None
+            raise refusal(f"{called} is {show(text)} ({flaw})", RULE_ALLOWED, InvalidSchedule) from None
         count, until = given.pop("count", None), given.pop("until", None)
         return cls(line, Parts(**given), count, until, wall_times, moments, unknown)
 

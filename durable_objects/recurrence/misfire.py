@@ -1,0 +1,152 @@
+"""What runs and what is skipped after an outage. Pure arithmetic over a rule; each question takes a bounded time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice, takewhile
+from typing import Any
+
+from durable_objects.errors import InvalidSchedule
+from durable_objects.recurrence.rules import SHORTEST_INTERVAL, TICK, Rule
+from durable_objects.validation import refusal, show
+
+#: ``one``: one run stands for all that was missed. ``skip``: what is too late does not run. ``all``: each runs.
+POLICIES = ("one", "skip", "all")
+#: Of what was missed, ``all`` runs no more than this, the latest.
+MOST_CAUGHT_UP = 100
+#: What is skipped is counted up to here: this many means this many or more.
+MOST_COUNTED = 10_000
+#: How late an occurrence may begin by the policy ``skip`` where no grace is given.
+GRACE_OF_SKIP = timedelta(minutes=1)
+LONGEST_GRACE = timedelta(days=3_650)
+MOST_PREVIEWED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What comes of an occurrence that is due: the one to ``run`` (None: none does), how many are ``skipped`` (up to
+    ``MOST_COUNTED``), the first of those, and the ``next`` occurrence to be set (None: the rule is over).
+    """
+
+    run: datetime | None
+    skipped: int
+    first_skipped: datetime | None
+    next: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The next ``times``; and of an outage the occurrences that ``run`` after it, how many are ``skipped`` (up to
+    ``MOST_COUNTED``), and both as a sentence.
+    """
+
+    times: tuple[datetime, ...]
+    runs: tuple[datetime, ...] = ()
+    skipped: int = 0
+    text: str = ""
+
+
+def check(policy: Any, grace: Any) -> None:
+    """Raise ``InvalidSchedule`` for what is no policy or no grace."""
+    if policy not in POLICIES:
+        raise refusal(f"misfire is {show(policy)}", ", ".join(POLICIES), InvalidSchedule)
+    if grace is None:
+        return
+    if not isinstance(grace, timedelta) or not SHORTEST_INTERVAL <= grace <= LONGEST_GRACE:
+        allowed = f"None, or a timedelta from 1 second to {LONGEST_GRACE.days:,} days"
+        raise refusal(f"grace is {show(grace)}", allowed, InvalidSchedule)
+
+
+def decide(rule: Rule, occurrence: datetime, now: datetime, policy: str, grace: timedelta | None) -> Decision:
+    """Decide what runs for an occurrence that is due, with all that came after it up to ``now``.
+
+    What is later than ``grace`` is skipped. ``one`` and ``skip`` run one: this occurrence, or where it is too late the
+    latest that is not; the others are skipped, and the next is ahead of now. ``all`` runs this one, or where it is too
+    late, or more than ``MOST_CAUGHT_UP`` are due, the first that is left; the next is the one after it, past or not.
+    Each occurrence is run or skipped, never both.
+    """
+    now = max(now, occurrence)
+    if grace is None and policy == "skip":
+        grace = GRACE_OF_SKIP
+    in_time = grace is None or now - occurrence <= grace
+    after = occurrence if grace is None or in_time else now - grace - TICK
+    most = MOST_CAUGHT_UP if policy == "all" else 1
+    if in_time and (policy != "all" or _count(rule, occurrence, now, most) < most):
+        run: datetime | None = occurrence
+    else:
+        run = _first_of_last(rule, after, now, most)
+    catches_up = policy == "all" and run is not None
+    until = run if catches_up and run is not None else now
+    later = _count(rule, occurrence, until, MOST_COUNTED)
+    skipped = later + (run is None)
+    if run == occurrence:
+        first_skipped = rule.after(occurrence) if later else None
+    else:
+        first_skipped = occurrence
+    return Decision(run, min(skipped, MOST_COUNTED), first_skipped, rule.after(until))
+
+
+def preview(
+    rule: Rule,
+    policy: str,
+    grace: timedelta | None,
+    now: datetime,
+    n: int,
+    *,
+    down: tuple[datetime, datetime] | None = None,
+) -> Preview:
+    """Return the next ``n`` times after now, and what an outage ``down`` (from, to) would run and skip.
+
+    Raises ``InvalidSchedule`` for an ``n`` or an outage that is none, and as ``check`` does.
+    """
+    check(policy, grace)
+    if type(n) is not int or not 0 <= n <= MOST_PREVIEWED:
+        raise refusal(f"n is {show(n)}", f"a whole number from 0 to {MOST_PREVIEWED:,}", InvalidSchedule)
+    times = tuple(islice(rule.following(now), n))
+    if down is None:
+        return Preview(times)
+    begin, end = _outage(down)
+    runs, skipped, occurrence = [], 0, rule.after(begin - TICK)
+    while occurrence is not None and occurrence <= end:
+        decision = decide(rule, occurrence, end, policy, grace)
+        runs += [decision.run] if decision.run else []
+        skipped += decision.skipped
+        occurrence = decision.next
+    shown = f"{skipped:,} or more" if skipped >= MOST_COUNTED else f"{skipped:,}"
+    verb = "runs" if len(runs) == 1 else "run"
+    return Preview(times, tuple(runs), skipped, f"{len(runs):,} {verb}, {shown} skipped")
+
+
+def _outage(down: Any) -> tuple[datetime, datetime]:
+    allowed = "(from, to), two aware datetimes in that order"
+    try:
+        begin, end = down
+        if begin.utcoffset() is not None and end.utcoffset() is not None and begin <= end:
+            return begin, end
+    except (TypeError, ValueError, AttributeError):
+        pass
+    raise refusal(f"down is {show(down)}", allowed, InvalidSchedule)
+
+
+def _count(rule: Rule, after: datetime, until: datetime, most: int) -> int:
+    """Return how many occurrences are later than ``after``, up to and with ``until``; ``most`` at most."""
+    return sum(1 for _ in islice(takewhile(lambda at: at <= until, rule.following(after)), most))
+
+
+def _first_of_last(rule: Rule, after: datetime, until: datetime, most: int) -> datetime | None:
+    """Return the first of the last ``most`` occurrences that are later than ``after``, up to and with ``until``.
+
+    Halves the time between, down to the second that occurrences are apart at least: work for a year is that for 25.
+    """
+    if _count(rule, after, until, most + 1) > most:
+        late = until
+        while late - after > SHORTEST_INTERVAL:
+            middle = after + (late - after) / 2
+            if _count(rule, middle, until, most + 1) > most:
+                after = middle
+            else:
+                late = middle
+        after = late
+    first = rule.after(after)
+    return first if first is not None and first <= until else None
