@@ -11,6 +11,7 @@ from durable_objects.errors import (
     CannotUnlock,
     ClassUnknown,
     DurableObjectError,
+    GiveUp,
     InvalidAlarmTime,
     InvalidInput,
     InvalidKey,
@@ -20,6 +21,7 @@ from durable_objects.errors import (
     IsolationNotSupported,
     ObjectBusy,
     RunSuperseded,
+    Snooze,
 )
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "CannotUnlock",
     "ClassUnknown",
     "DurableObjectError",
+    "GiveUp",
     "InvalidAlarmTime",
     "InvalidInput",
     "InvalidKey",
@@ -39,6 +42,7 @@ __all__ = [
     "IsolationNotSupported",
     "ObjectBusy",
     "RunSuperseded",
+    "Snooze",
     "celery_settings",
     "check_alarm_time",
     "exclusive",

@@ -34,6 +34,8 @@ OVERRIDABLE = {
     "alarm",
     "alarm_died",
     "alarm_max_retries",
+    "alarm_backoff",
+    "alarm_jitter",
     "alarm_time_limit",
     "alarm_groups",
     "read_ahead",

@@ -8,9 +8,15 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+#: What ``alarm_backoff`` may be: a function of the number of failed runs, or delays one after the other, the last of
+#: which repeats.
+Backoff = Callable[[int], timedelta] | Sequence[timedelta]
+
 #: The largest ``alarm_time_limit``: PostgreSQL's own timeouts go to 24 days.
 MAX_TIME_LIMIT = timedelta(days=24)
 MAX_RETRIES = 1_000_000
+#: The longest delay of a retry.
+MAX_RETRY_DELAY = timedelta(days=365)
 
 
 class ObjectClass(Protocol):
@@ -35,6 +41,21 @@ def _is_time_limit(value: Any) -> bool:
     return isinstance(value, timedelta) and timedelta(0) < value <= MAX_TIME_LIMIT
 
 
+def is_retry_delay(value: object) -> bool:
+    """Return whether a retry may come after this."""
+    return isinstance(value, timedelta) and timedelta(0) <= value <= MAX_RETRY_DELAY
+
+
+def _is_backoff(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(is_retry_delay, value))
+    return value is None or callable(value)
+
+
+def _is_fraction(value: Any) -> bool:
+    return type(value) in {int, float} and 0 <= value <= 1
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(type(each) is str for each in value)
 
@@ -45,6 +66,12 @@ def _are_keys_and_models(value: Any) -> bool:
 
 _RULES = {
     "alarm_max_retries": _Rule(_is_number_of_retries, f"a whole number from 0 to {MAX_RETRIES:,}"),
+    "alarm_backoff": _Rule(
+        _is_backoff,
+        "None, a list or tuple of timedeltas from 0 to "
+        f"{MAX_RETRY_DELAY.days} days, or a function of the number of failed runs that returns one",
+    ),
+    "alarm_jitter": _Rule(_is_fraction, "a fraction from 0 to 1"),
     "alarm_time_limit": _Rule(_is_time_limit, f"a timedelta of more than 0 and at most {MAX_TIME_LIMIT.days} days"),
     "alarm_groups": _Rule(lambda value: type(value) is bool, "True or False"),
     "read_ahead": _Rule(_are_keys_and_models, "a tuple of keys and models"),

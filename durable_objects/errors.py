@@ -1,6 +1,9 @@
 """What the engine raises. Each docstring says what happened and what to do, and is the message when none is given."""
 
+from __future__ import annotations
+
 import inspect
+from datetime import datetime, timedelta
 
 
 class DurableObjectError(Exception):
@@ -62,6 +65,34 @@ class AlarmTimeLimitExceeded(DurableObjectError, TimeoutError):
 
     Do less per run, or raise alarm_time_limit on the class.
     """
+
+
+class GiveUp(DurableObjectError):
+    """An alarm handler raised this on purpose: no retry can help. Look at the reason, then revive the alarm.
+
+    ``raise GiveUp("the card was refused")`` in ``alarm()`` or ``initialize()`` undoes the run as any error does, and
+    makes the alarm dead at once, with the reason as its ``last_error``; ``alarm_died()`` is called. Where another call
+    has set or deleted the alarm while the run was unlocked, that stands, and the run counts as failed.
+    """
+
+
+class Snooze(DurableObjectError):
+    """An alarm handler raised this on purpose: run the alarm again at another time.
+
+    ``raise Snooze(timedelta(minutes=5), "the upstream is closed")`` in ``alarm()`` or ``initialize()`` undoes the run
+    as any error does; the alarm runs again at ``when`` (an aware ``datetime``, or a ``timedelta`` from now), never
+    early; a past time means now. That is no failure: ``retry_count`` and ``scheduled_at`` stay as they are, and the
+    history has a run that was snoozed, with the reason. What is no time fails the run with ``InvalidAlarmTime``. Where
+    another call has set or deleted the alarm while the run was unlocked, that stands.
+    """
+
+    def __init__(self, when: datetime | timedelta, reason: str = "") -> None:
+        super().__init__(when, reason)
+        self.when, self.reason = when, reason
+
+    def __str__(self) -> str:
+        how_long = f"{'for' if isinstance(self.when, timedelta) else 'until'} {self.when}"
+        return f"snoozed {how_long}: {self.reason}" if self.reason else f"snoozed {how_long}"
 
 
 class ClassUnknown(DurableObjectError, LookupError):

@@ -48,7 +48,18 @@ def describe(error: BaseException) -> str:
         if not is_failure(failure):
             raise
         text = _unformattable(error)
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return _storable(text)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the error's own text, without a traceback, as every database stores it: the beginning if it is long."""
+    try:
+        text = str(error)[:ERROR_LENGTH]
+    except BaseException as failure:
+        if not is_failure(failure):
+            raise
+        text = _unformattable(error)
+    return _storable(text)
 
 
 def in_short(error: BaseException | None) -> str:
@@ -82,6 +93,10 @@ def formattable(error: BaseException) -> BaseException:
             raise
         return RuntimeError(_unformattable(error))
     return error
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _unformattable(error: BaseException) -> str:

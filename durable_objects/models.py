@@ -14,6 +14,7 @@ from django.db.models.base import ModelBase
 
 from durable_objects import class_attributes, kinds
 from durable_objects.alarms.backoff import ALARM_MAX_RETRIES, AlarmInfo
+from durable_objects.class_attributes import Backoff
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.errors import own_statements
@@ -160,8 +161,14 @@ class DurableObject(Object):
     by threads. ``pk`` is None until a turn of this instance has found or made the row.
     """
 
-    #: Failed runs after which no retry comes: 2, 4, 8 … seconds apart.
+    #: Failed runs after which no retry comes.
     alarm_max_retries: ClassVar[int] = ALARM_MAX_RETRIES
+    #: When retries come. None: 2, 4, 8 … seconds after each failure, at most 600. A list or tuple of timedeltas, the
+    #: last of which repeats. Or a function (a ``staticmethod``) of the number of failed runs, from 1, that returns one;
+    #: when it raises, or returns something else, that is logged, and the retry comes as with None.
+    alarm_backoff: ClassVar[Backoff | None] = None
+    #: Adds up to this fraction of the delay to it, at random: 0.25 for at most a quarter.
+    alarm_jitter: ClassVar[float] = 0
     #: A run that lasts longer counts as failed (DO-51).
     alarm_time_limit: timedelta = timedelta(minutes=15)
     #: Keys whose values admin and commands do not show, as shell patterns: ``("token", "secret:*")``.
@@ -198,7 +205,8 @@ class DurableObject(Object):
         """Runs when the alarm is due, in a turn: at least once, never early, one run at a time per object.
 
         When it raises, everything since its last ``unlocked()`` is undone, its own ``set_alarm`` and ``delete_alarm``
-        are dropped, and it is retried after 2, 4, 8 … seconds, ``alarm_max_retries`` times.
+        are dropped, and it is retried after 2, 4, 8 … seconds, ``alarm_max_retries`` times; or as ``alarm_backoff``
+        says. ``GiveUp`` and ``Snooze`` are for raising on purpose: no retry, or another run later.
         """
         raise AlarmHandlerMissing(f"{self.key[0]} {self.name!r} was woken, but its class has no alarm()")
 

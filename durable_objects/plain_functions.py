@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 #: The methods of an object that the engine calls.
@@ -30,7 +31,26 @@ def flaw_of(cls: type) -> str | None:
                 f"{cls.__name__}.{name} is an {kind}: its body would never run. Make it a plain def; "
                 "async code is called through asgiref's async_to_sync."
             ).replace("an generator", "a generator")
-    return None
+    backoff = getattr(cls, "alarm_backoff", None)
+    return None if not callable(backoff) or _takes_a_number(backoff) else _NO_BACKOFF.format(cls.__name__)
+
+
+_NO_BACKOFF = (
+    "{}.alarm_backoff does not take the number of failed runs as its only argument: write "
+    "`@staticmethod def alarm_backoff(failures: int) -> timedelta`."
+)
+
+
+def _takes_a_number(function: Callable[..., Any]) -> bool:
+    if kind_of(function) is not None:
+        return False
+    try:
+        inspect.signature(function).bind(1)
+    except TypeError:
+        return False
+    except ValueError:  # one of C's, which does not say
+        return True
+    return True
 
 
 def check_answer(answer: object, cls: type, name: str) -> None:

@@ -145,12 +145,15 @@ class AlarmRun(models.Model):
     """One call of ``alarm()``: when it was scheduled, due, picked up, started and ended, and how it went."""
 
     class Outcome(models.TextChoices):
-        """``dead``: the last allowed run failed. ``superseded``: another run had taken over before this one ended."""
+        """``dead``: the last allowed run failed, or it gave up. ``superseded``: another run had taken over before this
+        one ended. ``snoozed``: it asked to be run again later.
+        """
 
         SUCCEEDED = "succeeded"
         FAILED = "failed"
         DEAD = "dead"
         SUPERSEDED = "superseded"
+        SNOOZED = "snoozed"
 
     id = models.BigAutoField(primary_key=True)
     object = models.ForeignKey(Object, on_delete=models.CASCADE, related_name="+", db_index=False)

@@ -149,14 +149,15 @@ def settings_in_force() -> dict[str, Any]:
 
 
 def _retry(task: Task[Any, Any], args: tuple[int, int | None], fired: Fired) -> None:
-    """Let autoretry send the retry; where the row counts otherwise than the message, send it as the row says."""
+    """Let autoretry send the retry; where the row says otherwise than it would, send it as the row says."""
     failure = AlarmRunFailed(f"object {args[0]}: {handler_errors.in_short(fired.error)}, retry {fired.failures}")
     failure.__cause__ = fired.error and handler_errors.formattable(fired.error)
-    if task.request.retries == fired.failures - 1 and fired.failures <= backoff.ALARM_MAX_RETRIES:
+    delay = fired.delay or timedelta(0)
+    is_usual = fired.failures <= backoff.ALARM_MAX_RETRIES and delay == backoff.retry_delay(fired.failures)
+    if is_usual and task.request.retries == fired.failures - 1:
         raise failure
-    delay = (fired.delay or timedelta(0)).total_seconds()
     task.request.retries = fired.failures - 1
-    raise task.retry(args=args, exc=failure, countdown=delay, max_retries=None)
+    raise task.retry(args=args, exc=failure, countdown=delay.total_seconds(), max_retries=None)
 
 
 def _publish(wake_up: publisher.WakeUp) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from durable_objects.class_attributes import MAX_RETRY_DELAY, Backoff, is_retry_delay
 
 #: Retries after the first run, so seven runs in all (DO-44).
 ALARM_MAX_RETRIES = 6
@@ -11,7 +14,8 @@ ALARM_MAX_RETRIES = 6
 #: Seconds before the first retry; each further one waits twice as long (DO-43).
 FIRST_RETRY_SECONDS = 2
 
-#: No retry waits longer than this, whatever a class's own limit of retries is.
+#: No retry waits longer than this unless the class says so, whatever its own limit of retries is. One that does is no
+#: message meanwhile but a row, like every alarm that is far away.
 LONGEST_RETRY_SECONDS = 600
 
 #: An alarm whose runs crashed their worker this often is dead: nothing else would ever end it.
@@ -44,9 +48,29 @@ class AlarmInfo:
         return self.retry_count > 0
 
 
-def retry_delay(failures: int) -> timedelta:
-    """Return the delay after this number of failed runs: 2, 4, 8, 16, 32, 64 s … (DO-43)."""
-    return timedelta(seconds=min(FIRST_RETRY_SECONDS << (failures - 1), LONGEST_RETRY_SECONDS))
+def retry_delay(failures: int, policy: Backoff | None = None, jitter: float = 0) -> timedelta:
+    """Return the delay after this number of failed runs: 2, 4, 8, 16, 32, 64 s … (DO-43), or what the policy of a class
+    says. ``jitter`` adds up to this fraction of it, at random: no retry is earlier.
+
+    Raises what a policy raises that is called, and ``TypeError`` when that returns no delay.
+    """
+    if policy is None:
+        delay = timedelta(seconds=min(FIRST_RETRY_SECONDS << min(failures - 1, 10), LONGEST_RETRY_SECONDS))
+    elif callable(policy):
+        delay = policy(failures)
+        if not is_retry_delay(delay):
+            raise TypeError(
+                f"alarm_backoff({failures}) returned {delay!r}: it must be a timedelta from 0 to "
+                f"{MAX_RETRY_DELAY.days} days"
+            )
+    else:
+        delay = policy[min(failures, len(policy)) - 1]
+    return delay * (1 + jitter * random.random()) if jitter else delay  # noqa: S311  no secret
+
+
+def is_message(delay: timedelta) -> bool:
+    """Return whether a retry after this delay waits as a Celery message, and not only as a row."""
+    return delay <= timedelta(seconds=LONGEST_RETRY_SECONDS)
 
 
 def busy_delay(waits: int) -> timedelta:

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable_objects import process
-from durable_objects.alarms import backoff
 from durable_objects.alarms.predicates import (
     ARMED,
     DEAD,
@@ -122,13 +121,15 @@ class Slot:
         if self.leased_until is not None:
             self.set(leased_until=None, leased_generation=None)
 
-    def retry_later(self, now: datetime, error: str) -> timedelta:
-        """Count a failed run and return the delay of its retry, which has the same wake-up number: Celery sends the
-        same message again.
-        """
-        delay = backoff.retry_delay(self.retry_count + 1)
+    def retry_later(self, now: datetime, delay: timedelta, error: str) -> None:
+        """Count a failed run. Its retry has the same wake-up number: Celery sends the same message again."""
         self.set(retry_count=self.retry_count + 1, due_at=now + delay, wake_up_for=now + delay, last_error=error)
-        return delay
+
+    def snooze(self, at: datetime) -> None:
+        """Put the alarm off, uncounted: ``retry_count`` and ``scheduled_at`` stay. The run that asked for it is settled
+        by that, which the generation shows.
+        """
+        self.set(due_at=at, generation=self.generation + 1, wake_up_for=None)
 
     def die(self, error: str) -> None:
         """Keep the alarm as dead after its last allowed run failed, to be looked at and revived."""

@@ -25,7 +25,13 @@ from durable_objects.database.errors import (
     was_cancelled,
     was_session_lost,
 )
-from durable_objects.errors import AlarmTimeLimitExceeded, DurableObjectError, ObjectBusy, RunSuperseded
+from durable_objects.errors import (
+    AlarmTimeLimitExceeded,
+    DurableObjectError,
+    InvalidAlarmTime,
+    ObjectBusy,
+    RunSuperseded,
+)
 from durable_objects.execution import run_outcomes, wake_up_admission, watchdog
 from durable_objects.execution.wake_up_admission import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict
 from durable_objects.handler_errors import is_failure
@@ -238,16 +244,21 @@ class Firing:
         But a run over its time is late, whatever ended its statement; and a handler that waits, by another thread, for
         its own object would wait for ever.
         """
-        busy = trouble(error)
+        busy = None if run_outcomes.is_on_purpose(error) else trouble(error)
         if busy is None or (run is not None and busy.key == self.handle.key):
             return False
         return run is None or not was_cancelled(busy) or not _is_late(run)
 
     def _failed(self, turn: Turn, run: Run, error: BaseException) -> Fired:
-        was_armed = turn.slot.generation == run.generation
+        if run_outcomes.is_snooze(error):
+            try:
+                run_outcomes.snoozed(turn, self.handle, run, error)
+                return Fired(Verdict.SNOOZED)
+            except InvalidAlarmTime as invalid:
+                error = invalid
+        is_dead = turn.slot.generation == run.generation and run_outcomes.is_last(self.handle, run, error)
         delay = run_outcomes.failed(turn, self.handle, run, error, retry_is_sent=self.retry_is_sent)
-        verdict = Verdict.DEAD if was_armed and delay is None else Verdict.FAILED
-        return Fired(verdict, delay, error, failures=run.retry_count + 1)
+        return Fired(Verdict.DEAD if is_dead else Verdict.FAILED, delay, error, failures=run.retry_count + 1)
 
     def _after_lost_transaction(self, error: BaseException) -> Fired:
         """Put off or count a run whose turn ended unsettled: never locked, not relocked, not committed, or cut off."""

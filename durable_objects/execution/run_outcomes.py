@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TypeGuard
 
 from django.db import Error, transaction
 
-from durable_objects.alarms import history
+from durable_objects.alarms import backoff, history
 from durable_objects.alarms.run import Run
 from durable_objects.alarms.slot import Slot
+from durable_objects.alarms.times import check_alarm_time, moment
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.errors import is_worth_another_try, trouble, was_session_lost
-from durable_objects.errors import RunSuperseded
-from durable_objects.handler_errors import describe, formattable, is_failure
+from durable_objects.errors import GiveUp, RunSuperseded, Snooze
+from durable_objects.handler_errors import describe, formattable, is_failure, reason_of
 from durable_objects.logs import about, get_logger
 from durable_objects.models import DurableObject
 from durable_objects.plain_functions import check_answer
@@ -40,28 +42,89 @@ def succeeded(turn: Turn, run: Run) -> None:
 def failed(
     turn: Turn, handle: DurableObject, run: Run, error: BaseException, *, retry_is_sent: bool
 ) -> timedelta | None:
-    """Count a run whose handler raised and whose savepoint is undone; return the delay of its retry.
+    """Count a run whose handler raised and whose savepoint is undone; return after which delay to send its retry.
 
-    None when none comes: it was the last, or another caller set or deleted the alarm while the run was unlocked, whose
-    request then stands (DO-21, DO-49). With ``retry_is_sent`` the caller sends it; else it is published like any alarm.
+    None when none is to be sent: it was the last, or another caller set or deleted the alarm while the run was
+    unlocked, whose request then stands (DO-21, DO-49); or, without ``retry_is_sent`` or when the delay is long, it is
+    published like any alarm.
     """
-    slot, text = turn.slot, describe(error)
-    turn.take_requested_alarm()
-    turn.end_run()
-    slot.release()
-    delay = None
+    text = reason_of(error) if _gives_up(error) else describe(error)
+    slot = _end(turn)
     if slot.generation != run.generation:
         turn.record(run, AlarmRun.Outcome.FAILED, text)
-    elif run.retry_count < handle.alarm_max_retries:
-        delay = slot.retry_later(clock.read(), text)  # the turn's own time may be behind: no retry is early
-        if not retry_is_sent:
-            slot.set(wake_up_for=None)
-        turn.record(run, AlarmRun.Outcome.FAILED, text)
-        extra = about("alarm_failed", handle.key, retry_count=run.retry_count)
-        logger.info("alarm of %s %r failed and is retried in %s", *handle.key, delay, extra=extra)
-    else:
+        return None
+    if is_last(handle, run, error):
         died(turn, handle, run, error, text)
-    return delay
+        return None
+    delay = _retry_delay(turn, handle, run.retry_count + 1)
+    slot.retry_later(clock.read(), delay, text)  # the turn's own time may be behind: no retry is early
+    turn.record(run, AlarmRun.Outcome.FAILED, text)
+    extra = about("alarm_failed", handle.key, retry_count=run.retry_count)
+    logger.info("alarm of %s %r failed and is retried in %s", *handle.key, delay, extra=extra)
+    if retry_is_sent and backoff.is_message(delay):
+        return delay
+    slot.set(wake_up_for=None)
+    return None
+
+
+def is_last(handle: DurableObject, run: Run, error: BaseException) -> bool:
+    """Return whether no retry comes after this run, which ended with the error: the alarm is dead then."""
+    return _gives_up(error) or run.retry_count >= handle.alarm_max_retries
+
+
+def snoozed(turn: Turn, handle: DurableObject, run: Run, snooze: Snooze) -> None:
+    """Settle a run that asked to be run again later, and whose savepoint is undone. It counts as no failure.
+
+    Another caller's request stands as after a failure. Raises ``InvalidAlarmTime`` where it named no time; nothing is
+    changed then.
+    """
+    check_alarm_time(snooze.when)
+    now = clock.read()  # the turn's own time may be behind: it is not early
+    until = max(now, moment(snooze.when, now))
+    slot = _end(turn)
+    if slot.generation == run.generation:
+        slot.snooze(until)
+    turn.record(run, AlarmRun.Outcome.SNOOZED, reason_of(snooze))
+    extra = about("alarm_snoozed", handle.key, retry_count=run.retry_count)
+    logger.info("alarm of %s %r is snoozed until %s", *handle.key, until, extra=extra)
+
+
+def is_snooze(error: BaseException) -> TypeGuard[Snooze]:
+    """Return whether the handler asked to be run again later."""
+    return issubclass(type(error), Snooze)  # isinstance() would ask the error, which may raise
+
+
+def is_on_purpose(error: BaseException) -> bool:
+    """Return whether the handler decided how its run ends: whatever made it do so is none of the engine's business."""
+    return _gives_up(error) or is_snooze(error)
+
+
+def _gives_up(error: BaseException) -> bool:
+    return issubclass(type(error), GiveUp)
+
+
+def _end(turn: Turn) -> Slot:
+    """Drop what the handler that raised had requested, and its lease; return the slot."""
+    turn.take_requested_alarm()
+    turn.end_run()
+    turn.slot.release()
+    return turn.slot
+
+
+def _retry_delay(turn: Turn, handle: DurableObject, failures: int) -> timedelta:
+    """Return the delay as the class says. A function of its own that fails costs no alarm: then the usual one."""
+    policy, jitter = type(handle).alarm_backoff, type(handle).alarm_jitter
+    if not callable(policy):
+        return backoff.retry_delay(failures, policy, jitter)
+    try:
+        with turn.savepoint():
+            return backoff.retry_delay(failures, policy, jitter)
+    except BaseException as raised:
+        _raise_unless_failed(turn, raised)
+        message = "alarm_backoff of %s %r failed: the retry comes as without it"
+        extra = about("alarm_backoff_raised", handle.key, retry_count=failures)
+        logger.error(message, *handle.key, exc_info=formattable(raised), extra=extra)
+    return backoff.retry_delay(failures, None, jitter)
 
 
 def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text: str) -> None:
@@ -77,16 +140,23 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
         with turn.savepoint():
             turn.start()
             check_answer(handle.alarm_died(run.info, error), type(handle), "alarm_died")  # type: ignore[func-returns-value]  # it may
-    except RunSuperseded:
-        raise
     except BaseException as raised:
-        busy = turn.trouble or trouble(raised)
-        if busy is not None:  # nothing is settled then: the run comes again
-            raise busy from busy.__cause__
-        if not is_failure(raised) or is_worth_another_try(raised) or was_session_lost(turn.conn, raised):
-            raise
+        _raise_unless_failed(turn, raised)
         message = "alarm_died() of %s %r raised; its alarm stays dead"
         logger.error(message, *handle.key, exc_info=formattable(raised), extra=about("alarm_died_raised", handle.key))
+
+
+def _raise_unless_failed(turn: Turn, raised: BaseException) -> None:
+    """Raise again what the class's code in the settling turn ended with, unless that is its own failure: nothing is
+    settled then, and the run comes again.
+    """
+    if issubclass(type(raised), RunSuperseded):
+        raise raised
+    busy = turn.trouble or trouble(raised)
+    if busy is not None:
+        raise busy from busy.__cause__
+    if not is_failure(raised) or is_worth_another_try(raised) or was_session_lost(turn.conn, raised):
+        raise raised
 
 
 def is_settled(slot: Slot, run: Run) -> bool:

@@ -22,6 +22,7 @@ class Verdict(enum.Enum):
     FAILED = "failed"
     DEAD = "dead"
     SUPERSEDED = "superseded"
+    SNOOZED = "snoozed"
     DROPPED = "dropped"
     AGAIN = "again"
 

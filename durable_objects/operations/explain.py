@@ -100,6 +100,8 @@ def explain(row: Object, now: datetime) -> Explanation:
         following = ["Cancel the alarm or delete the object; or give its row another name by SQL."]
     else:
         why, following = _armed_because(slot, now, retries)
+        if run and run.outcome == AlarmRun.Outcome.SNOOZED and run.scheduled_at == slot.scheduled_at:
+            why.append(f"Its last run {gist(run.error)}")
     return Explanation(status, why, following, run)
 
 

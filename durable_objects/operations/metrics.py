@@ -40,6 +40,9 @@ BAR_COUNTED_TO = 1_000
 RUNS_FOR = timedelta(hours=1)
 RUNS = 5_000
 
+#: Outcomes of runs that did not fail.
+_WELL = {AlarmRun.Outcome.SUCCEEDED, AlarmRun.Outcome.SNOOZED}
+
 
 @dataclass(frozen=True)
 class Lateness:
@@ -119,6 +122,6 @@ def lateness(now: datetime) -> Lateness | None:
     if not read:
         return None
     late = sorted(max(started - due, timedelta(0)) for started, due, _ in read)
-    failed = sum(outcome != AlarmRun.Outcome.SUCCEEDED for _, _, outcome in read)
+    failed = sum(outcome not in _WELL for _, _, outcome in read)
     p50, p95, p99 = (late[min(int(share * len(late)), len(late) - 1)] for share in (0.50, 0.95, 0.99))
     return Lateness(len(read), failed, p50, p95, p99, len(read) == RUNS)

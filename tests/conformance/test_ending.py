@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from durable_objects import AlarmInfo, AlarmTimeLimitExceeded
+from durable_objects import AlarmInfo, AlarmTimeLimitExceeded, GiveUp
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.conformance.behaviour import behaviour
 from tests.conformance.scenes import HOUR, NOW, SECOND, Boom, again, climb, outcomes, slot
@@ -47,13 +47,14 @@ def test_do_51_a_run_over_its_time_has_failed(due: Scripted, script: Script, mon
 @behaviour(
     "DO-52",
     "`ctx.abort()` in a run: reset, retried, counted; with `retryAlarm: false` the alarm is dropped",
-    differs="there is no abort: raise, which undoes the run, is counted and retried. To end without a retry return, or "
-    "delete the alarm inside `with self.unlocked():` and raise, which is on record as failed",
+    differs="there is no abort: raise, which undoes the run, is counted and retried. To end without a retry raise "
+    "`GiveUp(reason)`: the alarm is dead, and can be revived; or return; or delete the alarm inside "
+    "`with self.unlocked():` and raise, which is on record as failed",
 )
 @behaviour(
     "C17",
     "an abort with `retryAlarm: false`: one run, no retry, the slot is cleared",
-    differs="as DO-52: delete while unlocked, then raise",
+    differs="as DO-52: `GiveUp`, or delete while unlocked and then raise",
 )
 def test_do_52_giving_up_without_a_retry(clock: FakeClock, due: Scripted, script: Script) -> None:
     """A run that deleted its alarm while unlocked and then raises is the only one, and is on record."""
@@ -72,6 +73,16 @@ def test_do_52_giving_up_without_a_retry(clock: FakeClock, due: Scripted, script
     assert due.storage.list() == {"k": 1}
     assert due.storage.get_alarm() is None
     assert slot().state == "idle"
+    script.alarm = give_up
+    due.storage.set_alarm(NOW)
+    assert outcomes(climb(clock)) == ["dead"]
+    assert (slot().state, slot().last_error, due.storage.list()) == ("dead", "no use", {"k": 1})
+
+
+def give_up(obj: Scripted, info: AlarmInfo) -> None:
+    """A handler that asks for no retry."""
+    obj.storage.put("k", 3)
+    raise GiveUp("no use")
 
 
 @behaviour("C18", "an alarm that was set while the drop is under way is kept and runs")
