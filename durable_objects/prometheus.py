@@ -113,7 +113,7 @@ def _alarms(now: datetime) -> Iterator[Metric]:
         alarms.add_metric([state], count)
     yield alarms
     oldest = metrics.oldest_overdue(now)
-    seconds = (now - oldest.due_at).total_seconds() if oldest and oldest.due_at else 0.0
+    seconds = (now - oldest.wake_at).total_seconds() if oldest and oldest.wake_at else 0.0
     yield GaugeMetricFamily(
         "durable_objects_oldest_overdue_seconds", "For how long the oldest overdue alarm has been due.", seconds
     )

@@ -1,7 +1,7 @@
-"""The tables: objects, their entries, their one alarm slot each, and the history of runs.
+"""The tables: objects, their entries, alarm slot and schedules, and the history of runs.
 
-Who writes what: ``turn`` makes object rows, ``entries`` writes entries, ``alarms`` writes slots, ``history`` runs,
-``dispatchers`` its own.
+Who writes what: ``turn`` makes object rows, ``entries`` writes entries, ``alarms`` writes slots and schedules,
+``history`` runs, ``dispatchers`` its own.
 """
 
 from __future__ import annotations
@@ -86,6 +86,15 @@ class Entry(models.Model):
         return self.key
 
 
+def _first_of_both() -> models.Case:
+    """Return the first of the alarm's due time, while it is armed, and the schedules'."""
+    armed = models.Q(state="armed")
+    alone, first = models.Q(schedule_due_at__isnull=True), models.Q(due_at__lte=models.F("schedule_due_at"))
+    return models.Case(
+        models.When(armed & (alone | first), then=models.F("due_at")), default=models.F("schedule_due_at")
+    )
+
+
 class Alarm(models.Model):
     """An object's alarm slot: made by its first ``set_alarm``, kept while the object lives, armed or not."""
 
@@ -101,6 +110,11 @@ class Alarm(models.Model):
     #: The time that was asked for, the same on every retry; ``due_at`` is when the next run may begin.
     scheduled_at = MomentField(null=True)
     due_at = MomentField(null=True)
+    #: When the next run of one of the object's schedules may begin: the first of theirs.
+    schedule_due_at = MomentField(null=True)
+    #: When the object is to be woken, for its alarm or a schedule, whichever is first: this is what wake-ups go by.
+    #: The database computes it, so that no writer can forget it.
+    wake_at = models.GeneratedField(expression=_first_of_both(), output_field=MomentField(null=True), db_persist=True)
     #: Failed runs of this alarm; and starts that ended with their lease instead of a result.
     retry_count = models.PositiveIntegerField(default=0)
     crashed_starts = models.PositiveIntegerField(default=0)
@@ -117,12 +131,16 @@ class Alarm(models.Model):
     wake_up_for = MomentField(null=True)
     wake_ups_lost = models.PositiveIntegerField(default=0)
     last_error = models.TextField(default="", blank=True)
+    #: Counts what was set on this object, alarms and schedules: the number of one is in ``AlarmInfo.key``.
+    sets = models.PositiveBigIntegerField(default=0, db_default=0)
+    #: That of this alarm, also on its retries and when it is revived.
+    set_number = models.PositiveBigIntegerField(default=0, db_default=0)
 
     objects: ClassVar[RowManager[Self]] = RowManager()
 
     class Meta:
         indexes = [
-            models.Index(fields=["due_at"], condition=models.Q(state="armed"), name="durable_objects_armed"),
+            models.Index(fields=["wake_at"], condition=models.Q(wake_at__isnull=False), name="durable_objects_wake"),
             # For those who look: few rows are in these at a time, so that they cost next to nothing.
             models.Index(
                 fields=["due_at"],
@@ -141,12 +159,68 @@ class Alarm(models.Model):
         return f"{self.state} alarm of {self.object_id}"
 
 
+class Schedule(models.Model):
+    """A named schedule of an object: when which of its methods is called, and with what.
+
+    It runs as the alarm does, one at a time with it. A schedule that has no time left is deleted.
+    """
+
+    class State(models.TextChoices):
+        """``armed``: will run. ``dead``: retries are used up and no time comes. ``cancelled``: declared by its class,
+        and cancelled on this object.
+        """
+
+        ARMED = "armed"
+        DEAD = "dead"
+        CANCELLED = "cancelled"
+
+    id = models.BigAutoField(primary_key=True)
+    object = models.ForeignKey(Object, on_delete=models.CASCADE, related_name="+", db_index=False)
+    name = ByteOrderCharField(max_length=512)
+    method = models.CharField(max_length=200)
+    #: The positional and the named arguments, as an entry's value is stored.
+    arguments = models.TextField()
+    #: As ``recurrence.rules.Rule.to_text()``; ``misfire`` and ``grace`` (in microseconds) say what becomes of a time
+    #: that was missed.
+    rule = models.TextField()
+    misfire = models.CharField(max_length=4)
+    grace = models.BigIntegerField(null=True)
+    #: Whether the class declares it.
+    declared = models.BooleanField(default=False)
+    state = models.CharField(max_length=9, choices=State.choices, default=State.ARMED)
+    #: The time of the occurrence that runs next, the same on every retry; ``due_at`` is when it may begin.
+    scheduled_at = MomentField(null=True)
+    due_at = MomentField(null=True)
+    #: The one after that, once the misfire policy was applied to what was missed: not again on a retry or a revival.
+    follow_at = MomentField(null=True)
+    is_decided = models.BooleanField(default=False)
+    retry_count = models.PositiveIntegerField(default=0)
+    #: Its number among what was set on the object; another one with every change.
+    set_number = models.PositiveBigIntegerField()
+    last_error = models.TextField(default="", blank=True)
+    #: The last occurrence whose retries were used up: what ``revive`` runs again.
+    died_at = MomentField(null=True)
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["object", "name"], name="durable_objects_one_per_schedule")]
+        indexes = [
+            models.Index(fields=["due_at"], condition=models.Q(state="armed"), name="durable_objects_scheduled"),
+            models.Index(fields=["object"], condition=models.Q(died_at__isnull=False), name="durable_objects_died"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class AlarmRun(models.Model):
-    """One call of ``alarm()``: when it was scheduled, due, picked up, started and ended, and how it went."""
+    """One call of ``alarm()``, or of a schedule's method: its moments, and how it went."""
 
     class Outcome(models.TextChoices):
         """``dead``: the last allowed run failed, or it gave up. ``superseded``: another run had taken over before this
-        one ended. ``snoozed``: it asked to be run again later.
+        one ended. ``snoozed``: it asked to be run again later. ``skipped``: a schedule's times were missed, and its
+        misfire policy runs none for them.
         """
 
         SUCCEEDED = "succeeded"
@@ -154,6 +228,7 @@ class AlarmRun(models.Model):
         DEAD = "dead"
         SUPERSEDED = "superseded"
         SNOOZED = "snoozed"
+        SKIPPED = "skipped"
 
     id = models.BigAutoField(primary_key=True)
     object = models.ForeignKey(Object, on_delete=models.CASCADE, related_name="+", db_index=False)
@@ -167,6 +242,9 @@ class AlarmRun(models.Model):
     fence = models.PositiveBigIntegerField()
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
     error = models.TextField(default="", blank=True)
+    #: Which schedule it was; empty for the alarm.
+    schedule = models.CharField(max_length=512, default="", db_default="", blank=True)
+    set_number = models.PositiveBigIntegerField(default=0, db_default=0)
 
     objects: ClassVar[RowManager[Self]] = RowManager()
 

@@ -112,4 +112,4 @@ def _next_due(of_kinds: list[int], skipped: set[int]) -> int | None:
     # Not by a join: SQLite would begin it with all objects of these kinds.
     known = Exists(Object.objects.using(engine.DATABASE).filter(pk=OuterRef("pk"), kind__in=of_kinds))
     due = due.filter(known).exclude(pk__in=skipped)
-    return due.order_by("due_at", "pk").values_list("pk", flat=True).first()
+    return due.order_by("wake_at", "pk").values_list("pk", flat=True).first()

@@ -37,7 +37,7 @@ class StateFilter(admin.SimpleListFilter):
             return queryset.filter(condition(state, now))
         # Objects by their alarms, as many as a list shows: a join in the order of the list might read all of them.
         alarms = Alarm.objects.using(engine.DATABASE).filter(condition(state, now), *_of_class(request, queryset))
-        first = alarms.order_by(*[] if state in {"dead", "running"} else ["due_at"]).values_list("pk", flat=True)
+        first = alarms.order_by(*[] if state in {"dead", "running"} else ["wake_at"]).values_list("pk", flat=True)
         return queryset.filter(pk__in=list(first[: BoundedPaginator.LIMIT]))
 
 

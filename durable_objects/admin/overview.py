@@ -55,7 +55,7 @@ def figures_of(site: AdminSite, request: HttpRequest) -> dict[str, Any]:
     alarms_url = reverse(f"{site.name}:durable_objects_alarm_changelist")
     counted = metrics.counts(now, list(TILES))
     oldest = metrics.oldest_overdue(now)
-    age = now - oldest.due_at if oldest and oldest.due_at else None
+    age = now - oldest.wake_at if oldest and oldest.wake_at else None
     tiles = [
         {
             "title": title,

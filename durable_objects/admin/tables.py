@@ -81,7 +81,7 @@ class AlarmAdmin(ObjectPage, ReadOnlyAdmin):
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Sort by due time where an index has it: among armed alarms."""
         armed = request.GET.get("state") in {"armed", "retrying", "due", "overdue", "hour", "day"}
-        return ("due_at", "pk") if armed else ("-pk",)
+        return ("wake_at", "pk") if armed else ("-pk",)
 
 
 @admin.register(Entry)

@@ -33,7 +33,7 @@ class _Row(Protocol):
     @property
     def state(self) -> str: ...
     @property
-    def due_at(self) -> datetime | None: ...
+    def wake_at(self) -> datetime | None: ...
     @property
     def retry_count(self) -> int: ...
     @property
@@ -91,14 +91,24 @@ def retrying(at: str = "") -> Q:
     return armed(at) & _where(at, retry_count__gt=0)
 
 
+def is_awaited(row: _Row) -> bool:
+    """Return whether the object is to be woken at some time: its alarm is armed, or it has a schedule."""
+    return row.wake_at is not None
+
+
+def awaited(at: str = "") -> Q:
+    """Return ``is_awaited`` as a condition."""
+    return _where(at, wake_at__isnull=False)
+
+
 def is_due(row: _Row, now: datetime) -> bool:
-    """Return whether the alarm is armed and its time has come."""
-    return is_armed(row) and row.due_at is not None and row.due_at <= now
+    """Return whether the alarm, or a schedule, is armed and its time has come."""
+    return row.wake_at is not None and row.wake_at <= now
 
 
 def due(now: datetime, at: str = "") -> Q:
     """Return ``is_due`` as a condition."""
-    return armed(at) & _where(at, due_at__lte=now)
+    return _where(at, wake_at__lte=now)
 
 
 def is_overdue(row: _Row, now: datetime) -> bool:
@@ -128,7 +138,7 @@ def is_due_within(row: _Row, now: datetime, span: timedelta) -> bool:
 
 def due_within(now: datetime, span: timedelta, at: str = "") -> Q:
     """Return ``is_due_within`` as a condition."""
-    return armed(at) & _where(at, due_at__gt=now, due_at__lte=now + span)
+    return _where(at, wake_at__gt=now, wake_at__lte=now + span)
 
 
 def is_leased(row: _Row, now: datetime) -> bool:

@@ -49,14 +49,14 @@ def condition(state: str, now: datetime, at: str = "", unknown: list[ContentType
         return free & ~parked(without) if without else free  # without a join, where it can be
 
     conditions = {
-        "idle": lambda: predicates.idle(at) | (Q(alarm_row=None) if at else Q()),
-        "armed": lambda: predicates.armed(at),
+        "idle": lambda: predicates.idle(at) & ~predicates.awaited(at) | (Q(alarm_row=None) if at else Q()),
+        "armed": lambda: predicates.awaited(at),
         "due": lambda: predicates.due(now, at) & runnable(),
         "overdue": lambda: predicates.overdue(now, at) & runnable(),
         "retrying": lambda: predicates.retrying(at),
         "running": lambda: predicates.leased(now, at),
         "dead": lambda: predicates.dead(at),
-        "parked": lambda: predicates.armed(at) & parked(gone()),
+        "parked": lambda: predicates.awaited(at) & parked(gone()),
         "hour": lambda: predicates.due_within(now, timedelta(hours=1), at),
         "day": lambda: predicates.due_within(now, timedelta(days=1), at),
     }

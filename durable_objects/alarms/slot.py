@@ -18,7 +18,6 @@ from durable_objects.alarms.predicates import (
     FORGOTTEN,
     IDLE,
     is_armed,
-    is_due,
     is_due_soon,
     is_forgotten,
     is_leased,
@@ -36,6 +35,7 @@ class Slot:
     state: str = IDLE
     scheduled_at: datetime | None = None
     due_at: datetime | None = None
+    schedule_due_at: datetime | None = None
     retry_count: int = 0
     crashed_starts: int = 0
     generation: int = 0
@@ -47,9 +47,31 @@ class Slot:
     wake_up_for: datetime | None = None
     wake_ups_lost: int = 0
     last_error: str = ""
+    sets: int = 0
+    set_number: int = 0
     #: No column: the wake-up that is out is to be sent once more by this turn, under its number.
     resend: bool = False
     changed: set[str] = field(default_factory=set)
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """Return when the object is to be woken, as the column of that name."""
+        due_at = self.due_at if is_armed(self) else None
+        if due_at is None or self.schedule_due_at is None:
+            return due_at or self.schedule_due_at
+        return min(due_at, self.schedule_due_at)
+
+    @property
+    def schedule_is_first(self) -> bool:
+        """Whether the object is to be woken for a schedule; for the alarm where both are due at the same time."""
+        return self.schedule_due_at is not None and not (
+            is_armed(self) and self.due_at is not None and self.due_at <= self.schedule_due_at
+        )
+
+    def next_set_number(self) -> int:
+        """Count one more alarm or schedule that is set on this object; return its number."""
+        self.set(sets=self.sets + 1)
+        return self.sets
 
     def set(self, **values: Any) -> None:
         """Change columns; ``sql.storing`` stores them."""
@@ -69,7 +91,7 @@ class Slot:
         self.set(
             state=ARMED, scheduled_at=at, due_at=at, retry_count=0, crashed_starts=0, wake_ups_lost=0, last_error=""
         )
-        self.set(generation=self.generation + 1)
+        self.set(generation=self.generation + 1, set_number=self.next_set_number())
         if self.wake_up_for is not None and self.wake_up_for > at:
             self.set(wake_up_for=None)  # too late for this time: who cannot publish leaves it to the dispatcher
 
@@ -100,7 +122,8 @@ class Slot:
         One that is due keeps its due time, and the number of the wake-up that is out for it: that may be about to
         arrive.
         """
-        if is_due(self, now) and (is_out(self, now) or is_forgotten(self)):
+        is_due = self.due_at is not None and self.due_at <= now
+        if is_due and (is_out(self, now) or is_forgotten(self)):
             self.resend = True
             self.set(wake_up_for=FORGOTTEN)  # who cannot publish leaves it to the dispatcher
         else:
@@ -142,9 +165,9 @@ class Slot:
         """
         if not is_due_soon(self, now) or is_leased(self, now):
             return False
-        return self.resend or self.wake_up_for is None or self.wake_up_for > max(self.due_at or now, now)
+        return self.resend or self.wake_up_for is None or self.wake_up_for > max(self.wake_at or now, now)
 
     def mark_published(self, now: datetime) -> None:
         """Mark that a wake-up is sent for this alarm, under a new number unless it is sent again."""
-        self.set(wake_up_number=self.wake_up_number + (not self.resend), wake_up_for=max(self.due_at or now, now))
+        self.set(wake_up_number=self.wake_up_number + (not self.resend), wake_up_for=max(self.wake_at or now, now))
         self.resend = False

@@ -17,8 +17,8 @@ from durable_objects.tables import Alarm, Object
 
 _TABLE = Alarm._meta.db_table
 _OBJECTS = Object._meta.db_table
-_TIMES = {"scheduled_at", "due_at", "leased_until", "wake_up_for"}
-_COLUMNS = [f.name for f in Alarm._meta.concrete_fields if f.name != "object"]
+_TIMES = {"scheduled_at", "due_at", "schedule_due_at", "leased_until", "wake_up_for"}
+_COLUMNS = [f.name for f in Alarm._meta.concrete_fields if f.name != "object" and not f.generated]
 #: How a column's value is read that the driver may have given as text; all others are whole numbers.
 _READ: dict[str, Callable[[Any], Any]] = dict.fromkeys(_TIMES, clock.from_database) | {
     f.name: str for f in Alarm._meta.concrete_fields if isinstance(f, models.CharField | models.TextField)

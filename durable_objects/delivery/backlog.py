@@ -101,14 +101,14 @@ def look(now: datetime, kinds: Collection[int]) -> Backlog:
     consumed_to, last_end = _consumed(now)
     due = predicates.due(now) & predicates.out(now) & predicates.free(now) & Q(object__kind__in=kinds)
     since = Q(wake_up_for__gte=consumed_to or FORGOTTEN)
-    counted = _alarms().filter(due & (since | predicates.in_transit(now))).order_by("due_at")
+    counted = _alarms().filter(due & (since | predicates.in_transit(now))).order_by("wake_at")
     found = (
         _alarms()
         .filter(pk__in=counted.values("pk")[:MOST])
         .values("object__kind_id")
         .annotate(
             out=Count("pk"),
-            late=Count("pk", filter=Q(wake_up_for__gt=F("due_at") + LATE)),
+            late=Count("pk", filter=Q(wake_up_for__gt=F("wake_at") + LATE)),
             number=Count("pk", filter=since),
             first=Min("wake_up_for", filter=since),
             last=Max("wake_up_for", filter=since),

@@ -28,19 +28,19 @@ class Claim:
     object_id: int
     kind_id: int
     wake_up_number: int
-    due_at: datetime
+    wake_at: datetime
     retry_count: int
     rescue: bool
 
 
 def unsent(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
     """Return armed alarms of these classes, due or due soon, that no wake-up is out for; the first due first."""
-    return publishable(now, kinds).filter(predicates.unsent()).order_by("due_at")
+    return publishable(now, kinds).filter(predicates.unsent()).order_by("wake_at")
 
 
 def lost(now: datetime, kinds: Collection[int], consumed_to: datetime | None) -> QuerySet[Alarm]:
     """Return those whose wake-up is lost; the first sent first, so that each has its turn."""
-    return publishable(now, kinds).filter(predicates.lost(now, consumed_to)).order_by("wake_up_for", "due_at")
+    return publishable(now, kinds).filter(predicates.lost(now, consumed_to)).order_by("wake_up_for", "wake_at")
 
 
 def unconsumed(now: datetime, kind: int) -> QuerySet[Alarm]:
@@ -50,7 +50,7 @@ def unconsumed(now: datetime, kind: int) -> QuerySet[Alarm]:
     end of the queue, if there is one.
     """
     late = publishable(now, [kind]).filter(predicates.due(now), predicates.late(now))
-    return late.order_by("wake_ups_lost", "-due_at")
+    return late.order_by("wake_ups_lost", "-wake_at")
 
 
 def publishable(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
@@ -68,7 +68,15 @@ def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
     """
     if limit <= 0:
         return []
-    columns = ("object_id", "object__kind_id", "wake_up_number", "due_at", "retry_count", "wake_up_for", "leased_until")
+    columns = (
+        "object_id",
+        "object__kind_id",
+        "wake_up_number",
+        "wake_at",
+        "retry_count",
+        "wake_up_for",
+        "leased_until",
+    )
     with transaction.atomic(using=engine.DATABASE):
         found = [
             row
@@ -77,15 +85,15 @@ def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
         ]
         found.sort(key=lambda row: row[5] or row[3])
         claims = []
-        for object_id, kind_id, wake_up_number, due_at, retry_count, wake_up_for, leased_until in found[:limit]:
+        for object_id, kind_id, wake_up_number, wake_at, retry_count, wake_up_for, leased_until in found[:limit]:
             rescue = wake_up_for is not None or leased_until is not None
             number = wake_up_number + (wake_up_for is None)
-            claims.append(Claim(object_id, kind_id, number, due_at, retry_count, rescue))
+            claims.append(Claim(object_id, kind_id, number, wake_at, retry_count, rescue))
         first = predicates.unsent()
         Alarm.objects.using(engine.DATABASE).filter(pk__in=[each.object_id for each in claims]).update(
             wake_up_number=F("wake_up_number") + Case(When(first, then=1), default=0),
             wake_ups_lost=F("wake_ups_lost") + Case(When(first, then=0), default=1),
-            wake_up_for=Greatest(F("due_at"), Value(now, MomentField())),
+            wake_up_for=Greatest(F("wake_at"), Value(now, MomentField())),
         )
     return claims
 
@@ -101,8 +109,8 @@ def mark_all_lost(now: datetime, *, alone: bool) -> None:
     leased = rows.filter(predicates.leased(now))
     gone = [name for name in leased.order_by().values_list("leased_by", flat=True).distinct() if process.is_gone(name)]
     leased.filter(leased_by__in=gone).update(leased_until=now)
-    rows.filter(wake_up_for__gt=now, due_at__gt=now).update(wake_up_for=None if alone else FORGOTTEN)
-    rows.filter(wake_up_for__isnull=False, due_at__lte=now).update(wake_up_for=FORGOTTEN)
+    rows.filter(wake_up_for__gt=now, wake_at__gt=now).update(wake_up_for=None if alone else FORGOTTEN)
+    rows.filter(wake_up_for__isnull=False, wake_at__lte=now).update(wake_up_for=FORGOTTEN)
 
 
 def mark_unsent(failed: Mapping[int, tuple[int, bool]]) -> None:

@@ -139,7 +139,7 @@ def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Cho
     now, known = clock.now(), kinds.runnable()
     found = backlog.look(now, known)
     soon = [claims.unsent(now, known), claims.lost(now, known, found.consumed_to)]
-    overdue = [rows.filter(due_at__lte=now) for rows in soon]
+    overdue = [rows.filter(wake_at__lte=now) for rows in soon]
     left = 2 * engine.MAX_OUT + backlog.FEW * len(known) if limit is None else limit
 
     most = min(found.capacity, left)
@@ -150,7 +150,7 @@ def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Cho
     probes = _probe(now, known, found, left - len(due))
     left -= len(due) + len(probes)
     most = min(max(found.capacity_early - len(due), found.share if share else 0), left)
-    ahead = claims.claim(now, most, *[rows.filter(due_at__gt=now) for rows in soon])
+    ahead = claims.claim(now, most, *[rows.filter(wake_at__gt=now) for rows in soon])
     wake_ups = [_wake_up(each, known[each.kind_id]) for each in [*due, *probes, *ahead]]
     return _Choice(wake_ups, behind, len(probes))
 
@@ -169,7 +169,7 @@ def _probe(
             continue
         some: list[claims.Claim] = []
         if not found.has_consumer and not found.capacity:
-            some = claims.claim(now, min(1, limit - len(claimed)), claims.unsent(now, [kind]).filter(due_at__lte=now))
+            some = claims.claim(now, min(1, limit - len(claimed)), claims.unsent(now, [kind]).filter(wake_at__lte=now))
         if unconsumed and not some:
             some = claims.claim(now, min(most, limit - len(claimed)), claims.unconsumed(now, kind))
         claimed += some

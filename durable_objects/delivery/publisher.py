@@ -143,9 +143,9 @@ def wake_up(
     alarm: Slot | claims.Claim, time_limit: timedelta, *, rescue: bool = False, grouped: bool = False
 ) -> WakeUp:
     """Return the wake-up for this alarm. Raises ``ValueError`` when it is not armed."""
-    if alarm.due_at is None:
+    if alarm.wake_at is None:
         raise ValueError(f"object {alarm.object_id} has no armed alarm to send a wake-up for")
-    return WakeUp(alarm.object_id, alarm.wake_up_number, alarm.due_at, alarm.retry_count, time_limit, rescue, grouped)
+    return WakeUp(alarm.object_id, alarm.wake_up_number, alarm.wake_at, alarm.retry_count, time_limit, rescue, grouped)
 
 
 def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) -> int:

@@ -45,9 +45,9 @@ class Late:
 def late(now: datetime) -> Late:
     """Return whether alarms run in time. Reads a few indexes; the cause names no object and no host."""
     oldest = metrics.oldest_overdue(now)
-    if oldest is None or oldest.due_at is None:
+    if oldest is None or oldest.wake_at is None:
         return Late(timedelta(), None)
-    by = now - oldest.due_at
+    by = now - oldest.wake_at
     if by <= LATE_AFTER:
         return Late(by, None)
     number = count(alarms_in("due", now).filter(predicates.due(now - LATE_AFTER)))
@@ -101,7 +101,7 @@ def _left_behind(now: datetime) -> Iterator[Finding]:
 
 
 def _without_due_time(now: datetime) -> Iterator[Finding]:
-    rows = alarms_in("armed", now).filter(due_at=None)
+    rows = Alarm.objects.using(engine.DATABASE).filter(predicates.armed(), due_at=None).order_by()
     number = count(rows)
     if number:
         text = f"Armed alarms without a due time, which never run: {metrics.counted(number)}."

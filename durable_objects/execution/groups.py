@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from durable_objects import class_attributes
+from durable_objects.alarms.predicates import ARMED
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock, connection
 from durable_objects.database.backends.base import Limits
@@ -91,7 +92,7 @@ class _Group:
         """Wake these by messages of their own."""
         now = clock.now()
         for object_id in list(object_ids):
-            slot = Slot(object_id, due_at=now, wake_up_number=self.waiting.pop(object_id))
+            slot = Slot(object_id, state=ARMED, due_at=now, wake_up_number=self.waiting.pop(object_id))
             self.alone.append(publisher.wake_up(slot, self.time_limit))
 
     def run_some(self) -> None:
@@ -105,10 +106,10 @@ class _Group:
             where = f"id IN ({', '.join(['%s'] * len(keys))})"
             turns = bulk.lock(where, keys, _handle, skip_locked=True)
             odd.update(set(keys) - {turn.object_id for turn in turns})
-            for turn in sorted(turns, key=lambda each: (each.slot.due_at or each.now, each.object_id)):
+            for turn in sorted(turns, key=lambda each: (each.slot.wake_at or each.now, each.object_id)):
                 slot, now = turn.slot, turn.now
                 admission = judge(slot, now, self.waiting[turn.object_id])
-                early = (slot.due_at or now) - now
+                early = (slot.wake_at or now) - now
                 if admission is Admission.UNWANTED:
                     decided.add(turn.object_id)
                 elif not _is_plain(slot, admission) or early > WAIT_UNTIL_DUE:
@@ -149,8 +150,8 @@ class _Group:
 
 
 def _is_plain(slot: Slot, admission: Admission) -> bool:
-    """Return whether the alarm may run with others: without a lease, a failed run or a start that crashed."""
-    wanted = admission in {Admission.RUN, Admission.EARLY} and slot.leased_until is None
+    """Return whether it may run with others: an alarm, without a lease, a failed run or a start that crashed."""
+    wanted = admission in {Admission.RUN, Admission.EARLY} and slot.leased_until is None and not slot.schedule_is_first
     return wanted and not slot.crashed_starts and not slot.retry_count
 
 

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from durable_objects.alarms.predicates import is_armed, is_due, is_leased, is_left_behind
+from durable_objects.alarms.predicates import is_due, is_leased, is_left_behind
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.database import clock
@@ -63,7 +63,7 @@ def judge(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | No
     ``wake_up_number`` None: any; ``fence``: of the lease that this wake-up has.
     """
     mine = fence is not None and slot.fence == fence
-    if not is_armed(slot) or slot.due_at is None or wake_up_number not in {None, slot.wake_up_number}:
+    if slot.wake_at is None or wake_up_number not in {None, slot.wake_up_number}:
         return Admission.UNWANTED
     if is_leased(slot, now) and not mine:
         return Admission.LEASED
@@ -80,8 +80,8 @@ def refusal(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | 
     admission = judge(slot, now, wake_up_number, fence)
     if admission is Admission.UNWANTED and fence is not None and slot.fence == fence:
         slot.release()
-    if admission is Admission.EARLY and slot.due_at is not None:
-        return _early(slot, slot.due_at - now)
+    if admission is Admission.EARLY and slot.wake_at is not None:
+        return _early(slot, slot.wake_at - now)
     return _REFUSALS.get(admission)
 
 
@@ -104,5 +104,5 @@ def _early(slot: Slot, remaining: timedelta) -> Fired:
     if remaining > engine.HORIZON:
         slot.set(wake_up_for=None)
         return Fired(Verdict.DROPPED)
-    slot.set(wake_up_number=slot.wake_up_number + 1, wake_up_for=slot.due_at)
+    slot.set(wake_up_number=slot.wake_up_number + 1, wake_up_for=slot.wake_at)
     return Fired(Verdict.AGAIN, remaining, wake_up_number=slot.wake_up_number, failures=slot.retry_count)

@@ -73,26 +73,26 @@ def armed(now: datetime) -> int:
     if number < COUNTED_TO:
         return number
     # The partial index has the armed ones and nothing else.
-    return max(number, backend_of(clock.connection()).estimated_rows("durable_objects_armed") or 0)
+    return max(number, backend_of(clock.connection()).estimated_rows("durable_objects_wake") or 0)
 
 
 def wake_ups_out(now: datetime) -> int:
     """Count the wake-ups that are on their way, among the ``COUNTED_TO`` alarms that are due first."""
-    soon = alarms_in("armed", now).filter(predicates.due_soon(now)).order_by("due_at")[:COUNTED_TO]
+    soon = alarms_in("armed", now).filter(predicates.due_soon(now)).order_by("wake_at")[:COUNTED_TO]
     out: int = soon.aggregate(out=Count("pk", filter=predicates.in_transit(now)))["out"]
     return out
 
 
 def first_due(model: type[DurableObject], now: datetime, among: int) -> QuerySet[Alarm]:
     """Return the alarms of this class and its subclasses among the ``among`` armed alarms due first, unordered."""
-    first = alarms_in("armed", now).order_by("due_at").values("pk")[:among]
+    first = alarms_in("armed", now).order_by("wake_at").values("pk")[:among]
     of_class = [pk for pk, known in kinds.runnable().items() if issubclass(known, model)]
     return Alarm.objects.filter(pk__in=first, object__kind__in=of_class)
 
 
 def oldest_overdue(now: datetime) -> Alarm | None:
     """Return the alarm that has been due for longest and is not running, with its object; None if none is due."""
-    return alarms_in("due", now).select_related("object__kind").order_by("due_at").first()
+    return alarms_in("due", now).select_related("object__kind").order_by("wake_at").first()
 
 
 def counted(number: int, at_most: int = COUNTED_TO) -> str:
@@ -104,8 +104,8 @@ def load_ahead(now: datetime) -> list[int]:
     """Count the alarms due in each of the next ``BARS`` spans of ``BAR``, up to ``BAR_COUNTED_TO``. One statement."""
     conn, table = clock.connection(), Alarm._meta.db_table
     bar = (
-        f"SELECT %s, COUNT(*) FROM (SELECT 1 FROM {table} WHERE state = '{Alarm.State.ARMED.value}' "
-        f"AND due_at >= %s AND due_at < %s LIMIT {BAR_COUNTED_TO}) bar"
+        f"SELECT %s, COUNT(*) FROM (SELECT 1 FROM {table} "
+        f"WHERE wake_at >= %s AND wake_at < %s LIMIT {BAR_COUNTED_TO}) bar"
     )
     edges = [clock.to_database(conn, now + number * BAR) for number in range(BARS + 1)]
     params = [value for number in range(BARS) for value in (number, edges[number], edges[number + 1])]

@@ -122,9 +122,10 @@ def test_a_standby_is_not_ready() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_ready_once_every_migration_is_applied(migrated: MigrationRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process whose code is ahead of the database gets no requests yet; afterwards migrations are not read again."""
-    migrated.record_unapplied("durable_objects", "0001_initial")
+    last = max(name for app, name in migrated.applied_migrations() if app == "durable_objects")
+    migrated.record_unapplied("durable_objects", last)
     assert status("ready") == (503, "migrations_missing")
-    migrated.record_applied("durable_objects", "0001_initial")
+    migrated.record_applied("durable_objects", last)
     assert status("ready") == (200, "ok")
     monkeypatch.setattr(health, "MigrationExecutor", None)
     assert status("ready") == (200, "ok")

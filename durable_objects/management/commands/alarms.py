@@ -95,7 +95,7 @@ class Command(VerbCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = _matching(options).select_related("object__kind")
-        ordered = rows.order_by("-pk") if options["state"] in {"dead", "idle", "running"} else rows.order_by("due_at")
+        ordered = rows.order_by("-pk") if options["state"] in {"dead", "idle", "running"} else rows.order_by("wake_at")
         rows_shown = ((_figures(row), _columns(row)) for row in ordered[: options["limit"]])
         self.say_table(options, ("DUE", "CLASS", "NAME", "RETRIES", "LAST ERROR"), rows_shown)
 

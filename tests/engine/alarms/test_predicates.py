@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SPAN = timedelta(hours=1)
 ROWS = 60
-COLUMNS = ("state", "due_at", "leased_until", "wake_up_for", "wake_ups_lost", "retry_count")
+COLUMNS = ("state", "due_at", "schedule_due_at", "leased_until", "wake_up_for", "wake_ups_lost", "retry_count")
 
 #: Every predicate, with the condition that says the same.
 PAIRS: dict[str, tuple[Callable[..., bool], Callable[..., Any]]] = {
@@ -42,7 +42,7 @@ MOMENTS = (
 )
 SENT = MOMENTS | strategies.sampled_from([predicates.FORGOTTEN + timedelta(microseconds=off) for off in (-1, 0, 1)])
 LOOKS = strategies.tuples(
-    strategies.sampled_from(Alarm.State.values), MOMENTS, MOMENTS, SENT,
+    strategies.sampled_from(Alarm.State.values), MOMENTS, MOMENTS, MOMENTS, SENT,
     strategies.integers(0, 7), strategies.integers(0, 2),
 )  # fmt: skip
 
