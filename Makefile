@@ -27,7 +27,7 @@ test: setup ## the tests, in four processes; ARGS="-k batcher" for some of them 
 check: ## what CI runs, all that must hold before a change lands; on Debian, as root: it installs what it needs
 	@bash .ci/run
 
-matrix: setup ## the tests on the oldest, the locked and the newest versions; ARGS="newest -- -n 4 tests/engine" for a part
+matrix: setup ## the tests on the oldest, the locked and the newest versions, and on Django 6.0; ARGS="newest -- -n 4 tests/engine" for a part
 	@sh scripts/matrix $(ARGS)
 
 chaos: setup ## random faults for CHAOS_MINUTES (30) on each broker, then single scenarios; ARGS for a part
@@ -49,9 +49,10 @@ format: setup ## put the code into the style that lint asks for
 	@$(CLEAN) $(PYTHON) -m ruff check --fix-only .
 	@$(CLEAN) $(PYTHON) -m ruff format .
 
-docs: setup ## the diagrams and the conformance table, where they changed; then all pages as a site, docs/_build/index.html
+docs: setup ## diagrams, and what the pages take from the code, where it changed; then all pages as a site, docs/_build/index.html
 	@sh scripts/draw-diagrams
 	@$(CLEAN) $(PYTHON) -m tests.conformance
+	@$(CLEAN) $(PYTHON) -m docs.generated
 	@$(CLEAN) $(PYTHON) -m sphinx --builder html --fail-on-warning --quiet docs docs/_build
 
 lock: setup ## requirements/*.txt from requirements/*.in; ARGS=--upgrade for newer versions

@@ -61,8 +61,8 @@ def check_classes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 @register()
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Check that with these settings turns lock and wake-ups are sent. Asks no database: each command may run it."""
-    if flaws := [flaw for each in AppSettings.made.values() if (flaw := each.flaw())]:
-        return [Error(flaw, id="durable_objects.E010") for flaw in flaws]
+    if refused := _check_dicts():
+        return refused
     if why := supported.unfit(engine.DATABASE):
         return [Error(why, id="durable_objects.E012")]
     return [*_check_database(), *_check_routers(), *_check_dispatch(), *_check_celery(), *_check_pool()]
@@ -70,7 +70,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 @register(deploy=True)
 def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Check what is good enough on one's own machine only."""
+    """Find what is good enough on one's own machine only: a broker that the engine was never tested with."""
     flaws = [flaw for broker in brokers.brokers() if (flaw := broker.untried()) is not None]
     return [Caution(flaw.text, hint=flaw.advice, id="durable_objects.W023") for flaw in flaws]
 
@@ -86,6 +86,12 @@ def check_database(
         return [*_check_entry(databases or []), *_check_encoding(databases or [])]
     except DatabaseException as error:
         return [Error(message_for(error), hint="Then check again.", id="durable_objects.E024")]
+
+
+def _check_dicts() -> list[CheckMessage]:
+    """Find dicts of settings with an unknown key, or with a value of another type or out of bounds."""
+    flaws = [flaw for each in AppSettings.made.values() if (flaw := each.flaw())]
+    return [Error(flaw, id="durable_objects.E010") for flaw in flaws]
 
 
 def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:
@@ -257,9 +263,7 @@ def _check_entry(databases: Sequence[str]) -> Iterator[CheckMessage]:
 def _check_celery() -> Iterator[CheckMessage]:
     if flaw := brokers.app_flaw():
         yield Caution(flaw.text, hint=flaw.advice, id="durable_objects.W018")
-    for broker in brokers.brokers():
-        if flaw := broker.flaw():
-            yield Error(flaw.text, hint=flaw.advice, id="durable_objects.E017")
+    yield from _check_brokers()
     for queue in brokers.unlisted_queues():
         yield Caution(
             f"Wake-ups or passes go to the queue {queue!r}, which is not in CELERY_TASK_QUEUES: a worker without -Q "
@@ -273,6 +277,13 @@ def _check_celery() -> Iterator[CheckMessage]:
             hint="In tests run them by durable_objects.testing.run_due_alarms; else turn it off and start a worker.",
             id="durable_objects.W016",
         )
+
+
+def _check_brokers() -> Iterator[CheckMessage]:
+    """Find brokers that no wake-up can be sent to: there is no such transport, or its package is missing."""
+    for broker in brokers.brokers():
+        if flaw := broker.flaw():
+            yield Error(flaw.text, hint=flaw.advice, id="durable_objects.E017")
 
 
 def _check_pool() -> Iterator[CheckMessage]:

@@ -31,7 +31,7 @@ _AWAY = "Is the server running, and are host, port, name, user and password in D
 
 
 def message_for(error: Error) -> str:
-    """Describe the error in one line: what is wrong, what to do, and the database's own words. Shows no password."""
+    """Return one line on the error: what is wrong, what to do, and the database's own words. Shows no password."""
     text, state = one_line(error), _state(error)
     if meaning := _meaning(error):
         return f"The database refused. {meaning}. It says: {text}"

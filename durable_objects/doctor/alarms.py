@@ -43,7 +43,9 @@ class Late:
 
 
 def late(now: datetime) -> Late:
-    """Return whether alarms run in time. Reads a few indexes; the cause names no object and no host."""
+    """Return by how much the oldest due alarm is late, and why: in words that name no object and no host. Reads a few
+    indexes.
+    """
     oldest = metrics.oldest_overdue(now)
     if oldest is None or oldest.wake_at is None:
         return Late(timedelta(), None)

@@ -29,13 +29,9 @@ def _brokers(now: datetime) -> Iterator[Finding]:
     asked = [broker for broker in brokers.brokers() if broker.kind != "memory"]
     if not asked or brokers.app_flaw():  # of an app that nobody made, or that lacks the settings
         return
-    for broker in asked:
-        if untried := broker.untried():
-            yield Finding("broker_kind", untried.text, untried.advice, is_trouble=False)
-    flaws = {broker: flaw for broker in asked if (flaw := broker.flaw()) is not None}
-    for flaw in flaws.values():
-        yield Finding("broker_transport", flaw.text, flaw.advice)
-    usable = [broker for broker in asked if broker not in flaws]
+    yield from _untried(asked)
+    yield from _without_transport(asked)
+    usable = [broker for broker in asked if broker.flaw() is None]
     silent = brokers.unreachable(usable, SECONDS_TO_ANSWER)
     others = len(silent) < len(usable)
     for broker, why in silent.items():
@@ -43,6 +39,20 @@ def _brokers(now: datetime) -> Iterator[Finding]:
         yield Finding("broker_away", text, "Start it, or correct CELERY_BROKER_URL.", is_trouble=not others)
     if others and clock.fake is None:
         yield from _queues(now)
+
+
+def _untried(asked: list[brokers.Broker]) -> Iterator[Finding]:
+    """Find brokers of a kind that the engine was never tested with."""
+    for broker in asked:
+        if flaw := broker.untried():
+            yield Finding("broker_kind", flaw.text, flaw.advice, is_trouble=False)
+
+
+def _without_transport(asked: list[brokers.Broker]) -> Iterator[Finding]:
+    """Find brokers that no wake-up can be sent to: there is no such transport, or its package is missing."""
+    for broker in asked:
+        if flaw := broker.flaw():
+            yield Finding("broker_transport", flaw.text, flaw.advice)
 
 
 def _queues(now: datetime) -> Iterator[Finding]:

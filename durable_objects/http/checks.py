@@ -45,6 +45,9 @@ def check_tokens(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     """
     if http.flaw() or settings.DEBUG:
         return []
-    flaws = [(number, token_flaw(token)) for number, token in enumerate(http.TOKENS)]
-    texts = [f'DURABLE_OBJECTS_HTTP["TOKENS"][{number}] {flaw}.' for number, flaw in flaws if flaw]
-    return [Warning(text, "Replace it: it opens everything.", id="durable_objects_http.W002") for text in texts]
+    hint = "Replace it: it opens everything."
+    return [
+        Warning(f'DURABLE_OBJECTS_HTTP["TOKENS"][{number}] {flaw}.', hint, id="durable_objects_http.W002")
+        for number, token in enumerate(http.TOKENS)
+        if (flaw := token_flaw(token))
+    ]

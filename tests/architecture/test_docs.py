@@ -136,20 +136,6 @@ def test_each_module_of_the_engine_is_in_the_architecture() -> None:
     assert sorted(module for module in modules if module.split("/")[0] not in whole and module not in page) == []
 
 
-_CODE = re.compile(r'"durable_objects\.([EW]\d+)"|\bFinding\(\s*"([a-z_]+)"')
-
-
-def test_each_code_says_what_to_write() -> None:
-    """Every code of the engine's checks and of its doctor is in a table of docs/guides/operations.md."""
-    page = (ROOT / "docs" / "guides" / "operations.md").read_text("utf-8")
-    rows = "\n".join(line for line in page.splitlines() if line.startswith("|"))
-    sources = [ENGINE / "checks.py", *(ENGINE / "doctor").glob("[a-eg-z]*.py")]
-    codes = {code or name for path in sources for code, name in _CODE.findall(path.read_text("utf-8"))}
-    assert {"W022", "queue"} <= codes
-    shown = re.sub(r"`broker_…`", "`broker_results`", rows)
-    assert sorted(code for code in codes if not re.search(rf"\b{code}\b", shown)) == []
-
-
 def test_a_name_that_is_gone_is_found() -> None:
     """The first rule sees paths, modules, names in modules, and tests."""
     gone = "`turns/hold`, `durable_objects.bell`, durable_objects.conf.motor, tests/house/x.py, `test_nothing_at_all_`"

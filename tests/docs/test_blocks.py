@@ -33,7 +33,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "ini": _ini,
 }
 #: What is shown and not typed: answers, and configuration that only its own program can read.
-SHOWN = {"text", "nginx", "html", "promql", "http", "sql", "{toctree}", "{eval-rst}", "{generated}", "{include}"}
+SHOWN = {"text", "nginx", "html", "promql", "http", "sql", "{toctree}", "{eval-rst}", "{include}"}
 #: At most as many blocks may go without being run. May shrink.
 NOT_RUN = 6
 
