@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.conf import settings
+from django.db import connections
+from django.test import TransactionTestCase
+from pytest_django import DjangoDbBlocker
 
 from tests.support import services
 
@@ -30,6 +33,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("services"):
         for name in marker.args:
             services.require(name)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """pytest-django's own; what a test commits is then removed by ``MigratedDatabase`` instead of Django's flush."""
+    from tests.support.migrated_database import MigratedDatabase
+
+    with django_db_blocker.unblock():
+        migrated = {alias: MigratedDatabase(alias) for alias in connections}
+
+    def restore(case: Any) -> None:
+        for alias in case._databases_names(include_mirrors=False):
+            migrated[alias].restore()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", restore)
+        yield
 
 
 @pytest.fixture(autouse=True)
