@@ -10,7 +10,6 @@ from django.db import DatabaseError
 
 from cleaner.cleanup import CleanupEnded, Counted, OnChunk, clean, count, ignore
 from cleaner.conf import defaults
-from cleaner.schedule import following
 from cleaner.setting_rules import check, choose
 from cleaner.tables import CleanerProgress, CleanerRun, CleanerSettings
 from cleaner.targets import ModelRows, OwnStorage, Target
@@ -18,6 +17,7 @@ from durable_objects import AlarmInfo, DurableObjectError, exclusive, now
 from durable_objects.handler_errors import named
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
+from durable_objects.recurrence import rules
 
 __all__ = ["CleanerProgress", "CleanerRun", "CleanerSettings", "PeriodicCleaner"]
 
@@ -85,7 +85,7 @@ class PeriodicCleaner(DurableObject):
         CleanerSettings.objects.update_or_create(object_id=self.pk, defaults=changes)
         progress = CleanerProgress.of(self.pk)
         if interval is not None and progress.planned_at is not None and progress.running_since is None:
-            self._plan(following(progress.planned_at - before + interval, interval, now()))
+            self._plan(_first_ahead(progress.planned_at - before + interval, interval))
 
     @exclusive
     def start(self) -> datetime | None:
@@ -217,7 +217,7 @@ class PeriodicCleaner(DurableObject):
     def _plan_next(self, info: AlarmInfo) -> None:
         """Plan the first time still ahead, counted from the plan and not from now."""
         planned = CleanerProgress.of(self.pk).planned_at or info.scheduled_at
-        self._plan(following(planned, CleanerSettings.of(self.pk).interval_in_force, now()))
+        self._plan(_first_ahead(planned, CleanerSettings.of(self.pk).interval_in_force))
 
     def _plan(self, at: datetime) -> None:
         CleanerProgress.note(self.pk, planned_at=at, running_since=None)
@@ -235,6 +235,12 @@ def in_seconds(number: int) -> str:
         f"{number:,} entries are left alone: their timestamp looks like seconds since the epoch. Milliseconds are "
         "expected, and as such it would be a day of 1970."
     )
+
+
+def _first_ahead(planned: datetime, interval: timedelta) -> datetime:
+    """Return the first of ``planned``, ``planned + interval`` … that is still ahead: late runs cause no drift."""
+    moment = now()
+    return rules.make(every=interval, start=planned, now=moment).first(moment)
 
 
 def _described(error: BaseException) -> str:

@@ -1,21 +1,22 @@
 """Cron expressions of five fields on the wall clock of a zone. Pure; ``cronsim`` reads them and finds the wall times.
 
 The dialect is Debian's cron: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday); lists,
-ranges, steps, names (``MON``, ``JAN``). A day matches where either day field does, and where one of them begins with
-``*``, both. Beyond it: ``L`` and ``LW`` for the last day and the last weekday of the month, ``5L`` for its last Friday,
-``1#2`` for its second Monday.
+ranges, steps (``5/10`` is every tenth from 5 on), names (``MON``, ``JAN``). A day matches where either day field does,
+and where one of them begins with ``*``, both. Beyond it: ``L`` and ``LW`` for the last day and the last weekday of the
+month, ``5L`` for its last Friday, ``1#2`` for its second Monday.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 
 from cronsim import CronSim, CronSimError
 
 from durable_objects.errors import InvalidSchedule
-from durable_objects.recurrence.wall_clock import ANY_CHANGE, Found, in_order
+from durable_objects.recurrence.wall_clock import Found, earliest_later, in_order
 from durable_objects.validation import refusal, show
 
 LONGEST_CRON = 500
@@ -24,6 +25,8 @@ CRON_ALLOWED = (
     f"of up to {LONGEST_CRON} characters"
 )
 
+#: Debian's cron takes the one value, cronsim all that follow it by the step.
+_STEPPED_ONE = re.compile(r"\b(\w+)-\1/\d+")
 _ANY_MOMENT = datetime(2000, 1, 1)  # noqa: DTZ001  a wall time
 
 
@@ -35,6 +38,9 @@ def canonical(text: str) -> str:
     if len(fields) != 5:
         raise refusal(f"cron is {show(text)} ({len(fields)} fields)", CRON_ALLOWED, InvalidSchedule)
     expression = " ".join(fields)
+    if one := _STEPPED_ONE.search(expression):
+        problem = f"cron is {show(text)} ({one[0]} is one value with a step)"
+        raise refusal(problem, CRON_ALLOWED, InvalidSchedule)
     try:
         CronSim(expression, _ANY_MOMENT)
     except (CronSimError, AssertionError, ValueError) as flaw:
@@ -53,15 +59,7 @@ def times(expression: str, zone: tzinfo, moment: datetime) -> Iterator[datetime]
 
 
 def _wall_times(expression: str, zone: tzinfo, moment: datetime) -> Iterator[Found]:
-    # What was shifted over a gap is later than it reads: by as much as the clocks were put forward lately.
-    local = _on_the_clock(moment, zone)
-    put_forward = local - _on_the_clock(moment - ANY_CHANGE, zone) - ANY_CHANGE
-    begin = local - max(put_forward, timedelta())
     with suppress(OverflowError):  # past the year 9999
-        for wall_time in CronSim(expression, begin):
+        for wall_time in CronSim(expression, earliest_later(moment, zone)):
             there = wall_time.replace(tzinfo=zone)
             yield there.astimezone(UTC), 0, there
-
-
-def _on_the_clock(moment: datetime, zone: tzinfo) -> datetime:
-    return moment.astimezone(zone).replace(tzinfo=None)

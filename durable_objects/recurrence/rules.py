@@ -53,6 +53,16 @@ class Rule:
         """
         return next(self.following(moment), None)
 
+    def first(self, now: datetime) -> datetime:
+        """Return the first occurrence for whoever sets the rule now: after now, but a single moment also a past one.
+
+        Raises ``InvalidSchedule`` where none comes any more, and as ``after`` does.
+        """
+        at = datetime.fromisoformat(self.spec) if self.kind == "once" else self.after(now)
+        if at is None:
+            raise refusal(f"{self.describe()} never comes after {_shown(now)}", "a rule that does", InvalidSchedule)
+        return at
+
     def following(self, moment: datetime) -> Iterator[datetime]:
         """Yield the occurrences later than this moment, in order, no moment twice, each found in a bounded time.
 
@@ -130,8 +140,7 @@ def make(
     rule = Rule(name, _CANONICAL[name](value), zone, start, end)
     if name == "rrule" and start is None and _rrule(rule.spec).count is not None:
         raise refusal(f"rrule is {show(rrule)}, and COUNT counts from start", "start with COUNT", InvalidSchedule)
-    if rule.after(now) is None:
-        raise refusal(f"{rule.describe()} never comes after {_shown(now)}", "a rule that does", InvalidSchedule)
+    rule.first(now)
     return rule
 
 

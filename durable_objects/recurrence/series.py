@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from durable_objects.recurrence.rrule import Parts, RuleDays
 from durable_objects.recurrence.rrule_parsing import RRule
-from durable_objects.recurrence.wall_clock import ANY_CHANGE, Found, in_gap, in_order
+from durable_objects.recurrence.wall_clock import ANY_CHANGE, Found, earliest_later, in_gap, in_order
 
 _TICK = timedelta(microseconds=1)
 
@@ -77,7 +77,10 @@ class Series:
 
     def times(self, moment: datetime) -> Iterator[datetime]:
         """Yield the times after this moment (aware UTC), in order."""
-        return (place.at for place in self._places(None, moment))
+        if self._rule is None:
+            return iter([self._start] if self._start > moment else [])
+        wall_times = self._wall_times(self._rule, 1, self._local, moment)
+        return (found[0] for found, _ in self._in_order(self._rule, wall_times, moment))
 
     def _places(self, since: Place | None, last: datetime) -> Iterator[Place]:
         """Yield the places later than ``last``, and not before the one that ``since`` is followed on from."""
@@ -93,7 +96,8 @@ class Series:
                 yield Place(self._start, 1, self._local.replace(tzinfo=None).isoformat())
             return
         number, wall_time = (1, self._local) if since is None else (since.number, self._wall_time(since))
-        yield from self._in_order(self._rule, self._wall_times(self._rule, number, wall_time, last), last)
+        for found, waiting in self._in_order(self._rule, self._wall_times(self._rule, number, wall_time, last), last):
+            yield _place(found, waiting)
 
     def _wall_time(self, place: Place) -> datetime:
         return datetime.fromisoformat(place.wall_time).replace(tzinfo=self._zone)
@@ -102,19 +106,23 @@ class Series:
         self, rule: RRule, number: int, wall_time: datetime, last: datetime
     ) -> Iterator[tuple[int, datetime]]:
         """Yield the times of the rule on the wall clock from the ``number``-th on, which is at ``wall_time``, each with
-        its number. What is well before ``last`` is passed over: by days, and only counted where there is a COUNT.
+        its number. What is before ``last`` by any clock is passed over, and only counted where there is a COUNT.
         """
-        near = max(wall_time.replace(tzinfo=None), (last.astimezone(self._zone) - ANY_CHANGE).replace(tzinfo=None))
-        begin, near_day = wall_time.replace(tzinfo=None), near.toordinal()
+        begin, near = wall_time.replace(tzinfo=None), earliest_later(last, self._zone)
+        begin_day, near_day = begin.toordinal(), max(begin, near).toordinal()
+        passed = [(day.toordinal(), day.hour * 60 + day.minute) for day in (begin, near)]
         second, rest = self._rule_days.second, self._local.microsecond  # without the rest it would be early by that
-        for day, minutes in self._rule_days.days(near_day if rule.count is None else begin.toordinal()):
+        for day, minutes in self._rule_days.days(near_day if rule.count is None else begin_day):
             if rule.count is not None and number > rule.count:
                 return
-            if begin.toordinal() < day < near_day:
+            if begin_day < day < near_day:
                 number += len(minutes)
                 continue
             calendar_day = date.fromordinal(day)
             for minute in minutes:
+                if passed[0] < (day, minute) < passed[1]:
+                    number += 1
+                    continue
                 found = datetime.combine(calendar_day, time(minute // 60, minute % 60, second, rest))
                 if found < begin:
                     continue
@@ -123,12 +131,14 @@ class Series:
                 yield number, found.replace(tzinfo=self._zone)
                 number += 1
 
-    def _in_order(self, rule: RRule, wall_times: Iterator[tuple[int, datetime]], last: datetime) -> Iterator[Place]:
-        """Yield the times of the rule that are later than ``last`` by moment, each moment once."""
+    def _in_order(
+        self, rule: RRule, wall_times: Iterator[tuple[int, datetime]], last: datetime
+    ) -> Iterator[tuple[Found, list[Found]]]:
+        """Yield the times of the rule later than ``last`` by moment, each moment once, with those that wait then."""
         for found, waiting in in_order(self._until(rule, wall_times)):
             if found[0] > last and not rule.leaves_out(found[0], found[2]):
                 last = found[0]
-                yield _place(found, waiting)
+                yield found, waiting
 
     def _until(self, rule: RRule, wall_times: Iterator[tuple[int, datetime]]) -> Iterator[Found]:
         """Yield the times up to UNTIL with their moments; one that is shifted beyond it does not end the others."""

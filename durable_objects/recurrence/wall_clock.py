@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 #: No change of a zone's clocks moves the moment of a wall time further than this: Samoa's left out a whole day.
 ANY_CHANGE = timedelta(hours=26)
@@ -26,6 +26,16 @@ def comes_twice(wall_time: datetime) -> bool:
     """Return whether the clocks of its zone were put back over this wall time."""
     before, after = wall_time.replace(fold=0).utcoffset(), wall_time.replace(fold=1).utcoffset()
     return before is not None and after is not None and before > after
+
+
+def earliest_later(moment: datetime, zone: tzinfo) -> datetime:
+    """Return a wall time (naive, the first of two) before which nothing is later than this moment.
+
+    It is the moment's own, less what the clocks were put forward by shortly before: what they left out was shifted.
+    """
+    local = moment.astimezone(zone).replace(tzinfo=None)
+    put_forward = local - (moment - ANY_CHANGE).astimezone(zone).replace(tzinfo=None) - ANY_CHANGE
+    return local - max(put_forward, timedelta())
 
 
 def in_order(times: Iterable[Found]) -> Iterator[tuple[Found, list[Found]]]:

@@ -174,6 +174,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cron": "60 * * * *"}, "Bad minute"),
     ({"cron": "* * * * L-3"}, "cron is"),
     ({"cron": "*/0 * * * *"}, "cron is"),
+    ({"cron": "0 5-5/10 * * *"}, "5-5/10 is one value with a step"),
     ({"cron": "* * " + "1," * 300 + "1 * *"}, "cron is"),
     ({"cron": "\u0661 * * * *"}, "cron is"),
     ({"cron": b"* * * * *"}, "cron is"),
