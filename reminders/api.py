@@ -16,7 +16,7 @@ from durable_objects import InvalidAlarmTime
 from durable_objects.http.routers import ScopedRouter
 from durable_objects.validation import refusal
 from durable_objects.validation import show as shown
-from reminders import channels
+from reminders import channels, digests
 from reminders.conf import defaults
 from reminders.models import Plan, Reminder
 from reminders.validation import TIME_ALLOWED
@@ -96,6 +96,25 @@ class Snooze(Schema):
     by: Span
 
 
+class DigestWindow(Schema):
+    """Within how long what comes due is one message: seconds, or an ISO 8601 duration such as ``PT1H``, from a minute
+    to 7 days; null for none.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    window: Span | None
+
+
+class DigestState(Schema):
+    """The window that a person has (seconds; null: none), how many reminders wait, and when their digest is sent."""
+
+    person: str
+    window: float | None
+    waiting: int
+    sent_at: datetime | None
+
+
 class Cancelled(Schema):
     """Whether a reminder was set."""
 
@@ -143,6 +162,21 @@ def snooze(request: HttpRequest, name: str, snoozed: Snooze) -> dict[str, Any]:
     return state_of(reminder)
 
 
+@router.get("/people/{name}/digest", response=DigestState)
+def show_digest(request: HttpRequest, name: str) -> dict[str, Any]:
+    """Return what this person has chosen, and what waits; also for somebody who is no recipient."""
+    return digest_state_of(name)
+
+
+@router.put("/people/{name}/digest", response=DigestState)
+def put_digest(request: HttpRequest, name: str, chosen: DigestWindow) -> dict[str, Any]:
+    """Have what comes due for this recipient within the window sent as one message. What waits already is sent as it
+    was planned. Recipients are entered by staff.
+    """
+    digests.choose_window(name, chosen.window)
+    return digest_state_of(name)
+
+
 @runtime_checkable
 class Bounds(Protocol):
     """The caller (``request.auth``), as whoever guards these routes identified it."""
@@ -158,6 +192,12 @@ def check_reach(request: HttpRequest, new: NewReminder) -> None:
     bounds = getattr(request, "auth", None)
     if isinstance(bounds, Bounds):
         bounds.check_reach(new.person, new.channels or (), defaults.CHANNELS)
+
+
+def digest_state_of(person: str) -> dict[str, Any]:
+    """Return the answer about one person's digest."""
+    found = digests.standing(person)
+    return {**found._asdict(), "window": found.window.total_seconds() if found.window is not None else None}
 
 
 def state_of(reminder: Reminder) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from durable_objects.admin import NameForm
 from durable_objects.recurrence.zones import find_zone, zone_names
 from reminders import channels
 from reminders.conf import defaults
-from reminders.models import ARGUMENTS, Plan, Recipient, Reminder
+from reminders.models import Plan, Recipient, Reminder
 from reminders.recurrence import Occurrence, Series, check_zone
-from reminders.validation import checked, opening
+from reminders.validation import ARGUMENTS, checked, opening
 
 CUSTOM = "custom"
 REPEATS = [

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar
 
-from durable_objects import AlarmInfo, DurableObjectError, InvalidInput, exclusive, failpoints, now
+from durable_objects import AlarmInfo, InvalidInput, exclusive, failpoints, now
 from durable_objects.models import Alarm, DurableObject, ObjectManager
 from durable_objects.recurrence.rrule import LAST_YEAR
 from durable_objects.recurrence.series import Place
-from durable_objects.recurrence.zones import find_zone
 from durable_objects.validation import refusal, show
 from reminders import delivery
 from reminders.channels import TryLater
+from reminders.delivery import DeliveryFailed
+from reminders.digests import Digest
 from reminders.tables import Delivery, Plan, PlanQuerySet, Recipient
-from reminders.validation import check_span, checked, opening
+from reminders.validation import ARGUMENTS, check_span, checked, edited, opening
 
-__all__ = ["Delivery", "DeliveryFailed", "Plan", "Recipient", "Reminder"]
+__all__ = ["Delivery", "DeliveryFailed", "Digest", "Plan", "Recipient", "Reminder"]
 
 SHOWN = ("message", "fire_at", "next_at", "recurrence", "time_zone", "channels")
-ARGUMENTS = ("message", "fire_at", "recurrence", "time_zone", "channels", "person", "urgent", "skip_if_late")
-#: What determines the times of a series: when none of it changes, an edit leaves the place where it is.
-SCHEDULE = ("fire_at", "recurrence", "time_zone")
 
 YEAR = timedelta(days=366)
+#: How long a reminder waits before it looks again whether its digest, which is at work, is done with it.
+DIGEST_LOOKED_AT_EVERY = timedelta(minutes=1)
 
 Model = TypeVar("Model", bound="Reminder")
-
-
-class DeliveryFailed(DurableObjectError):
-    """A reminder could not be delivered by some channel; the alarm's retries try again."""
 
 
 class ReminderManager(ObjectManager[Model]):
@@ -98,7 +95,7 @@ class Reminder(DurableObject):
         plan = self._to_change("edit")
         if unknown := changes.keys() - set(ARGUMENTS):
             raise refusal(f"edit_reminder() has no argument {show(min(unknown))}", f"one of {', '.join(ARGUMENTS)}")
-        return self._edit(plan, changes, *self._edited(plan, changes))
+        return self._edit(plan, changes, *edited(plan, changes))
 
     def get_reminder(self) -> dict[str, Any] | None:
         """Return what is set: message, fire_at, next_at (aware UTC), recurrence, time_zone, channels; None when nothing
@@ -164,7 +161,7 @@ class Reminder(DurableObject):
     def alarm(self, info: AlarmInfo) -> None:
         """Deliver while unlocked, then go on to the next occurrence."""
         plan = self._set()
-        if plan is None or (not info.is_retry and (self._is_moved(plan) or self._is_held(plan))):
+        if plan is None or self._is_put_off(plan, is_retry=info.is_retry):
             return
         is_too_late = not info.is_retry and plan.is_too_late(now())
         with self.unlocked():
@@ -195,6 +192,20 @@ class Reminder(DurableObject):
         if plan is not None and following is not None:
             self._go_on(plan, following)
 
+    def go_on_after_digest(self, key: uuid.UUID) -> None:
+        """Go on with the series once its digest has delivered this; nothing where it is in none any more."""
+        plan = self._set()
+        if plan is not None and plan.is_in_digest(key):
+            self._go_on_after_digest(key, plan.following(now()))
+
+    @exclusive
+    def leave_digest(self, key: uuid.UUID) -> None:
+        """Deliver this by itself, now, where it still waits in a digest."""
+        plan = self._set()
+        if plan is not None and plan.is_in_digest(key):
+            plan.put_off = Plan.APART
+            self._changed(plan)
+
     # -- steps. The times of a rule are computed before the lock is taken; again only if another change came between.
 
     @exclusive
@@ -207,36 +218,27 @@ class Reminder(DurableObject):
         plan.save()
         return plan.next_at
 
-    @staticmethod
-    def _edited(plan: Plan, changes: dict[str, Any]) -> tuple[dict[str, Any], Place | None]:
-        """Return the fields of a plan with these changes, and its new place if its times are changed.
-
-        In another zone it keeps its moment; the wall time, where the zone that it had is gone.
-        """
-        before = {**{name: getattr(plan, name) for name in ARGUMENTS}, "fire_at": plan.starts_at}
-        given = {**before, **changes}
-        kept = plan.zone if given["time_zone"] == plan.time_zone else None
-        zone = find_zone(given["time_zone"])
-        if zone is not None and "fire_at" not in changes and find_zone(plan.time_zone) is None:
-            given["fire_at"] = plan.starts_at.replace(tzinfo=zone)
-        fields = checked(given, kept)
-        moved = any(fields[name] != before[name] for name in SCHEDULE)
-        return fields, opening(fields, now()) if moved else None
-
     @exclusive
     def _edit(self, seen: Plan, changes: dict[str, Any], fields: dict[str, Any], moved_to: Place | None) -> datetime:
         plan = self._to_change("edit")
         if not plan.is_as(seen):
-            fields, moved_to = self._edited(plan, changes)
+            fields, moved_to = edited(plan, changes)
         place = moved_to or plan.place
+        leaves_digest = plan.put_off == Plan.DIGEST and (fields["urgent"] or fields["person"] != plan.person)
         for name, value in fields.items():
             setattr(plan, name, value)
-        if moved_to:
+        if moved_to or leaves_digest:
             plan.snoozes += 1  # what was delivered at the very same time before is another delivery
-        if moved_to or plan.put_off == Plan.QUIET:
+        if moved_to or leaves_digest or plan.put_off == Plan.QUIET:
             self._stand_at(plan, place)
         self._changed(plan)
         return plan.next_at
+
+    @exclusive
+    def _go_on_after_digest(self, key: uuid.UUID, following: Place | None) -> None:
+        plan = self._set()
+        if plan is not None and plan.is_in_digest(key):
+            self._go_on(plan, following)
 
     @exclusive
     def _skip(self, seen: Plan, following: Place | None, occurrence: datetime | None) -> datetime | None:
@@ -255,6 +257,38 @@ class Reminder(DurableObject):
             return None  # set, edited or delivered meanwhile: by the zones as they are now
         self._move(plan, place)
         return plan.next_at if plan.state == Plan.State.SET else None
+
+    def _is_put_off(self, plan: Plan, *, is_retry: bool) -> bool:
+        """Return whether it is not delivered now: it is tried again, or comes later, or with others."""
+        if plan.put_off == Plan.DIGEST and self._is_with_digest(plan):
+            return True
+        return not is_retry and (self._is_moved(plan) or self._is_held(plan) or self._is_gathered(plan))
+
+    def _is_with_digest(self, plan: Plan) -> bool:
+        """Return whether it stays in its digest: while that is being sent, and where it was not sent at its time, for
+        it may be gone. Whatever else runs the alarm has it delivered now.
+        """
+        digest, recipient, moment = Digest.objects.get_by_name(plan.person), Recipient.find(plan.person), now()
+        if digest.lets_go(plan.key):
+            if moment >= plan.wakes_at and plan.goes_with_digest(recipient, moment):
+                plan.next_at = digest.gather(recipient, within=DIGEST_LOOKED_AT_EVERY)
+            else:
+                plan.put_off = Plan.APART
+            plan.revision += 1
+            plan.save()
+        if plan.put_off == Plan.APART:
+            return False
+        self.storage.set_alarm(max(plan.wakes_at, moment + DIGEST_LOOKED_AT_EVERY))
+        return True
+
+    def _is_gathered(self, plan: Plan) -> bool:
+        """Return whether it waits for its person's next digest."""
+        recipient = Recipient.find(plan.person)
+        if not plan.goes_with_digest(recipient, now()):
+            return False
+        plan.next_at, plan.put_off = Digest.objects.get_by_name(plan.person).gather(recipient), Plan.DIGEST
+        self._changed(plan)
+        return True
 
     def _is_moved(self, plan: Plan) -> bool:
         """Return whether it is to come later, since its zone's clocks were changed after the alarm was set."""
@@ -318,7 +352,7 @@ class Reminder(DurableObject):
 
     def _changed(self, plan: Plan) -> None:
         plan.revision += 1
-        self.storage.set_alarm(plan.next_at)
+        self.storage.set_alarm(plan.wakes_at)
         plan.save()
 
     @exclusive

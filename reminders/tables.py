@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -24,6 +24,8 @@ from reminders.recurrence import Series, check_zone
 
 #: The longest e-mail address, with the name before it.
 LONGEST_ADDRESS = 320
+#: So long after its digest was to be sent a reminder that is still in it looks for itself.
+DIGEST_OVERDUE_AFTER = timedelta(hours=1)
 
 
 def any_version() -> int:
@@ -40,6 +42,13 @@ class Recipient(models.Model):
         max_length=11,
         blank=True,
         help_text="Such as 22:00-07:00, in that zone. Reminders that are not urgent are held until they end.",
+    )
+    digest_window = models.DurationField(
+        null=True,
+        blank=True,
+        validators=[validators.digest_window],
+        help_text="From the first reminder that comes due on, all that do are one message, sent after this time. "
+        "Urgent and snoozed ones come by themselves.",
     )
     email = models.EmailField(blank=True)
     webhook_url = models.CharField(max_length=2000, blank=True, validators=[validators.address])
@@ -92,6 +101,11 @@ class PlanQuerySet(models.QuerySet["Plan"]):
         mine = self.filter(person=person, state=Plan.State.SET)
         return mine.order_by("next_at", "pk").select_related("object")
 
+    def in_digest(self, *persons: str) -> PlanQuerySet:
+        """Return what waits in the digests of these persons, what has waited longest first; by the same index."""
+        theirs = self.filter(person__in=persons, state=Plan.State.SET, put_off=Plan.DIGEST)
+        return theirs.order_by("next_at", "occurrence", "pk")
+
 
 class Plan(models.Model):
     """What one reminder is set to and where in its series it stands. Written by the reminder, in its turns.
@@ -108,8 +122,8 @@ class Plan(models.Model):
         OVER = "over"
         CANCELLED = "cancelled"
 
-    #: What ``put_off`` says.
-    QUIET, SNOOZED = "quiet hours", "snoozed"
+    #: What ``put_off`` says. ``APART``: it was in a digest, and is delivered by itself now.
+    QUIET, SNOOZED, DIGEST, APART = "quiet hours", "snoozed", "digest", "apart"
 
     object = models.OneToOneField(
         "durable_objects.Object", on_delete=models.CASCADE, primary_key=True, related_name="+", verbose_name="reminder"
@@ -182,6 +196,11 @@ class Plan(models.Model):
         return self.time_zone if find_zone(self.time_zone) else str(self.zone)
 
     @property
+    def wakes_at(self) -> datetime:
+        """When its own alarm runs: one in a digest is delivered by that, and looks only once that is overdue."""
+        return self.next_at + DIGEST_OVERDUE_AFTER if self.put_off == self.DIGEST else self.next_at
+
+    @property
     def starts_at(self) -> datetime:
         """``fire_at`` as it is by its wall time, in its zone; where that comes twice, the one that was meant."""
         first = _naive(self.start_wall_time).replace(tzinfo=self.zone)
@@ -208,7 +227,7 @@ class Plan(models.Model):
         """Return whether what is ahead of this moment is planned for another one than its wall time, or the end of the
         quiet hours that it is held by, is now.
         """
-        if self.next_at <= moment:
+        if self.next_at <= moment or self.put_off == self.DIGEST:
             return False
         if not self.is_as_its_wall_time and self.series.same(self.place) != self.place:
             return True
@@ -271,6 +290,17 @@ class Plan(models.Model):
         """Return whether it is not worth delivering any more."""
         return self.skip_if_late is not None and moment - self.next_at > self.skip_if_late
 
+    def goes_with_digest(self, recipient: Recipient, moment: datetime) -> bool:
+        """Return whether it waits, now that it is due, for the digest of its recipient."""
+        window, by_itself = recipient.digest_window, self.urgent or self.put_off in {self.SNOOZED, self.APART}
+        if window is None or by_itself or self.is_too_late(moment):
+            return False
+        return self.skip_if_late is None or window <= self.skip_if_late
+
+    def is_in_digest(self, key: uuid.UUID) -> bool:
+        """Return whether this very delivery still waits in a digest."""
+        return self.state == self.State.SET and self.put_off == self.DIGEST and self.key == key
+
     def following(self, moment: datetime) -> Place | None:
         """Return the next place of the series that is after this moment; None when it is over."""
         return self.series.following(self.place, max(self.occurrence, moment)) if self.recurrence else None
@@ -307,6 +337,9 @@ class Delivery(models.Model):
     delivered_at = models.DateTimeField(null=True, blank=True)
     #: What the receiver answered.
     answer = models.TextField(default="", blank=True)
+
+    #: The key of the digest that it was last tried as a part of; None: by itself.
+    digest = models.UUIDField(null=True, blank=True)
 
     class Meta:
         verbose_name_plural = "deliveries"

@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-from durable_objects import InvalidAlarmTime, InvalidValue, check_alarm_time
+from durable_objects import InvalidAlarmTime, InvalidValue, check_alarm_time, now
 from durable_objects.recurrence.rrule import LAST_YEAR
 from durable_objects.recurrence.series import Place
+from durable_objects.recurrence.zones import find_zone
 from durable_objects.validation import refusal, show, text_flaw
 from reminders import channels
 from reminders.conf import defaults
 from reminders.recurrence import Series, check_year, check_zone
-from reminders.tables import Recipient
+from reminders.tables import Plan, Recipient
 
+ARGUMENTS = ("message", "fire_at", "recurrence", "time_zone", "channels", "person", "urgent", "skip_if_late")
+#: What determines the times of a series: when none of it changes, an edit leaves the place where it is.
+SCHEDULE = ("fire_at", "recurrence", "time_zone")
 LONGEST_MESSAGE = 100_000
 LONGEST_PERSON = 200
 LONGEST_SPAN = timedelta(days=3650)
@@ -48,6 +52,22 @@ def checked(given: Mapping[str, Any], kept: tzinfo | None = None) -> dict[str, A
         "urgent": given["urgent"],
         "skip_if_late": given["skip_if_late"],
     }
+
+
+def edited(plan: Plan, changes: Mapping[str, Any]) -> tuple[dict[str, Any], Place | None]:
+    """Return the fields of a plan with these changes, and its new place if its times are changed.
+
+    In another zone it keeps its moment; the wall time, where the zone that it had is gone.
+    """
+    before = {**{name: getattr(plan, name) for name in ARGUMENTS}, "fire_at": plan.starts_at}
+    given = {**before, **changes}
+    kept = plan.zone if given["time_zone"] == plan.time_zone else None
+    zone = find_zone(given["time_zone"])
+    if zone is not None and "fire_at" not in changes and find_zone(plan.time_zone) is None:
+        given["fire_at"] = plan.starts_at.replace(tzinfo=zone)
+    fields = checked(given, kept)
+    moved = any(fields[name] != before[name] for name in SCHEDULE)
+    return fields, opening(fields, now()) if moved else None
 
 
 def opening(fields: Mapping[str, Any], after: datetime | None = None) -> Place:

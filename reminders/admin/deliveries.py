@@ -25,7 +25,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     search_fields = ("reminder__name__startswith",)
     search_help_text = "The beginning of a reminder's name"
     fields: ClassVar[Any] = (
-        "key", "reminder_name", "channel", "address", "result", "message", moment("occurrence"),
+        "key", "reminder_name", "channel", "address", "result", "digest", "message", moment("occurrence"),
         moment("planned_at"), moment("delivered_at"), "attempts", "answer", "error",
     )  # fmt: skip
     readonly_fields = fields

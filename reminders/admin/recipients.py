@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.dateparse import parse_duration
 
 from durable_objects.admin import BaseAdmin, ChangesForm
 from reminders import links
 from reminders.conf import defaults
 from reminders.models import Recipient
+
+WINDOWS = [
+    ("", "none: each reminder by itself"),
+    (str(timedelta(minutes=15)), "15 minutes"),
+    (str(timedelta(hours=1)), "1 hour"),
+    (str(timedelta(hours=3)), "3 hours"),
+    (str(timedelta(hours=12)), "12 hours"),
+    (str(timedelta(days=1)), "1 day"),
+]
 
 
 class RecipientForm(ChangesForm):
@@ -20,6 +31,14 @@ class RecipientForm(ChangesForm):
 
     secret_fields = ("webhook_secret",)
     address_fields = ("webhook_url",)
+    digest_window = forms.TypedChoiceField(
+        label="Digest",
+        choices=WINDOWS,
+        required=False,
+        coerce=parse_duration,
+        empty_value=None,
+        help_text=Recipient._meta.get_field("digest_window").help_text,
+    )
     webhook_secret = forms.CharField(
         required=False,
         max_length=200,
@@ -28,15 +47,21 @@ class RecipientForm(ChangesForm):
         "shown; leave it empty to keep the one that is set.",
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        window = self.instance.digest_window
+        if window is not None and str(window) not in dict(WINDOWS):
+            setattr(self.fields["digest_window"], "choices", [*WINDOWS, (str(window), str(window))])
+
 
 @admin.register(Recipient)
 class RecipientAdmin(BaseAdmin):
     """Everyone whom reminders are for."""
 
     form = RecipientForm
-    list_display = ("name", "time_zone", "quiet_hours", "email")
+    list_display = ("name", "time_zone", "quiet_hours", "digest_window", "email")
     search_fields = ("name",)
-    fields = ("name", "time_zone", "quiet_hours", "email", "webhook_url", "webhook_secret", "calendar")
+    fields = ("name", "time_zone", "quiet_hours", "digest_window", "email", "webhook_url", "webhook_secret", "calendar")
     readonly_fields = ("calendar",)
     secret_fields = ("webhook_url", "webhook_secret", "calendar")
     actions = ("renew_calendar",)

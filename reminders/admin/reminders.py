@@ -88,12 +88,13 @@ class PlanStateFilter(admin.SimpleListFilter):
     parameter_name = "plan"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("set", "Set"), ("snoozed", "Snoozed"), ("held", "Held by quiet hours"), ("over", "Over"),
+        return [("set", "Set"), ("snoozed", "Snoozed"), ("held", "Held by quiet hours"),
+                ("in_digest", "In a digest"), ("over", "Over"),
                 ("cancelled", "Cancelled")]  # fmt: skip
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
         chosen = self.value()
-        put_off = {"snoozed": Plan.SNOOZED, "held": Plan.QUIET}
+        put_off = {"snoozed": Plan.SNOOZED, "held": Plan.QUIET, "in_digest": Plan.DIGEST}
         if chosen in put_off:
             plans = Plan.objects.filter(state=Plan.State.SET, put_off=put_off[str(chosen)])
         elif chosen in Plan.State.values:
@@ -233,4 +234,5 @@ def state_of(row: Any, plan: Plan | None) -> SafeString | str:
         return badge("stopped")
     if slot.state == Alarm.State.DEAD:
         return badge("dead")
-    return badge({Plan.QUIET: "held", Plan.SNOOZED: "snoozed"}.get(plan.put_off, "set"))
+    put_off = {Plan.QUIET: "held", Plan.SNOOZED: "snoozed", Plan.DIGEST: "in_digest"}
+    return badge(put_off.get(plan.put_off, "set"))

@@ -33,8 +33,7 @@ def channel(name: str, url: str) -> Channel:
     """
 
     def notify(message: Message) -> None:
-        links = "\n".join(f"{verb}: {address}" for verb, address in message.links.items())
-        body = f"{message.marked}\n\n{links}".strip() or message.reminder
+        body = message.with_links
         services = services_of(url)  # loads modules, which must not be cut off in the middle
 
         def work(call: Call[None]) -> None:

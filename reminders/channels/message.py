@@ -16,6 +16,9 @@ class Message:
     is (zero when it is hardly), ``person`` whom it is for ("": nobody in particular), ``links`` are addresses that
     act on the reminder, by what they do (none where the site's own address is not set), and ``to`` is the one address
     that this delivery goes to, where the channel tells its addresses apart.
+
+    A digest has its reminders as ``items``, each with its own key (the one that it would have by itself), its time in
+    the series as ``planned_at``, and its links; ``text`` lists them, ``reminder`` is empty.
     """
 
     key: str
@@ -26,6 +29,13 @@ class Message:
     late: timedelta = timedelta(0)
     links: Mapping[str, str] = field(default_factory=dict)
     to: str = ""
+    items: tuple[Message, ...] = ()
+
+    @classmethod
+    def of_digest(cls, key: str, person: str, planned_at: datetime, items: Sequence[Message]) -> Message:
+        """Return the message that these are the items of."""
+        text = "\n".join([f"{_count(items)}:", *(f"- {item.marked}" for item in items)])
+        return cls(key=key, reminder="", text=text, planned_at=planned_at, person=person, items=tuple(items))
 
     @property
     def marked(self) -> str:
@@ -35,8 +45,19 @@ class Message:
     @property
     def title(self) -> str:
         """The first line, for a subject: no line breaks, nothing that steers a terminal, not too long."""
-        line = escaping.one_line(" ".join((self.marked.strip() or self.reminder).splitlines()[0].split()))
+        text = self.marked.strip() or self.reminder
+        if self.items:
+            text = f"{_count(self.items)}: {'; '.join(item.title for item in self.items)}"
+        line = escaping.one_line(" ".join(text.splitlines()[0].split()))
         return line if len(line) <= 120 else line[:119] + "…"
+
+    @property
+    def with_links(self) -> str:
+        """The text, marked if it is late, and below it the addresses that act on it, as plain text."""
+        if self.items:
+            return "\n\n".join([f"{_count(self.items)}:", *(f"- {item.with_links}" for item in self.items)])
+        links = "\n".join(f"{verb}: {address}" for verb, address in self.links.items())
+        return f"{self.marked}\n\n{links}".strip() or self.reminder
 
 
 Channel = Callable[[Message], object]
@@ -59,6 +80,10 @@ class TryLater(Exception):
     def __init__(self, text: str = "", after: timedelta = timedelta(seconds=5)) -> None:
         super().__init__(text)
         self.after = after
+
+
+def _count(items: Sequence[Message]) -> str:
+    return f"{len(items)} reminders" if len(items) != 1 else "1 reminder"
 
 
 def _span(late: timedelta) -> str:

@@ -15,6 +15,8 @@ from reminders.tables import Recipient
 #: How much of an answer is kept, and how much is searched for secrets before that.
 KEPT_CHARACTERS, LOOKED_THROUGH = 1_000, 20_000
 TRIED_AGAIN = {408, 425, 429}
+#: Goes up when something in a digest's ``data`` is renamed, removed, or means something else.
+DIGEST_VERSION = 1
 
 
 class WebhookFailed(Exception):
@@ -64,16 +66,23 @@ def post(message: Message) -> str:
 
 def payload(message: Message) -> dict[str, object]:
     """Return the body that is posted, before it is encoded."""
+    kind, data = "reminder.due", _data(message)
+    if message.items:
+        kind = "reminder.digest"
+        reminders = [
+            {"key": item.key, "planned_at": item.planned_at.isoformat(), **_data(item)} for item in message.items
+        ]
+        data = {"version": DIGEST_VERSION, "person": message.person, "reminders": reminders}
+    return {"type": kind, "timestamp": message.planned_at.isoformat(), "data": data}
+
+
+def _data(message: Message) -> dict[str, object]:
     return {
-        "type": "reminder.due",
-        "timestamp": message.planned_at.isoformat(),
-        "data": {
-            "reminder": message.reminder,
-            "person": message.person or None,
-            "message": message.text,
-            "late_seconds": round(message.late.total_seconds()),
-            "links": dict(message.links),
-        },
+        "reminder": message.reminder,
+        "person": message.person or None,
+        "message": message.text,
+        "late_seconds": round(message.late.total_seconds()),
+        "links": dict(message.links),
     }
 
 

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -10,7 +11,7 @@ from batcher.models import Batcher
 from durable_objects.pytest_plugin import alarm_clock, crash_at
 from durable_objects.testing import FakeClock
 from reminders import channels
-from reminders.models import Reminder
+from reminders.models import Recipient, Reminder
 from tests.support.sent_messages import Sent
 from tests.support.upstream import Upstream
 
@@ -70,3 +71,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 def reminder() -> Reminder:
     """A reminder that is not set."""
     return Reminder.objects.get_by_name("tea")
+
+
+@pytest.fixture
+def ada() -> Recipient:
+    """A recipient with a digest of an hour."""
+    return Recipient.objects.create(name="ada", digest_window=timedelta(hours=1))

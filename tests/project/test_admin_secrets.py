@@ -29,7 +29,7 @@ REGISTERED = admin.site._registry
 #: A column that is called so may hold what nobody is to read.
 SOUNDS_SECRET = re.compile(r"secret|token|password|digest|headers|_url$|feed")
 #: And those that do not, whatever they are called.
-NO_SECRET = {PeriodicTask: {"headers"}}
+NO_SECRET = {PeriodicTask: {"headers"}, Delivery: {"digest"}, Recipient: {"digest_window"}}
 
 
 ASKED = "?o=" + ".".join(map(str, range(1, 12)))

@@ -58,6 +58,7 @@ VERBS = [
     "reminders show a",
     "reminders cancel a",
     "reminders snooze a 20m",
+    "reminders digest a",
     "tokens create a --scope metrics:read",
     "tokens list",
     "tokens revoke do_a",

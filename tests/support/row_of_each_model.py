@@ -20,7 +20,7 @@ from cleaner.tables import CleanerRun
 from durable_objects.http.models import ApiToken
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object
 from reminders import links
-from reminders.models import Delivery, Recipient, Reminder
+from reminders.models import Delivery, Digest, Recipient, Reminder
 
 #: Keys begin here: in most languages such a number is written with a separator.
 FIRST_KEY = 1_234_567
@@ -52,6 +52,7 @@ def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[
         webhook_secret=SIGNING_SECRET,
     )  # fmt: skip
     reminder.set_reminder(text, now + timedelta(days=1), person=name, recurrence="FREQ=DAILY")
+    digest = Digest.objects.create(name=name)
     Alarm.objects.filter(pk=batcher.pk).update(last_error=text, retry_count=1)
     entry = Entry.objects.create(object_id=batcher.pk, key=text[:300], value=f'"{CANARY}-stored"')
     run = AlarmRun.objects.create(
@@ -73,6 +74,7 @@ def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[
         Batcher: batcher,
         PeriodicCleaner: cleaner,
         Reminder: reminder,
+        Digest: digest,
         Object: Object.objects.get(pk=batcher.pk),
         Alarm: Alarm.objects.get(pk=batcher.pk),
         Entry: entry,

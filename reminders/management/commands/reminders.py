@@ -1,4 +1,4 @@
-"""``manage.py reminders set|list|show|cancel|snooze|recompute …``."""
+"""``manage.py reminders set|list|show|cancel|snooze|digest|recompute …``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from durable_objects.escaping import one_line
 from durable_objects.management.base import PlainCommand
 from durable_objects.models import as_handle
 from durable_objects.validation import refusal
-from reminders import zone_changes
+from reminders import digests, zone_changes
 from reminders.models import Delivery, Plan, Reminder
 from reminders.recurrence import Series, check_zone
 from reminders.snooze_presets import PRESETS
@@ -29,6 +29,8 @@ EXAMPLES = """examples:
   manage.py reminders snooze tea 20m
   manage.py reminders snooze tea tomorrow
   manage.py reminders cancel tea
+  manage.py reminders digest ada 1h
+  manage.py reminders digest ada off
   manage.py reminders recompute --dry-run
   manage.py reminders recompute --rename Europe/Kiev Europe/Kyiv
 """
@@ -37,7 +39,9 @@ AHEAD, DELIVERIES = 5, 10
 
 
 class Command(PlainCommand):
-    help = "Set, list, show, cancel or snooze reminders; recompute their times after an update of tzdata."
+    help = (
+        "Set, list, show, cancel or snooze reminders, send them as digests, recompute them after an update of tzdata."
+    )
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
         """Keep the examples below the options as they are written."""
@@ -46,7 +50,9 @@ class Command(PlainCommand):
         return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="set|list|show|cancel|snooze|recompute")
+        verbs = parser.add_subparsers(
+            dest="verb", required=True, metavar="set|list|show|cancel|snooze|digest|recompute"
+        )
         new = self._verb(verbs, "set", "set a reminder, in place of an earlier one")
         new.add_argument("message", metavar="MESSAGE")
         new.add_argument("when", metavar="WHEN", help="ISO 8601: with an offset, or on the wall clock of --zone")
@@ -74,6 +80,11 @@ class Command(PlainCommand):
         self._verb(verbs, "cancel", "cancel a reminder, the whole series")
         snooze = self._verb(verbs, "snooze", "put off the next delivery; the rest of the series stays")
         snooze.add_argument("by", metavar="BY", help=f"90s, 20m, 1h, 2d, or {_menu()}")
+
+        text = "send what comes due for a recipient within a window as one message; show what is chosen, and what waits"
+        digest = self._verb(verbs, "digest", text, named=False)
+        digest.add_argument("person", metavar="PERSON", help="the recipient's name, as entered in admin")
+        digest.add_argument("window", metavar="WINDOW", nargs="?", help="such as 30m, 1h, 1d, or off for no digests")
 
         text = "compute all moments again from the wall times, after an update of tzdata; restart the workers first"
         recompute = self._verb(verbs, "recompute", text, named=False)
@@ -160,6 +171,12 @@ class Command(PlainCommand):
         until = reminder.snooze(span)
         snoozed = plan.from_to(until) if plan else None
         return {"snoozed": snoozed, **self._show(options)}
+
+    def _digest(self, options: dict[str, Any]) -> dict[str, Any]:
+        if (window := options["window"]) is not None:
+            digests.choose_window(options["person"], None if window == "off" else _span(window))
+        found = digests.standing(options["person"])
+        return {**found._asdict(), "window": "off" if found.window is None else str(found.window)}
 
     def _recompute(self, options: dict[str, Any]) -> dict[str, Any]:
         renamed: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from durable_objects import InvalidInput
 from durable_objects.testing import FakeClock
 from durable_objects.turns.calls import current
+from reminders import models, validation
 from reminders.models import Delivery, Plan, Recipient, Reminder
 from reminders.quiet_hours import QuietHours
 from reminders.recurrence import Series
@@ -272,7 +273,7 @@ def test_an_edit_that_was_overtaken_holds_for_what_is_there_then(
     """A change that came between reading and locking is kept: what was worked out for the old rule is not used."""
     start = alarm_clock.now() + HOUR
     reminder.set_reminder("tea", start, recurrence="FREQ=DAILY")
-    edited = Reminder._edited
+    edited = validation.edited
 
     def overtaken(plan: Plan, changes: dict[str, Any]) -> Any:
         monkeypatch.undo()
@@ -280,7 +281,7 @@ def test_an_edit_that_was_overtaken_holds_for_what_is_there_then(
         reminder.edit_reminder(recurrence="FREQ=WEEKLY")
         return found
 
-    monkeypatch.setattr(Reminder, "_edited", staticmethod(overtaken))
+    monkeypatch.setattr(models, "edited", overtaken)
     assert reminder.edit_reminder(fire_at=start + HOUR) == start + HOUR
     plan = reminder.plan()
     assert plan is not None
