@@ -65,14 +65,16 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         return refused
     if why := supported.unfit(engine.DATABASE):
         return [Error(why, id="durable_objects.E012")]
-    return [*_check_database(), *_check_routers(), *_check_dispatch(), *_check_celery(), *_check_pool()]
+    found = [*_check_database(), *_check_routers()]
+    if wrong := _check_types():
+        return [*found, *wrong]  # nothing else can be asked of Celery's settings
+    return [*found, *_check_dispatch(), *_check_celery(), *_check_pool()]
 
 
 @register(deploy=True)
 def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Find what is good enough on one's own machine only: a broker that the engine was never tested with."""
-    flaws = [flaw for broker in brokers.brokers() if (flaw := broker.untried()) is not None]
-    return [Caution(flaw.text, hint=flaw.advice, id="durable_objects.W023") for flaw in flaws]
+    """Check what is good enough on one's own machine only."""
+    return [*_check_wait(), *_check_untried()]
 
 
 @register(Tags.database)
@@ -92,6 +94,26 @@ def _check_dicts() -> list[CheckMessage]:
     """Find dicts of settings with an unknown key, or with a value of another type or out of bounds."""
     flaws = [flaw for each in AppSettings.made.values() if (flaw := each.flaw())]
     return [Error(flaw, id="durable_objects.E010") for flaw in flaws]
+
+
+def _check_types() -> list[CheckMessage]:
+    """Find settings of Celery of another type than Celery takes, which end ``check`` and workers in a traceback."""
+    hint = "Correct it where it is set after celery_settings(), which refuses it as well."
+    return [Error(wrong, hint=hint, id="durable_objects.E025") for wrong in brokers.wrong_types()]
+
+
+def _check_wait() -> Iterator[CheckMessage]:
+    """Find a database that connecting may wait for without end."""
+    can_tell = not engine.flaw() and supported.unfit(engine.DATABASE) is None
+    if can_tell and (why := supported.endless_wait(engine.DATABASE)):
+        yield Caution(why, hint=supported.LIMIT_OF_WAIT, id="durable_objects.W027")
+
+
+def _check_untried() -> Iterator[CheckMessage]:
+    """Find brokers of a kind that the engine was never tested with."""
+    for broker in [] if brokers.wrong_types() else brokers.brokers():
+        if flaw := broker.untried():
+            yield Caution(flaw.text, hint=flaw.advice, id="durable_objects.W023")
 
 
 def _check_form(model: type[DurableObject]) -> Iterator[CheckMessage]:
@@ -250,7 +272,9 @@ def _is_scheduled() -> bool:
 
 
 def _check_entry(databases: Sequence[str]) -> Iterator[CheckMessage]:
-    if _is_scheduled() or not beat.is_installed() or not brokers.reads_entries() or beat.database() not in databases:
+    if brokers.wrong_types() or _is_scheduled() or not beat.is_installed() or not brokers.reads_entries():
+        return  # reported by E025, or nothing to say
+    if beat.database() not in databases:
         return
     with suppress(DatabaseError):  # before the first migrate, which makes the entry
         if beat.is_switched_off():
@@ -264,6 +288,9 @@ def _check_celery() -> Iterator[CheckMessage]:
     if flaw := brokers.app_flaw():
         yield Caution(flaw.text, hint=flaw.advice, id="durable_objects.W018")
     yield from _check_brokers()
+    yield from _check_mixed()
+    if missing := brokers.queue_missing():
+        yield Caution(f"No wake-up or no pass can be sent: {missing}.", hint=missing.advice, id="durable_objects.W022")
     for queue in brokers.unlisted_queues():
         yield Caution(
             f"Wake-ups or passes go to the queue {queue!r}, which is not in CELERY_TASK_QUEUES: a worker without -Q "
@@ -277,6 +304,12 @@ def _check_celery() -> Iterator[CheckMessage]:
             hint="In tests run them by durable_objects.testing.run_due_alarms; else turn it off and start a worker.",
             id="durable_objects.W016",
         )
+
+
+def _check_mixed() -> Iterator[CheckMessage]:
+    """Find a list with brokers of several kinds, which share one set of options: it has to have one kind."""
+    if flaw := brokers.mixed_kinds():
+        yield Caution(flaw.text, hint=flaw.advice, id="durable_objects.W026")
 
 
 def _check_brokers() -> Iterator[CheckMessage]:

@@ -50,6 +50,20 @@ def small_pool(alias: str, threads: int | None) -> str | None:
     )
 
 
+def endless_wait(alias: str) -> str | None:
+    """Return that nothing limits how long connecting may wait, in a sentence; None where something does."""
+    if not backend_of(connections[alias]).waits_to_connect():
+        return None
+    return (
+        f"The database {alias!r} has no connect_timeout: a server that takes connections and says nothing holds every "
+        "process for over two minutes."
+    )
+
+
+#: The line to write against it.
+LIMIT_OF_WAIT = 'Set DATABASES[…]["OPTIONS"] = {"connect_timeout": 5}, in seconds.'
+
+
 def unfit(alias: str) -> str | None:
     """Return why the engine cannot work on the database of this alias, and what to do; None when it can."""
     if alias not in connections.settings:

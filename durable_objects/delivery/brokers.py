@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from celery import current_app
+from celery.exceptions import QueueNotFound
 from django.conf import settings
 from kombu import Connection
 from kombu.utils.imports import symbol_by_name
@@ -113,6 +114,32 @@ class Broker:
         return None if "@" in f"{parts.path}{parts.query}{parts.fragment}" else parts
 
 
+def wrong_types() -> list[str]:
+    """Return which settings in force are of another type than Celery's, so that nothing else can be asked of them."""
+    conf: Any = current_app.conf
+    given = {name: conf[name.removeprefix("CELERY_").lower()] for name in celery_config.JUDGED}
+    found = celery_config.wrong_types(given)
+    schedule = getattr(settings, "CELERY_BEAT_SCHEDULE", None)
+    if not found and schedule and not isinstance(schedule, Mapping):
+        found = celery_config.wrong_types({"CELERY_BEAT_SCHEDULE": schedule})
+    address = conf.broker_write_url or conf.broker_url
+    wrong = celery_config.flaw_of_address(address) if address else None
+    return found + ([f"CELERY_BROKER_URL {wrong}"] if wrong else [])
+
+
+def mixed_kinds() -> Flaw | None:
+    """Return that the list of brokers has several kinds in it, which share one set of options; None: it has one."""
+    kinds = list(dict.fromkeys(broker.kind for broker in brokers()))
+    if len(kinds) < 2:
+        return None
+    return Flaw(
+        f"CELERY_BROKER_URL has brokers of several kinds ({', '.join(kinds)}): they share "
+        "CELERY_BROKER_TRANSPORT_OPTIONS and queues, which celery_settings() makes for the first, so that the others "
+        "hold up whoever sets an alarm, or lose wake-ups.",
+        "Name brokers of one kind.",
+    )
+
+
 def brokers() -> list[Broker]:
     """Return the addresses in the order in which they are tried. Celery's own default where none is given."""
     conf: Any = current_app.conf
@@ -170,6 +197,17 @@ def threads() -> int | None:
 class RouteFailed(Exception):
     """The project's own queues or routes of tasks raise for a wake-up, so that none can be sent."""
 
+    advice = "Let the function accept what Celery passes to it: see routes in docs/guides/production.md."
+
+
+class QueueMissing(RouteFailed):
+    """A queue is not in ``task_queues``, and Celery may not make it."""
+
+    advice = (
+        "Name the queue in CELERY_TASK_QUEUES, as celery_settings() does, for workers too; or remove "
+        "CELERY_TASK_CREATE_MISSING_QUEUES = False."
+    )
+
 
 def queue(object_id: int = 1, wake_up_number: int = 1) -> str | None:
     """Return the queue that this wake-up is sent to; None where it is routed to an exchange. Raises ``RouteFailed``."""
@@ -179,6 +217,17 @@ def queue(object_id: int = 1, wake_up_number: int = 1) -> str | None:
 def pass_queue() -> str | None:
     """Return the queue that beat sends passes of the dispatcher to, as ``queue`` does for wake-ups."""
     return _routed(beat.TASK, ())
+
+
+def queue_missing() -> QueueMissing | None:
+    """Return that Celery may not make a queue that wake-ups or passes need; None: all that are needed are there."""
+    try:
+        queue(), pass_queue()
+    except QueueMissing as error:
+        return error
+    except RouteFailed:  # the doctor reports it
+        pass
+    return None
 
 
 def unlisted_queues() -> list[str]:
@@ -203,6 +252,8 @@ def _routed(name: str, args: tuple[Any, ...]) -> str | None:
         raise RouteFailed(f"CELERY_TASK_QUEUES raised {one_line(named(error))}") from error
     try:
         routed = current_app.amqp.router.route({}, name, args, {}, task_type=task).get("queue")
+    except QueueNotFound as error:
+        raise QueueMissing(f"CELERY_TASK_CREATE_MISSING_QUEUES is False, and {one_line(str(error))}") from error
     except Exception as error:
         raise RouteFailed(f"CELERY_TASK_ROUTES raised {one_line(named(error))}") from error
     finally:

@@ -19,6 +19,10 @@ from durable_objects.delivery import beat
 ALARMS, DISPATCH = "alarms", "dispatch"
 EXCHANGE = "durable_objects"
 
+_DICTS = ("CELERY_BROKER_TRANSPORT_OPTIONS", "CELERY_BEAT_SCHEDULE", "CELERY_TASK_PUBLISH_RETRY_POLICY")
+#: The settings that ``wrong_types`` judges.
+JUDGED = (*_DICTS, "CELERY_TASK_QUEUES")
+
 #: How long a caller who sets an alarm waits for each step of publishing. At worst that is once on a connection that
 #: froze and, with the one retry, twice on a new one: 1.25 s. Then nobody tries for some seconds (``BREAK_SECONDS``).
 #: A worker waits longer (``durable_objects.worker``).
@@ -75,8 +79,10 @@ def celery_settings(
     Raises ``ImproperlyConfigured`` without a broker's address, and for settings of another kind than Celery's.
     """
     own = {} if own is None else own
-    _check_url(broker_url)
-    _check_kinds(own)
+    if wrong := flaw_of_address(broker_url):
+        raise ImproperlyConfigured(f"The broker's address for celery_settings() {wrong}")
+    if flaws := wrong_types(own):
+        raise ImproperlyConfigured(flaws[0])
     kind = kind_of(broker_url if isinstance(broker_url, str) else broker_url[0])
     alone = own.get("CELERY_TASK_DEFAULT_QUEUE") == queue
     quorum = quorum_queues and kind == "amqp"
@@ -102,31 +108,31 @@ def celery_settings(
     )
 
 
-def _check_url(given: Any) -> None:
+def flaw_of_address(given: Any) -> str | None:
+    """Return what is wrong with a broker's address, or a list of them, without showing it; None for nothing."""
     urls = given if isinstance(given, list | tuple) else [given]
     wrong = [type(each).__name__ for each in urls if not isinstance(each, str)]  # the value may be secret
-    if wrong or not urls or not all(each.strip() for each in urls):
-        what = f"of type {wrong[0]}" if wrong else "empty"
-        raise ImproperlyConfigured(
-            f"The broker's address for celery_settings() is {what}; expected a text such as "
-            '"redis://127.0.0.1:6379/0", or a list of them. Is the variable set that it is read from?'
-        )
+    if not wrong and urls and all(each.strip() for each in urls):
+        return None
+    return (
+        f"is {f'of type {wrong[0]}' if wrong else 'empty'}; expected a text such as "
+        '"redis://127.0.0.1:6379/0", or a list of them. Is the variable set that it is read from?'
+    )
 
 
-def _check_kinds(own: Mapping[str, Any]) -> None:
-    for name in ("CELERY_BROKER_TRANSPORT_OPTIONS", "CELERY_BEAT_SCHEDULE"):
-        if own.get(name) and not isinstance(own[name], Mapping):
-            raise ImproperlyConfigured(f"{name} is of type {type(own[name]).__name__}; expected a dict")
-    name, queues = "CELERY_TASK_QUEUES", own.get("CELERY_TASK_QUEUES") or {}
+def wrong_types(given: Mapping[str, Any]) -> list[str]:
+    """Return which of these settings, by their names in Django's, are of another type than Celery's; no value."""
+    found = [
+        f"{name} is of type {type(given[name]).__name__}; expected a dict"
+        for name in _DICTS
+        if given.get(name) and not isinstance(given[name], Mapping)
+    ]
+    queues = given.get("CELERY_TASK_QUEUES") or {}
     each_of = queues.values() if isinstance(queues, Mapping) else queues if isinstance(queues, Iterable) else [queues]
     in_dict = Mapping if isinstance(queues, Mapping) else ()
-    for each in each_of:
-        if not (hasattr(each, "name") or isinstance(each, in_dict)):
-            kind = type(each).__name__
-            raise ImproperlyConfigured(
-                f"{name} has a {kind} in it; expected kombu.Queue objects in a list, or options by name, each a dict: "
-                '{"celery": {}}'
-            )
+    wrong = [type(each).__name__ for each in each_of if not (hasattr(each, "name") or isinstance(each, in_dict))]
+    expected = 'expected kombu.Queue objects in a list, or options by name, each a dict: {"celery": {}}'
+    return found + [f"CELERY_TASK_QUEUES has a {kind} in it; {expected}" for kind in wrong[:1]]
 
 
 def scheme_of(url: str) -> str:

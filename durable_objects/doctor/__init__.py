@@ -26,7 +26,7 @@ from durable_objects.errors import DurableObjectError
 from durable_objects.escaping import one_line
 from durable_objects.handler_errors import named
 
-__all__ = ["LATE_AFTER", "Finding", "Late", "examine", "glance", "late", "question"]
+__all__ = ["LATE_AFTER", "Finding", "Late", "examine", "examine_settings", "glance", "late", "question"]
 
 _of_apps: list[Question] = []
 
@@ -48,6 +48,11 @@ def examine(now: datetime) -> list[Finding]:
     autodiscover_modules("doctor")
     asked = [*alarms.AT_A_GLANCE, *alarms.INVARIANTS, *environment.QUESTIONS, *delivery.QUESTIONS, *_of_apps]
     return _sorted(finding for ask in asked for finding in _answers(ask, now))
+
+
+def examine_settings() -> list[Finding]:
+    """Return what the checks find, troubles first: for settings with which the engine can ask no database at all."""
+    return _sorted(environment.checks())
 
 
 def _answers(ask: Question, now: datetime) -> list[Finding]:

@@ -11,6 +11,7 @@ from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.delivery import brokers, processes
 from durable_objects.delivery.beat import TASK, is_installed
+from durable_objects.delivery.celery_config import SCHEDULER
 from durable_objects.doctor.finding import Finding, Question
 from durable_objects.operations.explain import start_worker
 
@@ -74,8 +75,7 @@ def _consumers(
         queue = where()
     except brokers.RouteFailed as error:
         text = f"{what} cannot be sent: {error}."
-        advice = "Let the function accept what Celery passes to it: see routes in docs/guides/production.md."
-        yield Finding("route", text, advice, is_trouble=is_trouble)
+        yield Finding("route", text, error.advice, is_trouble=is_trouble)
         return
     if queue is None or any(queue in queues for queues in listeners.values()):
         return
@@ -105,7 +105,10 @@ def _beat_scheduler(now: datetime) -> Iterator[Finding]:
     if engine.DISPATCHED_BY == "beat" and is_installed() and not brokers.reads_entries():
         awake = processes.trouble(now) is None
         text = f"CELERY_BEAT_SCHEDULER is {brokers.beat_scheduler()}, which never reads beat's entry in the database."
-        advice = 'Set CELERY_BEAT_SCHEDULER = "durable_objects.scheduler:DatabaseScheduler", or start beat with -S.'
+        advice = (
+            f'Set CELERY_BEAT_SCHEDULER = "{SCHEDULER}", or start beat with that: '
+            f"`celery -A PROJECT beat -S {SCHEDULER}`."
+        )
         yield Finding("beat_scheduler", text, advice, is_trouble=not awake)
 
 

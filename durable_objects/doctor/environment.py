@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.core.checks import ERROR
+from django.core.checks import ERROR, Tags
 from django.core.checks.registry import registry
 
 from durable_objects import kinds, tasks
 from durable_objects.alarms import backoff
 from durable_objects.conf import engine
-from durable_objects.database import clock
+from durable_objects.database import clock, supported
 from durable_objects.database.backends import backend_of
 from durable_objects.delivery import beat, brokers, celery_config, processes
 from durable_objects.doctor.finding import Finding, Question
@@ -53,6 +53,11 @@ def _read_only(now: datetime) -> Iterator[Finding]:
         text = "The database takes no writes: no call that changes anything and no alarm runs."
         advice = "Let DATABASES name the primary: this is a standby, or a role that only reads."
         yield Finding("read_only", text, advice)
+
+
+def _endless_wait(now: datetime) -> Iterator[Finding]:
+    if why := supported.endless_wait(engine.DATABASE):
+        yield Finding("database_waits", why, supported.LIMIT_OF_WAIT, is_trouble=False)
 
 
 def _sqlite(now: datetime) -> Iterator[Finding]:
@@ -178,15 +183,29 @@ def _judge_workers(settings: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("broker_results", text, "Remove it unless your own tasks need it.", is_trouble=False)
 
 
-def _checks(now: datetime) -> Iterator[Finding]:
-    """Find what ``manage.py check`` reports of the engine, apart from what a question above asks better."""
+def checks(now: datetime | None = None) -> Iterator[Finding]:
+    """Find what ``manage.py check`` reports of the engine, apart from what a question above asks better, and errors of
+    all else: no other command runs with one.
+    """
+    ours = [] if engine.flaw() or supported.unfit(engine.DATABASE) else [engine.DATABASE]
     for check in registry.registered_checks:
-        if check.__module__ == "durable_objects.checks":
-            for message in check(app_configs=None, databases=[engine.DATABASE]):
-                code = str(message.id).rpartition(".")[2]
-                if code not in ASKED and not message.is_silenced():
-                    text = f"{message.msg} ({message.id})"
-                    yield Finding("check", text, message.hint or "", is_trouble=message.level >= ERROR)
+        is_ours = check.__module__ == "durable_objects.checks"
+        if not is_ours and Tags.database in check.tags:
+            continue
+        for message in check(app_configs=None, databases=ours if is_ours else None):
+            is_error = message.level >= ERROR
+            is_asked = is_ours and str(message.id).rpartition(".")[2] in ASKED
+            if (is_ours or is_error) and not is_asked and not message.is_silenced():
+                yield Finding("check", f"{message.msg} ({message.id})", message.hint or "", is_trouble=is_error)
 
 
-QUESTIONS: list[Question] = [_checks, _clock_skew, _read_only, _not_migrated, _sqlite, _beat_entry, _broker]
+QUESTIONS: list[Question] = [
+    checks,
+    _clock_skew,
+    _read_only,
+    _not_migrated,
+    _endless_wait,
+    _sqlite,
+    _beat_entry,
+    _broker,
+]

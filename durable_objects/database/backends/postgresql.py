@@ -67,7 +67,7 @@ class PostgreSQL(Backend):
 
     def waits_to_connect(self) -> bool:
         """Return whether there is no ``connect_timeout``: psycopg's own is over two minutes."""
-        return not self.conn.settings_dict["OPTIONS"].get("connect_timeout")
+        return not (self.conn.settings_dict["OPTIONS"].get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT"))
 
     def unfit_encoding(self) -> str | None:
         """Return any but UTF8."""

@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from durable_objects import doctor
 from durable_objects.alarms.queries import STATES, alarms_in, count
 from durable_objects.conf import engine
-from durable_objects.database import clock
+from durable_objects.database import clock, supported
 from durable_objects.database.connection import answers_within
 from durable_objects.database.messages import message_for
 from durable_objects.delivery import dispatcher, publisher
@@ -92,6 +92,12 @@ class Command(VerbCommand):
         asked.add_argument("--fix", action="store_true", help="repair what it can")
         for subparser in verbs.choices.values():
             subparser.add_argument("--json", action="store_true", help="print JSON, one value per line")
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run the verb. The doctor asks the checks itself, as one question of many: none of their errors ends it."""
+        if options.get("verb") == "doctor":
+            options["skip_checks"] = True
+        return super().execute(*args, **options)
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = _matching(options).select_related("object__kind")
@@ -204,18 +210,12 @@ class Command(VerbCommand):
                 clock.connection().close()
 
     def _doctor(self, options: dict[str, Any]) -> None:
-        if not answers_within(SECONDS_TO_CONNECT):
-            raise CommandError(
-                f"The database {engine.DATABASE!r} has taken the connection, or lost it, and not answered for "
-                f"{SECONDS_TO_CONNECT:g} s. Are host and port in DATABASES right, and is the server well? OPTIONS = "
-                '{"connect_timeout": 5} there keeps every process from waiting for longer.'
-            )
-        found = doctor.examine(clock.now())
+        found = self._examine()
         if options["fix"]:
             fixed = [(finding.code, finding.fix()) for finding in found if finding.fix is not None]
             for code, done in fixed:
                 self.say(options, {"code": code, "fixed": done}, f"fixed    {done}")
-            found = doctor.examine(clock.now())
+            found = self._examine()
         for finding in found:
             word = "TROUBLE" if finding.is_trouble else "notice "
             self.say(
@@ -225,6 +225,17 @@ class Command(VerbCommand):
         if troubles:
             raise CommandError(f"troubles found: {troubles}")
         self.say(options, {"ok": True}, "No trouble.")
+
+    def _examine(self) -> list[doctor.Finding]:
+        if engine.flaw() or supported.unfit(engine.DATABASE):
+            return doctor.examine_settings()
+        if not answers_within(SECONDS_TO_CONNECT):
+            raise CommandError(
+                f"The database {engine.DATABASE!r} has taken the connection, or lost it, and not answered for "
+                f"{SECONDS_TO_CONNECT:g} s. Are host and port in DATABASES right, and is the server well? OPTIONS = "
+                '{"connect_timeout": 5} there keeps every process from waiting for longer.'
+            )
+        return doctor.examine(clock.now())
 
 
 def lines(title: str, found: Explanation) -> Iterator[str]:

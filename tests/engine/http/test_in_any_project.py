@@ -11,8 +11,9 @@ from django.test import Client
 from ninja import Router
 from ninja.errors import ConfigError
 
-from durable_objects.http import mounted, scopes
+from durable_objects.http import checks, mounted, scopes
 from durable_objects.http.api import GuardedAPI
+from durable_objects.http.areas import Area
 from durable_objects.http.body_limit import MAX_BODY_BYTES
 from durable_objects.http.conf import http
 from durable_objects.http.models import ApiToken
@@ -87,6 +88,34 @@ def test_an_interface_without_its_middleware(settings: Any) -> None:
     (found,) = [each for each in run_checks() if each.id == "durable_objects_http.W001"]
     assert "/api/" in found.msg
     assert "durable_objects.http.errors.ErrorsAsJson" in str(found.hint)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "is_told"),
+    [("django.middleware.common.CommonMiddleware", True), ("tests.support.Own", False), (None, False)],
+)
+def test_its_middleware_behind_another(settings: Any, earlier: str | None, is_told: bool) -> None:
+    """Behind one of Django's own, whose refusals it would not see, the check says which; of others it knows nothing."""
+    settings.MIDDLEWARE = [
+        *([earlier] if earlier else []),
+        checks.MIDDLEWARE,
+        "django.middleware.csrf.CsrfViewMiddleware",
+    ]
+    found = [each for each in checks.check_middleware(None) if each.id == "durable_objects_http.W001"]
+    assert [str(earlier) in each.msg for each in found] == ([True] if is_told else [])
+
+
+def test_an_area_of_two_interfaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token for an area of one interface opens that of the other: the check names it, once for both paths."""
+    assert checks.check_areas(None) == []
+    one, other = mounted.roots().values()
+    for name in ("carts", "orders"):
+        area = Area(name, reads="look")
+        monkeypatch.setattr(other, "areas", [*other.areas, area])
+    monkeypatch.setattr(mounted, "roots", lambda: {"/api/": one, "/en/api/": one, "/within/api/": other})
+    (found,) = checks.check_areas(None)
+    assert found.id == "durable_objects_http.W004"
+    assert "'carts'" in found.msg
 
 
 def test_a_token_of_the_settings_that_can_be_guessed(settings: Any) -> None:

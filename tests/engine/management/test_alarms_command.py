@@ -122,7 +122,7 @@ def test_errors_of_the_checks_are_lines(settings: Settings) -> None:
     """What ``check`` finds wrong before a command runs is shown as ``check`` shows it, each with its hint below."""
     settings.DATABASE_ROUTERS = ["tests.engine.management.test_alarms_command.Elsewhere"]
     with pytest.raises(CommandError) as refused:
-        call_command("alarms", "doctor", skip_checks=False)
+        call_command("alarms", "list", skip_checks=False)
     assert isinstance(refused.value, SystemCheckError)  # whose own name Django writes before no line
     lines = str(refused.value).splitlines()
     assert any(line.startswith("?: (durable_objects.E013)") for line in lines)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.core.checks import ERROR, WARNING, CheckMessage
+from django.core.checks.registry import registry
 from django.core.management import CommandError, call_command
+from django.core.management.base import SystemCheckError
 from django.db.utils import ConnectionHandler
 from django.utils.module_loading import autodiscover_modules
 from django_celery_beat.models import PeriodicTask
@@ -45,12 +48,12 @@ def healthy(clock: FakeClock) -> FakeClock:
     return clock
 
 
-def ask(*options: str) -> tuple[int, list[dict[str, Any]]]:
+def ask(*options: str, **more: Any) -> tuple[int, list[dict[str, Any]]]:
     """The doctor's exit code and lines."""
     out = StringIO()
     code = 0
     try:
-        call_command("alarms", "doctor", "--json", *options, stdout=out)
+        call_command("alarms", "doctor", "--json", *options, stdout=out, **more)
     except CommandError as error:
         code = error.returncode
     return code, [json.loads(line) for line in out.getvalue().splitlines()]
@@ -272,6 +275,44 @@ def test_a_question_that_raises_is_a_finding(healthy: FakeClock, monkeypatch: py
     assert "carts raised ZeroDivisionError: no carts" in found["question"].text
     assert found["question"].is_trouble
     assert "shop.orders" in found
+
+
+@contextmanager
+def a_check_that_fails() -> Iterator[None]:
+    """An error that another app's check reports."""
+
+    def foreign(app_configs: object, **kwargs: Any) -> list[CheckMessage]:
+        return [CheckMessage(ERROR, "The shop has no till.", "Buy one.", id="shop.E001")]
+
+    registry.register(foreign)
+    try:
+        yield
+    finally:
+        registry.registered_checks.remove(foreign)
+
+
+def test_no_error_of_a_check_ends_the_doctor(healthy: FakeClock, set_celery: Callable[..., None]) -> None:
+    """What ends every other command is a finding of the doctor's, an error of another app's too; the rest is asked."""
+    set_celery(broker_url="reddis://h")
+    PeriodicTask.objects.all().delete()
+    with a_check_that_fails():
+        with pytest.raises(SystemCheckError):
+            call_command("alarms", "list", skip_checks=False)
+        code, lines = ask(skip_checks=False)
+    assert code == 1
+    assert codes(lines) >= {"check", "broker_transport", "beat_entry"}
+    assert [line["text"] for line in lines if line.get("code") == "check"] == ["The shop has no till. (shop.E001)"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [({"LEES": 1}, "unknown key 'LEES'"), ({"DATABASE": "nowhere"}, "not in DATABASES")]
+)
+def test_a_setting_without_which_no_database_is_asked(settings: Settings, given: dict[str, Any], words: str) -> None:
+    """Where the engine's own settings are refused, the doctor says what is wrong with them instead of a traceback."""
+    settings.DURABLE_OBJECTS = given
+    code, lines = ask(skip_checks=False)
+    assert code == 1
+    assert [words in line["text"] for line in lines if line.get("trouble")] == [True]
 
 
 def test_doctor_does_not_wait_for_a_silent_database(monkeypatch: pytest.MonkeyPatch) -> None:
