@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
-from celery.app.routes import Router
+from celery.app.routes import Router, prepare
 from django.core.checks import run_checks
 from django.db import connection
 
@@ -76,9 +76,8 @@ def test_queues_that_celery_may_not_make(set_celery: Callable[..., None], monkey
     """With CELERY_TASK_CREATE_MISSING_QUEUES off a queue that is not listed fails each wake-up: W022, and ``route``."""
     app: Any = current_app
     set_celery(broker_url="redis://", task_create_missing_queues=False)
-    routes = [({"durable_objects.*": {"queue": "alarms"}},)]
+    routes = prepare([{"durable_objects.*": {"queue": "alarms"}}])
     router = Router(routes, app.amqp.Queues({"mine": {}}, create_missing=False), create_missing=False, app=app)
-    router.routes = app.amqp.Router(routes[0]).routes
     monkeypatch.setitem(vars(app.amqp), "router", router)
     (said,) = [said for said in messages("W022") if "CREATE_MISSING" in said]
     assert "'alarms' missing from task_queues" in said

@@ -284,11 +284,12 @@ def a_check_that_fails() -> Iterator[None]:
     def foreign(app_configs: object, **kwargs: Any) -> list[CheckMessage]:
         return [CheckMessage(ERROR, "The shop has no till.", "Buy one.", id="shop.E001")]
 
+    before = set(registry.registered_checks)
     registry.register(foreign)
     try:
         yield
     finally:
-        registry.registered_checks.remove(foreign)
+        registry.registered_checks &= before
 
 
 def test_no_error_of_a_check_ends_the_doctor(healthy: FakeClock, set_celery: Callable[..., None]) -> None:
