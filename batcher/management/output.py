@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from batcher.models import Batch, Batcher, Upstream
 from durable_objects.escaping import one_line
-from durable_objects.formatting import gist
+from durable_objects.formatting import gist, label
 from durable_objects.validation import show
 
 #: Batches that are listed at most.
@@ -20,6 +20,11 @@ SHOWN = 20
 def state(batcher: Batcher) -> dict[str, Any]:
     """Return how many items wait, and when the batcher acts next."""
     return {"batcher": batcher.name, "queued": batcher.queued(), "alarm": _iso(batcher.get_alarm_time())}
+
+
+def columns(figures: dict[str, Any]) -> tuple[str, ...]:
+    """Return the state of a batcher as a line of the list: when it acts next, how many items wait, its name."""
+    return figures["alarm"] or "-", str(figures["queued"]), label(figures["batcher"])
 
 
 def use(batcher: Batcher) -> dict[str, Any]:

@@ -109,6 +109,14 @@ class PlainCommand(BaseCommand):
             raise CommandError(message_for(error)) from error
         return answer
 
+    def write_table(self, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+        """Write rows in columns, each in one line; a terminal is shown the header above them."""
+        lines = [tuple(map(escaping.one_line, texts)) for texts in rows]
+        lines = [header, *lines] if self.stdout.isatty() else lines
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for texts in lines:
+            self.stdout.write("  ".join(map(str.ljust, texts, widths)).rstrip())
+
     def progress(self, length: int, label: str) -> Any:
         """Return a progress bar on standard error; if that is closed, the work goes on without it."""
         return click.progressbar(length=length, label=label, file=streams.lasting(sys.stderr))
@@ -148,11 +156,7 @@ class VerbCommand(PlainCommand):
             for figures, _ in rows:
                 self.say(options, figures, "")
             return
-        lines = [texts for _, texts in rows]
-        lines = [header, *lines] if self.stdout.isatty() else lines
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        for texts in lines:
-            self.stdout.write("  ".join(map(str.ljust, texts, widths)).rstrip())
+        self.write_table(header, (texts for _, texts in rows))
 
 
 def add_object(parser: CommandParser, *, may_miss: bool = False) -> None:

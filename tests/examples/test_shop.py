@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,13 @@ def test_its_own_tests_pass(shop: Shop) -> None:
 def test_it_is_checked_and_migrated(shop: Shop) -> None:
     """``check`` finds nothing to warn of, and no migration is missing."""
     shop.manage(["check", "--fail-level", "WARNING"], ["makemigrations", "--check", "--dry-run"])
+
+
+@pytest.mark.slow
+def test_admin_speaks_of_many_in_english(shop: Shop) -> None:
+    """No name of a class has Django's plain "s" behind an "s" or "x": admin's first page has them all."""
+    ask = "from django.apps import apps; print([str(m._meta.verbose_name_plural) for m in apps.get_models()])"
+    assert not re.search(r"[sx]s'", shop.manage(["shell", "-v0", "-c", ask]))
 
 
 @pytest.mark.slow

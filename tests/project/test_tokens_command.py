@@ -34,7 +34,7 @@ def test_bounds_are_made_and_listed() -> None:
     printed("create", "team a", "--scope", "reminders:write", "--names", "team-a:", "--channel", "email")
     (listed,) = run("list")
     assert (listed["name_prefix"], listed["channels"]) == ("team-a:", ["email"])
-    assert "names 'team-a:'…  channels email" in printed("list")
+    assert "  reminders:write  team-a:…  email  never" in printed("list")
 
 
 def test_made_listed_and_revoked() -> None:

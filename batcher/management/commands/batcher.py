@@ -74,6 +74,8 @@ class Command(PlainCommand):
         result = verb(options)
         if options["json"]:
             self.stdout.write(json.dumps(result, default=str))
+        elif options["verb"] == "list":
+            self.write_table(("NEXT", "QUEUED", "NAME"), map(output.columns, result["batchers"]))
         else:
             self.stdout.write(output.as_text(result))
 

@@ -19,6 +19,7 @@ from cleaner.status import CleanerStatus, runs_of, statuses
 from cleaner.tables import CleanerRun
 from durable_objects import InvalidInput, now
 from durable_objects.escaping import one_line
+from durable_objects.formatting import label
 from durable_objects.management.base import PlainCommand
 
 EXAMPLES = """examples:
@@ -65,9 +66,10 @@ class Command(PlainCommand):
         result = getattr(self, f"_{options['verb']}")(options)
         if options["json"]:
             self.stdout.write(json.dumps(result, default=_plain))
+        elif isinstance(result, list):
+            self.write_table(("NEXT", "INTERVAL", "MAX AGE", "CLEANS", "NAME", "WARNINGS"), map(_columns, result))
         else:
-            for cleaner in result if isinstance(result, list) else [result]:
-                self._print(cleaner)
+            self._print(result)
 
     def _verb(self, verbs: Any, name: str, text: str) -> ArgumentParser:
         parser: ArgumentParser = verbs.add_parser(name, help=text)
@@ -165,6 +167,12 @@ def _figures(run: CleanerRun) -> dict[str, Any]:
         "oldest_left": run.oldest_left,
         "error": run.error,
     }
+
+
+def _columns(cleaner: dict[str, Any]) -> tuple[str, ...]:
+    planned = "stopped" if cleaner["stopped"] else _word(cleaner["next"])
+    settings = (_word(cleaner["interval"]), _word(cleaner["max_age"]), cleaner["cleans"])
+    return planned, *settings, label(cleaner["cleaner"]), " ".join(cleaner["warnings"])
 
 
 def _plain(value: object) -> object:

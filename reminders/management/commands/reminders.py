@@ -11,6 +11,7 @@ from django.core.management import CommandError
 
 from durable_objects import InvalidAlarmTime, now
 from durable_objects.escaping import one_line
+from durable_objects.formatting import label, short
 from durable_objects.management.base import PlainCommand
 from durable_objects.models import as_handle
 from durable_objects.validation import refusal
@@ -195,10 +196,10 @@ class Command(PlainCommand):
         return {**renamed, "looked_at": looked_at, "moved": moved}
 
     def _print(self, result: Any) -> None:
-        for each in result if isinstance(result, list) else []:
-            self.stdout.write(_as_text(each))
         if result == []:
             self.stdout.write("Nothing is set.")
+        elif isinstance(result, list):
+            self.write_table(("NEXT", "STATE", "PERSON", "NAME", "MESSAGE", "FLAWS"), map(_columns, result))
         for name, value in result.items() if isinstance(result, dict) else []:
             if isinstance(value, list) and name != "channels":
                 self.stdout.write(f"{name}: {len(value)}")
@@ -247,6 +248,11 @@ def _line(plan: Plan) -> dict[str, Any]:
         "message": plan.message,
         **({"flaws": plan.flaws} if plan.flaws else {}),
     }
+
+
+def _columns(line: dict[str, Any]) -> tuple[str, ...]:
+    known = (line["local"] or "-", line["state"], line["person"] or "-", label(line["reminder"]))
+    return *known, short(line["message"]), " ".join(line.get("flaws", []))
 
 
 def _at(plan: Plan, moment: datetime | None) -> str | None:

@@ -271,7 +271,7 @@ def test_a_zone_that_is_gone_is_said_on_every_page(
         assert gone in command("show", "tea")["flaws"][0]
         out = io.StringIO()
         call_command("reminders", "list", stdout=out)
-        assert f"message=tea  flaws={gone}" in out.getvalue()
+        assert f"  tea  tea  {gone}" in out.getvalue()
         assert sorted(codes()) == ["reminders.recipient_zones", "reminders.zones"]
 
 

@@ -15,6 +15,7 @@ from pytest_django import Settings
 from durable_objects.tables import Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Impatient, Script, Scripted
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -94,14 +95,6 @@ def test_dispatch_makes_one_pass_and_prints_its_figures(obj: Scripted, published
     """One pass, its figures by name."""
     (figures,) = alarms("dispatch")
     assert set(figures) == {"published", "rescued", "pruned"}
-
-
-class Terminal(StringIO):
-    """An output that a person reads."""
-
-    def isatty(self) -> bool:
-        """As a terminal does."""
-        return True
 
 
 @pytest.mark.parametrize("command", [("alarms", "list"), ("objects", "list", KIND)])

@@ -12,7 +12,6 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from durable_objects.escaping import one_line
 from durable_objects.formatting import label
 from durable_objects.http import scopes, tokens
 from durable_objects.http.models import ApiToken
@@ -85,13 +84,13 @@ class Command(PlainCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = ApiToken.objects.all()
-        for row in rows.filter(pk__in=ApiToken.objects.valid(timezone.now())) if options["valid"] else rows:
-            figures = _figures(row)
-            text = f"{row.prefix}…  {row.state:<7}  {label(row.name)}  {' '.join(row.scopes)}"
-            used = f"  last used {figures['last_used_at'] or 'never'}"
-            only = f"  names {row.name_prefix!r}…" if row.name_prefix else ""
-            only += f"  channels {one_line(', '.join(row.channels))}" if row.channels else ""
-            self.stdout.write(json.dumps(figures) if options["json"] else text + only + used)
+        shown = rows.filter(pk__in=ApiToken.objects.valid(timezone.now())) if options["valid"] else rows
+        if options["json"]:
+            for row in shown:
+                self.stdout.write(json.dumps(_figures(row)))
+        else:
+            header = ("TOKEN", "STATE", "NAME", "SCOPES", "NAMES", "CHANNELS", "LAST USED")
+            self.write_table(header, map(_columns, shown))
 
     def _revoke(self, options: dict[str, Any]) -> None:
         row = ApiToken.objects.filter(prefix=options["prefix"].rstrip("…")).first()
@@ -114,6 +113,12 @@ def _figures(row: ApiToken) -> dict[str, Any]:
         "channels": row.channels,
         **{name: moment and moment.isoformat() for name, moment in moments.items()},
     }
+
+
+def _columns(row: ApiToken) -> tuple[str, ...]:
+    used = row.last_used_at.isoformat() if row.last_used_at else "never"
+    bounds = f"{label(row.name_prefix)}…" if row.name_prefix else "any", ", ".join(row.channels) or "any"
+    return f"{row.prefix}…", row.state, label(row.name), " ".join(row.scopes), *bounds, used
 
 
 def _moment(text: str) -> datetime:

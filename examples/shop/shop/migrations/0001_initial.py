@@ -28,6 +28,9 @@ class Migration(migrations.Migration):
                 ('customers', models.PositiveIntegerField()),
                 ('paying', models.PositiveIntegerField()),
             ],
+            options={
+                'verbose_name_plural': 'daily figures',
+            },
         ),
         migrations.CreateModel(
             name='Product',
@@ -53,6 +56,7 @@ class Migration(migrations.Migration):
             fields=[
             ],
             options={
+                'verbose_name_plural': 'nightly figures',
                 'proxy': True,
                 'indexes': [],
                 'constraints': [],
@@ -64,6 +68,7 @@ class Migration(migrations.Migration):
             fields=[
             ],
             options={
+                'verbose_name_plural': 'reindexes',
                 'proxy': True,
                 'indexes': [],
                 'constraints': [],

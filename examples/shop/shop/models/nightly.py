@@ -34,6 +34,9 @@ class DailyFigures(models.Model):
     customers = models.PositiveIntegerField()
     paying = models.PositiveIntegerField()
 
+    class Meta:
+        verbose_name_plural = "daily figures"
+
     def __str__(self) -> str:
         return f"{self.day}: {self.paying} of {self.customers}"
 
@@ -43,6 +46,7 @@ class NightlyFigures(DurableObject):
 
     class Meta:
         proxy = True
+        verbose_name_plural = "nightly figures"
 
     @exclusive
     def start(self) -> datetime:

@@ -45,6 +45,7 @@ class Reindex(DurableObject):
 
     class Meta:
         proxy = True
+        verbose_name_plural = "reindexes"
 
     @exclusive
     def request(self) -> None:
