@@ -1,6 +1,7 @@
 """Durable objects with alarms, for Django and Celery. What stands here is safe to import before Django is set up."""
 
 from durable_objects.alarms.backoff import ALARM_MAX_RETRIES, AlarmInfo
+from durable_objects.alarms.declarations import cron, every
 from durable_objects.alarms.times import check_alarm_time
 from durable_objects.database.clock import now
 from durable_objects.decorators import exclusive
@@ -45,6 +46,8 @@ __all__ = [
     "Snooze",
     "celery_settings",
     "check_alarm_time",
+    "cron",
+    "every",
     "exclusive",
     "now",
 ]

@@ -14,6 +14,7 @@ from django.db.models.base import ModelBase
 
 from durable_objects import class_attributes, kinds
 from durable_objects.alarms.backoff import ALARM_MAX_RETRIES, AlarmInfo
+from durable_objects.alarms.declarations import Declaration, declarations_of
 from durable_objects.class_attributes import Backoff
 from durable_objects.conf import engine
 from durable_objects.database import clock
@@ -21,12 +22,12 @@ from durable_objects.database.errors import own_statements
 from durable_objects.entries.serializer import decode
 from durable_objects.errors import AlarmHandlerMissing, CannotUnlock, DurableObjectError, InvalidName
 from durable_objects.plain_functions import flaw_of
+from durable_objects.schedules import Schedules
 from durable_objects.storage import Storage
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, RowManager
 from durable_objects.turns import bulk, calls, combining, lock, read_ahead, subclass_fields
-from durable_objects.turns.calls import current, enter
+from durable_objects.turns.calls import current, enter, mark_fields_stale
 from durable_objects.turns.handle import shown
-from durable_objects.turns.turn import mark_fields_stale
 from durable_objects.validation import check_name
 
 __all__ = [
@@ -195,6 +196,7 @@ class DurableObject(Object):
         if flaw is not None:
             raise TypeError(flaw)
         class_attributes.refuse_flaw(cls)
+        declarations_of(cls)
 
     # -- for subclasses to override
 
@@ -222,6 +224,11 @@ class DurableObject(Object):
     def storage(self) -> Storage:
         """Keys, values and the alarm of this object."""
         return Storage(self)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The named schedules of this object: which of its methods is called when."""
+        return Schedules(self)
 
     @property
     def in_turn(self) -> bool:
@@ -334,6 +341,11 @@ class DurableObject(Object):
     def key(self) -> tuple[str, str]:
         """Class label and name: what tells this object from every other."""
         return self._meta.label, self.name
+
+    @property
+    def declared_schedules(self) -> tuple[Declaration, ...]:
+        """The schedules that its class declares: by ``@every``, ``@cron``."""
+        return declarations_of(type(self))
 
     def admitted(self, object_id: int) -> None:
         """Take over the primary key, read own fields again: called by the turn, under the lock."""

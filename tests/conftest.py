@@ -57,13 +57,13 @@ def remembered_nothing() -> None:
     """Each test begins as a new process does: what this one remembers of rows would outlive them in the rollback."""
     from durable_objects import health
     from durable_objects.delivery import dispatcher, processes
-    from durable_objects.execution import executor
+    from durable_objects.execution import waiting_line
     from durable_objects.http import tokens
 
     health._migrated = False
     processes._signed = processes.NEVER_SIGNED
     dispatcher._last_pruned = dispatcher.NEVER
-    executor._logged.clear()
+    waiting_line._logged.clear()
     tokens._trusted.clear()
 
 

@@ -56,6 +56,11 @@ class Scripted(DurableObject):
         self.script.deaths.append(error)
         self.script.alarm_died(self, info, error)
 
+    def scheduled(self, *args: Any, **kwargs: Any) -> None:
+        """What schedules call."""
+        self.script.calls.append((self.schedules.info, args, kwargs))
+        self.script.scheduled(self, *args, **kwargs)
+
 
 class Script:
     """What a ``Scripted`` object does, nothing at first: set what the test needs. Answers are thrown away."""
@@ -63,6 +68,8 @@ class Script:
     def __init__(self) -> None:
         self.infos: list[AlarmInfo] = []
         self.deaths: list[BaseException] = []
+        self.calls: list[tuple[AlarmInfo | None, tuple[Any, ...], dict[str, Any]]] = []
+        self.scheduled: Callable[..., object] = lambda obj, *args, **kwargs: None
         self.initialize: Callable[[Any], object] = lambda obj: None
         self.alarm: Callable[[Any, AlarmInfo], object] = lambda obj, info: None
         self.alarm_died: Callable[[Scripted, AlarmInfo, BaseException], object] = lambda obj, info, error: None

@@ -35,17 +35,30 @@ class AlarmInfo:
 
     ``retry_count`` counts failed runs of this alarm, not crashes and not waiting. ``scheduled_at`` is the time
     that was asked for, the same on every retry. ``lateness`` is the start of this run against the time it was
-    due, which on a retry is later than ``scheduled_at``.
+    due, which on a retry is later than ``scheduled_at``. ``key`` is text of letters, digits and hyphens, at most 60:
+    the same on every retry of one alarm or one occurrence of a schedule, and when it is revived; another one for each
+    that is set. Give it to what acts outside, so that it can tell a repetition. ``schedule`` is the schedule's name,
+    empty for the alarm.
     """
 
     retry_count: int
     scheduled_at: datetime
     lateness: timedelta
+    key: str = ""
+    schedule: str = ""
 
     @property
     def is_retry(self) -> bool:
         """Whether an earlier run of this alarm failed."""
         return self.retry_count > 0
+
+
+def key_of(object_id: int, set_number: int, scheduled_at: datetime) -> str:
+    """Return the key of an alarm, or of one occurrence of a schedule; see ``AlarmInfo``.
+
+    With its time: a database that was restored from a backup counts the same numbers again.
+    """
+    return f"{object_id}-{set_number}-{scheduled_at:%Y%m%dT%H%M%S%f}Z"
 
 
 def retry_delay(failures: int, policy: Backoff | None = None, jitter: float = 0) -> timedelta:

@@ -35,6 +35,8 @@ def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[
         "fence": run.fence,
         "outcome": outcome,
         "error": error[-ERROR_LENGTH:],
+        "schedule": run.schedule.name if run.schedule else "",
+        "set_number": run.set_number,
     }
 
 

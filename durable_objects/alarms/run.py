@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from durable_objects.alarms.backoff import AlarmInfo
+from durable_objects.alarms.backoff import AlarmInfo, key_of
+from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.database import clock
 from durable_objects.errors import AlarmTimeLimitExceeded
 
@@ -24,10 +25,11 @@ class RequestedAlarm:
 
 @dataclass(slots=True)
 class Run:
-    """A run of the alarm of this ``generation``. Moments are aware UTC, by the database's clock."""
+    """A run of the alarm of this ``generation``, or of a schedule. Moments are aware UTC, by the database's clock."""
 
     object_id: int
-    generation: int
+    #: The slot's when the run began; None for a run of a schedule.
+    generation: int | None
     fence: int
     scheduled_at: datetime
     due_at: datetime
@@ -36,6 +38,8 @@ class Run:
     started_at: datetime
     retry_count: int
     time_limit: timedelta
+    set_number: int = 0
+    schedule: ScheduledCall | None = None
     leased: bool = False
     requested_alarm: RequestedAlarm | None = None
     #: ``clock.monotonic()`` when the handler was entered, for the time limit.
@@ -44,7 +48,13 @@ class Run:
     @property
     def info(self) -> AlarmInfo:
         """The argument of the handler."""
-        return AlarmInfo(self.retry_count, self.scheduled_at, self.started_at - self.due_at)
+        return AlarmInfo(
+            self.retry_count,
+            self.scheduled_at,
+            self.started_at - self.due_at,
+            key_of(self.object_id, self.set_number, self.scheduled_at),
+            self.schedule.name if self.schedule else "",
+        )
 
     def check_time(self) -> None:
         """Raise ``AlarmTimeLimitExceeded`` when the run lasts longer than its class allows (DO-51)."""

@@ -129,7 +129,7 @@ class Slot:
         else:
             self.set(due_at=min(self.due_at or now, now), wake_up_for=None)
 
-    def lease(self, now: datetime, generation: int) -> None:
+    def lease(self, now: datetime, generation: int | None) -> None:
         """Lease the object to a run that releases the lock: nobody else runs it until the lease is over.
 
         ``generation`` is that of the alarm it runs, which is not pending; one that others have set since is. Its

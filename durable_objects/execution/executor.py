@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import Error
 
@@ -20,7 +19,6 @@ from durable_objects.database import clock, connection
 from durable_objects.database.errors import (
     is_connection_lost,
     is_worth_another_try,
-    sqlstate,
     trouble,
     was_cancelled,
     was_session_lost,
@@ -32,7 +30,7 @@ from durable_objects.errors import (
     ObjectBusy,
     RunSuperseded,
 )
-from durable_objects.execution import run_outcomes, wake_up_admission, watchdog
+from durable_objects.execution import run_outcomes, scheduled_runs, waiting_line, wake_up_admission, watchdog
 from durable_objects.execution.wake_up_admission import RESCUE, WAIT_UNTIL_DUE, Fired, Verdict
 from durable_objects.handler_errors import is_failure
 from durable_objects.logs import about, get_logger
@@ -48,13 +46,6 @@ WAIT_FOR_LOCK = timedelta(seconds=1)
 
 #: The delay of a wake-up whose class this code does not have: another worker may have it (a deploy).
 PARKED_FOR = timedelta(seconds=10)
-
-#: At most this many wake-ups of one process wait in line for their objects' locks at once, after they were put off:
-#: others need its threads, too.
-MOST_IN_LINE = 4
-
-#: The same trouble of the database is logged once in this time, however many alarms are put off by it.
-TELL_EVERY = timedelta(minutes=1)
 
 #: A run that the database made give way is tried this often without counting as failed.
 UNCOUNTED_TRIES = 5
@@ -81,7 +72,7 @@ def fire(
             return Fired(Verdict.DROPPED)
         handle = DurableObject.by_kind(*found)
     except ObjectBusy as busy:
-        _log(busy)
+        waiting_line.log(busy)
         return Fired(Verdict.AGAIN, backoff.busy_delay(waits))
     if handle is None:
         message = (
@@ -133,7 +124,7 @@ class Firing:
     @contextmanager
     def _turn(self) -> Iterator[Turn]:
         """Open a turn. The first time a wake-up is put off soon; after that it waits in line as callers do."""
-        with _place_in_line(self.object_id, self.waits) as in_line:
+        with waiting_line.place(self.object_id, self.waits) as in_line:
             patience = backoff.patience(self.waits, engine.LOCK_TIMEOUT) if in_line else WAIT_FOR_LOCK
             turn = Turn(self.handle, object_id=self.object_id, lock_timeout=patience)
             turn.open()
@@ -155,7 +146,7 @@ class Firing:
             if slot.crashed_starts >= backoff.MAX_CRASHED_STARTS:
                 return self._crashed_too_often(turn)
             slot.set(crashed_starts=slot.crashed_starts + 1)
-            slot.lease(turn.now, slot.generation)
+            slot.lease(turn.now, None if slot.schedule_is_first else slot.generation)
             self.fence = slot.fence
         return None
 
@@ -164,15 +155,34 @@ class Firing:
             f"{self.handle.key}: alarm() took its worker down {turn.slot.crashed_starts} times. "
             "Look for what kills it (memory, a hard time limit), then revive the alarm."
         )
+        run = self.next_run(turn)
         turn.slot.release()
-        run_outcomes.died(turn, self.handle, self.new_run(turn), error, str(error))
+        if run is None:
+            return Fired(Verdict.DROPPED)
+        run_outcomes.died(turn, self.handle, run, error, str(error))
         return Fired(Verdict.DEAD, error=error)
 
+    def next_run(self, turn: Turn) -> Run | None:
+        """Return the run that this wake-up makes of the alarm, or of the schedule that is due before it. None if what
+        was due is skipped.
+        """
+        if not turn.slot.schedule_is_first:
+            return self.new_run(turn)
+        call = scheduled_runs.due_call(turn)
+        if call is None:
+            return None
+        picked_up_at = self._picked_up_at(turn)
+        run = scheduled_runs.new_run(turn, call, call.scheduled_at or turn.now, picked_up_at)
+        run.leased = self.fence is not None
+        return run
+
+    def _picked_up_at(self, turn: Turn) -> datetime:
+        return turn.now - timedelta(seconds=clock.monotonic() - self.arrived)
+
     def new_run(self, turn: Turn) -> Run:
-        """Return the run that this wake-up makes of the alarm in the turn's slot."""
+        """Return the run of the alarm in the turn's slot."""
         slot, now = turn.slot, turn.now
         due_at = slot.due_at or now
-        picked_up_at = now - timedelta(seconds=clock.monotonic() - self.arrived)
         return Run(
             self.object_id,
             slot.generation,
@@ -180,15 +190,19 @@ class Firing:
             slot.scheduled_at or due_at,
             due_at,
             None if is_forgotten(slot) else slot.wake_up_for,
-            picked_up_at,
+            self._picked_up_at(turn),
             now,
             slot.retry_count,
             self.handle.alarm_time_limit,
+            slot.set_number,
             leased=self.fence is not None,
         )
 
     def _run(self, turn: Turn) -> Fired:
-        run = self.new_run(turn)
+        run = self.next_run(turn)
+        if run is None:
+            turn.slot.release()
+            return Fired(Verdict.DROPPED)
         turn.begin_run(run)
         try:
             with turn.savepoint():
@@ -213,12 +227,15 @@ class Firing:
     def attempt(self, turn: Turn, run: Run) -> bool:
         """Call ``initialize()`` and ``alarm()``; return whether the latter was called. Raises what they raise."""
         turn.start()
-        if self._moved_by_initialize(turn):
+        if run.schedule is None and self._moved_by_initialize(turn):
             return False
         self.run = run
         failpoints.reach("firing.before_handler")
         with watchdog.watching(run.time_limit, self._end):
-            check_answer(self.handle.alarm(run.info), type(self.handle), "alarm")  # type: ignore[func-returns-value]  # it may
+            if run.schedule is not None:
+                scheduled_runs.call_method(self.handle, run.schedule)
+            else:
+                check_answer(self.handle.alarm(run.info), type(self.handle), "alarm")  # type: ignore[func-returns-value]  # it may
         run.check_time()
         failpoints.reach("firing.after_handler")
         return True
@@ -256,7 +273,7 @@ class Firing:
                 return Fired(Verdict.SNOOZED)
             except InvalidAlarmTime as invalid:
                 error = invalid
-        is_dead = turn.slot.generation == run.generation and run_outcomes.is_last(self.handle, run, error)
+        is_dead = run_outcomes.stands(turn, run) and run_outcomes.is_last(self.handle, run, error)
         delay = run_outcomes.failed(turn, self.handle, run, error, retry_is_sent=self.retry_is_sent)
         return Fired(Verdict.DEAD if is_dead else Verdict.FAILED, delay, error, failures=run.retry_count + 1)
 
@@ -281,7 +298,7 @@ class Firing:
         """Count nothing; let the wake-up be sent again, later each time."""
         busy = trouble(error)
         if busy is not None and busy.key != self.handle.key:
-            _log(busy)
+            waiting_line.log(busy)
         self._give_back()
         return Fired(Verdict.AGAIN, backoff.busy_delay(self.waits))
 
@@ -301,7 +318,7 @@ class Firing:
         try:
             with Turn(self.handle, object_id=self.object_id) as turn:
                 if turn.slot.fence == run.fence:
-                    if run_outcomes.is_settled(turn.slot, run):
+                    if run_outcomes.is_settled(turn, run):
                         return Fired(Verdict.DROPPED, error=error)
                     turn.fence_off(run)
                     return self._failed(turn, run, error)
@@ -320,40 +337,9 @@ class Firing:
         limit = AlarmTimeLimitExceeded(f"alarm() of {self.handle.key} did not end within {run.time_limit}")
         self.retry_is_sent = False
         with Turn(self.handle, object_id=self.object_id, lock_timeout=WAIT_FOR_LOCK) as turn:
-            if turn.slot.fence == run.fence and not run_outcomes.is_settled(turn.slot, run):
+            if turn.slot.fence == run.fence and not run_outcomes.is_settled(turn, run):
                 turn.fence_off(run)
                 self._failed(turn, replace(run, requested_alarm=None), limit)
-
-
-_logged: dict[str, float] = {}
-_in_line: set[int] = set()
-_in_line_lock = threading.Lock()
-
-
-@contextmanager
-def _place_in_line(object_id: int, waits: int) -> Iterator[bool]:
-    """Yield whether this wake-up waits in line: not at its first try, nor beside a copy of itself, and few at once."""
-    with _in_line_lock:
-        has_place = waits > 0 and object_id not in _in_line and len(_in_line) < MOST_IN_LINE
-        if has_place:
-            _in_line.add(object_id)
-    try:
-        yield has_place
-    finally:
-        if has_place:
-            _in_line.discard(object_id)
-
-
-def _log(busy: ObjectBusy) -> None:
-    """Log what keeps alarms waiting, but not for each of them."""
-    kind = sqlstate(busy.__cause__)
-    if clock.monotonic() - _logged.get(kind, float("-inf")) >= TELL_EVERY.total_seconds():
-        _logged[kind] = clock.monotonic()
-        logger.warning(
-            "alarms are put off, uncounted, and tried again after 2, 4, 8 … 64 s: %s",
-            busy,
-            extra=about("alarms_put_off"),
-        )
 
 
 def _is_late(run: Run) -> bool:

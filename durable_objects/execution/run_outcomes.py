@@ -9,12 +9,12 @@ from django.db import Error, transaction
 
 from durable_objects.alarms import backoff, history
 from durable_objects.alarms.run import Run
-from durable_objects.alarms.slot import Slot
 from durable_objects.alarms.times import check_alarm_time, moment
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.errors import is_worth_another_try, trouble, was_session_lost
 from durable_objects.errors import GiveUp, RunSuperseded, Snooze
+from durable_objects.execution import scheduled_runs
 from durable_objects.handler_errors import describe, formattable, is_failure, reason_of
 from durable_objects.logs import about, get_logger
 from durable_objects.models import DurableObject
@@ -32,7 +32,11 @@ def succeeded(turn: Turn, run: Run) -> None:
     if turn.deleted:
         return
     slot.release()
-    if slot.generation == run.generation or (requested and requested.generation == slot.generation):
+    if run.schedule is not None:
+        scheduled_runs.succeeded(turn, run)
+        if requested is not None and requested.generation == slot.generation:
+            slot.apply(requested.at)
+    elif slot.generation == run.generation or (requested and requested.generation == slot.generation):
         slot.disarm()
         if requested is not None:
             slot.apply(requested.at)
@@ -49,21 +53,25 @@ def failed(
     published like any alarm.
     """
     text = reason_of(error) if _gives_up(error) else describe(error)
-    slot = _end(turn)
-    if slot.generation != run.generation:
+    _end(turn)
+    if not stands(turn, run):
         turn.record(run, AlarmRun.Outcome.FAILED, text)
         return None
     if is_last(handle, run, error):
         died(turn, handle, run, error, text)
         return None
     delay = _retry_delay(turn, handle, run.retry_count + 1)
-    slot.retry_later(clock.read(), delay, text)  # the turn's own time may be behind: no retry is early
+    now = clock.read()  # the turn's own time may be behind: no retry is early
+    if run.schedule is not None:
+        scheduled_runs.failed(turn, run, now, delay, text)
+    else:
+        turn.slot.retry_later(now, delay, text)
     turn.record(run, AlarmRun.Outcome.FAILED, text)
     extra = about("alarm_failed", handle.key, retry_count=run.retry_count)
     logger.info("alarm of %s %r failed and is retried in %s", *handle.key, delay, extra=extra)
     if retry_is_sent and backoff.is_message(delay):
         return delay
-    slot.set(wake_up_for=None)
+    turn.slot.set(wake_up_for=None)
     return None
 
 
@@ -81,9 +89,11 @@ def snoozed(turn: Turn, handle: DurableObject, run: Run, snooze: Snooze) -> None
     check_alarm_time(snooze.when)
     now = clock.read()  # the turn's own time may be behind: it is not early
     until = max(now, moment(snooze.when, now))
-    slot = _end(turn)
-    if slot.generation == run.generation:
-        slot.snooze(until)
+    _end(turn)
+    if run.schedule is not None:
+        scheduled_runs.snoozed(turn, run, until)
+    elif stands(turn, run):
+        turn.slot.snooze(until)
     turn.record(run, AlarmRun.Outcome.SNOOZED, reason_of(snooze))
     extra = about("alarm_snoozed", handle.key, retry_count=run.retry_count)
     logger.info("alarm of %s %r is snoozed until %s", *handle.key, until, extra=extra)
@@ -103,12 +113,11 @@ def _gives_up(error: BaseException) -> bool:
     return issubclass(type(error), GiveUp)
 
 
-def _end(turn: Turn) -> Slot:
-    """Drop what the handler that raised had requested, and its lease; return the slot."""
+def _end(turn: Turn) -> None:
+    """Drop what the handler that raised had requested, and its lease."""
     turn.take_requested_alarm()
     turn.end_run()
     turn.slot.release()
-    return turn.slot
 
 
 def _retry_delay(turn: Turn, handle: DurableObject, failures: int) -> timedelta:
@@ -128,14 +137,19 @@ def _retry_delay(turn: Turn, handle: DurableObject, failures: int) -> timedelta:
 
 
 def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text: str) -> None:
-    """Keep the alarm as a dead row, since no run is left, and call ``alarm_died()``, in one transaction."""
+    """Keep the alarm as a dead row, since no run is left, and call ``alarm_died()``, in one transaction.
+
+    A schedule keeps its dead occurrence, and goes on with the next.
+    """
     turn.end_run()
-    turn.slot.die(text)
     turn.record(run, AlarmRun.Outcome.DEAD, text)
-    extra, raised_by = about("alarm_died", handle.key, retry_count=run.retry_count), formattable(error)
-    logger.error(
-        "alarm of %s %r is dead after %s runs", *handle.key, run.retry_count + 1, exc_info=raised_by, extra=extra
-    )
+    extra = about("alarm_died", handle.key, retry_count=run.retry_count)
+    what = f"schedule {run.schedule.name!r}" if run.schedule is not None else "alarm"
+    message = f"{what} of %s %r is dead after %s runs"
+    logger.error(message, *handle.key, run.retry_count + 1, exc_info=formattable(error), extra=extra)
+    if run.schedule is not None:
+        return scheduled_runs.died(turn, run, text)
+    turn.slot.die(text)
     try:
         with turn.savepoint():
             turn.start()
@@ -159,11 +173,16 @@ def _raise_unless_failed(turn: Turn, raised: BaseException) -> None:
         raise raised
 
 
-def is_settled(slot: Slot, run: Run) -> bool:
-    """Return whether the run has ended already, as far as its slot shows."""
+def stands(turn: Turn, run: Run) -> bool:
+    """Return whether what the run is for has not been replaced, deleted or cancelled since."""
+    return scheduled_runs.stands(turn, run) if run.schedule is not None else turn.slot.generation == run.generation
+
+
+def is_settled(turn: Turn, run: Run) -> bool:
+    """Return whether the run has ended already, as far as the rows show."""
     if run.leased:
-        return slot.leased_until is None
-    return (slot.generation, slot.retry_count) != (run.generation, run.retry_count)
+        return turn.slot.leased_until is None
+    return not stands(turn, run) or (run.schedule is None and turn.slot.retry_count != run.retry_count)
 
 
 def superseded(run: Run, error: BaseException) -> None:

@@ -17,6 +17,7 @@ class Parked:
     """The handle of an object by its row alone: no ``initialize()`` runs, no field is read, no row is inserted."""
 
     alarm_groups: ClassVar[bool] = False
+    declared_schedules = ()
     read_ahead: ClassVar[tuple[str | type[models.Model], ...]] = ()
     #: Of its turn, which does nothing slow.
     alarm_time_limit = timedelta(minutes=1)

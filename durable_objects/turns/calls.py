@@ -28,6 +28,12 @@ def current(handle: Handle) -> Turn | None:
     return turn
 
 
+def mark_fields_stale() -> None:
+    """Let the instances in open turns read their own fields again at the next call: a query has changed some."""
+    for each in open_turns(clock.connection()).values():
+        each.instances.are_stale = True
+
+
 @contextmanager
 def enter(handle: Handle) -> Iterator[Turn]:
     """Join the open turn on this object, or open one."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects.alarms import history
+from durable_objects.alarms import history, schedule_sql
 from durable_objects.alarms import sql as alarm_sql
+from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import round_trip
 from durable_objects.database.round_trip import Statement
@@ -23,6 +24,8 @@ class Flush:
 
     changes: list[entry_sql.Change] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
+    #: By object, the schedules that were changed, None for deleted.
+    schedules: dict[int, dict[str, ScheduledCall | None]] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
     #: What is to be published once this is committed.
     wake_ups: list[publisher.WakeUp] = field(default_factory=list)
@@ -40,4 +43,5 @@ class Flush:
     def _statements(self, conn: BaseDatabaseWrapper) -> Iterator[Statement]:
         yield from entry_sql.storing(self.changes)
         yield from alarm_sql.storing(conn, self.slots)
+        yield from schedule_sql.storing(conn, self.schedules)
         yield from history.storing(conn, self.runs)

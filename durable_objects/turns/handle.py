@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from django.db import models
 
+from durable_objects.alarms.declarations import Declaration
 from durable_objects.errors import AlarmHandlerMissing
 
 Result = TypeVar("Result")
@@ -35,6 +36,10 @@ class Handle(Protocol):
     @property
     def read_ahead(self) -> tuple[str | type[models.Model], ...]:
         """What its turns read anyway, prefetched with the lock."""
+
+    @property
+    def declared_schedules(self) -> Sequence[Declaration]:
+        """The schedules that its class declares for it."""
 
     def kind_pk(self) -> int:
         """Return the primary key of the class's content type."""

@@ -17,17 +17,19 @@ from django.db import transaction as django_transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import failpoints
-from durable_objects.alarms import history
+from durable_objects.alarms import history, schedules
 from durable_objects.alarms.run import RequestedAlarm, Run
+from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock, connection
 from durable_objects.delivery import publisher
 from durable_objects.entries import sql as entry_sql
 from durable_objects.errors import CannotUnlock, DurableObjectError, ObjectBusy, RunSuperseded
 from durable_objects.plain_functions import check_answer
-from durable_objects.turns import lock, read_ahead
+from durable_objects.turns import lock, read_ahead, schedule_changes
 from durable_objects.turns.commit import Flush
 from durable_objects.turns.handle import Handle, Key, shown
+from durable_objects.turns.instances import Instances
 from durable_objects.turns.transaction import LockedTransaction
 from durable_objects.turns.write_buffer import WriteBuffer
 
@@ -38,23 +40,13 @@ def open_turns(conn: BaseDatabaseWrapper) -> dict[Key, Turn]:
     return turns
 
 
-def mark_fields_stale() -> None:
-    """Let the instances in open turns read their own fields again at the next call: a query has changed some."""
-    for each in open_turns(clock.connection()).values():
-        each.fields_are_stale = True
-
-
 class Turn:
-    """One turn, as a context manager: what is written is buffered, and stored only if the block ends well.
-
-    ``slot`` is the object's alarm as read under the lock; ``run`` is set while ``alarm()`` runs.
-    """
+    """One turn, as a context manager: what is written is buffered, and stored only if the block ends well."""
 
     object_id: int
+    #: The object's alarm as read under the lock.
     slot: Slot
     initializing = False
-    #: Whether the object's own fields were changed past its instances.
-    fields_are_stale = False
 
     def __init__(self, handle: Handle, *, object_id: int | None = None, lock_timeout: timedelta | None = None) -> None:
         """Prepare for this object. With ``object_id`` its row must be there, else ``RunSuperseded``; without, it is
@@ -65,8 +57,7 @@ class Turn:
         self.is_shared = self.must_run_alone = False
         self._transaction = LockedTransaction(handle, object_id, lock_timeout)
         self.conn = self._transaction.conn
-        #: The instances of the object that have come into this turn.
-        self._admitted: dict[int, Handle] = {id(handle): handle}
+        self.instances = Instances(handle)
 
     def __enter__(self) -> Self:
         if not self.is_locked:
@@ -116,7 +107,7 @@ class Turn:
 
     @property
     def run(self) -> Run | None:
-        """The run of the alarm that is in progress in it."""
+        """The run that is in progress in it, of the alarm or of a schedule."""
         return self._transaction.run
 
     @property
@@ -158,7 +149,7 @@ class Turn:
         self._rows: dict[type[models.Model], models.Model | tuple[Any, ...] | None] = {**read.rows}
         self._ended: list[dict[str, Any]] = []
         self._buffer = WriteBuffer(self.conn, self.object_id, self._transaction.savepoints, read.texts)
-        self._read_fields()
+        self.instances.read_fields(self.object_id)
 
     def _close(self, error: BaseException | None) -> None:
         """End the transaction: commit, or with an error roll back. Raises when the commit is refused."""
@@ -232,6 +223,8 @@ class Turn:
             check_answer(self.handle.initialize(), type(self.handle), "initialize")  # type: ignore[func-returns-value]  # it may
         finally:
             self.initializing = False
+        if not self.slot.stored and self.handle.declared_schedules:
+            schedule_changes.reconcile(self, self.handle.declared_schedules)
 
     def run_call(self, handle: Handle, call: Callable[[], Any]) -> Any:
         """Run one of several calls in this turn: own instance, own ``initialize()``, undone by itself if it raises."""
@@ -249,27 +242,16 @@ class Turn:
     def admit(self, handle: Handle) -> None:
         """Let another instance of the object join: it learns its key and reads its own fields."""
         self._refresh_fields()
-        if id(handle) not in self._admitted:
-            self._admitted[id(handle)] = handle
-            handle.admitted(self.object_id)
+        self.instances.admit(handle, self.object_id)
 
     def saved(self, handle: Handle) -> None:
         """Give own fields that this instance has stored to the others; again when a savepoint is undone."""
         self._buffer.top().saved = True
-        for other in self._admitted.values():
-            if other is not handle:
-                other.follow(handle, keep_unsaved=True)
+        self.instances.saved(handle)
 
     def _refresh_fields(self) -> None:
-        if self._buffer.take_undone_save() or self.fields_are_stale:
-            self._read_fields()
-
-    def _read_fields(self) -> None:
-        first, *others = self._admitted.values()
-        first.admitted(self.object_id)
-        for other in others:
-            other.follow(first, keep_unsaved=False)
-        self.fields_are_stale = False
+        if self._buffer.take_undone_save() or self.instances.are_stale:
+            self.instances.read_fields(self.object_id)
 
     # -- the run of its alarm
 
@@ -310,6 +292,14 @@ class Turn:
         if self.run is not None and self.slot.generation == self.run.generation:
             return self.slot.scheduled_at if self.initializing else None
         return self.slot.pending(self.now)
+
+    def schedules(self) -> dict[str, ScheduledCall]:
+        """Return the object's schedules by name, as this turn sees them."""
+        return self._buffer.schedules()
+
+    def change_schedule(self, name: str, call: ScheduledCall | None) -> None:
+        """Store the schedule, None for none, when the turn ends well."""
+        self._buffer.change_schedule(name, call)
 
     # -- entries and rows
 
@@ -384,6 +374,9 @@ class Turn:
             self.run.requested_alarm = requested  # decided when the run ends
         elif requested is not None:
             self.slot.apply(requested.at)
+        if layer.schedules:
+            flush.schedules[self.object_id] = layer.schedules
+            self.slot.set(schedule_due_at=schedules.first_due(self.schedules()))
         if self.slot.needs_wake_up(self.now) and self._may_publish():
             self.slot.mark_published(self.now)
             groups, limit = self.handle.alarm_groups, self.handle.alarm_time_limit

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects.alarms import schedule_sql
 from durable_objects.alarms.run import RequestedAlarm
+from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.database.savepoints import Savepoint, Savepoints
 from durable_objects.entries import sql as entry_sql
 
@@ -31,6 +33,8 @@ class Layer:
     #: Whether the object's own fields were stored, which the instances of it know.
     saved: bool = False
     requested_alarm: RequestedAlarm | None = None
+    #: Schedules that were changed, None for deleted.
+    schedules: dict[str, ScheduledCall | None] = field(default_factory=dict)
 
     def clear(self) -> None:
         """Delete everything that was there so far."""
@@ -45,6 +49,7 @@ class Layer:
         self.deleted = self.deleted or above.deleted
         self.saved = self.saved or above.saved
         self.requested_alarm = above.requested_alarm or self.requested_alarm
+        self.schedules.update(above.schedules)
 
 
 class WriteBuffer:
@@ -59,6 +64,7 @@ class WriteBuffer:
         self._savepoints_around = len(savepoints.open)
         self._stack = [Layer()]
         self._undone_save = False
+        self._schedules: dict[str, ScheduledCall] | None = None
 
     @contextmanager
     def separate_layer(self) -> Iterator[None]:
@@ -159,6 +165,18 @@ class WriteBuffer:
         for layer in self._stack:
             layer.requested_alarm = None
         return requested
+
+    def schedules(self) -> dict[str, ScheduledCall]:
+        """Return the object's schedules by name: what was changed, else what is stored, which is read once."""
+        if self._schedules is None:
+            self._schedules = schedule_sql.load(self._conn, self._object_id)
+        seen = self._schedules | self.merged().schedules
+        return {name: call for name, call in sorted(seen.items()) if call is not None}
+
+    def change_schedule(self, name: str, call: ScheduledCall | None) -> None:
+        """Change a schedule, to None to delete it. Reads them all: when the first is due depends on each."""
+        self.schedules()
+        self.top().schedules[name] = call
 
     def take_undone_save(self) -> bool:
         """Return whether own fields were stored and that was undone, since the last call."""

@@ -20,7 +20,7 @@ from durable_objects.database import connection, round_trip
 from durable_objects.database.backends import backend_of
 from durable_objects.delivery import backlog, claims, dispatcher, publisher
 from durable_objects.errors import ObjectBusy
-from durable_objects.execution import executor, wake_up_admission
+from durable_objects.execution import executor, waiting_line, wake_up_admission
 from durable_objects.tables import Alarm
 from durable_objects.turns import lock, read_ahead, transaction, write_buffer
 from tests.chaos.storm import record
@@ -212,7 +212,7 @@ def who_lives() -> None:
 
 def in_line() -> None:
     """A wake-up that was turned away by a busy object never stands in line for it."""
-    _replace(executor, "MOST_IN_LINE", 0)
+    _replace(waiting_line, "MOST_IN_LINE", 0)
 
 
 def savepoints() -> None:

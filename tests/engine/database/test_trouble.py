@@ -18,7 +18,7 @@ from django.db import DatabaseError, connection, transaction
 from durable_objects import AlarmInfo, ObjectBusy
 from durable_objects.bulk_delete import sweep
 from durable_objects.delivery import publisher
-from durable_objects.execution import executor
+from durable_objects.execution import waiting_line
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
 from durable_objects.execution.wake_up_admission import Verdict
@@ -368,7 +368,7 @@ def test_database_that_is_read_only(obj: Scripted, script: Script) -> None:
 
 def test_it_is_told_once(obj: Scripted, script: Script, caplog: pytest.LogCaptureFixture) -> None:
     """The log says what keeps alarms waiting, in the database's words, and not for each of them."""
-    executor._logged.clear()
+    waiting_line._logged.clear()
     script.alarm = count
     pk = armed(obj)
     with refusing(Entry, "53100"):
@@ -379,7 +379,7 @@ def test_it_is_told_once(obj: Scripted, script: Script, caplog: pytest.LogCaptur
 
 def test_who_keeps_another_object_is_told(obj: Scripted, script: Script, caplog: pytest.LogCaptureFixture) -> None:
     """A handler that cannot have another object is put off as often as it takes, and the log names that object."""
-    executor._logged.clear()
+    waiting_line._logged.clear()
     script.alarm = lambda obj, info: Counter.objects.get_by_name("kept").add()
     pk = armed(obj)
     with Counter.objects.get_by_name("kept").storage.transaction():

@@ -15,7 +15,7 @@ from django.db import connection
 from durable_objects import AlarmInfo, ObjectBusy
 from durable_objects.alarms import backoff
 from durable_objects.database.backends.sqlite import Queue
-from durable_objects.execution import executor
+from durable_objects.execution import executor, waiting_line
 from durable_objects.execution.executor import fire
 from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.tables import Object
@@ -122,7 +122,7 @@ def kept() -> Iterator[None]:
 
 def test_few_of_a_workers_threads_stand_in_line(obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """Busy objects do not take all threads of a worker: beyond a few, a wake-up is turned away soon again."""
-    monkeypatch.setattr(executor, "MOST_IN_LINE", 0)
+    monkeypatch.setattr(waiting_line, "MOST_IN_LINE", 0)
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
     with kept():
@@ -137,12 +137,12 @@ def test_copies_of_a_wake_up_do_not_fill_the_line(obj: Scripted, script: Script)
     pk = Object.objects.get().pk
     with kept():
         first = InThread(lambda: fire(pk, waits=1))
-        await_that(lambda: pk in executor._in_line)
+        await_that(lambda: pk in waiting_line._in_line)
         begun = time.monotonic()
         assert fire(pk, waits=1).verdict is Verdict.AGAIN
         assert time.monotonic() - begun < LOCK_TIMEOUT, "not a patience of 4 s"
     assert first.result().verdict is Verdict.SUCCEEDED
-    assert not executor._in_line
+    assert not waiting_line._in_line
 
 
 def test_patience_grows_to_a_limit() -> None:

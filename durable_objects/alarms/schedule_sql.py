@@ -1,0 +1,78 @@
+"""Reads and stores schedules. Only this module writes their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from durable_objects.alarms.schedules import ScheduledCall
+from durable_objects.database import clock, round_trip
+from durable_objects.database.backends import backend_of
+from durable_objects.database.round_trip import Row, Statement
+from durable_objects.tables import Schedule
+
+_TABLE = Schedule._meta.db_table
+_TIMES = ("scheduled_at", "due_at", "follow_at", "died_at")
+_FLAGS = ("declared", "is_decided")
+_NUMBERS = ("set_number", "retry_count")
+_COLUMNS = [f.name for f in Schedule._meta.concrete_fields if f.name not in {"id", "object"}]
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def load(conn: BaseDatabaseWrapper, object_id: int) -> dict[str, ScheduledCall]:
+    """Return the object's schedules by name. Reads them under its lock, where they are about to change."""
+    rows = round_trip.send(conn, [_select(conn, "object_id = %s", [object_id])])
+    calls = [_call_of(row) for row in rows]
+    return {call.name: call for call in calls}
+
+
+def _select(conn: BaseDatabaseWrapper, where: str, params: list[Any]) -> Statement:
+    moment = backend_of(conn).select_moment
+    columns = ", ".join(moment(name) if name in _TIMES else name for name in _COLUMNS)
+    return f"SELECT {columns} FROM {_TABLE} WHERE {where} ORDER BY name", params
+
+
+def _call_of(row: Row) -> ScheduledCall:
+    return ScheduledCall(**{name: _read(name, value) for name, value in zip(_COLUMNS, row, strict=True)})
+
+
+def _read(name: str, value: Any) -> Any:
+    """Return a column's value, which the driver may have given as text."""
+    if name in _TIMES:
+        return None if value is None else clock.from_database(value)
+    if name in _FLAGS:
+        return value in {True, "t", "1"}
+    if name in _NUMBERS:
+        return int(value)
+    if name == "grace":
+        return None if value is None else int(value) * _MICROSECOND
+    return value
+
+
+def storing(
+    conn: BaseDatabaseWrapper, changes: Mapping[int, Mapping[str, ScheduledCall | None]]
+) -> Iterator[Statement]:
+    """Yield the statements that store what turns changed, by object and name. Needs the objects' locks."""
+    rows, values = 0, []
+    for object_id, calls in changes.items():
+        if deleted := [name for name, call in calls.items() if call is None]:
+            marks = ", ".join(["%s"] * len(deleted))
+            yield f"DELETE FROM {_TABLE} WHERE object_id = %s AND name IN ({marks})", [object_id, *deleted]
+        for call in calls.values():
+            if call is not None:
+                rows += 1
+                values += [object_id, *(_stored(conn, name, getattr(call, name)) for name in _COLUMNS)]
+    if rows:
+        marks = ", ".join([f"({', '.join(['%s'] * (len(_COLUMNS) + 1))})"] * rows)
+        assignments = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "name")
+        insert = f"INSERT INTO {_TABLE} (object_id, {', '.join(_COLUMNS)}) VALUES {marks}"
+        yield f"{insert} ON CONFLICT (object_id, name) DO UPDATE SET {assignments}", values
+
+
+def _stored(conn: BaseDatabaseWrapper, name: str, value: Any) -> Any:
+    if name in _TIMES:
+        return clock.to_database(conn, value)
+    return value // _MICROSECOND if isinstance(value, timedelta) else value
