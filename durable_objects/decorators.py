@@ -11,6 +11,9 @@ from durable_objects.plain_functions import kind_of
 #: The method's own type comes out as it went in; a ``Concatenate`` would refuse methods with ``**kwargs: Any``.
 Method = TypeVar("Method", bound=Callable[..., Any])
 
+#: The attribute of a method whose calls may share a turn.
+COMBINES = "durable_objects_combines"
+
 
 class _Owner(Protocol):
     """What a decorated method needs of its object: a part of ``DurableObject``, which stands above."""
@@ -38,7 +41,7 @@ def exclusive(method: Method | None = None, /, *, combine: bool = False) -> Meth
 
     Raises ``ObjectBusy`` when it could not lock the object within ``LOCK_TIMEOUT``; ``IsolationNotSupported`` inside a
     REPEATABLE READ or SERIALIZABLE transaction of the caller. On an ``async def`` or a generator: ``TypeError`` at
-    import, since its body would run after the turn has ended (call it through ``sync_to_async``).
+    import, since its body would run after the turn has ended (async code calls a plain one by ``acall``).
     """
     if method is None:
         return functools.partial(_as_turn, combine=combine)
@@ -49,7 +52,7 @@ def _as_turn(method: Method, *, combine: bool) -> Method:
     kind = kind_of(method)
     if kind is not None:
         name = getattr(method, "__qualname__", repr(method))
-        advice = "" if kind == "generator" else " Make it a plain def, call it by sync_to_async."
+        advice = "" if kind == "generator" else " Make it a plain def; async code calls it by acall()."
         raise TypeError(f"@exclusive on {name}, which is an {kind}: its body would run outside the turn.{advice}")
 
     @functools.wraps(method)
@@ -60,4 +63,5 @@ def _as_turn(method: Method, *, combine: bool) -> Method:
     def combined(self: _Owner, /, *args: Any, **kwargs: Any) -> Any:
         return self.run_combined(lambda: method(self, *args, **kwargs))
 
+    setattr(combined, COMBINES, True)
     return cast("Method", combined if combine else turn)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from django.db import models, transaction
 from django.db.models.base import ModelBase
@@ -25,7 +24,7 @@ from durable_objects.plain_functions import flaw_of
 from durable_objects.schedules import Schedules
 from durable_objects.storage import Storage
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, RowManager
-from durable_objects.turns import bulk, calls, combining, lock, read_ahead, subclass_fields
+from durable_objects.turns import async_calls, bulk, calls, combining, lock, read_ahead, subclass_fields
 from durable_objects.turns.calls import current, enter, mark_fields_stale
 from durable_objects.turns.handle import shown
 from durable_objects.validation import check_name
@@ -44,6 +43,7 @@ __all__ = [
     "decode",
 ]
 
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 Model = TypeVar("Model", bound="DurableObject")
 Row = TypeVar("Row", bound=models.Model)
@@ -132,6 +132,8 @@ class ObjectManager(RowManager[Model]):
         """
         bulk.set_alarms(self.model.by_name, times)
 
+    aset_alarms = async_calls.awaited(set_alarms)
+
     def call_each(self, name: str, calls: Iterable[Callable[[Model], Result]]) -> list[Result | Exception]:
         """Make these calls on the object of this name, in order, and return what each returned, or raised.
 
@@ -140,15 +142,7 @@ class ObjectManager(RowManager[Model]):
         when it raises. Call it outside of any transaction. Raises ``InvalidName``.
         """
         key = self.get_by_name(name).key
-        handles = [(self.get_by_name(name), call) for call in calls]
-        bound = [(handle, functools.partial(call, handle)) for handle, call in handles]
-        answers: list[Result | Exception] = []
-        for outcome in combining.run_all(key, bound) if bound else []:
-            try:
-                answers.append(outcome())
-            except Exception as error:  # noqa: BLE001  it is the answer to one of the callers
-                answers.append(error)
-        return answers
+        return combining.answers(key, [(self.get_by_name(name), call) for call in calls])
 
     def new_unique(self) -> Model:
         """Return a fresh object with a random name of 32 hex digits (DO-83). No query."""
@@ -256,6 +250,24 @@ class DurableObject(Object):
         """Call in a turn that other threads' calls may share: what ``@exclusive(combine=True)`` does."""
         answer: Result = combining.run(self, call)
         return answer
+
+    async def acall(
+        self,
+        method: Callable[Concatenate[Self, Parameters], Result],
+        /,
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Call a method of the class from async code: ``await cart.acall(Cart.add, "tea")`` is ``cart.add("tea")``.
+
+        It runs in the thread of Django's own async methods; calls of ``@exclusive(combine=True)`` wait without a
+        thread, and share turns. Any plain function that takes the object first will do, for several steps in one go.
+        Raises what the method raises, and ``TypeError`` for an ``async def`` or a method of an object (``cart.add``).
+
+        A call that is cancelled before a thread has begun it is not made. One that has begun goes on to its end, and
+        commits all or nothing; whoever has cancelled does not see which.
+        """
+        return await async_calls.run_method(self, method, *args, **kwargs)
 
     def row_of(self, model: type[Row]) -> Row | None:
         """Return this object's row in a model whose primary key is a one-to-one to it; None where there is none.

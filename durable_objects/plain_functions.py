@@ -67,6 +67,19 @@ def check_answer(answer: object, cls: type, name: str) -> None:
     )
 
 
+def check_is_function(method: object, cls: type) -> None:
+    """Raise ``TypeError`` for what ``acall`` cannot call with the object: an async function, or a bound method."""
+    name = getattr(method, "__name__", "method")
+    kind = kind_of(method)
+    if kind is not None:
+        raise TypeError(f"acall({name}) of an {kind}: it takes plain functions.".replace("an generator", "a generator"))
+    if inspect.ismethod(method):
+        raise TypeError(
+            f"acall() got the method {name!r} of an object. Name the function, acall({cls.__name__}.{name}, …): the "
+            "object is the one whose acall() this is."
+        )
+
+
 def _a(kind: type[Any]) -> str:
     name = kind.__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -20,6 +20,7 @@ from durable_objects.recurrence import misfire as misfires
 from durable_objects.recurrence import rules
 from durable_objects.recurrence.rules import Rule
 from durable_objects.turns import lock, schedule_changes
+from durable_objects.turns.async_calls import awaited
 from durable_objects.turns.calls import current, enter
 from durable_objects.turns.handle import Owner
 from durable_objects.turns.turn import Turn
@@ -157,6 +158,14 @@ class Schedules:
         if call is None:
             raise InvalidSchedule(f"there is no schedule {name!r} to preview")
         return misfires.preview(Rule.from_text(call.rule), call.misfire, call.grace, clock.now(), n, down=down)
+
+    # -- for async code, as Django has it: the same promises, awaited
+
+    aset = awaited(set)
+    acancel = awaited(cancel)
+    aget = awaited(get)
+    alist = awaited(list)
+    apreview = awaited(preview)
 
     @property
     def info(self) -> AlarmInfo | None:

@@ -16,6 +16,7 @@ from durable_objects.entries import sql as entry_sql
 from durable_objects.entries.serializer import decode, encode
 from durable_objects.errors import InvalidInput
 from durable_objects.turns import attempts, lock
+from durable_objects.turns.async_calls import awaited
 from durable_objects.turns.calls import current, enter
 from durable_objects.turns.handle import Owner, check_has_handler
 from durable_objects.turns.turn import Turn
@@ -34,6 +35,8 @@ class Storage:
     ``time``, ``timedelta``, ``Decimal``, ``UUID``, ``bytes``, ``tuple``, ``set``, ``frozenset``, up to 2 MB encoded,
     and they come back as fresh copies of exactly their types. Anything else raises ``InvalidKey`` or ``InvalidValue``
     and changes nothing. Every call raises ``RunSuperseded`` in a run that another one has taken over.
+
+    Async code has a twin of each, ``await storage.aget(key)``: in the thread of ``acall``, with the same promises.
     """
 
     __slots__ = ("_owner",)
@@ -162,6 +165,20 @@ class Storage:
     def delete_alarm(self) -> None:
         """Delete the alarm, also one that waits for a retry, or a dead one. A run in progress goes on."""
         self._in_turn(lambda turn: turn.request_alarm(None))
+
+    # -- for async code, as Django has it: the same promises, awaited
+
+    aget = awaited(get)
+    aget_many = awaited(get_many)
+    aput = awaited(put)
+    aput_many = awaited(put_many)
+    adelete = awaited(delete)
+    adelete_many = awaited(delete_many)
+    alist = awaited(list)
+    adelete_all = awaited(delete_all)
+    aset_alarm = awaited(set_alarm)
+    aget_alarm = awaited(get_alarm)
+    adelete_alarm = awaited(delete_alarm)
 
     def _in_turn(self, change: Callable[[Turn], Result]) -> Result:
         joined = current(self._owner)

@@ -282,6 +282,12 @@ def return_to_pool(conn: BaseDatabaseWrapper) -> None:
     conn.__dict__["durable_objects_idle_since"] = monotonic()
 
 
+def close_if_old(conn: BaseDatabaseWrapper) -> None:
+    """Close a connection that is older than ``CONN_MAX_AGE``, as Django does at the end of a request."""
+    if is_free(conn):
+        conn.close_if_unusable_or_obsolete()
+
+
 def reconnect_if_gone(conn: BaseDatabaseWrapper) -> None:
     """Drop a connection that does not answer after a pause; Django connects again. The server may be another one."""
     idle = monotonic() - conn.__dict__.get("durable_objects_idle_since", 0.0)

@@ -10,6 +10,7 @@ alone, in its own thread, as if it had never been combined.
 from __future__ import annotations
 
 import contextvars
+import functools
 import os
 import threading
 from collections import deque
@@ -45,8 +46,8 @@ def _taken_lock() -> threading.Lock:
 
 
 @dataclass(slots=True, eq=False)
-class _Call:
-    """One call, from its thread's arrival to its outcome."""
+class Call:
+    """One call, from its arrival to its outcome. It is made in a copy of the context that it was created in."""
 
     handle: Handle
     call: Callable[[], Any]
@@ -55,6 +56,8 @@ class _Call:
     decided: threading.Lock = field(default_factory=_taken_lock)
     leads: bool = False
     alone: bool = False
+    #: Nobody has begun it within ``LOCK_TIMEOUT``, or its thread was interrupted: it is not made.
+    withdrawn: bool = False
     answer: Any = None
     error: BaseException | None = None
 
@@ -70,6 +73,7 @@ class _Call:
             raise _Undone
 
     def outcome(self) -> Any:
+        """Return what the call returned, or raise what it raised; makes it first, if it has to be made alone."""
         if self.alone:
             return calls.run(self.handle, self.call)
         if self.error is not None:
@@ -77,7 +81,7 @@ class _Call:
         return self.answer
 
 
-_Line = deque[_Call]
+_Line = deque[Call]
 
 _lock = threading.Lock()
 #: The calls that wait, by object; while an object is in here, a thread has the lead.
@@ -90,19 +94,24 @@ def run(handle: Handle, call: Callable[[], Any]) -> Any:
     Raises what the call raises, and ``ObjectBusy`` when it was not begun within ``LOCK_TIMEOUT``. When the connection
     is lost while the turn commits, each caller gets an ``OperationalError``: nobody knows whether it counts.
     """
-    conn = clock.connection()
-    if not connection.is_free(conn) or handle.key in unlocked_on(conn):
+    if not may_combine(handle.key):
         return calls.run(handle, call)
-    (answer,) = run_all(handle.key, [(handle, call)])
-    return answer()
+    mine = Call(handle, call)
+    run_all(handle.key, [mine])
+    return mine.outcome()
 
 
-def run_all(key: Key, several: Sequence[tuple[Handle, Callable[[], Any]]]) -> list[Callable[[], Any]]:
-    """Call several times on the object of this key, in order, as ``run`` does: one thread does so for others.
+def may_combine(key: Key) -> bool:
+    """Return whether this thread may make the calls of others: it is in no transaction, nor a run of this object."""
+    conn = clock.connection()
+    return connection.is_free(conn) and key not in unlocked_on(conn)
 
-    Returns for each call what returns its answer or raises. To be called outside of any transaction.
+
+def run_all(key: Key, mine: Sequence[Call]) -> None:
+    """Make these calls on the object of this key, in order, as ``run`` does: one thread does so for others.
+
+    Afterwards each has its ``outcome()``. Only where it ``may_combine``.
     """
-    mine = [_Call(handle, call) for handle, call in several]
     with _lock:
         line = _lines.get(key)
         mine[0].leads = line is None
@@ -110,6 +119,8 @@ def run_all(key: Key, several: Sequence[tuple[Handle, Callable[[], Any]]]) -> li
             _lines[key] = line = deque()
         line.extend(mine[mine[0].leads :])
     for place, call in enumerate(mine):
+        if call.withdrawn:
+            continue
         try:
             if not call.leads:
                 _wait(line, call)
@@ -118,32 +129,56 @@ def run_all(key: Key, several: Sequence[tuple[Handle, Callable[[], Any]]]) -> li
         except BaseException:
             _give_up(line, mine[place:])
             raise
-    return [call.outcome for call in mine]
+        if call.withdrawn:  # and so are those that came with it
+            _give_up(line, mine[place + 1 :])
 
 
-def _wait(line: _Line, mine: _Call) -> None:
+def answers(key: Key, several: Sequence[tuple[Any, Callable[[Any], Any]]]) -> list[Any]:
+    """Call each with its instance of the object of this key, as ``run_all``; return what each returned, or raised."""
+    mine = [Call(handle, functools.partial(call, handle)) for handle, call in several]
+    if mine:
+        run_all(key, mine)
+    found: list[Any] = []
+    for each in mine:
+        try:
+            found.append(each.outcome())
+        except Exception as error:  # noqa: BLE001  it is the answer to one of the callers
+            found.append(error)
+    return found
+
+
+def _wait(line: _Line, mine: Call) -> None:
     """Wait until this call has an outcome, or the lead; for one that was taken, however long it takes."""
     if mine.decided.acquire(timeout=engine.LOCK_TIMEOUT.total_seconds()):
         return
     with _lock:
         if mine in line:
             line.remove(mine)
-            mine.error = lock.busy(mine.handle.key, Limits(engine.LOCK_TIMEOUT, mine.handle.alarm_time_limit))
+            mine.error, mine.withdrawn = busy(mine.handle), True
             return
     mine.decided.acquire()
 
 
-def _give_up(line: _Line, mine: list[_Call]) -> None:
-    """Withdraw these calls of a thread that is interrupted, and pass on the lead if it has it."""
+def busy(handle: Handle) -> ObjectBusy:
+    """Return the error of a call that was not begun in time."""
+    return lock.busy(handle.key, Limits(engine.LOCK_TIMEOUT, handle.alarm_time_limit))
+
+
+def _give_up(line: _Line, mine: Sequence[Call]) -> None:
+    """Withdraw those of a thread's calls that nobody has taken, and pass on the lead if it has it."""
     with _lock:
         for call in mine:
             if call in line:
                 line.remove(call)
             elif call.leads:
+                call.leads = False
                 _pass_on(line, call.handle.key)
+            else:
+                continue
+            call.error, call.withdrawn = busy(call.handle), True
 
 
-def _lead(line: _Line, mine: _Call) -> None:
+def _lead(line: _Line, mine: Call) -> None:
     """Run one turn with all that wait, pass on the lead, release the others. Never raises an ``Exception``."""
     taken, failure, ending = [mine], None, False
     turn = Turn(mine.handle)
@@ -169,7 +204,7 @@ def _lead(line: _Line, mine: _Call) -> None:
             call.decided.release()
 
 
-def _undo(turn: Turn, taken: list[_Call], failure: BaseException, *, ending: bool) -> None:
+def _undo(turn: Turn, taken: list[Call], failure: BaseException, *, ending: bool) -> None:
     """Decide on the calls of a turn that raised: an error for each, or another run alone."""
     interrupted = not isinstance(failure, Exception)
     if turn.is_committed:  # what was raised comes from somebody's hook after the commit
@@ -184,8 +219,8 @@ def _undo(turn: Turn, taken: list[_Call], failure: BaseException, *, ending: boo
         for call in taken:
             call.error = ObjectBusy(str(failure))
             call.error.__cause__ = failure.__cause__
-    elif isinstance(failure, ObjectBusy):
-        taken[0].error = failure  # the others have not been taken, and wait for as long as they may
+    elif isinstance(failure, ObjectBusy):  # the others have not been taken, and wait for as long as they may
+        taken[0].error, taken[0].withdrawn = failure, True
     else:
         for call in taken:
             call.alone, call.error = True, None

@@ -187,8 +187,8 @@ def test_c28_what_is_read_is_what_stands(clock: FakeClock, obj: Scripted) -> Non
 @behaviour(
     "J7",
     "each operation makes a trace span; a transaction takes a function that is not async",
-    differs="no spans: each run is a row of history, with its times; an async method is refused at import, so call a "
-    "plain one through `sync_to_async`",
+    differs="no spans: each run is a row of history, with its times; an async method is refused at import: async code "
+    "calls a plain one by `acall()`",
 )
 def test_j7_async_methods_are_refused() -> None:
     """``@exclusive`` on an ``async def`` is a TypeError when the class is made."""
@@ -196,7 +196,7 @@ def test_j7_async_methods_are_refused() -> None:
     async def method(self: Counter) -> None:
         """Would run after its turn has ended."""
 
-    with pytest.raises(TypeError, match="sync_to_async"):
+    with pytest.raises(TypeError, match="acall"):
         exclusive(method)
 
 

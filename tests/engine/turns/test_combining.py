@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from durable_objects import CannotUnlock, ObjectBusy, exclusive, failpoints
 from durable_objects.testing import SimulatedCrash
 from durable_objects.turns import combining
 from tests.models import Counter, Note, Script, Scripted
-from tests.support.combined_calls import Call, call_combined, call_while_locked, locked, queue_calls
+from tests.support.combined_calls import Call, call_combined, call_while_locked, is_queued, locked, queue_calls
 from tests.support.services import own_session
 from tests.support.threads import InThread, await_that
 
@@ -88,6 +89,24 @@ def test_who_is_not_taken_in_time_is_told_so(obj: Scripted, settings: Any) -> No
     assert call_combined(add)[0] == 1
 
 
+def test_calls_that_come_together_wait_together(obj: Scripted, settings: Any) -> None:
+    """Calls that one thread makes for many are all refused within ``LOCK_TIMEOUT``, not each after the one before."""
+    settings.DURABLE_OBJECTS = {"LOCK_TIMEOUT": timedelta(seconds=0.5)}
+    with locked(obj):
+        together = InThread(lambda: Scripted.objects.call_each("a", [add] * 4))
+        await_that(lambda: is_queued(3))
+        behind = InThread(lambda: call_combined(add))
+        started = time.monotonic()
+        answers = together.result()
+        assert time.monotonic() - started < 1.0
+        with pytest.raises(ObjectBusy):
+            behind.result()
+    assert [type(answer) for answer in answers] == [ObjectBusy] * 4
+    assert len({id(answer) for answer in answers}) == 4, "an error of its own for each caller"
+    assert combining._lines == {}
+    assert obj.storage.get("count") is None
+
+
 def test_interrupted_in_line_leaves_the_line(obj: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in a thread that waits ends its wait: its call is not made, and nobody waits for it to lead."""
 
@@ -98,7 +117,7 @@ def test_interrupted_in_line_leaves_the_line(obj: Scripted, monkeypatch: pytest.
         (leader,) = queue_calls([add])
         monkeypatch.setattr(combining, "_wait", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            combining.run_all(obj.key, [(obj, lambda: add(obj)), (obj, lambda: add(obj))])
+            combining.run_all(obj.key, [combining.Call(obj, lambda: add(obj)) for _ in range(2)])
     assert leader.result()[0] == 1
     assert combining._lines == {}
     assert obj.storage.get("count") == 1
