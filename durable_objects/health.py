@@ -30,9 +30,9 @@ def report() -> dict[str, Any]:
     ``status`` is ``"ok"``; ``"late"`` when the oldest overdue alarm is overdue by more than ``doctor.LATE_AFTER``, and
     then ``cause`` says why, as the doctor does; or, without figures, ``"database_away"``, ``"not_migrated"`` or
     ``"misconfigured"``, of which ``cause`` says what the setting has to be. An alarm whose run is under way (a lease in
-    force) is not overdue. ``armed``, ``overdue``, ``dead`` and ``parked`` count alarms to 10,000 each,
-    ``oldest_overdue_seconds`` is 0 when none is. Those of a class that this process does not know are parked, and not
-    late. Names no object and no host.
+    force) is not overdue. ``armed``, ``overdue``, ``dead``, ``parked`` and ``paused`` count alarms to 10,000 each,
+    ``oldest_overdue_seconds`` is 0 when none is. Those of a class that this process does not know are parked; neither
+    these nor paused ones are late. Names no object and no host.
     """
     return _asked(_report)
 
@@ -40,7 +40,7 @@ def report() -> dict[str, Any]:
 def _report() -> dict[str, Any]:
     moment = clock.now()
     late = doctor.late(moment)
-    counted = counts(moment, ["armed", "dead", "due", "parked"])
+    counted = counts(moment, ["armed", "dead", "due", "parked", "paused"])
     return {
         "status": "late" if late.cause else "ok",
         "cause": late.cause,
@@ -48,6 +48,7 @@ def _report() -> dict[str, Any]:
         "dead": counted["dead"],
         "overdue": counted["due"],
         "parked": counted["parked"],
+        "paused": counted["paused"],
         "oldest_overdue_seconds": round(late.by.total_seconds(), 3),
         "late_after_seconds": doctor.LATE_AFTER.total_seconds(),
     }

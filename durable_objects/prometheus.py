@@ -30,6 +30,7 @@ from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from durable_objects import kinds
+from durable_objects.alarms.pauses import paused
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.connection import SECONDS_TO_ANSWER, answered
@@ -71,7 +72,7 @@ def exposition() -> bytes:
 class _Database(Collector):
     def collect(self) -> Iterator[Metric]:
         now = clock.now()
-        for collect in (_build, _alarms, _dispatcher, _lateness, *_of_apps):
+        for collect in (_build, _alarms, _pauses, _dispatcher, _lateness, *_of_apps):
             yield from collect(now)
 
     def describe(self) -> Iterator[Metric]:
@@ -105,11 +106,13 @@ def _alarms(now: datetime) -> Iterator[Metric]:
         "durable_objects_alarms",
         f"Alarms by state, counted to {metrics.COUNTED_TO}; armed ones beyond that are estimated on PostgreSQL. "
         "The states overlap: overdue (due for 10 s, nobody runs it) is part of due, due and retrying of armed. "
-        "Running: unlocked. Parked: of a class that this process does not know.",
+        "Running: unlocked. Parked: of a class that this process does not know. Neither these nor paused ones are due.",
         labels=["state"],
     )
     alarms.add_metric(["armed"], metrics.armed(now))
-    for state, count in metrics.counts(now, ["due", "overdue", "retrying", "running", "dead", "parked"]).items():
+    for state, count in metrics.counts(
+        now, ["due", "overdue", "retrying", "running", "dead", "parked", "paused"]
+    ).items():
         alarms.add_metric([state], count)
     yield alarms
     oldest = metrics.oldest_overdue(now)
@@ -119,6 +122,17 @@ def _alarms(now: datetime) -> Iterator[Metric]:
     )
     out = metrics.wake_ups_out(now)
     yield GaugeMetricFamily("durable_objects_wake_ups_out", "Alarms that wait for a published wake-up.", out)
+
+
+def _pauses(now: datetime) -> Iterator[Metric]:
+    found = paused(now)
+    standing = GaugeMetricFamily("durable_objects_pauses", "Pauses that stand, by what they hold.", labels=["scope"])
+    standing.add_metric(["everything"], int(found.everything))
+    standing.add_metric(["class"], len(found.kinds))
+    standing.add_metric(["object"], len(found.objects))
+    yield standing
+    text = f"Alarms that would run now if they were not paused, counted to {metrics.COUNTED_TO}."
+    yield GaugeMetricFamily("durable_objects_paused_due", text, metrics.paused_due(now) if found.is_any else 0)
 
 
 def _dispatcher(now: datetime) -> Iterator[Metric]:

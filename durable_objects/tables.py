@@ -1,7 +1,7 @@
-"""The tables: objects, their entries, alarm slot and schedules, and the history of runs.
+"""The tables: objects, their entries, alarm slot and schedules, the history of runs, and what is paused.
 
 Who writes what: ``turn`` makes object rows, ``entries`` writes entries, ``alarms`` writes slots and schedules,
-``history`` runs, ``dispatchers`` its own.
+``history`` runs, ``dispatchers`` its own, ``pauses`` what is paused.
 """
 
 from __future__ import annotations
@@ -276,3 +276,43 @@ class Dispatcher(models.Model):
 
     def __str__(self) -> str:
         return self.process
+
+
+class Pause(models.Model):
+    """What is paused: everything, the objects of a class, or one object. While it stands, no run of theirs starts."""
+
+    class Scope(models.TextChoices):
+        """``class``: one of Django's content types, so also one that this code does not have."""
+
+        EVERYTHING = "everything"
+        CLASS = "class"
+        OBJECT = "object"
+
+    id = models.BigAutoField(primary_key=True)
+    scope = models.CharField(max_length=10, choices=Scope.choices)
+    kind = models.OneToOneField(ContentType, on_delete=models.CASCADE, null=True, related_name="+")
+    object = models.OneToOneField(Object, on_delete=models.CASCADE, null=True, related_name="+")
+    reason = models.TextField(default="", blank=True)
+    #: Who asked for it: a user of the admin, or of the machine.
+    by = models.CharField(max_length=150, default="", blank=True)
+    since = MomentField()
+    #: When it ends by itself; None: when it is resumed.
+    until = MomentField(null=True)
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["scope"], condition=models.Q(scope="everything"), name="durable_objects_one_pause_of_all"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(scope="everything", kind=None, object=None)
+                | models.Q(scope="class", kind__isnull=False, object=None)
+                | models.Q(scope="object", kind=None, object__isnull=False),
+                name="durable_objects_pause_of_one_thing",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"pause of {self.scope}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
@@ -21,12 +22,14 @@ from django.urls import reverse
 from durable_objects import kinds
 from durable_objects.admin import display
 from durable_objects.admin.base import EngineAdmin
-from durable_objects.admin.columns import alarm_of, now_of
+from durable_objects.admin.columns import paused_of, status_of
+from durable_objects.admin.forms import PauseForm
 from durable_objects.errors import DurableObjectError
 from durable_objects.handler_errors import formattable, is_failure, named
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject, as_handle
 from durable_objects.operations import actions as operations
+from durable_objects.operations import pauses
 from durable_objects.tables import Alarm, Object
 
 logger = get_logger(__name__)
@@ -44,7 +47,8 @@ class Verb:
     ``delete``) is checked for the object's own class. ``fits`` are the states of the alarm in which a page offers it;
     None: all. ``effect`` describes what it would change of one object, for the question; a text that ``call`` returns
     describes what it did, for the message. ``without_class`` does it to the row of an object whose class this code
-    does not have; None: not possible.
+    does not have; None: not possible. ``form`` asks for more with the question; what was given is passed to
+    ``call_with`` together with ``by``, the user's name: that is called in place of the other two.
     """
 
     name: str
@@ -56,6 +60,8 @@ class Verb:
     fits: frozenset[str] | None = None
     without_class: Callable[[Object], object] | None = None
     effect: Callable[[DurableObject], str] | None = None
+    form: type[forms.Form] | None = None
+    call_with: Callable[[Object, dict[str, Any]], object] | None = None
 
 
 FIRE_NOW = Verb(
@@ -94,13 +100,33 @@ DELETE = Verb(
 )
 
 
+PAUSE = Verb(
+    "pause_objects",
+    "Pause",
+    "Pause these objects? Their alarms keep their times, and run once they are resumed. No run is stopped.",
+    "Paused",
+    lambda handle, row: pauses.pause(handle),
+    without_class=pauses.pause,
+    form=PauseForm,
+    call_with=lambda row, given: pauses.pause(row, **given),
+)
+RESUME = Verb(
+    "resume_objects",
+    "Resume",
+    "Resume these objects? What has come due meanwhile runs at once.",
+    "Resumed",
+    lambda handle, row: pauses.resume(handle),
+    without_class=pauses.resume,
+)
+
+
 class OperableAdmin(EngineAdmin):
     """Offers verbs as actions of the list and as buttons on the page, and asks before it runs one.
 
     Permissions, changes and failures are each object's own: one that fails is reported, and the others go on.
     """
 
-    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE)
+    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE, PAUSE, RESUME)
     change_form_template = "admin/durable_objects/operable.html"
 
     def target(self, row: Any) -> Object:
@@ -109,8 +135,7 @@ class OperableAdmin(EngineAdmin):
 
     def status(self, request: HttpRequest, row: Any) -> display.Status:
         """Return the row's state, which the question shows, and by which its page offers verbs."""
-        target = self.target(row)
-        return display.status_of(alarm_of(target), now_of(request), known=display.is_known(target))
+        return status_of(request, self.target(row))
 
     def may_use(self, request: HttpRequest, verb: Verb) -> bool:
         """Return whether the user may do this to some of the objects: then the list offers the action."""
@@ -178,17 +203,21 @@ class OperableAdmin(EngineAdmin):
             )
         if not rows:
             self.message_user(request, "None of the chosen rows exists any more.", messages.WARNING)
-        elif request.POST.get("confirmed") == "yes":
-            self._do(request, verb, rows)
+        elif request.POST.get("confirmed") != "yes":
+            return self._ask(request, verb, rows, verb.form() if verb.form else None)
         else:
-            return self._ask(request, verb, rows)
+            form = verb.form(request.POST) if verb.form else None
+            if form is not None and not form.is_valid():
+                return self._ask(request, verb, rows, form)
+            self._do(request, verb, rows, form.cleaned_data if form else {})
         return HttpResponseRedirect(self._way_back(request, verb, rows))
 
     def offered(self, request: HttpRequest, row: Any) -> list[Verb]:
         """Return the verbs that this object's page offers to the user."""
         target, word = self.target(row), self.status(request, row).word
         handle = as_handle(target)
-        verbs = [verb for verb in self.verbs if verb is not DELETE and (verb.fits is None or word in verb.fits)]
+        unfit = {DELETE.name, PAUSE.name if target.pk in paused_of(request).objects else RESUME.name}
+        verbs = [verb for verb in self.verbs if verb.name not in unfit and (verb.fits is None or word in verb.fits)]
         if handle is not None and not handle.has_alarm_handler():
             verbs = [verb for verb in verbs if verb is not FIRE_NOW]
         return [verb for verb in verbs if self.may_change(request, verb, target)]
@@ -201,13 +230,14 @@ class OperableAdmin(EngineAdmin):
         act.__name__ = verb.name
         return admin.action(description=verb.label)(act)
 
-    def _ask(self, request: HttpRequest, verb: Verb, rows: list[Any]) -> HttpResponse:
+    def _ask(self, request: HttpRequest, verb: Verb, rows: list[Any], form: forms.Form | None) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": verb.label,
             "opts": self.opts,
             "media": self.media,
             "verb": verb,
+            "form": form,
             "chosen": [self._described(request, verb, row) for row in rows],
             "checkbox": ACTION_CHECKBOX_NAME,
             "from_page": request.POST.get("from_page") == "yes" or request.method == "GET",
@@ -231,12 +261,12 @@ class OperableAdmin(EngineAdmin):
             "effect": verb.effect(handle) if verb.effect is not None and handle is not None else "",
         }
 
-    def _do(self, request: HttpRequest, verb: Verb, rows: list[Any]) -> None:
+    def _do(self, request: HttpRequest, verb: Verb, rows: list[Any], given: dict[str, Any]) -> None:
         done, failed = [], []
         for row in rows:
             target = self.target(row)
             try:
-                what = self._do_one(request, verb, row, target)
+                what = self._do_one(request, verb, row, target, given)
             except DurableObjectError as error:
                 failed.append(f"Not done for {display.label(target.name)}: {error}")
             except BaseException as error:  # the object's own initialize() may raise anything
@@ -253,7 +283,7 @@ class OperableAdmin(EngineAdmin):
         if len(failed) > FAILURES_SHOWN:
             self.message_user(request, f"And {len(failed) - FAILURES_SHOWN} more failed.", messages.ERROR)
 
-    def _do_one(self, request: HttpRequest, verb: Verb, row: Any, target: Object) -> str:
+    def _do_one(self, request: HttpRequest, verb: Verb, row: Any, target: Object, given: dict[str, Any]) -> str:
         """Do it and log it; return what the verb says that it did, which may be nothing."""
         handle = as_handle(target)
         done: object = False
@@ -261,7 +291,10 @@ class OperableAdmin(EngineAdmin):
             raise DurableObjectError(f"it needs the class, {display.class_of(target)}")
         if not self.may_change(request, verb, target):
             raise DurableObjectError(f"you may not {verb.permission} objects of {display.class_of(target)}")
-        if handle is not None:
+        user: Any = request.user
+        if verb.call_with is not None:
+            done = verb.call_with(target, {"by": user.get_username(), **given})
+        elif handle is not None:
             done = verb.call(handle, row)
         elif verb.without_class is not None:
             done = verb.without_class(target)
@@ -269,7 +302,6 @@ class OperableAdmin(EngineAdmin):
             raise DurableObjectError("there was nothing to do")
         what = done if isinstance(done, str) else ""
         message = f"{verb.done}: {what}." if what else f"{verb.done}."
-        user: Any = request.user
         LogEntry.objects.create(
             user_id=user.pk,
             content_type_id=target.kind_id,

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from durable_objects.admin import display
+from durable_objects.alarms.pauses import Paused, paused
 from durable_objects.alarms.predicates import is_idle
 from durable_objects.database import clock
 from durable_objects.tables import Alarm, Object
@@ -49,6 +50,22 @@ def now_of(request: HttpRequest) -> datetime:
     return now
 
 
+def paused_of(request: HttpRequest) -> Paused:
+    """Return what is paused, asked once per request."""
+    found: Paused | None = getattr(request, "_durable_objects_paused", None)
+    if found is None:
+        found = paused(now_of(request))
+        setattr(request, "_durable_objects_paused", found)
+    return found
+
+
+def status_of(request: HttpRequest, row: Object | Alarm) -> display.Status:
+    """Return how the alarm of a row stands at the request's now. No query for rows selected with ``alarm_row``."""
+    target = object_of(row)
+    held = paused_of(request).holds(target.pk, target.kind_id)
+    return display.status_of(alarm_of(row), now_of(request), known=display.is_known(target), paused=held)
+
+
 def alarm_of(row: Object | Alarm) -> Alarm | None:
     """Return the alarm's slot; None if the object never had one. No query for rows selected with ``alarm_row``."""
     return row if isinstance(row, Alarm) else getattr(row, "alarm_row", None)
@@ -64,8 +81,7 @@ def alarm_columns(request: HttpRequest) -> list[Callable[[Any], Any]]:
 
     @admin.display(description="alarm")
     def alarm(row: Object | Alarm) -> SafeString:
-        status = display.status_of(alarm_of(row), now_of(request), known=display.is_known(object_of(row)))
-        return display.badge(status.word)
+        return display.badge(status_of(request, row).word)
 
     @admin.display(description="due")
     def due(row: Object | Alarm) -> str:

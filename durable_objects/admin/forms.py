@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from datetime import timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
+from durable_objects import kinds
 from durable_objects.errors import InvalidName
-from durable_objects.formatting import label
+from durable_objects.formatting import class_name, label
 from durable_objects.masking import MASK, masked_url
 from durable_objects.validation import check_name, text_flaw
 
@@ -19,6 +22,9 @@ if TYPE_CHECKING:  # generic in the stubs only
     _ModelForm = forms.ModelForm[Any]
 else:
     _ModelForm = forms.ModelForm
+
+#: A year: who means longer leaves it open.
+MOST_MINUTES = 366 * 24 * 60
 
 
 class ReadableJSONField(forms.JSONField):
@@ -116,3 +122,34 @@ class NameForm(ChangesForm):
         if self._meta.model.objects.filter(name=name).exists():
             raise ValidationError(f"An object with this name exists already: {label(name)}.")
         return name
+
+
+class PauseForm(forms.Form):
+    """Why something is paused, and for how long; ``cleaned_data`` is what ``operations.pauses.pause`` takes."""
+
+    reason = forms.CharField(max_length=500, required=False, help_text="Shown to whoever asks why nothing runs.")
+    minutes = forms.IntegerField(
+        min_value=1,
+        max_value=MOST_MINUTES,
+        required=False,
+        help_text="It ends by itself after this time. Empty: it lasts until it is resumed.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Return the minutes as ``until``."""
+        given = {**self.cleaned_data}
+        minutes = given.pop("minutes", None)
+        return {**given, "until": timedelta(minutes=minutes) if minutes else None}
+
+
+class PausesForm(PauseForm, ChangesForm):
+    """Pauses everything, or a class."""
+
+    what = forms.ChoiceField(choices=lambda: [("", "Everything"), *_classes()], required=False, label="What")
+    field_order = ("what", "reason", "minutes")
+
+
+def _classes() -> list[tuple[str, str]]:
+    """Return the classes that can be chosen: those of this code, and those that only the database knows."""
+    known = [kind for kind in kinds.content_types().all() if kinds.class_of(kind) is not None]
+    return sorted([(str(kind.pk), class_name(kind)) for kind in [*known, *kinds.unknown()]], key=itemgetter(1))

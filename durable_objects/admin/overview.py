@@ -26,11 +26,12 @@ TILES = {
     "retrying": "Retrying",
     "dead": "Dead",
     "parked": "Parked",
+    "paused": "Paused",
     "hour": "Next hour",
     "day": "Next day",
 }
 #: States that get a colour when there are any.
-BAD = {"overdue": "bad", "dead": "bad", "retrying": "warn", "parked": "warn"}
+BAD = {"overdue": "bad", "dead": "bad", "retrying": "warn", "parked": "warn", "paused": "warn"}
 
 
 def overview(site: AdminSite, request: HttpRequest, *, fragment: bool) -> HttpResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q, QuerySet
 
 from durable_objects import kinds
-from durable_objects.alarms import predicates
+from durable_objects.alarms import pauses, predicates
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm
 
@@ -26,27 +27,45 @@ STATES = {
     "running": "Running, unlocked",
     "dead": "Dead",
     "parked": "Parked (class unknown here)",
+    "paused": "Paused",
     "hour": "Due within an hour",
     "day": "Due within a day",
 }
 
 
-def condition(state: str, now: datetime, at: str = "", unknown: list[ContentType] | None = None) -> Q:
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """What is not late, however long ago its time was: of a class that this code does not have, or paused."""
+
+    unknown: list[ContentType]
+    paused: pauses.Paused
+
+    @classmethod
+    def look(cls, now: datetime) -> SetAside:
+        """Ask the database, for several conditions at the same ``now``."""
+        return cls(kinds.unknown(), pauses.paused(now))
+
+    def parked(self, at: str) -> Q:
+        """Return the condition of what has no class; ``at`` as in ``predicates``."""
+        return Q(**{"kind__in" if at else "object__kind__in": self.unknown})
+
+    def runnable(self, at: str) -> Q:
+        """Return the condition of what is neither: without a join, where it can be."""
+        found = ~self.parked(at) if self.unknown else Q()
+        return found & ~self.paused.condition(at) if self.paused.is_any else found
+
+
+def condition(state: str, now: datetime, at: str = "", aside: SetAside | None = None) -> Q:
     """Return the condition of alarms in one of ``STATES`` at ``now``; ``at`` as in ``predicates``.
 
-    What is parked is not late: it is neither due nor overdue, however long ago its time was. ``unknown``: what
-    ``kinds.unknown`` answered, where it was asked before.
+    What is parked or paused is not late: it is neither due nor overdue. ``aside``: that, where it was asked for before.
     """
 
-    def gone() -> list[ContentType]:
-        return kinds.unknown() if unknown is None else unknown
-
-    def parked(without: list[ContentType]) -> Q:
-        return Q(**{"kind__in" if at else "object__kind__in": without})
+    def set_aside() -> SetAside:
+        return SetAside.look(now) if aside is None else aside
 
     def runnable() -> Q:
-        without, free = gone(), predicates.free(now, at)
-        return free & ~parked(without) if without else free  # without a join, where it can be
+        return predicates.free(now, at) & set_aside().runnable(at)
 
     conditions = {
         "idle": lambda: predicates.idle(at) & ~predicates.awaited(at) | (Q(alarm_row=None) if at else Q()),
@@ -56,16 +75,17 @@ def condition(state: str, now: datetime, at: str = "", unknown: list[ContentType
         "retrying": lambda: predicates.retrying(at),
         "running": lambda: predicates.leased(now, at),
         "dead": lambda: predicates.dead(at),
-        "parked": lambda: predicates.awaited(at) & parked(gone()),
+        "parked": lambda: predicates.awaited(at) & set_aside().parked(at),
+        "paused": lambda: predicates.awaited(at) & set_aside().paused.condition(at),
         "hour": lambda: predicates.due_within(now, timedelta(hours=1), at),
         "day": lambda: predicates.due_within(now, timedelta(days=1), at),
     }
     return conditions[state]()
 
 
-def alarms_in(state: str, now: datetime, unknown: list[ContentType] | None = None) -> QuerySet[Alarm]:
-    """Return the alarms in this state, unordered. ``unknown`` as for ``condition``."""
-    return Alarm.objects.using(engine.DATABASE).filter(condition(state, now, unknown=unknown)).order_by()
+def alarms_in(state: str, now: datetime, aside: SetAside | None = None) -> QuerySet[Alarm]:
+    """Return the alarms in this state, unordered. ``aside`` as for ``condition``."""
+    return Alarm.objects.using(engine.DATABASE).filter(condition(state, now, aside=aside)).order_by()
 
 
 def count(rows: QuerySet[Any], at_most: int = COUNTED_TO) -> int:

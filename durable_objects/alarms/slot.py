@@ -51,6 +51,8 @@ class Slot:
     set_number: int = 0
     #: No column: the wake-up that is out is to be sent once more by this turn, under its number.
     resend: bool = False
+    #: No column: a pause holds the object. Known to runs only.
+    paused: bool = False
     changed: set[str] = field(default_factory=set)
 
     @property
@@ -144,6 +146,10 @@ class Slot:
         if self.leased_until is not None:
             self.set(leased_until=None, leased_generation=None)
 
+    def give_back(self) -> None:
+        """End the lease of a run that does not start, and do not count its start."""
+        self.set(leased_until=None, leased_generation=None, crashed_starts=max(self.crashed_starts - 1, 0))
+
     def retry_later(self, now: datetime, delay: timedelta, error: str) -> None:
         """Count a failed run. Its retry has the same wake-up number: Celery sends the same message again."""
         self.set(retry_count=self.retry_count + 1, due_at=now + delay, wake_up_for=now + delay, last_error=error)
@@ -162,8 +168,9 @@ class Slot:
         """Return whether one has to be sent for this alarm: not when it is not due soon, leased, or when one is out.
 
         Nor when one is lost: the dispatcher knows whether there is a consumer. Otherwise calls could fill the broker.
+        A run that finds its object paused sends none either.
         """
-        if not is_due_soon(self, now) or is_leased(self, now):
+        if self.paused or not is_due_soon(self, now) or is_leased(self, now):
             return False
         return self.resend or self.wake_up_for is None or self.wake_up_for > max(self.wake_at or now, now)
 

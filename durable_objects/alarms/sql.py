@@ -13,20 +13,24 @@ from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
 from durable_objects.database.round_trip import Row, Statement
-from durable_objects.tables import Alarm, Object
+from durable_objects.tables import Alarm, Object, Pause
 
 _TABLE = Alarm._meta.db_table
 _OBJECTS = Object._meta.db_table
+_PAUSES = Pause._meta.db_table
 _TIMES = {"scheduled_at", "due_at", "schedule_due_at", "leased_until", "wake_up_for"}
 _COLUMNS = [f.name for f in Alarm._meta.concrete_fields if f.name != "object" and not f.generated]
+#: Where ``look`` has the number of pauses, before kind and name.
+_PAUSED = len(_COLUMNS) + 2
 #: How a column's value is read that the driver may have given as text; all others are whole numbers.
 _READ: dict[str, Callable[[Any], Any]] = dict.fromkeys(_TIMES, clock.from_database) | {
     f.name: str for f in Alarm._meta.concrete_fields if isinstance(f, models.CharField | models.TextField)
 }
 
 
-def look(conn: BaseDatabaseWrapper, where: str, params: Sequence[Any]) -> Statement:
-    """Return the statement that reads these objects' slots, the database's now, and their kinds and names.
+def look(conn: BaseDatabaseWrapper, where: str, params: Sequence[Any], *, for_run: bool = False) -> Statement:
+    """Return the statement that reads these objects' slots, the database's now, and their kinds and names; and for a
+    run whether they are paused.
 
     Never joined to the lock.
     """
@@ -34,7 +38,16 @@ def look(conn: BaseDatabaseWrapper, where: str, params: Sequence[Any]) -> Statem
     moment = backend_of(conn).select_moment
     columns = ", ".join(moment(f"slot.{name}") if name in _TIMES else f"slot.{name}" for name in _COLUMNS)
     both = f"{_OBJECTS} LEFT JOIN {_TABLE} slot ON slot.object_id = id"
-    return f"SELECT id, {expression}, {columns}, kind_id, name FROM {both} WHERE {where}", [*now, *params]
+    paused, paused_params = _pauses(conn) if for_run else ("", [])
+    read = f"id, {expression}, {columns}, {paused}kind_id, name"
+    return f"SELECT {read} FROM {both} WHERE {where}", [*now, *paused_params, *params]
+
+
+def _pauses(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    """Return the column that counts the pauses which hold an object."""
+    now, params = clock.now_expression(conn)
+    held = f"scope = '{Pause.Scope.EVERYTHING}' OR p.kind_id = {_OBJECTS}.kind_id OR p.object_id = {_OBJECTS}.id"
+    return f"(SELECT COUNT(*) FROM {_PAUSES} p WHERE (until IS NULL OR until > {now}) AND ({held})), ", params
 
 
 def slot_of(row: Row) -> tuple[Slot, datetime]:
@@ -42,9 +55,10 @@ def slot_of(row: Row) -> tuple[Slot, datetime]:
     slot = Slot(int(row[0]))
     if row[2] is not None:
         slot.stored = True
-        for name, value in zip(_COLUMNS, row[2:-2], strict=True):
+        for name, value in zip(_COLUMNS, row[2:_PAUSED], strict=True):
             if value is not None:
                 setattr(slot, name, _READ.get(name, int)(value))
+    slot.paused = len(row) > _PAUSED + 2 and int(row[_PAUSED]) > 0
     return slot, clock.from_database(row[1])
 
 

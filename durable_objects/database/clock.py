@@ -69,11 +69,16 @@ def connection() -> BaseDatabaseWrapper:
 
 def now_sql(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
     """Return the SQL that selects now, with its parameters. Everything that asks the database for the time uses it."""
+    expression, params = now_expression(conn)
+    return backend_of(conn).select_moment(expression), params
+
+
+def now_expression(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    """Return the SQL for now, to be compared with a column of moments, with its parameters."""
     backend = backend_of(conn)
     if backend.clock is not None and fake is None:
-        return backend.select_moment(backend.clock), []
-    moment = to_database(conn, fake() if fake is not None else datetime.now(UTC))
-    return backend.select_moment(backend.moment_parameter), [moment]
+        return backend.clock, []
+    return backend.moment_parameter, [to_database(conn, fake() if fake is not None else datetime.now(UTC))]
 
 
 def now() -> datetime:

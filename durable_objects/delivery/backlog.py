@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, F, Max, Min, Q, QuerySet
 
-from durable_objects.alarms import backoff, predicates
+from durable_objects.alarms import backoff, pauses, predicates
 from durable_objects.alarms.predicates import FORGOTTEN
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm, AlarmRun
@@ -100,6 +100,7 @@ def look(now: datetime, kinds: Collection[int]) -> Backlog:
     """Return the backlog of these classes. Reads indexes: what is due, what waits, the last runs."""
     consumed_to, last_end = _consumed(now)
     due = predicates.due(now) & predicates.out(now) & predicates.free(now) & Q(object__kind__in=kinds)
+    due &= pauses.none_of_its_own(now)
     since = Q(wake_up_for__gte=consumed_to or FORGOTTEN)
     counted = _alarms().filter(due & (since | predicates.in_transit(now))).order_by("wake_at")
     found = (

@@ -13,9 +13,10 @@ from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Greatest
 
-from durable_objects import process
-from durable_objects.alarms import predicates
+from durable_objects import kinds, process
+from durable_objects.alarms import pauses, predicates
 from durable_objects.alarms.predicates import FORGOTTEN
+from durable_objects.class_attributes import ObjectClass
 from durable_objects.conf import engine
 from durable_objects.database.fields import MomentField
 from durable_objects.tables import Alarm
@@ -33,14 +34,20 @@ class Claim:
     rescue: bool
 
 
-def unsent(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
+def sent_kinds(now: datetime) -> dict[int, type[ObjectClass]]:
+    """Return the classes whose wake-ups are sent: those that can be run, and are not paused."""
+    held = pauses.paused(now)
+    return {} if held.everything else {pk: known for pk, known in kinds.runnable().items() if pk not in held.kinds}
+
+
+def unsent(now: datetime, of_kinds: Collection[int]) -> QuerySet[Alarm]:
     """Return armed alarms of these classes, due or due soon, that no wake-up is out for; the first due first."""
-    return publishable(now, kinds).filter(predicates.unsent()).order_by("wake_at")
+    return publishable(now, of_kinds).filter(predicates.unsent()).order_by("wake_at")
 
 
-def lost(now: datetime, kinds: Collection[int], consumed_to: datetime | None) -> QuerySet[Alarm]:
+def lost(now: datetime, of_kinds: Collection[int], consumed_to: datetime | None) -> QuerySet[Alarm]:
     """Return those whose wake-up is lost; the first sent first, so that each has its turn."""
-    return publishable(now, kinds).filter(predicates.lost(now, consumed_to)).order_by("wake_up_for", "wake_at")
+    return publishable(now, of_kinds).filter(predicates.lost(now, consumed_to)).order_by("wake_up_for", "wake_at")
 
 
 def unconsumed(now: datetime, kind: int) -> QuerySet[Alarm]:
@@ -53,10 +60,12 @@ def unconsumed(now: datetime, kind: int) -> QuerySet[Alarm]:
     return late.order_by("wake_ups_lost", "-wake_at")
 
 
-def publishable(now: datetime, kinds: Collection[int]) -> QuerySet[Alarm]:
-    """Return armed alarms of these classes, due or due soon, with no run going: what the others choose from."""
-    of_kinds = Q(object__kind__in=kinds)
-    return Alarm.objects.using(engine.DATABASE).filter(predicates.due_soon(now), of_kinds, predicates.free(now))
+def publishable(now: datetime, of_kinds: Collection[int]) -> QuerySet[Alarm]:
+    """Return armed alarms of these classes, due or due soon, not paused by themselves, with no run going: what the
+    others choose from.
+    """
+    its = Q(object__kind__in=of_kinds) & pauses.none_of_its_own(now)
+    return Alarm.objects.using(engine.DATABASE).filter(predicates.due_soon(now), its, predicates.free(now))
 
 
 def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from durable_objects import failpoints, kinds
-from durable_objects.alarms import history
+from durable_objects import failpoints
+from durable_objects.alarms import history, pauses
 from durable_objects.class_attributes import ObjectClass
 from durable_objects.conf import engine
 from durable_objects.database import clock
@@ -136,7 +136,8 @@ class _Choice:
 
 def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Choice:
     """Claim what is due, never sent or lost, the longest first; then, within its own capacity, what is due soon."""
-    now, known = clock.now(), kinds.runnable()
+    now = clock.now()
+    known = claims.sent_kinds(now)
     found = backlog.look(now, known)
     soon = [claims.unsent(now, known), claims.lost(now, known, found.consumed_to)]
     overdue = [rows.filter(wake_at__lte=now) for rows in soon]
@@ -185,7 +186,9 @@ def _prune() -> int:
     global _last_pruned
     if time.monotonic() - _last_pruned < PRUNE_EVERY:
         return 0
-    pruned, done = _pruning.go_on(clock.now(), PRUNE_FOR)
+    now = clock.now()
+    pauses.forget_ended(now)
+    pruned, done = _pruning.go_on(now, PRUNE_FOR)
     if done:
         _last_pruned = time.monotonic()
     return pruned

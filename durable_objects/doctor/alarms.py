@@ -12,6 +12,7 @@ from django.db.models import Count
 
 from durable_objects import kinds, tasks
 from durable_objects.alarms import history, leases, predicates
+from durable_objects.alarms.pauses import in_force
 from durable_objects.alarms.queries import alarms_in, count
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
@@ -22,6 +23,7 @@ from durable_objects.formatting import class_name, gist, span
 from durable_objects.models import as_handle
 from durable_objects.operations import actions, metrics
 from durable_objects.operations.explain import why_late
+from durable_objects.operations.pauses import sentence
 from durable_objects.tables import Alarm, AlarmRun
 
 #: An alarm that is overdue by more than this is late: a lost wake-up is sent again within 10 s, and a busy object is
@@ -30,6 +32,8 @@ LATE_AFTER = timedelta(seconds=30)
 
 #: Rows that a repair reads at once.
 AT_MOST = 1_000
+#: Pauses that are reported one by one.
+PAUSES_SHOWN = 3
 #: The newest runs, which are searched for an object that has too many.
 NEWEST_RUNS = 20_000
 
@@ -92,6 +96,17 @@ def _parked(now: datetime) -> Iterator[Finding]:
             yield Finding("parked", text, advice, is_trouble=False, state="parked")
 
 
+def _paused(now: datetime) -> Iterator[Finding]:
+    """Find what an operator has paused, the longest first; each waits for somebody to resume it, or for its time."""
+    standing = in_force(now)
+    for pause in standing.order_by("since")[:PAUSES_SHOWN]:
+        advice = "`manage.py alarms resume` ends it; alarms that have come due then run at once."
+        yield Finding("paused", sentence(pause, now), advice, is_trouble=False, state="paused")
+    if (others := count(standing) - PAUSES_SHOWN) > 0:
+        text = f"Pauses beside these: {metrics.counted(others)}."
+        yield Finding("paused", text, "`manage.py alarms pauses` lists them.", is_trouble=False, state="paused")
+
+
 def _left_behind(now: datetime) -> Iterator[Finding]:
     """Find leases that ran out long ago: a dispatcher would have had their runs taken over at once."""
     over = Alarm.objects.using(engine.DATABASE).filter(predicates.left_behind(now - engine.LEASE))
@@ -147,5 +162,5 @@ def _make_due(row: Alarm) -> bool:
     return True
 
 
-AT_A_GLANCE: list[Question] = [_late, _nobody_dispatches, _dead, _parked, _left_behind]
+AT_A_GLANCE: list[Question] = [_late, _nobody_dispatches, _dead, _parked, _paused, _left_behind]
 INVARIANTS: list[Question] = [_without_due_time, _too_much_history]

@@ -99,6 +99,7 @@ class _Group:
         """Run, in one transaction, what can run now; drop what is not wanted any more, wait for what is early."""
         decided: set[int] = set()
         odd: set[int] = set()
+        paused: list[Turn] = []
         ran, pause = 0, WAIT_UNTIL_DUE.total_seconds()
         with BulkTransaction(Limits(WAIT_FOR_LOCK, self.time_limit, is_run=True)) as bulk:
             begun = clock.monotonic()
@@ -112,6 +113,10 @@ class _Group:
                 early = (slot.wake_at or now) - now
                 if admission is Admission.UNWANTED:
                     decided.add(turn.object_id)
+                elif admission is Admission.PAUSED:
+                    slot.set(wake_up_for=None)
+                    paused.append(turn)
+                    decided.add(turn.object_id)
                 elif not _is_plain(slot, admission) or early > WAIT_UNTIL_DUE:
                     odd.add(turn.object_id)
                 elif admission is Admission.EARLY:
@@ -120,6 +125,7 @@ class _Group:
                     bulk.turns.append(turn)
                     ran += self._run(turn)
                     decided.add(turn.object_id)
+            bulk.turns += paused
         self.ran += ran
         for object_id in decided:
             del self.waiting[object_id]

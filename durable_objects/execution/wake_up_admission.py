@@ -55,6 +55,8 @@ class Admission(enum.Enum):
     #: Another run had the lease, and it is over: that run has to be fenced first.
     LEFT_BEHIND = "left behind"
     EARLY = "early"
+    #: An operator has paused it: it is sent again when that is over.
+    PAUSED = "paused"
 
 
 def judge(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | None = None) -> Admission:
@@ -67,6 +69,8 @@ def judge(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | No
         return Admission.UNWANTED
     if is_leased(slot, now) and not mine:
         return Admission.LEASED
+    if slot.paused:
+        return Admission.PAUSED
     if not is_due(slot, now):
         return Admission.EARLY
     return Admission.LEFT_BEHIND if is_left_behind(slot, now) and not mine else Admission.RUN
@@ -75,11 +79,16 @@ def judge(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | No
 def refusal(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | None) -> Fired | None:
     """Return why the alarm does not run now, as what becomes of its wake-up; None if it runs. Arguments as ``judge``.
 
-    Release the lease of this wake-up when it is not wanted any more.
+    Release the lease of this wake-up when it is not wanted any more, or paused.
     """
     admission = judge(slot, now, wake_up_number, fence)
-    if admission is Admission.UNWANTED and fence is not None and slot.fence == fence:
+    mine = fence is not None and slot.fence == fence
+    if admission is Admission.UNWANTED and mine:
         slot.release()
+    if admission is Admission.PAUSED:
+        if mine:
+            slot.give_back()
+        slot.set(wake_up_for=None)  # the dispatcher sends one when the pause is over
     if admission is Admission.EARLY and slot.wake_at is not None:
         return _early(slot, slot.wake_at - now)
     return _REFUSALS.get(admission)
@@ -88,6 +97,7 @@ def refusal(slot: Slot, now: datetime, wake_up_number: int | None, fence: int | 
 _REFUSALS = {
     Admission.UNWANTED: Fired(Verdict.DROPPED),
     Admission.LEASED: Fired(Verdict.DROPPED),
+    Admission.PAUSED: Fired(Verdict.DROPPED),
     Admission.LEFT_BEHIND: RESCUE,
 }
 

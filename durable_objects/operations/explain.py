@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from durable_objects import kinds
-from durable_objects.alarms import backoff
+from durable_objects.alarms import backoff, pauses
 from durable_objects.alarms.predicates import (
     is_dead,
     is_forgotten,
@@ -23,10 +22,11 @@ from durable_objects.alarms.predicates import (
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
-from durable_objects.delivery import backlog, brokers, processes
+from durable_objects.delivery import backlog, brokers, claims, processes
 from durable_objects.formatting import absolute, class_of, gist, is_known, relative, span
 from durable_objects.models import as_handle
-from durable_objects.tables import Alarm, AlarmRun, Object
+from durable_objects.operations.pauses import sentence
+from durable_objects.tables import Alarm, AlarmRun, Object, Pause
 from durable_objects.validation import show
 
 
@@ -80,8 +80,8 @@ def explain(row: Object, now: datetime) -> Explanation:
     slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
     runs = AlarmRun.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("-id")
     handle = as_handle(row)
-    known = is_known(row)
-    status = status_of(slot, now, known=known)
+    known, held = is_known(row), pauses.of_object(row.pk, row.kind_id, now)
+    status = status_of(slot, now, known=known, paused=bool(held))
     run = runs.first()
     retries = handle.alarm_max_retries if handle else None
     why: list[str] = []
@@ -98,11 +98,13 @@ def explain(row: Object, now: datetime) -> Explanation:
     elif handle is None:
         why = [f"No object can have the name {show(row.name)}: the engine did not write the row, and no run can begin."]
         following = ["Cancel the alarm or delete the object; or give its row another name by SQL."]
+    elif held:
+        following = [_after_pause(held)]
     else:
         why, following = _armed_because(slot, now, retries)
         if run and run.outcome == AlarmRun.Outcome.SNOOZED and run.scheduled_at == slot.scheduled_at:
             why.append(f"Its last run {gist(run.error)}")
-    return Explanation(status, why, following, run)
+    return Explanation(status, [*(sentence(each, now) for each in held), *why], following, run)
 
 
 def steps_of(run: AlarmRun) -> list[Step]:
@@ -124,15 +126,20 @@ def steps_of(run: AlarmRun) -> list[Step]:
     return steps
 
 
-def status_of(alarm: Alarm | None, now: datetime, *, known: bool) -> Status:
-    """Return the state of an object's alarm. ``known``: whether this code has its class; ``parked`` if not."""
+def status_of(alarm: Alarm | None, now: datetime, *, known: bool, paused: bool) -> Status:
+    """Return the state of an object's alarm. ``known``: whether this code has its class; ``parked`` if not.
+    ``paused``: whether a pause holds the object.
+    """
     if alarm is None or (is_idle(alarm) and not is_leased(alarm, now)):
         return Status("idle", "No alarm is set." if alarm else "No alarm was ever set.")
     if is_leased(alarm, now):
         return Status("running", "A run is in unlocked(). Its worker keeps the object by a lease, and renews it.")
     if is_dead(alarm):
         return Status("dead", "Its retries are used up.")
-    return _armed(alarm, alarm.due_at or now, now, known)
+    due = alarm.due_at or now
+    if known and paused:
+        return Status("paused", f"Due {relative(due, now)}, and not before its pause is over.")
+    return _armed(alarm, due, now, known)
 
 
 def why_late(slot: Alarm, now: datetime) -> str:
@@ -237,7 +244,7 @@ def _next_pass() -> str:
 
 def _not_out(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     """Say why no wake-up is out, and when one is sent."""
-    found, none = backlog.look(now, kinds.runnable()), "No wake-up is out for it."
+    found, none = backlog.look(now, claims.sent_kinds(now)), "No wake-up is out for it."
     if due > now and not found.capacity_early:
         full = f"{none} MAX_OUT ({engine.MAX_OUT:,}) wake-ups wait ahead of their time already."
         return full, f"Each pass sends at least {found.share} more, earliest first; once due, it goes before those."
@@ -251,7 +258,7 @@ def _not_out(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
 
 def _sent_again(slot: Alarm, now: datetime) -> str:
     """Say when a wake-up that counts as lost is sent again."""
-    found = backlog.look(now, kinds.runnable())
+    found = backlog.look(now, claims.sent_kinds(now))
     unconsumed = found.consumed_to is None or (slot.wake_up_for is not None and slot.wake_up_for >= found.consumed_to)
     if unconsumed and any(not each.is_small for each in found.unconsumed.values()):
         return (
@@ -270,6 +277,16 @@ def _running(slot: Alarm, now: datetime) -> tuple[list[str], list[str]]:
         "The run ends. If its worker is gone, the lease runs out at that time, and a dispatcher sends a wake-up again."
     ]
     return why, following
+
+
+def _after_pause(held: list[Pause]) -> str:
+    """Say when a paused alarm runs."""
+    ends = [pause.until for pause in held if pause.until is not None]
+    by_itself = len(ends) == len(held)
+    when = f"From {absolute(max(ends))} on, or once it is resumed before," if by_itself else "Once it is resumed,"
+    return (
+        f"{when} the next pass sends its wake-up when it is due (a pass is made every {span(engine.DISPATCH_EVERY)})."
+    )
 
 
 def _dead(slot: Alarm, run: AlarmRun | None, now: datetime) -> tuple[list[str], list[str]]:

@@ -10,7 +10,7 @@ from django.db.models import Count, Q, QuerySet
 
 from durable_objects import kinds
 from durable_objects.alarms import predicates
-from durable_objects.alarms.queries import COUNTED_TO, alarms_in, count
+from durable_objects.alarms.queries import COUNTED_TO, SetAside, alarms_in, count
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
@@ -28,6 +28,7 @@ __all__ = [
     "lateness",
     "load_ahead",
     "oldest_overdue",
+    "paused_due",
     "wake_ups_out",
 ]
 
@@ -63,8 +64,13 @@ class Lateness:
 
 def counts(now: datetime, states: list[str]) -> dict[str, int]:
     """Count the alarms in each of these states (of ``alarms.queries.STATES``), up to ``COUNTED_TO``."""
-    unknown = kinds.unknown()
-    return {state: count(alarms_in(state, now, unknown)) for state in states}
+    aside = SetAside.look(now)
+    return {state: count(alarms_in(state, now, aside)) for state in states}
+
+
+def paused_due(now: datetime) -> int:
+    """Count the alarms that would run now if they were not paused, up to ``COUNTED_TO``."""
+    return count(alarms_in("paused", now).filter(predicates.due(now)))
 
 
 def armed(now: datetime) -> int:

@@ -96,6 +96,7 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         self._is_committed = False
         #: None where it joins the caller's transaction; the second until the transaction has begun with them.
         self.limits = self._unsent_limits = None if self.joins else limits
+        self._for_run = limits.is_run
         self._atomic = transaction.atomic(using=self.conn.alias)
 
     @property
@@ -135,7 +136,9 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         """Return a turn of each object that meets the condition, begun but not started; those that others have locked
         are waited for, or with ``skip_locked`` left out.
         """
-        rows = lock.take_several(self.conn, where, params, self._unsent_limits, skip_locked=skip_locked)
+        rows = lock.take_several(
+            self.conn, where, params, self._unsent_limits, skip_locked=skip_locked, for_run=self._for_run
+        )
         return self._turns(rows, handle_of)
 
     def make(self, kind_id: int, names: Sequence[str], handle_of: HandleOf) -> list[Turn]:

@@ -61,25 +61,27 @@ class Whose:
 
 
 def take(
-    conn: BaseDatabaseWrapper, whose: Whose, limits: Limits | None, wanted: read_ahead.Wanted
+    conn: BaseDatabaseWrapper, whose: Whose, limits: Limits | None, wanted: read_ahead.Wanted, *, for_run: bool
 ) -> tuple[Slot, datetime, read_ahead.Read]:
     """Lock the object's row; return its slot, the database's now, and what else is wanted, read by later statements of
-    the same round trip.
+    the same round trip. ``for_run``: the slot says whether the object is paused, and who drains it sees this run.
 
     With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here.
     """
     backend = backend_of(conn)
     where, params = whose.condition()
     select = f"SELECT id FROM {_TABLE} WHERE {where}"
-    look = [alarm_sql.look(conn, where, params), *wanted.statements(f"({select})", params)]
+    look = [alarm_sql.look(conn, where, params, for_run=for_run), *wanted.statements(f"({select})", params)]
     lock = backend.lock((select, params))
+    # After the lock, so that none counts which only waits for it; before the look, so that none is missed.
+    noted = backend.note_run(whose.kind_id) if for_run else ()
     before: Sequence[Statement] = ()
     after: Sequence[Statement] = ()
     if limits is not None:
         outermost = connection.depth(conn) == 1
         before, after = backend.begin(limits, outermost=outermost), backend.after_lock(limits, outermost=outermost)
     while True:
-        results = round_trip.send_each(conn, [*before, *lock, *after, *look], typed=len(wanted.models))
+        results = round_trip.send_each(conn, [*before, *lock, *noted, *after, *look], typed=len(wanted.models))
         rows, *others = results[-len(look) :]
         # A row that came into being after the lock was asked for is not locked.
         if rows and (not lock or results[len(before)]):
@@ -90,25 +92,36 @@ def take(
 
 
 def take_several(
-    conn: BaseDatabaseWrapper, where: str, params: Sequence[Any], limits: Limits | None, *, skip_locked: bool
+    conn: BaseDatabaseWrapper,
+    where: str,
+    params: Sequence[Any],
+    limits: Limits | None,
+    *,
+    skip_locked: bool,
+    for_run: bool,
 ) -> list[tuple[Slot, datetime, int, str]]:
     """Lock the rows of these objects in the order of their keys; return the slot, the database's now, kind and name of
-    each.
+    each. ``for_run`` as for ``take``.
 
     As ``take``, but with a round trip more: the slots are those of the rows that were locked.
     """
     backend, outermost = backend_of(conn), connection.depth(conn) == 1
-    lock = backend.lock((f"SELECT id FROM {_TABLE} WHERE {where} ORDER BY id", params), skip_locked=skip_locked)
+    lock = backend.lock(
+        (f"SELECT id, kind_id FROM {_TABLE} WHERE {where} ORDER BY id", params), skip_locked=skip_locked
+    )
     if lock:
         before = backend.begin(limits, outermost=outermost) if limits else ()
         after = backend.after_lock(limits, outermost=outermost) if limits else ()
-        params = [int(row[0]) for row in round_trip.send(conn, [*before, *lock])]
-        if not params:
+        locked = round_trip.send(conn, [*before, *lock])
+        if not locked:
             return []
+        params = [int(row[0]) for row in locked]
         where = f"id IN ({', '.join(['%s'] * len(params))})"
-        rows = round_trip.send(conn, [*after, alarm_sql.look(conn, where, params)])
+        kinds = sorted({int(row[1]) for row in locked}) if for_run else []
+        noted = [statement for kind_id in kinds for statement in backend.note_run(kind_id)]
+        rows = round_trip.send(conn, [*noted, *after, alarm_sql.look(conn, where, params, for_run=for_run)])
     else:
-        rows = round_trip.send(conn, [alarm_sql.look(conn, where, params)])
+        rows = round_trip.send(conn, [alarm_sql.look(conn, where, params, for_run=for_run)])
     return [(*alarm_sql.slot_of(row), int(row[-2]), row[-1]) for row in rows]
 
 

@@ -105,7 +105,8 @@ class LockedTransaction:
             lock.check_isolation(self.conn)
         self.savepoints = savepoints.watch(self.conn)
         self._watches, self._savepoints_around = True, self.savepoints.enter()
-        self.slot, now, read = lock.take(self.conn, whose, self.limits, wanted)
+        for_run = self._lock_timeout is not None
+        self.slot, now, read = lock.take(self.conn, whose, self.limits, wanted, for_run=for_run)
         self._object_id = self.slot.object_id
         self.reading = clock.keep_reading(self.conn, now)
         self._check_fence()

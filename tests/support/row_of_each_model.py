@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.db.models import Model
 from django.utils import timezone
@@ -18,7 +19,7 @@ from batcher.models import Batch, Batcher, Upstream
 from cleaner.models import PeriodicCleaner
 from cleaner.tables import CleanerRun
 from durable_objects.http.models import ApiToken
-from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object
+from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, Pause
 from reminders import links
 from reminders.models import Delivery, Digest, Recipient, Reminder
 
@@ -31,7 +32,7 @@ SIGNING_SECRET = "whsec_" + base64.b64encode(CANARY.encode() * 5).decode()
 
 def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[Model], Any]:
     """Create a row of each registered class, and its settings if any; ``name`` and ``text`` wherever people type."""
-    for model in (Object, Entry, AlarmRun, Dispatcher, Recipient, Delivery, ApiToken, User, Group, PeriodicTask,
+    for model in (Object, Entry, AlarmRun, Dispatcher, Pause, Recipient, Delivery, ApiToken, User, Group, PeriodicTask,
                   IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule, LogEntry):  # fmt: skip
         _keys_from(model, FIRST_KEY)
     now = timezone.now()
@@ -80,6 +81,9 @@ def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[
         Entry: entry,
         AlarmRun: run,
         Dispatcher: Dispatcher.objects.create(process=name[:100], started_at=now, last_pass_at=now),
+        Pause: Pause.objects.create(  # of what is no object, so that nothing else changes
+            scope="class", kind=ContentType.objects.get_for_model(Group), reason=text, by=name[:150], since=now
+        ),
         Batch: batch,
         Upstream: Upstream.objects.create(
             origin="https://example.com:443", state="open", failures=7, last_error=text[:200], retry_at=now

@@ -176,6 +176,17 @@ class Backend(ABC):
         """
         return ()
 
+    def note_run(self, kind_id: int) -> Sequence[Statement]:
+        """Return what lets ``runs`` count this transaction, which runs an alarm of a class, as long as it lasts."""
+        return ()
+
+    def runs(self, kind_id: int | None) -> int:
+        """Return how many transactions run alarms of this class, or with None of any: those that ``note_run`` noted.
+
+        0 where a run has locked the whole database: whoever has written since it began knows that it is over.
+        """
+        return 0
+
     def snapshot(self) -> Sequence[Statement]:
         """Return what makes all reads of a transaction that was just begun see one state of the database."""
         return ()

@@ -25,6 +25,9 @@ logger = get_logger(__name__)
 
 _NAME_BYTES = 63
 
+#: The first key of the advisory locks of runs, the second is their class; a project's own have others.
+_RUNS = 1_685_155_378
+
 #: Statements that leave something on the session when their transaction is over.
 _OUTLASTS = re.compile(
     rf"(?:^|;){BEFORE_FIRST_WORD}(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|DISCARD\b|LISTEN\b|CREATE\s+TEMP)"
@@ -131,6 +134,22 @@ class PostgreSQL(Backend):
         """Lock FOR NO KEY UPDATE."""
         sql, params = select
         return [(f"{sql} FOR NO KEY UPDATE{' SKIP LOCKED' if skip_locked else ''}", params)]
+
+    def note_run(self, kind_id: int) -> Sequence[Statement]:
+        """Take an advisory lock that all runs of a class share, and which ends with the transaction."""
+        return [("SELECT pg_advisory_xact_lock_shared(%s, %s)", (_RUNS, kind_id))]
+
+    def runs(self, kind_id: int | None) -> int:
+        """Count who holds it, in ``pg_locks``."""
+        of_kind = "" if kind_id is None else " AND objid = %s"
+        with self.conn.cursor() as cursor:
+            cursor.execute(
+                "SELECT COUNT(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+                f"AND classid = %s{of_kind}",
+                [_RUNS] if kind_id is None else [_RUNS, kind_id],
+            )
+            return int(cursor.fetchone()[0])
 
     def snapshot(self) -> Sequence[Statement]:
         """Ask for REPEATABLE READ."""

@@ -1,4 +1,4 @@
-"""``manage.py alarms``: list, explain, run, move, cancel, revive, dispatch, doctor."""
+"""``manage.py alarms``: list, explain, run, move, cancel, revive, pause, drain, resume, dispatch, doctor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from durable_objects.formatting import absolute, gist, label, span
 from durable_objects.handler_errors import is_failure, named
 from durable_objects.management.base import (
     ManyLines,
-    VerbCommand,
     add_object,
     confirm,
     errors_in_one_line,
@@ -37,6 +36,7 @@ from durable_objects.management.base import (
     moment,
     paged,
 )
+from durable_objects.management.pauses import PauseVerbs
 from durable_objects.operations import actions, metrics
 from durable_objects.operations.explain import Explanation, explain
 from durable_objects.tables import Alarm, Object
@@ -53,8 +53,8 @@ FAILURES_SHOWN = 20
 SECONDS_TO_CONNECT = 10.0
 
 
-class Command(VerbCommand):
-    help = "List alarms, explain why one has not run, change them, and send wake-ups for those that are due."
+class Command(PauseVerbs):
+    help = "List alarms, explain why one has not run, change or pause them, and send wake-ups for those that are due."
     examples = """examples:
   manage.py alarms list --state dead
   manage.py alarms explain batcher.Batcher orders
@@ -62,6 +62,8 @@ class Command(VerbCommand):
   manage.py alarms move batcher.Batcher orders 90                  (seconds from now)
   manage.py alarms revive --all --class batcher.Batcher --prefix eu-
   manage.py alarms cancel --all --state overdue --yes
+  manage.py alarms pause shop.Cart --reason "new columns" && manage.py alarms drain shop.Cart
+  manage.py alarms resume shop.Cart
   manage.py alarms doctor --fix
   manage.py alarms dispatch --loop"""
 
@@ -82,6 +84,7 @@ class Command(VerbCommand):
             one.add_argument("--all", action="store_true", help="every alarm that matches, instead of KIND NAME")
             one.add_argument("--yes", action="store_true", help="do not ask for confirmation")
             _add_filters(one, default=state)
+        self.add_pause_verbs(verbs)
         passes = verbs.add_parser(
             "dispatch", help="one pass: send wake-ups for alarms that are due soon, and lost ones again"
         )

@@ -116,8 +116,8 @@ def second_statement() -> None:
     """The slot is read by the statement that locks, joined to the object: as it was before the wait."""
     whole = lock.take
 
-    def take(conn: Any, whose: lock.Whose, limits: Any, wanted: Any) -> Any:
-        sql, values = alarm_sql.look(conn, *whose.condition())
+    def take(conn: Any, whose: lock.Whose, limits: Any, wanted: Any, *, for_run: bool) -> Any:
+        sql, values = alarm_sql.look(conn, *whose.condition(), for_run=for_run)
         backend, outermost = backend_of(conn), connection.depth(conn) == 1
         before = [
             *(backend.begin(limits, outermost=outermost) if limits else ()),
@@ -125,7 +125,7 @@ def second_statement() -> None:
         ]
         rows = round_trip.send(conn, [*before, (f"{sql} FOR NO KEY UPDATE OF {lock._TABLE}", values)])
         if not rows:
-            return whole(conn, whose, None, wanted)
+            return whole(conn, whose, None, wanted, for_run=for_run)
         return (*alarm_sql.slot_of(rows[0]), read_ahead.Read())
 
     _replace(lock, "take", take)

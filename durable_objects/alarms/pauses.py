@@ -1,0 +1,111 @@
+"""What is paused: everything, the objects of a class, or one object. Only this module writes those rows.
+
+A pause holds for runs only. Each run reads it after it has locked its object (``sql.look``), so that none that begins
+after ``put`` has committed can miss it. Whether one that began before still goes on: ``operations.pauses``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from durable_objects.conf import engine
+from durable_objects.tables import Pause
+
+
+class Target(NamedTuple):
+    """What is paused or resumed: an object, a class by its content type, or with neither everything."""
+
+    kind_id: int | None = None
+    object_id: int | None = None
+
+    @property
+    def scope(self) -> str:
+        """The ``Pause.Scope`` of it."""
+        if self.object_id is not None:
+            return Pause.Scope.OBJECT.value
+        return Pause.Scope.EVERYTHING.value if self.kind_id is None else Pause.Scope.CLASS.value
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The columns by which its pause is found."""
+        kind_id = self.kind_id if self.object_id is None else None
+        return {"scope": self.scope, "kind_id": kind_id, "object_id": self.object_id}
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """What was paused at ``now``: everything, these classes, these objects."""
+
+    now: datetime
+    everything: bool = False
+    kinds: frozenset[int] = frozenset()
+    objects: frozenset[int] = frozenset()
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is."""
+        return self.everything or bool(self.kinds) or bool(self.objects)
+
+    def holds(self, object_id: int, kind_id: int) -> bool:
+        """Return whether this object is paused, by itself or with others."""
+        return self.everything or kind_id in self.kinds or object_id in self.objects
+
+    def condition(self, at: str = "") -> Q:
+        """Return ``holds`` as a condition on alarms, or on objects with an ``at``, as in ``predicates``."""
+        if self.everything:
+            return Q(pk__isnull=False)
+        found = Q(pk__in=[])
+        if self.kinds:
+            found |= Q(**{"kind__in" if at else "object__kind__in": self.kinds})
+        if self.objects:  # by a subquery: a list has a bound on some databases
+            found |= Q(pk__in=in_force(self.now).filter(scope=Pause.Scope.OBJECT).values("object_id"))
+        return found
+
+
+def put(target: Target, now: datetime, *, reason: str, by: str, until: datetime | None) -> None:
+    """Pause this from the commit on. A pause of it that stands is replaced."""
+    rows = Pause.objects.using(engine.DATABASE)
+    rows.update_or_create(**target.row, defaults={"reason": reason, "by": by, "since": now, "until": until})
+
+
+def lift(target: Target, now: datetime) -> bool:
+    """End the pause of this; return whether it stood. Pauses that ended by themselves are forgotten with it."""
+    with transaction.atomic(using=engine.DATABASE):
+        lifted, _ = in_force(now).filter(**target.row).delete()
+        forget_ended(now)
+    return lifted > 0
+
+
+def forget_ended(now: datetime) -> None:
+    """Delete pauses whose time is over: they hold nothing any more."""
+    Pause.objects.using(engine.DATABASE).filter(until__lte=now).delete()
+
+
+def in_force(now: datetime) -> QuerySet[Pause]:
+    """Return the pauses that stand, unordered."""
+    return Pause.objects.using(engine.DATABASE).filter(Q(until=None) | Q(until__gt=now))
+
+
+def none_of_its_own(now: datetime) -> Q:
+    """Return the condition of alarms whose object is not paused by itself, whatever its class is."""
+    return ~Q(Exists(in_force(now).filter(object=OuterRef("pk"))))
+
+
+def of_object(object_id: int, kind_id: int, now: datetime) -> list[Pause]:
+    """Return the pauses that hold this object, the widest first."""
+    its = Q(scope=Pause.Scope.EVERYTHING) | Q(kind=kind_id) | Q(object=object_id)
+    return sorted(in_force(now).filter(its), key=lambda pause: Pause.Scope.values.index(pause.scope))
+
+
+def paused(now: datetime) -> Paused:
+    """Return what is paused. One small query."""
+    by_scope: dict[str, set[int]] = {scope: set() for scope in Pause.Scope.values}
+    for scope, kind_id, object_id in in_force(now).values_list("scope", "kind_id", "object_id"):
+        by_scope[scope].add(kind_id or object_id or 0)
+    everything, kinds, objects = by_scope.values()
+    return Paused(now, bool(everything), frozenset(kinds), frozenset(objects))
