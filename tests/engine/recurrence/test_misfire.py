@@ -121,7 +121,6 @@ def test_each_occurrence_is_run_or_skipped_once(
     """Over random outages each occurrence is run or skipped, once, in order, and none that is too late is run."""
     occurrence = rule.after(NOON + begin)
     limit = misfire.GRACE_OF_SKIP if grace is None and policy == "skip" else grace
-    decided = 0
     for outage in outages:
         if occurrence is None:
             break
@@ -150,8 +149,6 @@ def test_each_occurrence_is_run_or_skipped_once(
         assert sorted(set(runs)) == runs
         assert set(runs) <= set(due)
         assert occurrence == rule.after(now)
-        decided += len(due)
-    assert decided >= min(1, len(up_to(rule, NOON + begin, NOON + begin + 99 * DAY)))
 
 
 @pytest.mark.parametrize("policy", POLICIES)

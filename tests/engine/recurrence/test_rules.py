@@ -62,6 +62,8 @@ def test_every_counts_from_a_fixed_instant(start: datetime | None, every: timede
         ("Europe/Berlin", "0 * * * *", "2030-10-26 23:30", ["2030-10-27 00:00", "2030-10-27 02:00"]),
         ("Europe/Berlin", "*/30 2 * * *", "2030-10-27 00:45", ["2030-10-28 01:00", "2030-10-28 01:30"]),
         ("Australia/Lord_Howe", "15 2 * * *", "2030-10-05 00:00", ["2030-10-05 15:45", "2030-10-06 15:15"]),
+        # 02:10 is shifted to 02:40, past two times that are not.
+        ("Australia/Lord_Howe", "10,35,38 2 * * *", "2030-10-05 15:35", ["2030-10-05 15:38", "2030-10-05 15:40"]),
         # Samoa left out 30 December 2011.
         ("Pacific/Apia", "0 9 * * *", "2011-12-29 00:00", ["2011-12-29 19:00", "2011-12-30 19:00"]),
         # Midnight does not exist on the day on which the clocks are put forward then.
@@ -105,6 +107,27 @@ def test_an_rrule_counts_from_its_start() -> None:
     assert moments(make(rrule="FREQ=MONTHLY;BYHOUR=9"), "2030-01-01 09:00", 1) == ["2030-02-01 09:00"]
     left_out = make(rrule="FREQ=DAILY\nEXDATE:20300102T000000")
     assert moments(left_out, "2030-01-01 12:00", 1) == ["2030-01-03 00:00"]
+
+
+def test_a_start_that_comes_twice() -> None:
+    """A start that is meant as the second of two comes then, also for who asks between the two."""
+    second = datetime(2030, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin"))
+    rule = make(rrule="FREQ=DAILY", zone="Europe/Berlin", start=second)
+    for before in ("2030-10-27 00:00", "2030-10-27 00:40", "2030-10-27 01:15"):
+        assert moments(rule, before, 2) == ["2030-10-27 01:30", "2030-10-28 01:30"]
+
+
+def test_the_last_time_is_in_a_gap() -> None:
+    """A rule whose last time the clocks leave out ends with that, shifted."""
+    start = datetime(2030, 3, 30, 1, 30, tzinfo=UTC)
+    rule = make(rrule="FREQ=DAILY;COUNT=2", zone="Europe/Berlin", start=start)
+    assert moments(rule, "2030-03-29 00:00", 3) == ["2030-03-30 01:30", "2030-03-31 01:30"]
+
+
+def test_the_zone_of_an_exdate_that_is_gone() -> None:
+    """A rule on record goes on where the zone of one of its EXDATE lines is not known here any more."""
+    rule = Rule("rrule", "FREQ=DAILY\nEXDATE;TZID=Europe/Atlantis:20300102T000000", "UTC")
+    assert moments(rule, "2030-01-01 12:00", 1) == ["2030-01-02 00:00"]
 
 
 def test_start_and_end_are_part_of_it() -> None:

@@ -6,14 +6,12 @@ and makes moments of wall times by the offsets from UTC a day before and a day a
 
 from __future__ import annotations
 
-import functools
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 from random import Random
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -22,6 +20,7 @@ from durable_objects.recurrence import rules
 from durable_objects.recurrence.rules import Rule
 from tests.support.recurrence_by_counting import times
 from tests.support.recurrence_by_dateutil import ZONES
+from tests.support.wall_clock_by_offsets import moment, shown
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 YEARS = [2011, *range(2024, 2032)]
@@ -31,34 +30,6 @@ MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", 
 
 Sample = tuple[Rule | None, set[datetime]]
 """A rule (None: it was refused, as one that never comes), and its moments of the year by the other expansion."""
-
-
-# -- wall times as moments, by the offsets around them
-
-
-@functools.cache
-def offsets(zone: str, day: date) -> tuple[timedelta, timedelta]:
-    """A zone's offsets from UTC a day before this one and a day after it."""
-    noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-    before, after = ((noon + shift).astimezone(ZoneInfo(zone)).utcoffset() for shift in (-1.5 * DAY, 1.5 * DAY))
-    assert before is not None
-    assert after is not None
-    return before, after
-
-
-def moment(wall_time: datetime, zone: str) -> datetime:
-    """The first moment at which clocks show this time; where none does, later by what the clocks were put forward."""
-    as_utc = wall_time.replace(tzinfo=UTC)
-    before, after = offsets(zone, wall_time.date())
-    if before == after:
-        return as_utc - before
-    showing = [at for at in (as_utc - before, as_utc - after) if shown(at, zone) == wall_time]
-    return min(showing) if showing else as_utc - before
-
-
-def shown(at: datetime, zone: str) -> datetime:
-    """What clocks in the zone show at a moment."""
-    return at.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
 
 
 # -- random crons, each as text and as what it means
