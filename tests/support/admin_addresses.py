@@ -29,7 +29,7 @@ class Post:
     data: dict[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.url} {self.data.get('action', '')}"
+        return f"{self.url} {self.data.get('action', 'filled in') if self.data else 'empty'}"
 
 
 def addresses(rows: Rows) -> list[str]:
