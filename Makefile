@@ -13,7 +13,7 @@ setup: ## .venv with all that the others need (each of them sees to it itself)
 demo: setup ## the whole story on this machine, in under 90 seconds
 	@$(CLEAN) $(PYTHON) manage.py demo $(ARGS)
 
-# Here the caller's DATABASE_URL, PORT and so on are meant for us (docs/guides/production.md, Environment); what would break Python is not.
+# Here the caller's DATABASE_URL, PORT and so on are meant for us (docs/guides/site.md, Environment); what would break Python is not.
 up: setup ## the web server, a worker and the dispatcher in one process, until Ctrl-C
 	@unset PYTHONHOME PYTHONPATH DJANGO_SETTINGS_MODULE; PYTHONUTF8=1 exec $(PYTHON) manage.py up $(ARGS)
 

@@ -1,4 +1,4 @@
-"""``python -m docs.generated`` writes the parts of docs/reference that come from the code."""
+"""``python -m docs.generated`` writes the parts of the pages that come from the code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main() -> None:
 
     for name, text in stale():
         (FOLDER / name).write_text(text, "utf-8")
-        sys.stdout.write(f"wrote docs/reference/{name}\n")
+        sys.stdout.write(f"wrote docs/{name}\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from docs.generated.commands import commands
+from docs.generated.figures import figures
 from docs.generated.messages import checks, findings
 from docs.generated.operations import known_scopes, operations
 from docs.generated.settings import settings
@@ -19,8 +20,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "findings": findings,
     "operations": operations,
     "scopes": known_scopes,
+    "figures": figures,
 }
-FOLDER = ROOT / "docs" / "reference"
+FOLDER = ROOT / "docs"
 _END = "<!-- end of what make docs writes -->"
 _PART = re.compile(rf"(<!-- written by make docs: (\w+) -->\n).*?{_END}", re.DOTALL)
 
@@ -31,8 +33,8 @@ def current(text: str) -> str:
 
 
 def stale() -> Iterator[tuple[str, str]]:
-    """Yield each page of the reference whose parts are not what the code says, by its name, with what it should be."""
-    for page in sorted(FOLDER.glob("*.md")):
+    """Yield each page whose parts are not what the code says, by its path in docs, with what it should be."""
+    for page in sorted(FOLDER.glob("*/*.md")):
         text = page.read_text("utf-8")
         if (wanted := current(text)) != text:
-            yield page.name, wanted
+            yield page.relative_to(FOLDER).as_posix(), wanted

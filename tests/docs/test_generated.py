@@ -1,4 +1,4 @@
-"""The parts of the reference that are written from the code."""
+"""The parts of the pages that are written from the code."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def yielded(name: str) -> tuple[texts.Place, list[ast.expr]]:
     return texts.Place(function, module), [value for value in found if value is not None]
 
 
-def test_the_reference_is_what_the_code_says() -> None:
-    """docs/reference is current: `python -m docs.generated`, or `make docs`, writes it after a change of the code."""
+def test_the_pages_are_what_the_code_says() -> None:
+    """What they take from it is current: `python -m docs.generated`, or `make docs`, writes it after each change."""
     assert [name for name, _ in stale()] == []
 
 
 def test_each_part_is_on_a_page() -> None:
     """Whatever can be written has its place."""
-    pages = "".join(page.read_text("utf-8") for page in FOLDER.glob("*.md"))
+    pages = "".join(page.read_text("utf-8") for page in FOLDER.glob("*/*.md"))
     assert [name for name in PARTS if f"<!-- written by make docs: {name} -->" not in pages] == []
 
 
