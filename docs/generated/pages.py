@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from docs.generated.commands import commands
 from docs.generated.figures import figures
+from docs.generated.glossary import linked
 from docs.generated.messages import checks, findings
 from docs.generated.operations import known_scopes, operations
 from docs.generated.settings import settings
@@ -36,5 +37,5 @@ def stale() -> Iterator[tuple[str, str]]:
     """Yield each page whose parts are not what the code says, by its path in docs, with what it should be."""
     for page in sorted(FOLDER.glob("*/*.md")):
         text = page.read_text("utf-8")
-        if (wanted := current(text)) != text:
+        if (wanted := linked(current(text), page)) != text:
             yield page.relative_to(FOLDER).as_posix(), wanted
