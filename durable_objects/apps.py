@@ -13,10 +13,13 @@ class DurableObjectsConfig(AppConfig):
 
     def ready(self) -> None:
         """Import what registers itself."""
-        from durable_objects import checks, kinds, renamed_models, tasks  # noqa: F401  # importing them is the point
+        from durable_objects import checks, declared_schedules, kinds, renamed_models, tasks  # noqa: F401  # importing them is the point
         from durable_objects.delivery import beat
 
         pre_migrate.connect(kinds.migration_begins, sender=self, dispatch_uid="durable_objects.kinds")
+        post_migrate.connect(
+            declared_schedules.reconcile, sender=self, dispatch_uid="durable_objects.declared_schedules"
+        )
         post_migrate.connect(kinds.migration_ends, sender=self, dispatch_uid="durable_objects.kinds")
         post_migrate.connect(
             renamed_models.merge_renamed_kinds, sender=self, dispatch_uid="durable_objects.renamed_models"

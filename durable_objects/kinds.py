@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any, cast
 
 from django.apps import apps
+from django.apps.registry import Apps
 from django.contrib.contenttypes.models import ContentType, ContentTypeManager
 from django.db import connections, models
 from django.db.migrations.recorder import MigrationRecorder
@@ -79,6 +80,15 @@ def unknown() -> list[ContentType]:
     rows = apps.get_model("durable_objects", "Object")._base_manager.using(engine.DATABASE)
     kinds = content_types().filter(models.Exists(rows.filter(kind=models.OuterRef("pk"))))
     return [kind for kind in kinds if class_of(kind) is None]
+
+
+def has_model(apps: Apps, app_label: str, name: str) -> bool:
+    """Return whether these apps, of now or of a state of the migrations, have such a model."""
+    try:
+        apps.get_model(app_label, name)
+    except LookupError:
+        return False
+    return True
 
 
 def migration_begins(using: str, **kwargs: Any) -> None:

@@ -15,6 +15,7 @@ from django.db import connections, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations import RenameModel
 
+from durable_objects import kinds
 from durable_objects.conf import engine
 from durable_objects.errors import DurableObjectError
 from durable_objects.tables import Object
@@ -29,10 +30,10 @@ def merge_renamed_kinds(using: str, apps: Apps = installed, **kwargs: Any) -> No
     Whatever this run of ``migrate`` did itself, so that one that was refused can be run again. Raises
     ``DurableObjectError`` naming the clash, and moves nothing, when both classes have an object of the same name.
     """
-    if using != engine.DATABASE or not _has(apps, "durable_objects", "object"):
+    if using != engine.DATABASE or not kinds.has_model(apps, "durable_objects", "object"):
         return
-    kinds = Object.objects.using(using).order_by().values("kind").distinct()
-    lost = [kind for kind in ContentType.objects.using(using).filter(pk__in=kinds) if kind.model_class() is None]
+    used = Object.objects.using(using).order_by().values("kind").distinct()
+    lost = [kind for kind in ContentType.objects.using(using).filter(pk__in=used) if kind.model_class() is None]
     renames = _renames(using) if lost else []
     for kind in lost:
         name = _name_now(kind, renames) or _name_now(kind, [(app, new, old) for app, old, new in reversed(renames)])
@@ -57,15 +58,7 @@ def _name_now(kind: ContentType, renames: list[Rename]) -> str | None:
     for app_label, old, new in renames:
         if (app_label, old) == (kind.app_label, name):
             name = new
-    return name if _has(installed, kind.app_label, name) else None
-
-
-def _has(apps: Apps, app_label: str, name: str) -> bool:
-    try:
-        apps.get_model(app_label, name)
-    except LookupError:
-        return False
-    return True
+    return name if kinds.has_model(installed, kind.app_label, name) else None
 
 
 def _move(using: str, kind: ContentType, name: str) -> None:

@@ -67,12 +67,12 @@ class FakeClock:
 def run_due_alarms(limit: int = 1000, raise_errors: bool = False) -> list[AlarmRun]:
     """Run what is due, oldest first, until nothing is, as a worker would but without a broker.
 
-    Returns one row per call of ``alarm()``, in order. With ``raise_errors`` the first error of a handler is raised,
-    after it was counted. Raises ``RuntimeError`` when ``limit`` runs were made and more is due: something re-arms
-    itself for now.
+    Returns one row per call of ``alarm()`` or of a schedule's method, in order. With ``raise_errors`` the first error
+    of one is raised, after it was counted. Raises ``RuntimeError`` when ``limit`` runs were made and more is due:
+    something re-arms itself for now.
     """
     before = AlarmRun.objects.using(engine.DATABASE).order_by("-id").values_list("id", flat=True).first() or 0
-    runs = AlarmRun.objects.using(engine.DATABASE).filter(id__gt=before).order_by("id")
+    runs = AlarmRun.objects.using(engine.DATABASE).filter(id__gt=before).exclude(outcome="skipped").order_by("id")
     skipped: set[int] = set()
     runnable = list(kinds.runnable())
     for _ in range(limit):

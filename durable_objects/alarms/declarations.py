@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -82,10 +82,9 @@ def _declaring(
     misfires.check(misfire, grace)
 
     def declare(method: Method) -> Method:
-        called = method.__name__
         if kind := kind_of(method):
             raise TypeError(f"a schedule on {method.__qualname__}, which is an {kind}: make it a plain def")
-        declared = Declaration(name or called, called, rule, misfire, grace, of)
+        declared = Declaration(name or "", "", rule, misfire, grace, of)
         setattr(method, _ATTRIBUTE, (*getattr(method, _ATTRIBUTE, ()), declared))
         return method
 
@@ -97,7 +96,8 @@ def declarations_of(cls: type) -> tuple[Declaration, ...]:
     """Return what the class declares, its own and inherited. Raises ``InvalidSchedule`` for two of one name."""
     found: list[Declaration] = []
     for attribute in dir(cls):
-        found += getattr(inspect.getattr_static(cls, attribute, None), _ATTRIBUTE, ())
+        of_method = getattr(inspect.getattr_static(cls, attribute, None), _ATTRIBUTE, ())
+        found += [replace(each, name=each.name or attribute, method=attribute) for each in of_method]
     names = [(each.name, each.of) for each in found]
     if doubled := {name for name, _ in names if sum(other == name for other, _ in names) > 1 and _overlap(found, name)}:
         raise InvalidSchedule(f"{cls.__name__} declares two schedules of one name: {', '.join(sorted(doubled))}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects.alarms.schedules import ScheduledCall
+from durable_objects.alarms.schedules import ScheduledCall, microseconds
 from durable_objects.database import clock, round_trip
 from durable_objects.database.backends import backend_of
 from durable_objects.database.round_trip import Row, Statement
@@ -19,7 +19,6 @@ _TIMES = ("scheduled_at", "due_at", "follow_at", "died_at")
 _FLAGS = ("declared", "is_decided")
 _NUMBERS = ("set_number", "retry_count")
 _COLUMNS = [f.name for f in Schedule._meta.concrete_fields if f.name not in {"id", "object"}]
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def load(conn: BaseDatabaseWrapper, object_id: int) -> dict[str, ScheduledCall]:
@@ -48,7 +47,7 @@ def _read(name: str, value: Any) -> Any:
     if name in _NUMBERS:
         return int(value)
     if name == "grace":
-        return None if value is None else int(value) * _MICROSECOND
+        return None if value is None else timedelta(microseconds=int(value))
     return value
 
 
@@ -75,4 +74,4 @@ def storing(
 def _stored(conn: BaseDatabaseWrapper, name: str, value: Any) -> Any:
     if name in _TIMES:
         return clock.to_database(conn, value)
-    return value // _MICROSECOND if isinstance(value, timedelta) else value
+    return microseconds(value) if name == "grace" else value

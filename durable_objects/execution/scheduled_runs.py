@@ -44,7 +44,9 @@ def due_call(turn: Turn) -> ScheduledCall | None:
 
 def _record_skipped(turn: Turn, call: ScheduledCall, decision: Decision, now: datetime) -> None:
     since = decision.first_skipped or now
-    times = f"{decision.skipped} times of schedule {call.name!r} missed and skipped, the first {since.isoformat()}"
+    times = (
+        f"skipped of schedule {call.name!r}, since they were missed: {decision.skipped}, from {since.isoformat()} on"
+    )
     extra = about("schedule_skipped", turn.key, schedule=call.name, skipped=decision.skipped)
     logger.warning("%s %r: %s", *turn.key, times, extra=extra)
     run = new_run(turn, call, since, now)

@@ -12,7 +12,9 @@ from typing import TypeVar
 
 from django.db import IntegrityError
 
+from durable_objects.alarms import schedules
 from durable_objects.alarms.predicates import is_armed, is_dead, is_idle
+from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.errors import ClassUnknown, DurableObjectError
@@ -94,6 +96,48 @@ def revive(obj: Object) -> None:
         slot.revive(turn.now)
 
     _in_turn(obj, arm_again)
+
+
+def cancel_schedule(obj: Object, name: str) -> bool:
+    """Cancel the schedule of this name; return whether there was one. Needs no class."""
+    return _change_schedule(obj, name, lambda call, now: call.cancelled())
+
+
+def run_schedule_now(obj: Object, name: str) -> bool:
+    """Make the schedule due now: one run more, or at once what is retried or runs but once. Return whether there is
+    one that is armed. Raises ``ClassUnknown``.
+    """
+    handle_of(obj)
+    return _change_schedule(obj, name, lambda call, now: call.hastened(now), schedules.ARMED)
+
+
+def revive_schedule(obj: Object, name: str) -> bool:
+    """Run the schedule's dead occurrence again, due now and with all its retries; return whether it had one.
+
+    Raises ``ClassUnknown``.
+    """
+    handle_of(obj)
+
+    def revived(call: ScheduledCall, now: datetime) -> ScheduledCall:
+        return call if call.died_at is None else call.revived(now)
+
+    return _change_schedule(obj, name, revived)
+
+
+def _change_schedule(
+    obj: Object, name: str, change: Callable[[ScheduledCall, datetime], ScheduledCall | None], state: str = ""
+) -> bool:
+    def apply(turn: Turn) -> bool:
+        call = turn.schedules().get(name)
+        if call is None or call.state == schedules.CANCELLED or state not in {"", call.state}:
+            return False
+        changed = change(call, turn.now)
+        if changed != call:
+            turn.change_schedule(name, changed)
+        return changed != call
+
+    handle = _handle_if_known(obj)
+    return _in_turn_of(Parked(obj), apply, obj.pk) if handle is None else _in_turn(handle, apply)
 
 
 def _refuse_dead(slot: Slot, obj: Object) -> None:

@@ -1,0 +1,191 @@
+"""After an outage each time of a schedule is run or skipped as its policy says, none lost, none twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from durable_objects.operations import actions
+from durable_objects.tables import AlarmRun, Object, Schedule
+from durable_objects.testing import FakeClock, run_due_alarms
+from tests.models import Script, Scripted
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+def ran(script: Script) -> list[int]:
+    """The hours of the times that were run, on the day of the test's clock."""
+    return [info.scheduled_at.hour for info, _, _ in script.calls if info is not None]
+
+
+def skipped() -> list[str]:
+    """What the history says of skipped times."""
+    return list(AlarmRun.objects.filter(outcome="skipped").order_by("pk").values_list("error", flat=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "hours", "skips"),
+    [
+        ({"misfire": "one"}, [13], [4]),
+        ({"misfire": "skip"}, [], [5]),
+        ({"misfire": "all"}, [13, 14, 15, 16, 17], []),
+        ({"misfire": "one", "grace": HOUR}, [17], [4]),
+        ({"misfire": "all", "grace": 2 * HOUR}, [16, 17], [3]),
+        ({"misfire": "one", "grace": MINUTE}, [], [5]),
+        ({"misfire": "skip", "grace": HOUR}, [17], [4]),
+    ],
+)
+def test_an_outage_of_five_hours(
+    obj: Scripted, clock: FakeClock, options: dict[str, Any], hours: list[int], skips: list[int]
+) -> None:
+    """Hourly from 13:00, down until 17:30: what runs, what is skipped and on record, and what comes next."""
+    obj.schedules.set("a", "scheduled", every=HOUR, start=NOON + HOUR, **options)
+    clock.move_to(NOON + 5 * HOUR + HOUR / 2)
+    run_due_alarms()
+    assert ran(Scripted.script) == hours
+    assert [number_of(text) for text in skipped()] == skips
+    assert Schedule.objects.get().scheduled_at == NOON + 6 * HOUR
+    shown = obj.schedules.preview("a", 1, down=(NOON + HOUR / 2, NOON + 5 * HOUR + HOUR / 2))
+    assert ([at.hour for at in shown.runs], shown.skipped) == (hours, sum(skips))
+
+
+def test_a_long_outage_is_caught_up_with_the_newest_hundred(obj: Scripted, clock: FakeClock, script: Script) -> None:
+    """``all`` runs the newest 100 of what was missed and skips the older ones, with one row."""
+    obj.schedules.set("a", "scheduled", every=HOUR, misfire="all")
+    clock.advance(1000 * HOUR)
+    assert len(run_due_alarms()) == 100
+    assert len(skipped()) == 1
+    assert script.calls[-1][0] is not None
+    assert script.calls[-1][0].scheduled_at == clock.now()
+
+
+def test_what_is_missed_while_it_fails_is_one_run_more(obj: Scripted, clock: FakeClock, script: Script) -> None:
+    """Times that pass while an occurrence is retried are missed as in an outage; a retry has the first one's time."""
+    attempts = iter([True, True, False, False])
+
+    def work(obj: Scripted) -> None:
+        if next(attempts):
+            raise ZeroDivisionError
+
+    script.scheduled = work
+    obj.schedules.set("a", "scheduled", every=MINUTE)
+    run_due_alarms()
+    clock.advance(3 * MINUTE)
+    run_due_alarms()
+    clock.advance(3 * MINUTE)
+    run_due_alarms()
+    assert [info.scheduled_at for info, _, _ in script.calls if info] == [NOON] * 3 + [NOON + MINUTE]
+    assert Schedule.objects.get().scheduled_at == NOON + 7 * MINUTE
+
+
+def test_a_revived_occurrence_runs_however_late_it_is(obj: Scripted, clock: FakeClock, script: Script) -> None:
+    """What an operator revives is not skipped, has its old time and key, and the cadence goes on as before."""
+    script.scheduled = lambda obj: 1 / 0
+    obj.schedules.set("a", "scheduled", every=HOUR, misfire="skip")
+    for retry in range(7):
+        run_due_alarms()
+        clock.advance(timedelta(seconds=2 << retry))
+    script.scheduled = lambda obj: None
+    clock.move_to(NOON + HOUR / 2)
+    before = Schedule.objects.get()
+    assert before.died_at == NOON
+    assert actions.revive_schedule(Object.objects.get(), "a")
+    [run] = run_due_alarms()
+    assert (run.scheduled_at, run.outcome) == (NOON, "succeeded")
+    assert len({info.key for info, _, _ in script.calls if info}) == 1
+    after = Schedule.objects.get()
+    assert (after.scheduled_at, after.died_at, after.last_error) == (before.scheduled_at, None, "")
+    assert not actions.revive_schedule(Object.objects.get(), "a")
+
+
+def test_run_now_is_one_run_more(obj: Scripted, clock: FakeClock, script: Script) -> None:
+    """What an operator runs now runs once besides its times; what is planned but once runs now instead."""
+    obj.schedules.set("a", "scheduled", every=HOUR, start=NOON + HOUR)
+    obj.schedules.set("once", "scheduled", at=NOON + 2 * HOUR)
+    row = Object.objects.get()
+    assert actions.run_schedule_now(row, "a")
+    assert actions.run_schedule_now(row, "once")
+    assert not actions.run_schedule_now(row, "nothing")
+    run_due_alarms()
+    assert [info.scheduled_at for info, _, _ in script.calls if info] == [NOON, NOON + 2 * HOUR]
+    assert [each.name for each in obj.schedules.list()] == ["a"]
+    assert Schedule.objects.get().scheduled_at == NOON + HOUR
+
+
+STEPS = st.lists(
+    st.tuples(st.just("advance"), st.integers(1, 400))
+    | st.tuples(st.just("set"), st.sampled_from([7, 30, 60, 90]))
+    | st.tuples(st.sampled_from(["again", "cancel"]), st.just(0)),
+    min_size=1,
+    max_size=12,
+)
+
+
+class Era:
+    """A rule while it stands: every so many minutes of the epoch, from one minute to another, by plain counting."""
+
+    def __init__(self, every: int, since: int) -> None:
+        self.every, self.since, self.until = every, since, since
+
+    def times(self) -> list[int]:
+        """The minutes that are the rule's."""
+        return [minute for minute in range(self.since, self.until + 1) if minute % self.every == 0]
+
+
+def minute_of(at: datetime) -> int:
+    """The minute of the epoch."""
+    return int(at.timestamp() // 60)
+
+
+def walk(obj: Scripted, clock: FakeClock, steps: list[tuple[str, int]], options: dict[str, Any]) -> list[Era]:
+    """Take the steps; return the rules that stood."""
+    eras: list[Era] = []
+    stands = False
+    for step, amount in steps:
+        if step == "advance":
+            clock.advance(amount * MINUTE)
+            if stands:
+                eras[-1].until = minute_of(clock.now())
+        elif step == "cancel":
+            assert obj.schedules.cancel("a") is stands
+            stands = False
+        elif step == "set" or stands:
+            every = amount or eras[-1].every
+            obj.schedules.set("a", "scheduled", every=every * MINUTE, **options)
+            if not stands or every != eras[-1].every:
+                eras.append(Era(every, minute_of(clock.now())))
+            stands = True
+        run_due_alarms()
+    return eras
+
+
+@given(steps=STEPS, policy=st.sampled_from(["one", "skip", "all"]), grace=st.sampled_from([None, 20 * MINUTE]))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+def test_each_time_is_run_or_skipped_once(
+    script: Script, steps: list[tuple[str, int]], policy: str, grace: timedelta | None
+) -> None:
+    """Over any sequence of setting, replacing, cancelling and outages, each time of a rule while it stood is run once
+    or skipped once, and no other is.
+    """
+    AlarmRun.objects.all().delete()
+    Object.objects.all().delete()
+    with FakeClock(NOON) as clock:
+        eras = walk(Scripted.objects.get_by_name("model"), clock, steps, {"misfire": policy, "grace": grace})
+    rows = AlarmRun.objects.filter(outcome="succeeded").values_list("set_number", "scheduled_at")
+    run = [(number, minute_of(at)) for number, at in rows]
+    due = [minute for era in eras for minute in era.times()]
+    assert len(run) == len({*run})
+    assert {minute for _, minute in run} <= {*due}
+    assert len(run) + sum(number_of(text) for text in skipped()) == len(due)
+
+
+def number_of(text: str) -> int:
+    """How many times a row of the history says were skipped."""
+    return int(text.partition(": ")[2].partition(",")[0])
