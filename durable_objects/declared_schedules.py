@@ -23,7 +23,7 @@ from durable_objects.turns.bulk import MAX_OBJECTS, BulkTransaction
 
 logger = get_logger(__name__)
 
-#: Objects that a call or a run keeps locked are tried again this often, so many seconds apart.
+#: How often locked objects are tried again, and the pause before each try.
 TRIES, SECONDS_BETWEEN_TRIES = 5, 1.0
 
 

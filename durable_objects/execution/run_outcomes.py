@@ -143,12 +143,13 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
     """
     turn.end_run()
     turn.record(run, AlarmRun.Outcome.DEAD, text)
-    extra = about("alarm_died", handle.key, retry_count=run.retry_count)
-    what = f"schedule {run.schedule.name!r}" if run.schedule is not None else "alarm"
-    message = f"{what} of %s %r is dead after %s runs"
-    logger.error(message, *handle.key, run.retry_count + 1, exc_info=formattable(error), extra=extra)
+    extra, raised_by = about("alarm_died", handle.key, retry_count=run.retry_count), formattable(error)
+    runs = run.retry_count + 1
     if run.schedule is not None:
+        message = "schedule %r of %s %r has an occurrence that is dead after %s runs"
+        logger.error(message, run.schedule.name, *handle.key, runs, exc_info=raised_by, extra=extra)
         return scheduled_runs.died(turn, run, text)
+    logger.error("alarm of %s %r is dead after %s runs", *handle.key, runs, exc_info=raised_by, extra=extra)
     turn.slot.die(text)
     try:
         with turn.savepoint():

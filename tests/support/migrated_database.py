@@ -10,18 +10,21 @@ from typing import Any
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
+from django.db.migrations.recorder import MigrationRecorder
 
 
 class MigratedDatabase:
     """The rows of every table, and where every sequence is, as they are when this is made.
 
-    Tables are those of the models that are installed by then; a test that makes one of its own removes it itself.
+    Tables are those of the models that are installed by then, and that of migrations; a test that makes one of its own
+    removes it itself.
     """
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
         conn = connections[alias]
         self._tables = conn.introspection.django_table_names(only_existing=True, include_views=False)
+        self._tables += {MigrationRecorder.Migration._meta.db_table} & {*conn.introspection.table_names()}
         self._has_sequences = conn.vendor == "postgresql"
         if not self._has_sequences:
             self._tables.append("sqlite_sequence")  # the last one: to insert rows counts
