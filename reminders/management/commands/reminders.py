@@ -153,7 +153,8 @@ class Command(PlainCommand):
             "then": [_shown(each.local, each.note) for each in ahead],
             "deliveries": [
                 {"key": row.key, "channel": row.channel, "address": row.address, "status": row.status,
-                 "attempts": row.attempts, "planned_at": row.planned_at, "result": (row.error or row.answer)[:80]}
+                 "attempts": row.attempts, "planned_at": row.planned_at, "digest": row.digest,
+                 "result": (row.error or row.answer)[:80]}
                 for row in deliveries
             ],
         }  # fmt: skip

@@ -74,6 +74,13 @@ def test_what_waits_for_no_digest(ada: Recipient, alarm_clock: FakeClock, sent: 
     assert [texts(message) for message in sent] == [["<tea!>"]]
 
 
+def test_what_is_too_late_joins_no_digest(ada: Recipient, alarm_clock: FakeClock, sent: Sent) -> None:
+    """After an outage, a reminder that is not worth having any more is skipped at once, and is on record as that."""
+    remind("tea", alarm_clock.now(), skip_if_late=2 * HOUR)
+    pass_time(alarm_clock, 3 * HOUR)
+    assert (sent, Delivery.objects.get().status) == ([], "skipped")
+
+
 def test_a_snoozed_one_comes_at_the_time_that_was_chosen(ada: Recipient, alarm_clock: FakeClock, sent: Sent) -> None:
     """Who says "in 20 minutes" does not mean the next digest; one that was snoozed while it waited is not in that."""
     tea, milk, cake = (remind(name, alarm_clock.now()) for name in ("tea", "milk", "cake"))

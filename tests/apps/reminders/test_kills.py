@@ -57,3 +57,43 @@ def test_killed_after_sending_it_sends_the_same_key(channel: str, tmp_path: Path
     (delivery,) = shown["deliveries"]
     assert keys() == [delivery["key"]] * 2
     assert (delivery["status"], delivery["attempts"]) == ("delivered", 2)
+
+
+@pytest.mark.django_db
+def test_killed_after_sending_a_digest_it_sends_the_same_one(tmp_path: Path) -> None:
+    """The other side sees the same list twice, under one key, and each of its reminders is over after that."""
+    with Upstream() as upstream:
+        settings = {"WEBHOOK_URL": upstream.url, "WEBHOOK_SECRET": SECRET}
+        with Site(
+            tmp_path,
+            f"sqlite:///{tmp_path / 'site.sqlite3'}",
+            "memory://",
+            engine={"LEASE": 3, "DISPATCH_EVERY": 1},
+            DJANGO_SETTINGS_MODULE="tests.support.reminder_settings",
+            REMINDERS=json.dumps(settings),
+            EMAIL_PORT="9",
+        ).migrate() as site:
+            window = "from datetime import timedelta; from reminders.models import Recipient"
+            site.manage(
+                "shell", "-c", f"{window}; Recipient.objects.create(name='ada', digest_window=timedelta(seconds=4))"
+            )
+            with site.up("doomed", DURABLE_OBJECTS_KILL_AT="reminders.sent") as http:
+                for name in ("tea", "milk"):
+                    new = {"message": name, "fire_at": now().isoformat(), "channels": ["webhook"], "person": "ada"}
+                    assert http.put(f"/reminders/{name}", json=new).status_code == 200
+                doomed = site.processes[-1]
+                assert (doomed.ended(30), len(upstream.received)) == (-9, 1)
+
+            with site.up("next") as http:
+
+                def texts() -> set[str | None]:
+                    return {http.get(f"/reminders/{name}").json()["message"] for name in ("tea", "milk")}
+
+                site.wait_for("both to be over", texts, seconds=60, until=lambda seen: seen == {None})
+            shown = [json.loads(site.manage("reminders", "show", name, "--json")) for name in ("tea", "milk")]
+    first, second = upstream.received
+    keys = {verify(SECRET, request.headers, request.body) for request in (first, second)}
+    deliveries = [row for each in shown for row in each["deliveries"]]
+    lists = [sorted(item["message"] for item in each.json["data"]["reminders"]) for each in (first, second)]
+    assert lists == [["milk", "tea"]] * 2
+    assert {(row["digest"], row["status"], row["attempts"]) for row in deliveries} == {(*keys, "delivered", 2)}
