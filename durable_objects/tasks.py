@@ -16,7 +16,7 @@ from durable_objects.alarms import backoff
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection, supported
 from durable_objects.database.messages import message_for
-from durable_objects.delivery import brokers, dispatcher, publisher
+from durable_objects.delivery import brokers, dispatcher, publisher, workers
 from durable_objects.errors import DurableObjectError
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
@@ -42,6 +42,12 @@ def count_threads(sender: Any, **kwargs: Any) -> None:
     has_threads = not type(sender.pool).__module__.endswith(("prefork", "solo"))
     if has_threads and (why := supported.small_pool(engine.DATABASE, process.threads)):
         logger.warning("%s Set max_size to more than the threads of a process", why)
+
+
+@worker_ready.connect
+def answer_questions(**kwargs: Any) -> None:
+    """Answer the doctor, and ``alarms explain``."""
+    workers.answer()
 
 
 @worker_shutdown.connect

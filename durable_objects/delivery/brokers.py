@@ -173,12 +173,13 @@ def _unread(app: Any) -> Flaw | None:
     )
 
 
-def obstacle() -> str | None:
+def obstacle() -> Flaw | None:
     """Return why this process cannot send a wake-up, as far as that is known without asking a broker."""
     if current_app.conf.task_always_eager:
-        return "CELERY_TASK_ALWAYS_EAGER is on in this process, which therefore sends no wake-ups."
+        text = "CELERY_TASK_ALWAYS_EAGER is on in this process, which therefore sends no wake-ups."
+        return Flaw(text, "Turn it off; in tests use durable_objects.testing.")
     flaws = [app_flaw(), *(broker.flaw() for broker in brokers())]
-    return next((flaw.text for flaw in flaws if flaw is not None), None)
+    return next((flaw for flaw in flaws if flaw is not None), None)
 
 
 def tried_each_second(connection: Connection) -> Connection:
@@ -303,25 +304,13 @@ def unreachable(asked: list[Broker], seconds: float) -> dict[Broker, str]:
         except BaseException as error:  # noqa: BLE001  each transport has errors of its own
             answers[broker] = broker.scrubbed(error)
 
-    _wait_for([threading.Thread(target=ask, args=[broker], daemon=True) for broker in asked], seconds)
+    wait_for([threading.Thread(target=ask, args=[broker], daemon=True) for broker in asked], seconds)
     reasons = {broker: answers.get(broker, f"no answer within {seconds:g} s") for broker in asked}
     return {broker: why for broker, why in reasons.items() if why is not None}
 
 
-def active_queues(seconds: float) -> dict[str, set[str]]:
-    """Return the queues of each worker that answers within ``seconds``; none where the broker has no remote control."""
-    found: dict[str, Any] = {}
-    control = current_app.control  # of this thread, not of that one
-
-    def ask() -> None:
-        with contextlib.suppress(Exception):  # then nobody answers
-            found.update(control.inspect(timeout=seconds).active_queues() or {})
-
-    _wait_for([threading.Thread(target=ask, daemon=True)], 2 * seconds)
-    return {worker: {str(queue["name"]) for queue in queues} for worker, queues in dict(found).items()}
-
-
-def _wait_for(threads: list[threading.Thread], seconds: float) -> None:
+def wait_for(threads: list[threading.Thread], seconds: float) -> None:
+    """Start the threads, and wait until all have ended, at most ``seconds`` and a half."""
     end = time.monotonic() + seconds + 0.5
     for thread in threads:
         thread.start()

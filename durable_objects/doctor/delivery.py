@@ -9,15 +9,13 @@ from functools import partial
 from durable_objects.alarms.queries import alarms_in
 from durable_objects.conf import engine
 from durable_objects.database import clock
-from durable_objects.delivery import brokers, processes
+from durable_objects.delivery import brokers, processes, workers
 from durable_objects.delivery.beat import TASK, is_installed
 from durable_objects.delivery.celery_config import SCHEDULER
 from durable_objects.doctor.finding import Finding, Question
-from durable_objects.operations.explain import start_worker
 
-#: How long a broker, and then the workers, may take to answer.
+#: How long a broker may take to answer.
 SECONDS_TO_ANSWER = 2.0
-SECONDS_FOR_WORKERS = 1.0
 
 
 def _celery_app(now: datetime) -> Iterator[Finding]:
@@ -59,36 +57,37 @@ def _without_transport(asked: list[brokers.Broker]) -> Iterator[Finding]:
 def _queues(now: datetime) -> Iterator[Finding]:
     """Find queues that no worker consumes from, by Celery's remote control."""
     alarm = alarms_in("armed", now).first()
-    of_wake_ups = partial(brokers.queue, alarm.pk, alarm.wake_up_number) if alarm else brokers.queue
-    listeners = brokers.active_queues(SECONDS_FOR_WORKERS)
-    yield from _consumers("Wake-ups", of_wake_ups, listeners, is_trouble=True)
-    if engine.DISPATCHED_BY == "beat" and listeners:
-        nobody = processes.trouble(now) is not None
-        yield from _consumers("The dispatcher's passes", brokers.pass_queue, listeners, is_trouble=nobody)
+    where: dict[str, Callable[[], str | None]] = {
+        "Wake-ups": partial(brokers.queue, alarm.pk, alarm.wake_up_number) if alarm else brokers.queue
+    }
+    if engine.DISPATCHED_BY == "beat":
+        where["The dispatcher's passes"] = brokers.pass_queue
+    nobody = processes.trouble(now) is not None
+    queues: dict[str, str | None] = {}
+    for what, route in where.items():
+        try:
+            queues[what] = route()
+        except brokers.RouteFailed as error:
+            is_trouble = what == "Wake-ups" or nobody
+            yield Finding("route", f"{what} cannot be sent: {error}.", error.advice, is_trouble=is_trouble)
+    listeners = workers.listening([*queues.values()])
+    for queue in dict.fromkeys(queues.values()):
+        if queue is not None and (flaw := workers.strangers(queue, listeners)):
+            yield Finding("other_installation", flaw.text, flaw.advice)
+    for what, queue in queues.items():
+        if queue is not None and (listeners or what == "Wake-ups"):
+            yield from _consumers(what, queue, listeners, is_trouble=what == "Wake-ups" or nobody)
 
 
-def _consumers(
-    what: str, where: Callable[[], str | None], listeners: dict[str, set[str]], *, is_trouble: bool
-) -> Iterator[Finding]:
+def _consumers(what: str, queue: str, listeners: list[workers.Listener], *, is_trouble: bool) -> Iterator[Finding]:
     """Find that no worker consumes from a queue. One may have remote control off: silence alone is a notice."""
-    try:
-        queue = where()
-    except brokers.RouteFailed as error:
-        text = f"{what} cannot be sent: {error}."
-        yield Finding("route", text, error.advice, is_trouble=is_trouble)
-        return
-    if queue is None or any(queue in queues for queues in listeners.values()):
-        return
-    if listeners:
-        some = f"none of the {len(listeners)} workers that answer consumes"
-        one = "the only worker that answers does not consume"
-        text = f"{what} go to the queue {queue!r}, from which {one if len(listeners) == 1 else some}."
-        advice = f"{start_worker(queue)} Or route the task to a queue that has one."
-        yield Finding("queue", text, advice, is_trouble=is_trouble)
-    else:
-        text = f"No worker answered within {SECONDS_FOR_WORKERS:g} s; wake-ups go to the queue {queue!r}."
-        advice = f"{start_worker(queue)} One without remote control does not answer, nor does a busy solo pool."
-        yield Finding("workers", text, advice, is_trouble=False)
+    if flaw := workers.nobody(queue, listeners):
+        if listeners:
+            text = f"{what} go to the queue {queue!r}, and no worker takes them there. {flaw.text}"
+            yield Finding("queue", text, flaw.advice, is_trouble=is_trouble)
+        else:
+            text = f"{what} go to the queue {queue!r}; whether a worker takes them is not known. {flaw.text}"
+            yield Finding("workers", text, flaw.advice, is_trouble=False)
 
 
 def _no_dispatcher_yet(now: datetime) -> Iterator[Finding]:

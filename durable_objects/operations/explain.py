@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -22,7 +23,8 @@ from durable_objects.alarms.predicates import (
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
-from durable_objects.delivery import backlog, brokers, claims, processes
+from durable_objects.delivery import backlog, brokers, claims, processes, workers
+from durable_objects.delivery.brokers import Flaw
 from durable_objects.formatting import absolute, class_of, gist, is_known, relative, span
 from durable_objects.models import as_handle
 from durable_objects.operations.pauses import sentence
@@ -75,8 +77,15 @@ class Explanation:
         return {**self.status._asdict(), "why": self.why, "next": self.next, "last_run": run}
 
 
-def explain(row: Object, now: datetime) -> Explanation:
-    """Explain the object's alarm at ``now`` from its slot and its history. A handful of queries, no lock."""
+#: Says what keeps workers from taking what is sent to a queue: nothing, some flaws, or None where it cannot be asked.
+Ask = Callable[[str], list[Flaw] | None]
+
+
+def explain(row: Object, now: datetime, *, ask: Ask | None = None) -> Explanation:
+    """Explain the object's alarm at ``now`` from its slot and its history. A handful of queries, no lock.
+
+    Only with ``ask``, which may take seconds, are broker and workers asked, and only where they may be the reason.
+    """
     slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
     runs = AlarmRun.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("-id")
     handle = as_handle(row)
@@ -101,7 +110,9 @@ def explain(row: Object, now: datetime) -> Explanation:
     elif held:
         following = [_after_pause(held)]
     else:
-        why, following = _armed_because(slot, now, retries)
+        why, following = _armed_because(slot, now, retries, ask)
+        if ask is None and _is_with_workers(slot, now):
+            following.append("`manage.py alarms explain` asks the broker and the workers as well.")
         if run and run.outcome == AlarmRun.Outcome.SNOOZED and run.scheduled_at == slot.scheduled_at:
             why.append(f"Its last run {gist(run.error)}")
     return Explanation(status, [*(sentence(each, now) for each in held), *why], following, run)
@@ -146,7 +157,7 @@ def why_late(slot: Alarm, now: datetime) -> str:
     """Say in a sentence what delays an overdue alarm. Names no host and no object: anyone may read it."""
     if not is_known(slot.object):
         return f"No class {class_of(slot.object)}."
-    return _armed_because(slot, now, None)[0][0]
+    return _armed_because(slot, now, None, None)[0][0]
 
 
 def _armed(alarm: Alarm, due: datetime, now: datetime, known: bool) -> Status:
@@ -161,9 +172,15 @@ def _armed(alarm: Alarm, due: datetime, now: datetime, known: bool) -> Status:
     return Status("armed", f"Runs {relative(due, now)}.")
 
 
-def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[list[str], list[str]]:
+def _is_with_workers(slot: Alarm, now: datetime) -> bool:
+    """Return whether a wake-up is out that a worker should have taken by now."""
+    is_out = slot.wake_up_for is not None and not is_forgotten(slot) and not is_left_behind(slot, now)
+    return is_out and (slot.due_at or now) <= now
+
+
+def _armed_because(slot: Alarm, now: datetime, retries: int | None, ask: Ask | None) -> tuple[list[str], list[str]]:
     due = slot.due_at or now
-    trouble = processes.trouble(now)
+    trouble, obstacle = processes.trouble(now), brokers.obstacle()
     why, following = [trouble] if trouble else [], []
     if due > now + engine.HORIZON:
         why.append(f"It is further away than HORIZON ({span(engine.HORIZON)}), so only the database knows of it yet.")
@@ -174,11 +191,12 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
         why.append(f"The worker was {slot.leased_by or 'one whose name is not on record'}.")
         following.append("A dispatcher sends a wake-up again, and the new run takes over.")
     else:
-        where, comes = _wake_up(slot, due, now)
-        why.append(where)
-        following.append(comes)
-    if obstacle := brokers.obstacle():
-        why.append(obstacle)
+        flaws = [obstacle] if obstacle else _asked(slot, ask)
+        where, comes = _wake_up(slot, due, now, flaws)
+        why += [where, *(flaw.text for flaw in flaws or [] if flaw is not obstacle)]
+        following += [*(flaw.advice for flaw in flaws or []), *([comes] if comes else [])]
+    if obstacle:
+        why.append(obstacle.text)
     if due <= now and _is_locked(slot):
         locked = "The object is locked right now: its alarm, or a call on it, is running. A wake-up waits for the lock."
         why[:0] = [locked, *_locked_by(slot)]
@@ -191,8 +209,21 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None) -> tuple[lis
     return why, following
 
 
-def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
-    """Say where the wake-up's message is, and what happens next."""
+def _asked(slot: Alarm, ask: Ask | None) -> list[Flaw] | None:
+    """Return what is wrong with the queue that the wake-up was sent to, by broker and workers; None: none was asked."""
+    if ask is None or slot.wake_up_for is None or is_forgotten(slot):
+        return None
+    with suppress(brokers.RouteFailed):  # which the sentence on the wake-up reports
+        queue = brokers.queue(slot.pk, slot.wake_up_number)
+        return ask(queue) if queue else None
+    return None
+
+
+def _wake_up(slot: Alarm, due: datetime, now: datetime, flaws: list[Flaw] | None) -> tuple[str, str | None]:
+    """Say where the wake-up's message is, and what happens next. With something in ``flaws`` no worker takes it; with
+    nothing in it one has answered.
+    """
+    is_taken = not flaws
     if slot.wake_up_for is None:
         return _not_out(slot, due, now)
     if is_forgotten(slot):
@@ -200,19 +231,26 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     lost_at = slot.wake_up_for + backoff.lost_after(slot.wake_ups_lost)
     number = slot.wake_up_number
     again = f" Sent again so far: {slot.wake_ups_lost} times." if slot.wake_ups_lost else ""
-    where = again + _where_to(slot)
+    listens = "" if flaws is None or flaws else " A worker that consumes from it has answered."
+    where = again + _where_to(slot) + listens
     if is_late(slot, now):
         lost = f"Wake-up {number} has counted as lost for {span(now - lost_at)}: no worker has taken it.{again}"
-        return lost + _where_to(slot, ": does a worker consume from it?"), _sent_again(slot, now)
+        if flaws is None:
+            return lost + _where_to(slot, ": does a worker consume from it?"), _sent_again(slot, now)
+        return lost + _where_to(slot) + listens, _next_pass() if flaws else _sent_again(slot, now)
     if is_waiting(slot, now) or due > now:
+        holder = "the broker or in a worker" if is_taken else "the broker"
         return (
-            f"Wake-up {number} is out, and waits for its time in the broker or in a worker.{where}",
-            f"A worker runs it {relative(max(due, slot.wake_up_for), now)}.",
+            f"Wake-up {number} is out, and waits for its time in {holder}.{where}",
+            f"A worker runs it {relative(max(due, slot.wake_up_for), now)}." if is_taken else None,
         )
     out_for = span(now - slot.wake_up_for)
+    holder = ": the broker has it, or a worker that is busy" if is_taken else ", and no worker has taken it"
     return (
-        f"Wake-up {number} has been out for {out_for}: the broker has it, or a worker that is busy.{where}",
-        f"A worker takes it; if none has by {absolute(lost_at)}, a dispatcher sends it again.",
+        f"Wake-up {number} has been out for {out_for}{holder}.{where}",
+        f"A worker takes it; if none has by {absolute(lost_at)}, a dispatcher sends it again."
+        if is_taken
+        else f"If no worker takes it by {absolute(lost_at)}, a dispatcher sends it again.",
     )
 
 
@@ -224,18 +262,11 @@ def _where_to(slot: Alarm, end: str = ".") -> str:
     return f" It goes to {'an exchange' if queue is None else f'the queue {queue!r}'}{end}"
 
 
-def start_worker(queue: str | None) -> str:
-    """Name the command that starts a worker for this queue (None: for Celery's default queues)."""
-    if any(broker.kind == "memory" for broker in brokers.brokers()):
-        return "Start the process that has the worker inside: no other one can use memory://."
-    return f"Start one with `celery -A PROJECT worker{f' -Q {queue}' if queue else ''}`."
-
-
 def _is_a_worker_running(slot: Alarm) -> str:
     queue = None
     with suppress(brokers.RouteFailed):
         queue = brokers.queue(slot.pk, slot.wake_up_number)
-    return f"is a worker running? {start_worker(queue)}"
+    return f"is a worker running? {workers.start(queue)}"
 
 
 def _next_pass() -> str:

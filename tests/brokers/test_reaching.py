@@ -21,7 +21,7 @@ from pytest_django import Settings
 
 from durable_objects import checks, tasks
 from durable_objects.database import clock as engine_clock
-from durable_objects.delivery import brokers, processes
+from durable_objects.delivery import brokers, processes, workers
 from durable_objects.delivery.brokers import Broker
 from durable_objects.doctor import Finding, delivery, environment
 from durable_objects.operations import explain
@@ -56,6 +56,18 @@ def frozen() -> Iterator[int]:
 def findings() -> dict[str, Finding]:
     """What the doctor finds about who consumes a wake-up, by its code."""
     return {finding.code: finding for ask in delivery.QUESTIONS for finding in ask(engine_clock.now())}
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, queues: dict[str, set[str]], theirs: str | None = None) -> None:
+    """Let the broker answer, and these workers, by the queues that they consume from; on this database, if any."""
+
+    def ask(command: str, seconds: float, **how: Any) -> list[tuple[str, Any]]:
+        if command == "active_queues":
+            return [(worker, [{"name": name} for name in names]) for worker, names in queues.items()]
+        return [(worker, {"installation": theirs}) for worker in how["destination"]]
+
+    monkeypatch.setattr(brokers, "unreachable", lambda asked, seconds: {})
+    monkeypatch.setattr(workers, "_ask", ask)
 
 
 def closed_port() -> int:
@@ -173,7 +185,7 @@ def test_a_queue_that_nobody_listens_on(
     """Wake-ups go to a queue, which is named; that none of the workers listens on it is trouble, silence is not."""
     say(broker_url="redis://")
     monkeypatch.setattr(brokers, "unreachable", lambda asked, seconds: {})
-    monkeypatch.setattr(brokers, "active_queues", lambda seconds: listeners)
+    answer(monkeypatch, listeners)
     if is_set:
         Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(hours=1))
     found = findings()
@@ -189,10 +201,11 @@ def test_passes_that_nobody_takes(loop: bool, say: Any, monkeypatch: pytest.Monk
     """Beat sends passes to a queue of their own: that no worker consumes from it is trouble, unless a loop passes."""
     say(broker_url="redis://")
     monkeypatch.setattr(brokers, "unreachable", lambda asked, seconds: {})
-    monkeypatch.setattr(brokers, "active_queues", lambda seconds: {"w@a": {"alarms"}})
+    answer(monkeypatch, {"w@a": {"alarms"}})
     monkeypatch.setattr(processes, "trouble", lambda now: None if loop else "No dispatcher has made a pass")
     found = findings()["queue"]
-    assert found.text.startswith("The dispatcher's passes go to the queue 'dispatch', from which the only worker")
+    assert found.text.startswith("The dispatcher's passes go to the queue 'dispatch', and no worker takes")
+    assert "The only worker that answers" in found.text
     assert "-Q dispatch" in found.advice
     assert found.is_trouble is not loop
 
@@ -229,7 +242,7 @@ def test_routes_that_are_functions(
     monkeypatch.setitem(vars(app.amqp), "router", router)
     say(broker_url="redis://")
     monkeypatch.setattr(brokers, "unreachable", lambda asked, seconds: {})
-    monkeypatch.setattr(brokers, "active_queues", lambda seconds: {"w@a": {"celery"}})
+    answer(monkeypatch, {"w@a": {"celery"}})
     monkeypatch.setattr(tasks, "_apply", lambda task, args, options: None)
     Scripted.objects.get_by_name("a").storage.set_alarm(timedelta(0))
     monkeypatch.setattr(brokers, "pass_queue", lambda: "celery")
@@ -354,11 +367,11 @@ def test_a_real_worker_says_what_it_listens_on(tmp_path: Path) -> None:
         own_broker("redis", tmp_path) as broker,
         Site(tmp_path, f"sqlite:///{tmp_path / 'a.sqlite3'}", broker.url) as site,
     ):
-        ask = "from durable_objects.delivery import brokers; print(brokers.queue(), brokers.active_queues(5))"
+        ask = "from durable_objects.delivery import workers; print(workers.listening(['alarms'], 5))"
         other = site.worker("other", "-Q", "dispatch", pool="threads")
         answer = site.execute(ask)
-        assert answer.startswith("alarms {'other@")
-        assert "{'dispatch'}" in answer
+        assert "worker='other@" in answer
+        assert "queues=frozenset({'dispatch'})" in answer
         other.kill()
         site.worker("right", pool="threads")
         assert "'alarms'" in site.execute(ask)

@@ -13,7 +13,7 @@ from django.db import connection
 
 from durable_objects import doctor
 from durable_objects.database import clock
-from durable_objects.delivery import brokers
+from durable_objects.delivery import brokers, workers
 from durable_objects.doctor import Finding
 
 pytestmark = pytest.mark.django_db
@@ -47,13 +47,13 @@ def test_a_setting_of_another_type_ends_no_check(
 ) -> None:
     """What was set wrong after ``celery_settings()`` is named with its type (E025), by the doctor too; no value is."""
     set_celery(**{name: value})
-    (said,) = messages("E025", deploy=True)
-    assert said.startswith(f"CELERY_{name.upper()} ")
-    assert f" {kind}" in said
-    assert "expected" in said
+    (shown,) = messages("E025", deploy=True)
+    assert shown.startswith(f"CELERY_{name.upper()} ")
+    assert f" {kind}" in shown
+    assert "expected" in shown
     found = [finding for finding in findings() if "E025" in finding.text]
     assert [finding.is_trouble for finding in found] == [True]
-    assert "hunter2" not in said + str(findings())
+    assert "hunter2" not in shown + str(findings())
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_setting_of_another_type_ends_no_check(
 def test_brokers_of_several_kinds(set_celery: Callable[..., None], given: Any, kinds: str | None) -> None:
     """A list of brokers shares one set of options, so that all have to be of one kind: W026 names them."""
     set_celery(broker_url=given)
-    assert [kinds in said for said in messages("W026") if kinds] == ([True] if kinds else [])
+    assert [kinds in shown for shown in messages("W026") if kinds] == ([True] if kinds else [])
     assert kinds or messages("W026") == []
 
 
@@ -79,11 +79,11 @@ def test_queues_that_celery_may_not_make(set_celery: Callable[..., None], monkey
     routes = prepare([{"durable_objects.*": {"queue": "alarms"}}])
     router = Router(routes, app.amqp.Queues({"mine": {}}, create_missing=False), create_missing=False, app=app)
     monkeypatch.setitem(vars(app.amqp), "router", router)
-    (said,) = [said for said in messages("W022") if "CREATE_MISSING" in said]
-    assert "'alarms' missing from task_queues" in said
-    assert "Name the queue in CELERY_TASK_QUEUES" in said
+    (shown,) = [shown for shown in messages("W022") if "CREATE_MISSING" in shown]
+    assert "'alarms' missing from task_queues" in shown
+    assert "Name the queue in CELERY_TASK_QUEUES" in shown
     monkeypatch.setattr(brokers, "unreachable", lambda asked, seconds: {})
-    monkeypatch.setattr(brokers, "active_queues", lambda seconds: {"w@a": {"mine"}})
+    monkeypatch.setattr(workers, "_ask", lambda command, seconds: [("w@a", [{"name": "mine"}])])
     advice = [finding.advice for finding in findings() if finding.code == "route"]
     assert advice
     assert all("CELERY_TASK_QUEUES" in each for each in advice)
@@ -100,12 +100,12 @@ def test_a_database_that_may_be_waited_for_without_end(given: str | None, monkey
         monkeypatch.setitem(options, "connect_timeout", 5)
     elif given:
         monkeypatch.setenv("PGCONNECT_TIMEOUT", "5")
-    said = messages("W027", deploy=True)
+    shown = messages("W027", deploy=True)
     found = [finding for finding in findings() if finding.code == "database_waits"]
     assert messages("W027") == []
     if given:
-        assert not said
+        assert not shown
         assert not found
     else:
-        assert '"OPTIONS"] = {"connect_timeout": 5}' in said[0]
+        assert '"OPTIONS"] = {"connect_timeout": 5}' in shown[0]
         assert [finding.is_trouble for finding in found] == [False]

@@ -115,6 +115,10 @@ class Backend(ABC):
         """Return the open transaction's isolation level if it hides what was committed during a wait for a lock."""
         return None
 
+    def own_name(self) -> str:
+        """Return what the server calls this database, by which it tells it from a copy; empty where nothing does."""
+        return ""
+
     def is_read_only(self) -> bool:
         """Return whether the database takes no writes: a standby, or a role that may only read."""
         return False

@@ -77,6 +77,12 @@ class PostgreSQL(Backend):
         encoding = self._setting("server_encoding")
         return None if encoding == "UTF8" else encoding
 
+    def own_name(self) -> str:
+        """Return its name and its number in the cluster."""
+        with self.conn.cursor() as cursor:
+            cursor.execute("SELECT datname, oid FROM pg_database WHERE datname = current_database()")
+            return "{} {}".format(*cursor.fetchone())
+
     def is_read_only(self) -> bool:
         """Return whether this transaction takes no writes, as on a standby."""
         with self.conn.cursor() as cursor:

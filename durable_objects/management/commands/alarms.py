@@ -20,7 +20,7 @@ from durable_objects.conf import engine
 from durable_objects.database import clock, supported
 from durable_objects.database.connection import answers_within
 from durable_objects.database.messages import message_for
-from durable_objects.delivery import dispatcher, publisher
+from durable_objects.delivery import dispatcher, publisher, workers
 from durable_objects.escaping import one_line
 from durable_objects.formatting import absolute, gist, label, span
 from durable_objects.handler_errors import is_failure, named
@@ -110,7 +110,7 @@ class Command(PauseVerbs):
 
     def _explain(self, options: dict[str, Any]) -> None:
         row = find_row(options)
-        found = explain(row, clock.now())
+        found = explain(row, clock.now(), ask=workers.flaws_of)
         figures = {"kind": kind_of(row), "name": row.name, **found.as_dict()}
         self.say(options, figures, "\n".join(lines(f"{kind_of(row)} {label(row.name)}", found)))
 

@@ -91,10 +91,10 @@ def test_an_interface_without_its_middleware(settings: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("earlier", "is_told"),
+    ("earlier", "is_reported"),
     [("django.middleware.common.CommonMiddleware", True), ("tests.support.Own", False), (None, False)],
 )
-def test_its_middleware_behind_another(settings: Any, earlier: str | None, is_told: bool) -> None:
+def test_its_middleware_behind_another(settings: Any, earlier: str | None, is_reported: bool) -> None:
     """Behind one of Django's own, whose refusals it would not see, the check says which; of others it knows nothing."""
     settings.MIDDLEWARE = [
         *([earlier] if earlier else []),
@@ -102,7 +102,7 @@ def test_its_middleware_behind_another(settings: Any, earlier: str | None, is_to
         "django.middleware.csrf.CsrfViewMiddleware",
     ]
     found = [each for each in checks.check_middleware(None) if each.id == "durable_objects_http.W001"]
-    assert [str(earlier) in each.msg for each in found] == ([True] if is_told else [])
+    assert [str(earlier) in each.msg for each in found] == ([True] if is_reported else [])
 
 
 def test_an_area_of_two_interfaces(monkeypatch: pytest.MonkeyPatch) -> None:
