@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, T
 from django.db import models, transaction
 from django.db.models.base import ModelBase
 
-from durable_objects import class_attributes, kinds
+from durable_objects import class_attributes, events, kinds
 from durable_objects.alarms.backoff import ALARM_MAX_RETRIES, AlarmInfo
 from durable_objects.alarms.declarations import Declaration, declarations_of
 from durable_objects.class_attributes import Backoff
@@ -309,7 +309,9 @@ class DurableObject(Object):
 
         def remove() -> tuple[int, dict[str, int]]:
             with enter(self) as turn, turn.deleting(), own_statements(clock.connection()):
-                return models.Model.delete(self, using=engine.DATABASE)
+                deleted = models.Model.delete(self, using=engine.DATABASE)
+                events.object_deleted(turn.conn, self, type(self))
+                return deleted
 
         never_used = current(self) is None and lock.find(clock.connection(), self.kind_pk(), self.name) is None
         return (0, {}) if never_used else self.run_exclusive(remove)

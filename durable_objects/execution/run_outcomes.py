@@ -7,6 +7,7 @@ from typing import TypeGuard
 
 from django.db import Error, transaction
 
+from durable_objects import events
 from durable_objects.alarms import backoff, history
 from durable_objects.alarms.run import Run
 from durable_objects.alarms.times import check_alarm_time, moment
@@ -41,6 +42,7 @@ def succeeded(turn: Turn, run: Run) -> None:
         if requested is not None:
             slot.apply(requested.at)
     turn.record(run, AlarmRun.Outcome.SUCCEEDED)
+    events.alarm_succeeded(turn.conn, turn.handle, run)
 
 
 def failed(
@@ -56,6 +58,7 @@ def failed(
     _end(turn)
     if not stands(turn, run):
         turn.record(run, AlarmRun.Outcome.FAILED, text)
+        events.alarm_failed(turn.conn, handle, run, text, None)
         return None
     if is_last(handle, run, error):
         died(turn, handle, run, error, text)
@@ -67,8 +70,7 @@ def failed(
     else:
         turn.slot.retry_later(now, delay, text)
     turn.record(run, AlarmRun.Outcome.FAILED, text)
-    extra = about("alarm_failed", handle.key, retry_count=run.retry_count)
-    logger.info("alarm of %s %r failed and is retried in %s", *handle.key, delay, extra=extra)
+    events.alarm_failed(turn.conn, handle, run, text, now + delay)
     if retry_is_sent and backoff.is_message(delay):
         return delay
     turn.slot.set(wake_up_for=None)
@@ -143,13 +145,9 @@ def died(turn: Turn, handle: DurableObject, run: Run, error: BaseException, text
     """
     turn.end_run()
     turn.record(run, AlarmRun.Outcome.DEAD, text)
-    extra, raised_by = about("alarm_died", handle.key, retry_count=run.retry_count), formattable(error)
-    runs = run.retry_count + 1
+    events.alarm_died(turn.conn, handle, run, error, text)
     if run.schedule is not None:
-        message = "schedule %r of %s %r has an occurrence that is dead after %s runs"
-        logger.error(message, run.schedule.name, *handle.key, runs, exc_info=raised_by, extra=extra)
         return scheduled_runs.died(turn, run, text)
-    logger.error("alarm of %s %r is dead after %s runs", *handle.key, runs, exc_info=raised_by, extra=extra)
     turn.slot.die(text)
     try:
         with turn.savepoint():

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from django.db import IntegrityError
 
+from durable_objects import events
 from durable_objects.alarms import schedules
 from durable_objects.alarms.predicates import is_armed, is_dead, is_idle
 from durable_objects.alarms.schedules import ScheduledCall
@@ -74,6 +75,8 @@ def delete(obj: Object) -> bool:
     def discard(turn: Turn) -> bool:
         with turn.deleting():
             deleted, _ = Object.objects.using(engine.DATABASE).filter(pk=turn.object_id).delete()
+        if deleted:
+            events.object_deleted(turn.conn, parked, None)
         return deleted > 0
 
     parked = Parked(obj)
@@ -94,6 +97,7 @@ def revive(obj: Object) -> None:
         if not is_dead(slot):
             raise DurableObjectError(f"the alarm of {obj.name!r} is not dead but {slot.state}: nothing was revived")
         slot.revive(turn.now)
+        events.alarm_revived(turn.conn, turn.handle, slot.scheduled_at)
 
     _in_turn(obj, arm_again)
 
@@ -121,11 +125,18 @@ def revive_schedule(obj: Object, name: str) -> bool:
     def revived(call: ScheduledCall, now: datetime) -> ScheduledCall:
         return call if call.died_at is None else call.revived(now)
 
-    return _change_schedule(obj, name, revived)
+    def report(turn: Turn, call: ScheduledCall) -> None:
+        events.alarm_revived(turn.conn, turn.handle, call.died_at, name)
+
+    return _change_schedule(obj, name, revived, report=report)
 
 
 def _change_schedule(
-    obj: Object, name: str, change: Callable[[ScheduledCall, datetime], ScheduledCall | None], state: str = ""
+    obj: Object,
+    name: str,
+    change: Callable[[ScheduledCall, datetime], ScheduledCall | None],
+    state: str = "",
+    report: Callable[[Turn, ScheduledCall], None] = lambda turn, call: None,
 ) -> bool:
     def apply(turn: Turn) -> bool:
         call = turn.schedules().get(name)
@@ -134,6 +145,7 @@ def _change_schedule(
         changed = change(call, turn.now)
         if changed != call:
             turn.change_schedule(name, changed)
+            report(turn, call)
         return changed != call
 
     handle = _handle_if_known(obj)

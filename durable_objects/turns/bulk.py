@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from django.db import Error, transaction
 
-from durable_objects import class_attributes, failpoints
+from durable_objects import class_attributes, events, failpoints
 from durable_objects.alarms.slot import Slot
 from durable_objects.alarms.times import check_alarm_time, moment
 from durable_objects.conf import engine
@@ -93,6 +93,7 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         self.joins = connection.joins_transaction(self.conn)
         #: What is written out at the end: to be filled with those turns that have started.
         self.turns: list[Turn] = []
+        self._flush = Flush()
         self._is_committed = False
         #: None where it joins the caller's transaction; the second until the transaction has begun with them.
         self.limits = self._unsent_limits = None if self.joins else limits
@@ -115,6 +116,7 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
             connection.end(self.conn, self._atomic, refused)
             raise
         savepoints.watch(self.conn)
+        self._publish_after_commit()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -142,10 +144,13 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         return self._turns(rows, handle_of)
 
     def make(self, kind_id: int, names: Sequence[str], handle_of: HandleOf) -> list[Turn]:
-        """Make the rows that are missing; return turns, as ``lock`` does, of those objects that need no lock then."""
+        """Make the rows that are missing; return turns of these, as ``lock`` does, which need no lock."""
         rows = lock.make_several(self.conn, kind_id, names, self._unsent_limits)
         self._unsent_limits = None
-        return self._turns(rows, handle_of)
+        turns = self._turns(rows, handle_of)
+        for turn in turns:
+            events.object_created(self.conn, turn.handle)
+        return turns
 
     def _turns(self, rows: Sequence[tuple[Slot, datetime, int, str]], handle_of: HandleOf) -> list[Turn]:
         turns = []
@@ -170,19 +175,22 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         finally:
             connection.leave_queue(self.conn)
 
-    def _write_out(self) -> None:
-        flush, budget = Flush(), publisher.budget_of(self.conn)
-        for turn in self.turns:
-            turn.hand_over(flush)
+    def _publish_after_commit(self) -> None:
+        """Note the commit, and publish the wake-ups that will be in what is sent: before any hook of the user's."""
+        budget = publisher.budget_of(self.conn)
 
         def committed() -> None:
             self._is_committed = True
             failpoints.reach("turn.after_commit")
-            publisher.publish(flush.wake_ups, budget)
+            publisher.publish(self._flush.wake_ups, budget)
 
         self.conn.on_commit(committed, robust=True)
+
+    def _write_out(self) -> None:
+        for turn in self.turns:
+            turn.hand_over(self._flush)
         failpoints.reach("turn.before_commit")
         outermost = connection.depth(self.conn) == 1
         if self.limits is not None:
             lock.restore_limits(self.conn, self.limits, outermost=outermost)
-        flush.send(self.conn, commit=not self.joins and outermost)
+        self._flush.send(self.conn, commit=not self.joins and outermost)

@@ -62,9 +62,10 @@ class Whose:
 
 def take(
     conn: BaseDatabaseWrapper, whose: Whose, limits: Limits | None, wanted: read_ahead.Wanted, *, for_run: bool
-) -> tuple[Slot, datetime, read_ahead.Read]:
-    """Lock the object's row; return its slot, the database's now, and what else is wanted, read by later statements of
-    the same round trip. ``for_run``: the slot says whether the object is paused, and who drains it sees this run.
+) -> tuple[Slot, datetime, read_ahead.Read, bool]:
+    """Lock the object's row; return its slot, the database's now, what else is wanted, read by later statements of the
+    same round trip, and whether the row was made. ``for_run``: the slot says whether the object is paused, and who
+    drains it sees this run.
 
     With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here.
     """
@@ -80,15 +81,19 @@ def take(
     if limits is not None:
         outermost = connection.depth(conn) == 1
         before, after = backend.begin(limits, outermost=outermost), backend.after_lock(limits, outermost=outermost)
+    inserts = is_new = False
     while True:
         results = round_trip.send_each(conn, [*before, *lock, *noted, *after, *look], typed=len(wanted.models))
         rows, *others = results[-len(look) :]
+        is_new = is_new or (inserts and (bool(results[0]) or not backend.returns_inserted))
         # A row that came into being after the lock was asked for is not locked.
         if rows and (not lock or results[len(before)]):
-            return (*alarm_sql.slot_of(rows[0]), wanted.read(others))
+            return (*alarm_sql.slot_of(rows[0]), wanted.read(others), is_new)
         if whose.object_id is not None:
             raise RunSuperseded(f"object {whose.object_id} ({whose.name!r}) is gone: it was deleted meanwhile")
-        before, after = [_inserting(whose.kind_id, [whose.name])], ()
+        insert, values = _inserting(whose.kind_id, [whose.name])
+        before, after = [(f"{insert} RETURNING id" if backend.returns_inserted else insert, values)], ()
+        inserts = True
 
 
 def take_several(
@@ -128,16 +133,13 @@ def take_several(
 def make_several(
     conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str], limits: Limits | None
 ) -> list[tuple[Slot, datetime, int, str]]:
-    """Make the rows of those objects that have none; with ``limits``, a transaction of one's own begins with it.
-
-    On PostgreSQL returns those that were made as ``take_several`` does: nobody else can see them before the commit, so
-    that they need no lock.
+    """Make the rows of those objects that have none, and return these as ``take_several`` does; with ``limits``, a
+    transaction of one's own begins with it. Nobody else can see them before the commit, so that they need no lock.
     """
-    insert, values = _inserting(kind_id, names)
     backend = backend_of(conn)
     if not backend.returns_inserted:
-        round_trip.send(conn, [(insert, values)])
-        return []
+        return _make_missing(conn, kind_id, names)
+    insert, values = _inserting(kind_id, names)
     before = backend.begin(limits, outermost=connection.depth(conn) == 1) if limits else ()
     expression, params = clock.now_sql(conn)
     made = round_trip.send(conn, [*before, (f"{insert} RETURNING id, name, {expression}", [*values, *params])])
@@ -145,6 +147,22 @@ def make_several(
         return []
     now = clock.from_database(made[0][2])
     return [(Slot(int(object_id)), now, kind_id, name) for object_id, name, _ in made]
+
+
+def _make_missing(
+    conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str]
+) -> list[tuple[Slot, datetime, int, str]]:
+    """Do so in a database that one transaction at a time writes to: nobody else makes what is missing."""
+
+    def where(names: Sequence[str]) -> Statement:
+        return f"kind_id = %s AND name IN ({', '.join(['%s'] * len(names))})", [kind_id, *names]
+
+    condition, params = where(names)
+    there = {name for (name,) in round_trip.send(conn, [(f"SELECT name FROM {_TABLE} WHERE {condition}", params)])}
+    if not (missing := [name for name in names if name not in there]):
+        return []
+    rows = round_trip.send(conn, [_inserting(kind_id, missing), alarm_sql.look(conn, *where(missing))])
+    return [(*alarm_sql.slot_of(row), int(row[-2]), row[-1]) for row in rows]
 
 
 def peek(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> tuple[Slot, datetime] | None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import failpoints
+from durable_objects import events, failpoints
 from durable_objects.alarms import backoff, leases
 from durable_objects.alarms.run import Run
 from durable_objects.alarms.slot import Slot
@@ -106,11 +106,13 @@ class LockedTransaction:
         self.savepoints = savepoints.watch(self.conn)
         self._watches, self._savepoints_around = True, self.savepoints.enter()
         for_run = self._lock_timeout is not None
-        self.slot, now, read = lock.take(self.conn, whose, self.limits, wanted, for_run=for_run)
+        self.slot, now, read, is_new = lock.take(self.conn, whose, self.limits, wanted, for_run=for_run)
         self._object_id = self.slot.object_id
         self.reading = clock.keep_reading(self.conn, now)
         self._check_fence()
         self._publish_after_commit()
+        if is_new:
+            events.object_created(self.conn, self._handle)
         return read
 
     def _publish_after_commit(self) -> None:

@@ -98,12 +98,26 @@ def test_what_the_documentation_names_is_there() -> None:
     assert missing == {}
 
 
+def fields_of(call: ast.Call) -> set[str]:
+    """The fields that ``about(event, key, figure=…)`` gives a record."""
+    named = {"object_class", "object_name"} if len(call.args) > 1 else set()
+    return named | {str(keyword.arg) for keyword in call.keywords}
+
+
 def test_the_events_of_the_log_are_on_their_page() -> None:
-    """Each event that a record is named by is in the table of docs/guides/monitoring.md, and no other."""
-    page = (ROOT / "docs" / "guides" / "monitoring.md").read_text("utf-8").partition("| `event` |")[2]
-    listed = {name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    """Each event that a record is named by is in the table of docs/reference/events.md, with its fields."""
+    page = (ROOT / "docs" / "reference" / "events.md").read_text("utf-8").partition("| `event` |")[2]
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", page, re.MULTILINE)
     sources = [path.read_text("utf-8") for path in python_files() if path.is_relative_to(ENGINE)]
-    assert listed == {event for source in sources for event in re.findall(r'\babout\("(\w+)"', source)}
+    written = [
+        (call.args[0].value, fields_of(call))
+        for source in sources
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "about"
+        if isinstance(call.args[0], ast.Constant)
+    ]
+    assert dict(written) == {event: set(re.findall(r"`(\w+)`", fields)) for event, fields in rows}
+    assert len(written) == len(dict(written)), "each event is written in one place"
 
 
 def test_links_lead_somewhere() -> None:

@@ -120,6 +120,7 @@ class SQLite(Backend):
         """
         conn = self.conn
         conn.ensure_connection()
+        self.ended()  # a hook of the transaction that has just ended calls an object: it would wait for itself
         end = monotonic() + limit.total_seconds()
         queue = _queues[str(conn.settings_dict["NAME"])]
         self._queue = queue if queue.enter(limit.total_seconds()) else None

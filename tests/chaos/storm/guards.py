@@ -126,7 +126,7 @@ def second_statement() -> None:
         rows = round_trip.send(conn, [*before, (f"{sql} FOR NO KEY UPDATE OF {lock._TABLE}", values)])
         if not rows:
             return whole(conn, whose, None, wanted, for_run=for_run)
-        return (*alarm_sql.slot_of(rows[0]), read_ahead.Read())
+        return (*alarm_sql.slot_of(rows[0]), read_ahead.Read(), False)
 
     _replace(lock, "take", take)
 

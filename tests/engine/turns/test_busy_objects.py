@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from durable_objects import AlarmInfo, ObjectBusy
 from durable_objects.alarms import backoff
@@ -175,6 +175,22 @@ def test_threads_of_a_process_take_turns_on_sqlite() -> None:
         thread.result()
     assert order == [-2, 1, 3]
     assert line.enter(0.1)
+
+
+def test_hook_after_the_commit_may_call_an_object(obj: Scripted, settings: Any) -> None:
+    """It does not wait for the turn that has just ended, whose hook it is, and nobody waits afterwards."""
+    settings.DURABLE_OBJECTS = {"LOCK_TIMEOUT": timedelta(minutes=1)}
+    other = Scripted.objects.get_by_name("other")
+
+    def call() -> None:
+        transaction.on_commit(lambda: other.storage.put("k", 1))
+
+    def call_and_again() -> None:
+        obj.run_exclusive(call)
+        obj.storage.put("k", 2)
+
+    InThread(call_and_again).result()
+    assert (other.storage.get("k"), obj.storage.get("k")) == (1, 2)
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="PostgreSQL's: set TEST_DATABASE_URL=postgresql://…")
