@@ -23,13 +23,13 @@ from durable_objects import kinds
 from durable_objects.admin import display
 from durable_objects.admin.base import EngineAdmin
 from durable_objects.admin.columns import paused_of, status_of
-from durable_objects.admin.forms import PauseForm
+from durable_objects.admin.forms import CopyForm, PauseForm
 from durable_objects.errors import DurableObjectError
 from durable_objects.handler_errors import formattable, is_failure, named
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject, as_handle
 from durable_objects.operations import actions as operations
-from durable_objects.operations import pauses
+from durable_objects.operations import copies, pauses
 from durable_objects.tables import Alarm, Object
 
 logger = get_logger(__name__)
@@ -43,11 +43,11 @@ FAILURES_SHOWN = 20
 class Verb:
     """Something to do to an object, given its handle and the row that was chosen.
 
-    ``call`` returns False if there was nothing to do, and raises if it was refused. ``permission`` (``change`` or
-    ``delete``) is checked for the object's own class. ``fits`` are the states of the alarm in which a page offers it;
-    None: all. ``effect`` describes what it would change of one object, for the question; a text that ``call`` returns
-    describes what it did, for the message. ``without_class`` does it to the row of an object whose class this code
-    does not have; None: not possible. ``form`` asks for more with the question; what was given is passed to
+    ``call`` returns False if there was nothing to do, and raises if it was refused. ``permission`` (``change``, ``add``
+    or ``delete``) is checked for the object's own class. ``fits`` are the states of the alarm in which a page offers
+    it; None: all. ``effect`` describes what it would change of one object, for the question; a text that ``call``
+    returns describes what it did, for the message. ``without_class`` does it to the row of an object whose class this
+    code does not have; None: not possible. ``form`` asks for more with the question; what was given is passed to
     ``call_with`` together with ``by``, the user's name: that is called in place of the other two.
     """
 
@@ -120,6 +120,23 @@ RESUME = Verb(
 )
 
 
+def _copy(row: Object, given: dict[str, Any]) -> str:
+    copied = copies.copy(row, **given)
+    return f"to {display.label(copied.name)}, {'armed' if given['armed'] else 'paused'}, {copied.entries} entries"
+
+
+COPY = Verb(
+    "copy_objects",
+    "Copy",
+    "Store this object again under another name, with its entries, own fields, alarm and schedules?",
+    "Copied",
+    lambda handle, row: False,
+    permission="add",
+    form=CopyForm,
+    call_with=_copy,
+)
+
+
 class OperableAdmin(EngineAdmin):
     """Offers verbs as actions of the list and as buttons on the page, and asks before it runs one.
 
@@ -147,7 +164,7 @@ class OperableAdmin(EngineAdmin):
         """Return whether the class's own admin lets the user do this to objects of the class, or to this one."""
         if self.admin_site.is_registered(model):
             asked = getattr(self.admin_site.get_model_admin(model), f"has_{verb.permission}_permission")
-            return bool(asked(request, handle))
+            return bool(asked(request) if verb.permission == "add" else asked(request, handle))
         code = get_permission_codename(verb.permission, model._meta)
         return bool(request.user.has_perm(f"{model._meta.app_label}.{code}"))
 

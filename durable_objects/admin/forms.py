@@ -103,25 +103,47 @@ class ChangesForm(_ModelForm):
         return not widget.value_omitted_from_data(self.data, self.files, self.add_initial_prefix(name))
 
 
+class ObjectNameField(forms.CharField):
+    """The name of a new object, by the engine's own rule."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            max_length=512,
+            strip=False,
+            widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
+            help_text="Any text of 1 to 512 characters. It cannot be changed afterwards.",
+        )
+
+    def clean(self, value: Any) -> str:
+        """Return the name. Raises ``ValidationError``."""
+        try:
+            return check_name(super().clean(value))
+        except InvalidName as error:
+            raise ValidationError(str(error)) from error
+
+
 class NameForm(ChangesForm):
     """Adds an object: the name is all that is needed."""
 
-    name = forms.CharField(
-        max_length=512,
-        strip=False,
-        widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
-        help_text="Any text of 1 to 512 characters. It cannot be changed afterwards.",
-    )
+    name = ObjectNameField()
 
     def clean_name(self) -> str:
-        """Check the name by the engine's own rule, and that no object has it yet."""
-        try:
-            name = check_name(self.cleaned_data["name"])
-        except InvalidName as error:
-            raise ValidationError(str(error)) from error
+        """Check that no object has it yet."""
+        name = str(self.cleaned_data["name"])
         if self._meta.model.objects.filter(name=name).exists():
             raise ValidationError(f"An object with this name exists already: {label(name)}.")
         return name
+
+
+class CopyForm(forms.Form):
+    """Where an object is copied to; ``cleaned_data`` is what ``operations.copies.copy`` takes."""
+
+    name = ObjectNameField()
+    armed = forms.BooleanField(
+        required=False,
+        label="Not paused",
+        help_text="Its alarm and schedules may run at once. What apps keep of it in tables of their own is not copied.",
+    )
 
 
 class PauseForm(forms.Form):

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from durable_objects.admin import display
-from durable_objects.admin.actions import CANCEL, DELETE, FIRE_NOW, PAUSE, RESUME, REVIVE, OperableAdmin, Verb
+from durable_objects.admin.actions import CANCEL, COPY, DELETE, FIRE_NOW, PAUSE, RESUME, REVIVE, OperableAdmin, Verb
 from durable_objects.admin.columns import alarm_columns, now_of
 from durable_objects.admin.filters import StateFilter
 from durable_objects.admin.forms import NameForm
@@ -108,7 +108,7 @@ class DurableObjectAdmin(ObjectPage):
     list_select_related = ("alarm_row",)
     ordering: ClassVar[Any] = ("name",)
     sortable_by: ClassVar[Any] = ("named",)
-    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE, PAUSE, RESUME, DELETE)
+    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE, PAUSE, RESUME, COPY, DELETE)
 
     def may_use(self, request: HttpRequest, verb: Verb) -> bool:
         """Return whether the user may do this to objects of this list's class."""

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from durable_objects.admin import display
-from durable_objects.admin.actions import CANCEL, DELETE, FIRE_NOW, PAUSE, RESUME, REVIVE, Verb
+from durable_objects.admin.actions import CANCEL, COPY, DELETE, FIRE_NOW, PAUSE, RESUME, REVIVE, Verb
 from durable_objects.admin.base import ReadOnlyAdmin
 from durable_objects.admin.columns import Bytes, alarm_columns, moment, now_of
 from durable_objects.admin.filters import KindFilter, ObjectFilter, StateFilter
@@ -37,7 +37,7 @@ class ObjectAdmin(ObjectPage, ReadOnlyAdmin):
     readonly_fields = ("whole_name", "class_of")
     ordering = ("-id",)
     sortable_by = ()
-    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE, PAUSE, RESUME, DELETE)
+    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE, PAUSE, RESUME, COPY, DELETE)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return [*self.list_display, *alarm_columns(request)]

@@ -48,7 +48,7 @@ class PauseVerbs(VerbCommand):
     def _pause(self, options: dict[str, Any]) -> None:
         what = _what(options)
         until = moment(options["until"]) if options["until"] else None
-        by = _user() if options["by"] is None else options["by"]
+        by = user() if options["by"] is None else options["by"]
         pauses.pause(what, reason=options["reason"], by=by, until=until)
         (row,) = in_force(clock.now()).filter(**pauses.target_of(what).row)
         text = f"{pauses.sentence(row, clock.now())} Runs that had started go on: `alarms drain` waits for them."
@@ -107,7 +107,8 @@ def _what(options: dict[str, Any]) -> pauses.What:
     return find_kind(options["kind"]) if options["name"] is None else find_row(options)
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of this process's user, who asks for it; empty where it has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name

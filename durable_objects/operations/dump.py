@@ -1,7 +1,7 @@
-"""Export and import objects with their entries and alarms as JSON lines: of any size, in bounded memory.
+"""Export and import objects with entries, alarms and schedules as JSON lines: of any size, in bounded memory.
 
-The first line names the format. Each object is a line with ``kind``, ``name``, ``fields`` (a subclass's own) and
-``alarm``, followed by a line with ``key`` and ``value`` for each entry, the value as it is stored. Rows
+The first line names the format. Each object is a line with ``kind``, ``name``, ``fields`` (a subclass's own), ``alarm``
+and ``schedules``, followed by a line with ``key`` and ``value`` for each entry, the value as it is stored. Rows
 that an app keeps in tables of its own are not included.
 """
 
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -20,7 +19,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
-from durable_objects.alarms.predicates import ARMED, DEAD, is_idle
+from durable_objects.alarms.predicates import ARMED, DEAD, is_idle, is_leased
 from durable_objects.conf import engine
 from durable_objects.database import clock, round_trip
 from durable_objects.database.backends import backend_of
@@ -29,6 +28,8 @@ from durable_objects.entries import sql as entry_sql
 from durable_objects.errors import AlarmHandlerMissing, ClassUnknown, DurableObjectError, InvalidInput
 from durable_objects.kinds import label_of
 from durable_objects.models import DurableObject, as_handle
+from durable_objects.operations import dumped_schedules
+from durable_objects.operations.dumped_schedules import moment_of
 from durable_objects.tables import Alarm, Object
 from durable_objects.turns import lock, subclass_fields
 from durable_objects.turns.turn import Turn
@@ -71,13 +72,14 @@ def dump(rows: QuerySet[Object]) -> Iterator[str]:
 
 
 def load(
-    lines: Iterable[str], *, arm: bool = False, replace: bool = False, dry_run: bool = False
+    lines: Iterable[str], *, arm: bool = False, replace: bool = False, dry_run: bool = False, name: str | None = None
 ) -> Iterator[Imported]:
     """Store the objects of these lines, each in a transaction of its own, and yield what became of each.
 
-    They arrive with alarms on hold: one that was armed is set only with ``arm`` (with all its retries; a time that is
-    past means now); one that was dead is dead again. An object that already has fields, storage or an alarm is left
-    alone unless ``replace``. ``initialize()`` does not run. With ``dry_run`` nothing is written. Raises
+    They arrive with alarms and schedules on hold: one that was armed is set only with ``arm`` (an alarm with all its
+    retries; a time that is past means now); one that was dead is dead again. An object that already has fields,
+    storage, an alarm or schedules is left alone unless ``replace``, and refused while a run of it has unlocked.
+    ``initialize()`` does not run. With ``name`` it is stored under that; with ``dry_run`` nothing is written. Raises
     ``InvalidInput`` with the number of a line that cannot be read; the objects before it are stored.
     """
     for number, group in groupby(_parse(lines), key=lambda parsed: parsed[0]):
@@ -87,6 +89,7 @@ def load(
                 raise InvalidInput(f"line 1 names the format {header.get('format')!r}; this code reads {FORMAT!r}")
             continue
         try:
+            header |= {} if name is None else {"name": name}
             handle = _handle(header)
             stored = _try_out(handle, header, rest) if dry_run else _store(handle, header, rest, arm, replace)
             if dry_run and not replace and _is_used(handle):
@@ -100,10 +103,12 @@ def load(
 
 def _dump_one(row: Object) -> Iterator[str]:
     handle, conn = as_handle(row), clock.connection()
-    with transaction.atomic(using=engine.DATABASE):
+    # No block inside of another transaction: between two lines whoever reads them may begin one, and end it later.
+    with nullcontext() if conn.in_atomic_block else transaction.atomic(using=engine.DATABASE):
         slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
-        header = {"kind": label_of(row.kind_id), "name": row.name}
-        yield _line(header | {"fields": _own_values(handle, row.pk), "alarm": _alarm(slot)})
+        header: dict[str, Any] = {"kind": label_of(row.kind_id), "name": row.name}
+        header |= {"fields": _own_values(handle, row.pk), "alarm": _alarm(slot)}
+        yield _line(header | {"schedules": dumped_schedules.read(row.pk)})
         after = None
         while page := entry_sql.scan(conn, row.pk, entry_sql.Range(after=after), PAGE):
             yield from (f'{{"key":{json.dumps(key, ensure_ascii=False)},"value":{text}}}' for key, text in page.items())
@@ -152,6 +157,11 @@ def _store(
             has_fields or turn.slot.stored or entry_sql.scan(turn.conn, turn.object_id, entry_sql.Range(), 1)
         ):
             return Imported(*handle.key, "exists")
+        if is_leased(turn.slot, turn.now):
+            raise DurableObjectError(
+                f"{handle.key[0]} {handle.name!r} is not overwritten while a run of it is in progress (it has "
+                f"unlocked, until {turn.slot.leased_until:%H:%M:%S} UTC or longer): try again after that"
+            )
         if own:
             type(handle)._base_manager.using(engine.DATABASE).filter(pk=turn.object_id).update(**own)
         _write(turn, {}, cleared=True)
@@ -163,7 +173,10 @@ def _store(
                 _write(turn, chunk)
                 chunk, size = {}, 0
         _write(turn, chunk)
-        return Imported(*handle.key, "imported", count, _set_alarm(turn, handle, header.get("alarm"), arm=arm))
+        word = _set_alarm(turn, handle, header.get("alarm"), arm=arm)
+        if dumped_schedules.store(turn, handle, header.get("schedules"), arm=arm) and word == "none":
+            word = "armed" if arm else "held"
+        return Imported(*handle.key, "imported", count, word)
 
 
 def _write(turn: Turn, chunk: dict[str, str], *, cleared: bool = False) -> None:
@@ -176,20 +189,20 @@ def _set_alarm(turn: Turn, handle: DurableObject, alarm: dict[str, Any] | None, 
         return "none"
     if alarm["state"] == DEAD:
         turn.slot.die(str(alarm["last_error"]))
-        turn.slot.set(scheduled_at=_time(alarm["scheduled_at"]), retry_count=int(alarm["retry_count"]))
+        turn.slot.set(scheduled_at=moment_of(alarm["scheduled_at"]), retry_count=int(alarm["retry_count"]))
         return "dead"
     if alarm["state"] != ARMED or not arm:
         return "held"
     if not handle.has_alarm_handler():
         raise AlarmHandlerMissing(f"{handle.key[0]} has no alarm() method, so its alarm cannot be set")
-    turn.request_alarm(_time(alarm["due_at"] or alarm["scheduled_at"]))
+    turn.request_alarm(moment_of(alarm["due_at"] or alarm["scheduled_at"]))
     return "armed"
 
 
 def _try_out(handle: DurableObject, header: dict[str, Any], rest: Iterator[tuple[str, str]]) -> Imported:
     alarm = header.get("alarm")
     if alarm:
-        _time(alarm["scheduled_at"] or alarm["due_at"])
+        moment_of(alarm["scheduled_at"] or alarm["due_at"])
     return Imported(*handle.key, "imported", sum(1 for _ in rest), "held" if alarm else "none")
 
 
@@ -228,16 +241,6 @@ def _entry(at_line: int, fields: dict[str, Any]) -> tuple[str, str]:
         return serializer.check_key(fields["key"]), text
     except InvalidInput as error:
         raise InvalidInput(f"line {at_line}: {error}") from error
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        moment = None if text is None else datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{text!r} is not an ISO 8601 time: {error}") from error
-    if moment is not None and moment.utcoffset() is None:
-        raise InvalidInput(f"{text!r} has no offset from UTC")
-    return moment
 
 
 def _line(fields: dict[str, Any]) -> str:

@@ -1,14 +1,11 @@
-"""``manage.py objects``: list, show, call, delete, export, import."""
+"""``manage.py objects``: list, show, call, delete, export, import; copy, snapshot, restore."""
 
 from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import QuerySet
@@ -26,7 +23,6 @@ from durable_objects.handler_errors import is_failure, named
 from durable_objects.kinds import content_types, label_of
 from durable_objects.management.base import (
     ManyLines,
-    VerbCommand,
     add_object,
     confirm,
     errors_in_one_line,
@@ -38,6 +34,7 @@ from durable_objects.management.base import (
     paged,
 )
 from durable_objects.management.commands.alarms import FAILURES_SHOWN, lines
+from durable_objects.management.copies import CopyVerbs, opened
 from durable_objects.management.streams import lines_of
 from durable_objects.models import DurableObject
 from durable_objects.operations import actions, dump
@@ -50,8 +47,8 @@ HOOKS = {"initialize", "alarm", "alarm_died"}
 RUNS = 10
 
 
-class Command(VerbCommand):
-    help = "Show objects of any class, call their methods, delete them, and move them between databases."
+class Command(CopyVerbs):
+    help = "Show objects of any class, call their methods, copy, restore or delete them, move them between databases."
     examples = """examples:
   manage.py objects list                                     (the classes)
   manage.py objects list batcher.Batcher --prefix eu- --state dead
@@ -61,6 +58,9 @@ class Command(VerbCommand):
   manage.py objects delete shop.Gone --all --yes             (also if the class is gone from the code)
   manage.py objects export batcher.Batcher > batchers.jsonl
   manage.py objects import batchers.jsonl --dry-run
+  manage.py objects copy shop.Cart ada ada-looked-at         (paused, until `alarms resume`)
+  manage.py objects snapshot shop.Cart ada ada.jsonl
+  manage.py objects restore ada.jsonl --replace
 
 ARGS are JSON, or NAME=JSON by keyword; text is written '"text"'. Values that JSON lacks (times, tuples …) are written
 as `objects show --json` shows them. `import` leaves alarms on hold unless --arm."""
@@ -101,6 +101,7 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
         back.add_argument("--arm", action="store_true", help="set the alarms that were armed")
         back.add_argument("--replace", action="store_true", help="overwrite objects that exist already")
         back.add_argument("--dry-run", action="store_true", help="read and check everything, write nothing")
+        self.add_copy_verbs(verbs)
         for subparser in verbs.choices.values():
             subparser.add_argument("--json", action="store_true", help="print JSON, one value per line")
 
@@ -202,7 +203,7 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
     def _import(self, options: dict[str, Any]) -> None:
         totals = {"imported": 0, "exists": 0, "refused": 0, "entries": 0, "armed": 0, "held": 0, "dead": 0}
         chosen = {name: options[name] for name in ("arm", "replace", "dry_run")}
-        with _opened(options["file"]) as file:
+        with opened(options["file"]) as file:
             for done in dump.load(lines_of(file), **chosen):
                 totals[done.outcome] += 1
                 totals["entries"] += done.entries
@@ -278,15 +279,3 @@ def _run(run: AlarmRun) -> dict[str, Any]:
     moments = ("scheduled_at", "due_at", "wake_up_for", "picked_up_at", "started_at", "ended_at")
     times = {name: at and at.isoformat() for name in moments for at in [getattr(run, name)]}
     return {"outcome": run.outcome, "retry_count": run.retry_count, **times, "error": run.error}
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[IO[str]]:
-    if name == "-":
-        yield sys.stdin
-        return
-    try:
-        with Path(name).open(encoding="utf-8") as file:
-            yield file
-    except OSError as error:
-        raise CommandError(f"{name}: {error.strerror}") from error
