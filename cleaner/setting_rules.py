@@ -13,7 +13,7 @@ from django.db import models
 from cleaner.conf import defaults
 from durable_objects import InvalidInput
 from durable_objects.models import Object
-from durable_objects.validation import show
+from durable_objects.validation import refusal, show
 
 LEAST_INTERVAL = timedelta(seconds=1)
 LONGEST = timedelta(days=36500)
@@ -24,7 +24,7 @@ def check(changes: Mapping[str, Any]) -> None:
     limits = {"interval": LEAST_INTERVAL, "max_age": timedelta(0)}
     for name, value in changes.items():
         if value is not None and not (isinstance(value, timedelta) and limits[name] <= value <= LONGEST):
-            raise _refused(f"{name} is {show(value)}.", f"a timedelta from {limits[name]} to {LONGEST}")
+            raise refusal(f"{name} is {show(value)}", f"a timedelta from {limits[name]} to {LONGEST}")
 
 
 def allowed_models() -> dict[str, list[str]]:
@@ -42,12 +42,12 @@ def choose(label: str, field: str) -> tuple[str, str]:
     written = next((name for name in allowed if name.lower() == str(label).lower()), None)
     if written is None:
         known = ", ".join(allowed) or "none, CLEANER['MODELS'] is empty"
-        raise _refused(f"model is {show(label)}.", f"the models of CLEANER['MODELS']: {known}")
+        raise refusal(f"model is {show(label)}", f"the models of CLEANER['MODELS']: {known}")
     fields = allowed[written]
     if not field and len(fields) == 1:
         field = fields[0]
     if field not in fields:
-        raise _refused(f"field is {show(field)}.", f"for {written}: {', '.join(fields)}")
+        raise refusal(f"field is {show(field)}", f"for {written}: {', '.join(fields)}")
     return written, field
 
 
@@ -71,9 +71,3 @@ def resolve(label: str, field: str) -> tuple[type[models.Model], models.Field[An
         kind = type(found).__name__
         raise InvalidInput(f"{label}.{field} is a {kind}: a cleaner needs a DateTimeField.")
     return model, found
-
-
-def _refused(what: str, allowed: str) -> InvalidInput:
-    error = InvalidInput(f"{what} Allowed: {allowed}.")
-    error.allowed = allowed
-    return error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
 
 from durable_objects.errors import InvalidSchedule
-from durable_objects.recurrence.rules import SHORTEST_INTERVAL, TICK, Rule
+from durable_objects.recurrence.rules import EPOCH, SHORTEST_INTERVAL, TICK, Rule
 from durable_objects.validation import refusal, show
 
 #: ``one``: one run stands for all that was missed. ``skip``: what is too late does not run. ``all``: each runs.
@@ -107,7 +107,7 @@ def preview(
     if down is None:
         return Preview(times)
     begin, end = _outage(down)
-    runs, skipped, occurrence = [], 0, rule.after(begin - TICK)
+    runs, skipped, occurrence = [], 0, rule.after(max(begin, EPOCH) - TICK)
     while occurrence is not None and occurrence <= end:
         decision = decide(rule, occurrence, end, policy, grace)
         runs += [decision.run] if decision.run else []
@@ -123,8 +123,8 @@ def _outage(down: Any) -> tuple[datetime, datetime]:
     try:
         begin, end = down
         if begin.utcoffset() is not None and end.utcoffset() is not None and begin <= end:
-            return begin, end
-    except (TypeError, ValueError, AttributeError):
+            return begin.astimezone(UTC), end.astimezone(UTC)
+    except (TypeError, ValueError, AttributeError, OverflowError):
         pass
     raise refusal(f"down is {show(down)}", allowed, InvalidSchedule)
 

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -192,6 +193,16 @@ def test_a_preview_of_an_outage(rule: Rule, policy: str, grace: timedelta | None
     """An outage from noon on runs and skips what the decisions after it do, and says it in a sentence."""
     shown = preview(rule, policy, grace, NOON - DAY, 0, down=(NOON, NOON + hours * HOUR))
     assert (shown.text, len(shown.runs), shown.times) == (text, int(text.split(maxsplit=1)[0]), ())
+
+
+@pytest.mark.parametrize("first", [datetime.min, datetime(2030, 1, 1)])  # noqa: DTZ001, DTZ901  UTC at once
+def test_a_preview_of_any_outage(first: datetime) -> None:
+    """An outage may be as long as the calendar, and is the same by any clock."""
+    down = (first.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+    shown = preview(make(every=DAY), "one", None, NOON, 0, down=down)
+    assert (len(shown.runs), shown.text) == (1, "1 runs, 10,000 or more skipped")
+    in_berlin = tuple(at.astimezone(ZoneInfo("Europe/Berlin")) for at in (NOON, NOON + 5 * HOUR))
+    assert preview(HOURLY, "all", None, NOON, 0, down=(in_berlin[0], in_berlin[1])).runs[0] == NOON
 
 
 def test_a_preview_of_what_comes() -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from durable_objects import InvalidInput, InvalidSchedule
 from durable_objects.recurrence import rules
+from durable_objects.recurrence.rrule_parsing import RRule
 from durable_objects.recurrence.rules import Rule
+from durable_objects.recurrence.series import Series
 
 NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -34,6 +36,14 @@ def test_once_comes_once() -> None:
     """A moment comes once, a past one too as long as it is asked for from before."""
     assert list(make(at=NOW - DAY).following(NOW - 2 * DAY)) == [NOW - DAY]
     assert make(at=NOW).after(NOW) is None
+
+
+def test_the_first_for_whoever_sets_it() -> None:
+    """The first is ahead of now, but for a single moment that is past; of a rule that is over it is refused."""
+    assert make(at=NOW - DAY).first(NOW) == NOW - DAY
+    assert make(every=HOUR, start=NOW).first(NOW) == NOW + HOUR
+    with pytest.raises(InvalidSchedule, match="never comes after"):
+        make(every=HOUR, end=NOW + DAY).first(NOW + DAY)
 
 
 @pytest.mark.parametrize("start", [None, NOW + 7 * MINUTE, NOW - 1000 * DAY, datetime(1950, 6, 1, tzinfo=UTC)])
@@ -113,8 +123,10 @@ def test_a_start_that_comes_twice() -> None:
     """A start that is meant as the second of two comes then, also for who asks between the two."""
     second = datetime(2030, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin"))
     rule = make(rrule="FREQ=DAILY", zone="Europe/Berlin", start=second)
+    series = Series(second, RRule.parse("FREQ=DAILY"), ZoneInfo("Europe/Berlin"))
     for before in ("2030-10-27 00:00", "2030-10-27 00:40", "2030-10-27 01:15"):
         assert moments(rule, before, 2) == ["2030-10-27 01:30", "2030-10-28 01:30"]
+        assert series.after(datetime.fromisoformat(before).replace(tzinfo=UTC)) == second.astimezone(UTC)
 
 
 def test_the_last_time_is_in_a_gap() -> None:
@@ -226,7 +238,7 @@ def test_what_is_no_rule_is_refused(given: dict[str, Any], problem: str) -> None
 @pytest.mark.parametrize(
     "given",
     [
-        {"every": HOUR}, {"cron": "* * * * *"}, {"cron": "* * * * *", "zone": "Pacific/Apia"},
+        {"every": HOUR}, {"cron": "* * * * *"}, {"cron": "0 0 29 2 */7"}, {"cron": "* * * * *", "zone": "Pacific/Apia"},
         {"rrule": "FREQ=HOURLY", "zone": "Europe/Berlin"}, {"rrule": f"FREQ=HOURLY;BYMINUTE={EVERY_MINUTE}"},
     ],
     ids=str,

@@ -40,7 +40,7 @@ def any_field(random: Random, least: int, most: int, names: list[str] | None = N
     texts, named = [], set[int]()
     for _ in range(random.choice([1, 1, 1, 2, 3])):
         low = random.randint(least, most)
-        high, step = random.randint(low, most), random.randint(1, 12)
+        high, step = random.randint(low, most), random.randint(3, 20)
         ranges = [(f"{low}-{high}/{step}", range(low, high + 1, step))] if high > low else []
         called = names[low - least] if names and low - least < len(names) and random.random() < 0.5 else str(low)
         text, numbers = random.choice(
