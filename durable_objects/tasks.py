@@ -185,9 +185,18 @@ def _send(args: tuple[Any, ...], delay: timedelta, **options: Any) -> None:
 
 
 def _apply(task: Task[Any, Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
-    """Send the task; in Celery's eager mode nothing is sent, since it would run here, inside whoever set the alarm."""
-    if not current_app.conf.task_always_eager:
+    """Send the task; in Celery's eager mode nothing is sent, since it would run here, inside whoever set the alarm.
+
+    Raises what the broker's client raises, and ``NotPrepared`` for a RabbitMQ that does not delay messages yet.
+    """
+    if current_app.conf.task_always_eager:
+        return
+    try:
         task.apply_async(args, **options)
+    except Exception as error:
+        if "no exchange 'celery_delayed_" in str(error):
+            raise publisher.NotPrepared("RabbitMQ delays none before a worker has started once") from error
+        raise
 
 
 def _when(delay: timedelta) -> dict[str, Any]:

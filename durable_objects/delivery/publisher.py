@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from logging import INFO, WARNING
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -46,6 +47,10 @@ class WakeUp:
     time_limit: timedelta
     rescue: bool = False
     grouped: bool = False
+
+
+class NotPrepared(Exception):
+    """The broker is new, and no worker has prepared it for this message yet, as one does when it starts: no trouble."""
 
 
 class Budget:
@@ -165,9 +170,10 @@ def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) 
             sent, _publisher.broken_until = sent + len(message), 0.0
         except Exception as error:  # noqa: BLE001  whatever a broker's client raises, it must not reach the caller
             probe, _publisher.broken_until = False, clock.monotonic() + BREAK_SECONDS
-            logger.warning(
-                "wake-up for object %s (%s in all) not sent (%r): the dispatcher will",
-                message[0].object_id, len(message), error, extra=about("wake_ups_not_sent", wake_ups=len(message)),
+            level, why = (INFO, error) if isinstance(error, NotPrepared) else (WARNING, repr(error))
+            logger.log(
+                level, "wake-up for object %s (%s in all) not sent (%s): the dispatcher will",
+                message[0].object_id, len(message), why, extra=about("wake_ups_not_sent", wake_ups=len(message)),
             )  # fmt: skip
             failed += message
     _forget(failed)

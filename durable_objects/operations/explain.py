@@ -180,6 +180,7 @@ def _is_with_workers(slot: Alarm, now: datetime) -> bool:
 
 def _armed_because(slot: Alarm, now: datetime, retries: int | None, ask: Ask | None) -> tuple[list[str], list[str]]:
     due = slot.due_at or now
+    is_locked = due <= now and _is_locked(slot)
     trouble, obstacle = processes.trouble(now), brokers.obstacle()
     why, following = [trouble] if trouble else [], []
     if due > now + engine.HORIZON:
@@ -191,13 +192,13 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None, ask: Ask | N
         why.append(f"The worker was {slot.leased_by or 'one whose name is not on record'}.")
         following.append("A dispatcher sends a wake-up again, and the new run takes over.")
     else:
-        flaws = [obstacle] if obstacle else _asked(slot, ask)
+        flaws = [obstacle] if obstacle else _asked(slot, None if is_locked else ask)  # locked: a worker has it, perhaps
         where, comes = _wake_up(slot, due, now, flaws)
         why += [where, *(flaw.text for flaw in flaws or [] if flaw is not obstacle)]
         following += [*(flaw.advice for flaw in flaws or []), *([comes] if comes else [])]
     if obstacle:
         why.append(obstacle.text)
-    if due <= now and _is_locked(slot):
+    if is_locked:
         locked = "The object is locked right now: its alarm, or a call on it, is running. A wake-up waits for the lock."
         why[:0] = [locked, *_locked_by(slot)]
     if slot.crashed_starts:

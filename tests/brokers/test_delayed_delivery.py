@@ -12,6 +12,14 @@ from tests.support.site_processes import Site
 
 pytestmark = pytest.mark.services("postgresql", "rabbitmq")
 
+FIRST = """
+import logging, sys
+from datetime import timedelta
+from durable_objects import now
+from reminders.models import Reminder
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(message)s", force=True)
+Reminder.objects.get_by_name("first").set_reminder("here", now() + timedelta(seconds=5))
+"""
 RUN = "SELECT extract(epoch FROM started_at - due_at) FROM durable_objects_alarmrun WHERE outcome = 'succeeded'"
 
 
@@ -23,6 +31,16 @@ def test_a_fresh_virtual_host_needs_no_second_start(postgresql_url: str, tmp_pat
         site.wait_for_rows(RUN, seconds=30)
         assert "CRITICAL" not in worker.text()
         worker.kill()
+
+
+def test_the_first_alarm_of_a_fresh_virtual_host_frightens_nobody(postgresql_url: str, tmp_path: Path) -> None:
+    """Set before any worker has started, it is sent later: that is no warning, and says what is waited for."""
+    with own_rabbit() as rabbit, Site(tmp_path, postgresql_url, rabbit.url) as site:
+        logged = site.migrate().execute(FIRST)
+        assert "INFO wake-up for object" in logged
+        assert "(RabbitMQ delays none before a worker has started once): the dispatcher will" in logged
+        assert "WARNING" not in logged
+        assert "NotFound" not in logged
 
 
 def test_delayed_delivery_comes_back_by_itself(postgresql_url: str, tmp_path: Path) -> None:

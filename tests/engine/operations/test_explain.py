@@ -187,6 +187,10 @@ def test_a_run_under_the_lock_is_seen(clock: FakeClock, obj: Scripted) -> None:
             (pid,) = cursor.fetchone()
         assert "The object is locked right now" in explained(obj, clock)
         assert f"Database session {pid}" in explained(obj, clock), "and whose it is"
+        change(obj, wake_up_for=clock.now())
+        asked: list[str] = []
+        explain(Object.objects.get(), clock.now(), ask=asked.append)
+        assert asked == [], "no worker is asked for what one is doing"
         assert str(pid) not in why_late(Alarm.objects.get(), clock.now()), "which is not for everybody"
     finally:
         other.close()
