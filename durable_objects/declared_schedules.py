@@ -12,7 +12,6 @@ from django.db.models import Exists, OuterRef, Q
 
 from durable_objects import kinds
 from durable_objects.alarms.declarations import Declaration, declarations_of
-from durable_objects.alarms.schedules import microseconds
 from durable_objects.conf import engine
 from durable_objects.database.backends.base import Limits
 from durable_objects.logs import get_logger
@@ -70,8 +69,8 @@ def _differs(declared: Sequence[Declaration]) -> Q:
     gone = Q(declared=True) & ~Q(name__in=[each.name for each in declared])
     differs = Q(Exists(rows.filter(gone)))
     for each in declared:
-        text, grace = each.rule.to_text(), microseconds(each.grace)
-        same = Q(rule=text, method=each.method, misfire=each.misfire, grace=grace, state="armed")
+        same = Q(rule=each.rule.to_text(), method=each.method, misfire=each.misfire, state="armed")
+        same &= Q(grace__isnull=True) if each.grace is None else Q(grace=each.grace)
         stands = rows.filter(Q(declared=False) | Q(state="cancelled") | same, name=each.name)
         here = Q() if each.of is None else Q(name=each.of)
         differs |= here & ~Q(Exists(stands))

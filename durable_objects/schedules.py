@@ -19,6 +19,7 @@ from durable_objects.plain_functions import kind_of
 from durable_objects.recurrence import misfire as misfires
 from durable_objects.recurrence import rules
 from durable_objects.recurrence.rules import Rule
+from durable_objects.tables import Schedule
 from durable_objects.turns import lock, schedule_changes
 from durable_objects.turns.async_calls import awaited
 from durable_objects.turns.calls import current, enter
@@ -128,7 +129,7 @@ class Schedules:
                 at=once, every=every, cron=cron, rrule=rrule, zone=zone, start=start, end=end, now=turn.now
             )
             wanted = ScheduledCall(name, called, arguments, rule.to_text(), misfire, grace, set_number=0)
-            return _info(schedule_changes.put(turn, wanted))
+            return info_of(schedule_changes.put(turn, wanted))
 
         return self._in_turn(put)
 
@@ -142,11 +143,11 @@ class Schedules:
     def get(self, name: str) -> ScheduleInfo | None:
         """Return the schedule of this name, or None."""
         call = self._read().get(name)
-        return None if call is None else _info(call)
+        return None if call is None else info_of(call)
 
     def list(self) -> list[ScheduleInfo]:
         """Return all schedules of the object, by name."""
-        return [_info(call) for call in self._read().values()]
+        return [info_of(call) for call in self._read().values()]
 
     def preview(self, name: str, n: int, *, down: tuple[datetime, datetime] | None = None) -> misfires.Preview:
         """Return the next ``n`` times of the schedule of this name; and, were nothing to run from the one moment of
@@ -217,7 +218,8 @@ def _own_classes(cls: type) -> list[type]:
     return [base for base in cls.__mro__ if not base.__module__.startswith(("durable_objects.", "django."))]
 
 
-def _info(call: ScheduledCall) -> ScheduleInfo:
+def info_of(call: ScheduledCall | Schedule) -> ScheduleInfo:
+    """Return what is shown of a schedule, as it is in a turn or in the table."""
     args, kwargs = decode(call.arguments)
     return ScheduleInfo(
         call.name, call.method, tuple(args), kwargs, Rule.from_text(call.rule), call.misfire, call.grace, call.declared,

@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.conf import engine
 from durable_objects.database.backends import backend_of, is_supported
-from durable_objects.database.fields import MomentField
+from durable_objects.database.fields import MomentField, SpanField
 
 if TYPE_CHECKING:
     _CharField = models.CharField[str, str]
@@ -180,11 +180,11 @@ class Schedule(models.Model):
     method = models.CharField(max_length=200)
     #: The positional and the named arguments, as an entry's value is stored.
     arguments = models.TextField()
-    #: As ``recurrence.rules.Rule.to_text()``; ``misfire`` and ``grace`` (in microseconds) say what becomes of a time
+    #: As ``recurrence.rules.Rule.to_text()``; ``misfire`` and ``grace`` say what becomes of a time
     #: that was missed.
     rule = models.TextField()
     misfire = models.CharField(max_length=4)
-    grace = models.BigIntegerField(null=True)
+    grace = SpanField(null=True)
     #: Whether the class declares it.
     declared = models.BooleanField(default=False)
     state = models.CharField(max_length=9, choices=State.choices, default=State.ARMED)

@@ -8,9 +8,10 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects.alarms.schedules import ScheduledCall, microseconds
+from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.database import clock, round_trip
 from durable_objects.database.backends import backend_of
+from durable_objects.database.fields import microseconds
 from durable_objects.database.round_trip import Row, Statement
 from durable_objects.tables import Schedule
 

@@ -98,11 +98,6 @@ class ScheduledCall:
         )  # fmt: skip
 
 
-def microseconds(grace: timedelta | None) -> int | None:
-    """Return a grace as it is stored."""
-    return None if grace is None else grace // timedelta(microseconds=1)
-
-
 def first_due(calls: dict[str, ScheduledCall]) -> datetime | None:
     """Return when the first of these may begin."""
     return min((call.due_at for call in calls.values() if call.state == ARMED and call.due_at), default=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -10,6 +10,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
+
+
+def microseconds(span: timedelta | None) -> int | None:
+    """Return a span as it is stored."""
+    return None if span is None else span // timedelta(microseconds=1)
 
 
 class _Moment:
@@ -38,7 +43,24 @@ class _Moment:
 
 if TYPE_CHECKING:
     MomentField = models.DateTimeField
+    SpanField = models.DurationField
 else:
+
+    class SpanField(models.BigIntegerField):
+        """A span of time, as a whole number of microseconds on every database."""
+
+        def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+            """Return what makes it a ``BigIntegerField`` to migrations: the column is the same."""
+            name, _, args, kwargs = super().deconstruct()
+            return name, "django.db.models.BigIntegerField", args, kwargs
+
+        def get_prep_value(self, value: Any) -> int | None:
+            """Return the microseconds."""
+            return super().get_prep_value(microseconds(value))
+
+        def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> timedelta | None:
+            """Return the span."""
+            return None if value is None else timedelta(microseconds=value)
 
     class MomentField(_Moment, models.DateTimeField):
         """A moment: aware, in UTC, with and without USE_TZ."""
