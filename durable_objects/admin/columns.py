@@ -86,7 +86,7 @@ def alarm_columns(request: HttpRequest) -> list[Callable[[Any], Any]]:
     @admin.display(description="due")
     def due(row: Object | Alarm) -> str:
         slot = alarm_of(row)
-        return display.when(slot.due_at if slot else None, now_of(request))
+        return display.when(slot.wake_at if slot else None, now_of(request))
 
     @admin.display(description="retry")
     def retry(row: Object | Alarm) -> str:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from durable_objects.alarms import backoff, pauses
 from durable_objects.alarms.predicates import (
+    is_awaited,
     is_dead,
     is_forgotten,
-    is_idle,
     is_late,
     is_leased,
     is_left_behind,
@@ -27,6 +27,7 @@ from durable_objects.delivery import backlog, brokers, claims, processes, worker
 from durable_objects.delivery.brokers import Flaw
 from durable_objects.formatting import absolute, class_of, gist, is_known, relative, span
 from durable_objects.models import as_handle
+from durable_objects.operations import schedules
 from durable_objects.operations.pauses import sentence
 from durable_objects.tables import Alarm, AlarmRun, Object, Pause
 from durable_objects.validation import show
@@ -115,6 +116,7 @@ def explain(row: Object, now: datetime, *, ask: Ask | None = None) -> Explanatio
             following.append("`manage.py alarms explain` asks the broker and the workers as well.")
         if run and run.outcome == AlarmRun.Outcome.SNOOZED and run.scheduled_at == slot.scheduled_at:
             why.append(f"Its last run {gist(run.error)}")
+    why += schedules.sentences(row.pk, now)
     return Explanation(status, [*(sentence(each, now) for each in held), *why], following, run)
 
 
@@ -141,13 +143,13 @@ def status_of(alarm: Alarm | None, now: datetime, *, known: bool, paused: bool) 
     """Return the state of an object's alarm. ``known``: whether this code has its class; ``parked`` if not.
     ``paused``: whether a pause holds the object.
     """
-    if alarm is None or (is_idle(alarm) and not is_leased(alarm, now)):
+    if alarm is None or not (is_awaited(alarm) or is_dead(alarm) or is_leased(alarm, now)):
         return Status("idle", "No alarm is set." if alarm else "No alarm was ever set.")
     if is_leased(alarm, now):
         return Status("running", "A run is in unlocked(). Its worker keeps the object by a lease, and renews it.")
     if is_dead(alarm):
         return Status("dead", "Its retries are used up.")
-    due = alarm.due_at or now
+    due = alarm.wake_at or now
     if known and paused:
         return Status("paused", f"Due {relative(due, now)}, and not before its pause is over.")
     return _armed(alarm, due, now, known)
@@ -175,11 +177,11 @@ def _armed(alarm: Alarm, due: datetime, now: datetime, known: bool) -> Status:
 def _is_with_workers(slot: Alarm, now: datetime) -> bool:
     """Return whether a wake-up is out that a worker should have taken by now."""
     is_out = slot.wake_up_for is not None and not is_forgotten(slot) and not is_left_behind(slot, now)
-    return is_out and (slot.due_at or now) <= now
+    return is_out and (slot.wake_at or now) <= now
 
 
 def _armed_because(slot: Alarm, now: datetime, retries: int | None, ask: Ask | None) -> tuple[list[str], list[str]]:
-    due = slot.due_at or now
+    due = slot.wake_at or now
     is_locked = due <= now and _is_locked(slot)
     trouble, obstacle = processes.trouble(now), brokers.obstacle()
     why, following = [trouble] if trouble else [], []

@@ -276,11 +276,12 @@ def _figures(row: Alarm) -> dict[str, Any]:
         "state": row.state,
         "scheduled_at": row.scheduled_at and row.scheduled_at.isoformat(),
         "due_at": row.due_at and row.due_at.isoformat(),
+        "wake_at": row.wake_at and row.wake_at.isoformat(),
         "retry_count": row.retry_count,
         "error": gist(row.last_error),
     }
 
 
 def _columns(row: Alarm) -> tuple[str, ...]:
-    at = row.due_at.isoformat() if row.due_at else row.state
+    at = row.wake_at.isoformat() if row.wake_at else row.state
     return at, kind_of(row.object), label(row.object.name), str(row.retry_count), gist(row.last_error)

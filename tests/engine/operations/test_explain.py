@@ -272,3 +272,26 @@ def test_what_keeps_this_process_from_sending(
     assert len(with_it) == len(without) + bool(words)
     assert words is None or with_it[-1].startswith(words)
     assert "secret" not in str(with_it)
+
+
+def test_schedules_are_explained(obj: Scripted, clock: FakeClock, script: Script) -> None:
+    """Each schedule says when it runs next, what failed, and what is dead; the object is due for the first of them."""
+
+    def fail(obj: Scripted) -> None:
+        raise ZeroDivisionError("no")
+
+    script.scheduled = fail
+    obj.schedules.set("a", "scheduled", every=timedelta(hours=1))
+    obj.schedules.set("b", "scheduled", cron="0 3 * * *")
+    found = explain(Object.objects.get(), clock.now())
+    assert found.status.word == "due"
+    assert "Schedule a (every hour) runs scheduled() now." in " ".join(found.why)
+    for retry in range(7):
+        run_due_alarms()
+        if retry == 0:
+            assert "retry 1 after: ZeroDivisionError: no" in " ".join(explain(Object.objects.get(), clock.now()).why)
+        clock.advance(timedelta(seconds=2 << retry))
+    found = explain(Object.objects.get(), clock.now())
+    assert found.status.word == "armed"
+    assert "is dead: ZeroDivisionError: no" in " ".join(found.why)
+    assert "Schedule b (cron 0 3 * * * in UTC) runs scheduled() in " in " ".join(found.why)
