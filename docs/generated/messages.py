@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import groupby
 
 from docs.generated.sources import modules
-from docs.generated.texts import Place, in_cell
+from docs.generated.texts import Place, plain
 
 #: A finding that repeats what a check says.
 _REPEATS = {"check"}
+_TROUBLE = {True: "*Trouble:* ", False: "*Notice:* ", None: "*Trouble or notice:* "}
 _CHECK = re.compile(r"\w+\.[EWI]\d{3}")
 
 
@@ -24,24 +26,27 @@ class Message:
     text: str
     advice: str
     is_trouble: bool | None = True
-    is_fixable: bool = False
 
 
 def checks() -> str:
-    """Return a table of what ``manage.py check`` says of the engine, its HTTP interface and the apps."""
-    rows = [f"| `{each.code}` | {each.text} | {each.advice} |" for each in messages() if _CHECK.fullmatch(each.code)]
-    return "\n".join(["| id | what it says | what to do |", "|---|---|---|", *rows])
+    """Return an entry for each id that ``manage.py check`` has for the engine, its HTTP interface and the apps."""
+    return _entries(message for message in messages() if _CHECK.fullmatch(message.code))
 
 
 def findings() -> str:
-    """Return a table of what ``manage.py alarms doctor`` finds, the questions of the apps included."""
-    trouble, fixed = {True: "yes", False: "no", None: "perhaps"}, {True: "yes", False: ""}
-    rows = [
-        f"| `{each.code}` | {each.text} | {each.advice} | {trouble[each.is_trouble]} | {fixed[each.is_fixable]} |"
-        for each in messages()
-        if not _CHECK.fullmatch(each.code)
-    ]
-    return "\n".join(["| code | what it says | what to do | trouble | `--fix` |", "|---|---|---|---|---|", *rows])
+    """Return an entry for each code that ``manage.py alarms doctor`` finds, the questions of the apps included."""
+    return _entries(message for message in messages() if not _CHECK.fullmatch(message.code))
+
+
+def _entries(found: Iterable[Message]) -> str:
+    """Return a heading for each code, and below it what it says and what to do; it may say several things."""
+    by_code = groupby(found, key=lambda message: message.code)
+    return "\n\n".join("\n\n".join([f"### `{code}`", *map(_paragraphs, those)]) for code, those in by_code)
+
+
+def _paragraphs(message: Message) -> str:
+    trouble = "" if _CHECK.fullmatch(message.code) else _TROUBLE[message.is_trouble]
+    return f"{trouble}{message.text}" + (f"\n\n→ {message.advice}" if message.advice else "")
 
 
 def messages() -> list[Message]:
@@ -75,8 +80,7 @@ def _message(call: ast.Call, place: Place) -> Message | None:
     trouble = keywords.get("is_trouble", ast.Constant(True))
     return Message(
         code,
-        in_cell(place.text(text)) or f"*{in_cell(place.promise(text))}*",
-        in_cell(advice) or "*as it says*",
+        plain(place.text(text)) or f"*{plain(place.promise(text))}.*",
+        plain(advice),
         bool(trouble.value) if isinstance(trouble, ast.Constant) else None,
-        "fix" in keywords,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docs.generated.texts import in_cell
+from docs.generated.texts import plain
 from durable_objects.http import scopes
 from durable_objects.http.auth import READING
 from durable_objects.http.routers import ScopedRouter
@@ -35,4 +35,4 @@ def _scope(method: str, area: str, operation: dict[str, object]) -> str:
 
 def _summary(operation: dict[str, object]) -> str:
     """Return what the code promises of it, to the end of its first paragraph."""
-    return in_cell(" ".join(str(operation["description"]).partition("\n\n")[0].replace("``", "`").split()))
+    return plain(" ".join(str(operation["description"]).partition("\n\n")[0].replace("``", "`").split()))

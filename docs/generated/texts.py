@@ -49,7 +49,14 @@ class Place:
         named = (self._named(call.func) for each in made for call in ast.walk(each) if isinstance(call, ast.Call))
         docstrings = [doc for function in named if (doc := getdoc(function))]
         first = re.split(r"[.;](?:\s|$)", next(iter(docstrings), ast.get_docstring(self.function) or ""), maxsplit=1)[0]
-        return " ".join(first.split()).removeprefix("Return ").removeprefix("Find ").replace("``", "`")
+        words = (
+            " ".join(first.split())
+            .removeprefix("Return ")
+            .removeprefix("Find ")
+            .removeprefix("Say ")
+            .replace("``", "`")
+        )
+        return f"{words[:1].upper()}{words[1:]}"
 
     def _named(self, node: ast.expr) -> Any:
         """Return what a name, or a name in a module, stands for in this module; None for what only a run knows."""
@@ -95,7 +102,7 @@ def _string(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def in_cell(text: str) -> str:
-    """Return a text as it looks the same in a cell of a Markdown table; what stands in backticks stays code."""
-    parts = re.split(r"(`[^`]*`)", text.replace("|", "\\|"))
+def plain(text: str) -> str:
+    """Return a text as it looks the same in Markdown, in a table too; what stands in backticks stays code."""
+    parts = re.split(r"(`[^`]*`)", text.strip().replace("|", "\\|"))
     return "".join(part if part.startswith("`") else re.sub(r"[*_<>\[\]]", r"\\\g<0>", part) for part in parts)

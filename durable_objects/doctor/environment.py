@@ -90,9 +90,7 @@ def _beat_entry(now: datetime) -> Iterator[Finding]:
         yield from _short_lived(entries, awake)
         return
     what = "is disabled" if entries else "is missing"
-    text = f"Beat's entry {beat.NAME!r} {what}" + (
-        ", while another process dispatches." if awake else ", and no process dispatches."
-    )
+    text = f"Beat's entry {beat.NAME!r} {what}, {'while another' if awake else 'and no'} process dispatches."
     advice = f"--fix {'enables' if entries else 'creates'} it; or set DISPATCHED_BY = 'command'."
     yield Finding("beat_entry", text, advice, is_trouble=not awake, fix=_mend_entry)
 

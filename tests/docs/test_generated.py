@@ -83,7 +83,7 @@ def test_a_text_is_read_as_far_as_the_code_says_it() -> None:
 def test_a_text_that_is_worded_elsewhere_is_known_by_a_docstring() -> None:
     """That of the function which words it, if it is plain which one, or else that of the function that uses it."""
     promised = [place.promise(value) for place, [value] in map(yielded, ["worded", "said"])]
-    assert promised == ["what to write, with the value", "what cannot be reached"]
+    assert promised == ["What to write, with the value", "What cannot be reached"]
 
 
 def test_no_message_is_without_words() -> None:
@@ -95,6 +95,6 @@ def test_no_message_is_without_words() -> None:
     ("text", "cell"),
     [("a | b", "a \\| b"), ("__init__.py", r"\_\_init\_\_.py"), ("`a_b` <c>", r"`a_b` \<c\>")],
 )
-def test_a_cell_shows_the_text_itself(text: str, cell: str) -> None:
+def test_a_page_shows_the_text_itself(text: str, cell: str) -> None:
     """Nothing in a message is taken for Markdown but what stands in backticks."""
-    assert texts.in_cell(text) == cell
+    assert texts.plain(text) == cell
