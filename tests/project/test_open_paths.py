@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from pytest_django import Settings
 
 from batcher.models import Batcher
 from durable_objects.testing import FakeClock
@@ -106,3 +107,13 @@ def test_the_probes_say_when_the_database_is_away(client: Client) -> None:
             response = client.get(path)
             assert (response.status_code, response.json()) == (503, {"status": "database_away"})
         assert client.get("/live").json() == {"status": "ok"}
+
+
+def test_the_probes_say_which_setting_is_refused(client: Client, settings: Settings) -> None:
+    """Where no check ran before the server, they answer 503 with the sentence that ``check`` has; it is alive."""
+    settings.DURABLE_OBJECTS = {"LEES": timedelta(seconds=60)}
+    for path in ("/health", "/ready"):
+        response = client.get(path)
+        assert (response.status_code, response.json()["status"]) == (503, "misconfigured")
+        assert "unknown key 'LEES'" in response.json()["cause"]
+    assert client.get("/live").json() == {"status": "ok"}
