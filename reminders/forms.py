@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 
 from durable_objects import InvalidInput, now
 from durable_objects.admin import NameForm
+from durable_objects.formatting import span
 from durable_objects.recurrence.zones import find_zone, zone_names
 from reminders import channels
 from reminders.conf import defaults
@@ -212,5 +213,7 @@ def _preview(series: Series, fields: dict[str, Any], after: datetime) -> list[tu
         if held != each.at:
             there = held.astimezone(check_zone(recipient.time_zone))
             notes.append(f"Held by quiet hours until {there:%a %H:%M} ({recipient.time_zone}).")
+        if window := recipient.window_for(urgent=fields["urgent"], skip_if_late=fields["skip_if_late"]):
+            notes.append(f"Then waits for the digest of {recipient.name}, {span(window)} at most.")
         shown.append((each, " ".join(notes)))
     return shown

@@ -88,6 +88,11 @@ class Recipient(models.Model):
             return moment
         return QuietHours.parse(self.quiet_hours).over_at(moment, zone)
 
+    def window_for(self, *, urgent: bool, skip_if_late: timedelta | None) -> timedelta | None:
+        """Return how long at most such a reminder waits for their digest once it is due; None: it does not."""
+        window = None if urgent else self.digest_window
+        return window if window is None or skip_if_late is None or window <= skip_if_late else None
+
 
 def _naive(wall_time: str) -> datetime:
     return datetime.fromisoformat(wall_time)
@@ -292,10 +297,9 @@ class Plan(models.Model):
 
     def goes_with_digest(self, recipient: Recipient, moment: datetime) -> bool:
         """Return whether it waits, now that it is due, for the digest of its recipient."""
-        window, by_itself = recipient.digest_window, self.urgent or self.put_off in {self.SNOOZED, self.APART}
-        if window is None or by_itself or self.is_too_late(moment):
-            return False
-        return self.skip_if_late is None or window <= self.skip_if_late
+        is_apart = self.put_off in {self.SNOOZED, self.APART} or self.is_too_late(moment)
+        window = recipient.window_for(urgent=self.urgent, skip_if_late=self.skip_if_late)
+        return window is not None and not is_apart
 
     def is_in_digest(self, key: uuid.UUID) -> bool:
         """Return whether this very delivery still waits in a digest."""

@@ -90,6 +90,19 @@ def test_the_list_of_digests_counts_in_one_query(
     assert sum('"reminders_plan"' in query["sql"] for query in seen.captured_queries) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "waits"), [({}, True), ({"urgent": "on"}, False), ({"skip_if_late": "300"}, False)]
+)
+def test_a_preview_says_what_waits_for_a_digest(admin_client: Client, *, options: dict[str, str], waits: bool) -> None:
+    """Whoever sets a reminder sees that it will wait, unless it is urgent or not worth having so late."""
+    Recipient.objects.create(name="ada", digest_window=HOUR)
+    form = {"name": "tea", "message": "tea", "local_time": "2030-03-30T12:30", "time_zone": "UTC", "channels": ["log"]}
+    data = {**form, "repeats": "", "person": "ada", "_preview": "Preview", **options}
+    page = admin_client.post("/admin/reminders/reminder/add/", data).content.decode()
+    assert "12:30" in page
+    assert ("Then waits for the digest of ada, 1 h at most." in page) == waits
+
+
 @pytest.mark.usefixtures("waiting")
 def test_the_command(alarm_clock: FakeClock) -> None:
     """It shows and chooses a window, and takes one away; a reminder that waits says so."""
