@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from durable_objects import AlarmInfo, exclusive, failpoints, now
 from durable_objects.models import Alarm, DurableObject, as_handle
+from durable_objects.operations import pauses
 from durable_objects.validation import refusal, show
 from reminders import delivery, validators
 from reminders.delivery import DeliveryFailed, Tried
@@ -139,7 +140,10 @@ class Digest(DurableObject):
         reminders: list[tuple[int, uuid.UUID]] = []
         characters = 0
         self.storage.delete(SENT_AT)
-        for plan in Plan.objects.in_digest(self.name).iterator(AT_MOST):
+        paused = pauses.in_force()
+        for plan in Plan.objects.in_digest(self.name).select_related("object").iterator(AT_MOST):
+            if paused.holds(plan.pk, plan.object.kind_id):
+                continue  # it joins again by its own alarm, once it is resumed
             characters += len(plan.message)
             if reminders and (len(reminders) == AT_MOST or characters > CHARACTERS):
                 self.storage.put(SENT_AT, now())
@@ -155,7 +159,10 @@ class Digest(DurableObject):
         """Try what is left of it once; return what came of that. Called without any lock."""
         keys = dict(sealed["reminders"])
         rows = Plan.objects.in_digest(self.name).filter(pk__in=keys).select_related("object")
-        plans = [plan for plan in rows if plan.is_in_digest(keys[plan.pk])]
+        paused = pauses.in_force()
+        plans = [
+            plan for plan in rows if plan.is_in_digest(keys[plan.pk]) and not paused.holds(plan.pk, plan.object.kind_id)
+        ]
         late = {plan.key for plan in plans if plan.is_too_late(now())}
         if sealed["given_up"] or len(keys) == 1:
             tried, apart = Tried(), {plan.key for plan in plans}

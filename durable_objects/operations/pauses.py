@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from django.contrib.contenttypes.models import ContentType
 
 from durable_objects.alarms import pauses, predicates
-from durable_objects.alarms.pauses import Target
+from durable_objects.alarms.pauses import Paused, Target
 from durable_objects.alarms.queries import count
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection
@@ -79,6 +79,11 @@ def resume(what: What) -> bool:
     if lifted:
         logger.warning("%s is resumed", name_of(target), extra=about("resumed", scope=target.scope))
     return lifted
+
+
+def in_force() -> Paused:
+    """Return what is paused now; its ``holds(object_id, kind_id)`` says whether an object is. One query."""
+    return pauses.paused(clock.now())
 
 
 def running(what: What) -> Running:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from durable_objects.execution.executor import fire
-from durable_objects.operations import actions
+from durable_objects.operations import actions, pauses
+from durable_objects.tables import Object
 from durable_objects.testing import FakeClock
 from reminders import channels
 from reminders.channels import Message, Refused
@@ -154,6 +155,27 @@ def test_for_somebody_else_while_its_digest_is_tried(
     assert sent[1].key != sent[0].items[1].key
     pass_time(alarm_clock, RETRIES[0])
     assert [(message.person, texts(message)) for message in other[1:]] == [("bob", ["<tea!>"]), ("ada", ["milk!"])]
+
+
+@pytest.mark.parametrize("when", ["before", "while it is retried"])
+def test_what_is_paused_is_in_no_digest(ada: Recipient, alarm_clock: FakeClock, sent: Sent, when: str) -> None:
+    """Nothing of a paused reminder is sent, by a digest neither; resumed, it joins again, and is late."""
+    tea, _, _ = (remind(name, alarm_clock.now()) for name in ("tea", "milk", "cake"))
+    pass_time(alarm_clock)
+    if when == "while it is retried":
+        sent.act = fail
+        assert outcomes(alarm_clock, HOUR) == ["failed"]
+        sent.clear()
+        sent.act = None
+    pauses.pause(Object.objects.get(pk=tea.pk))
+    pass_time(alarm_clock, HOUR)
+    pass_time(alarm_clock, 2 * HOUR)
+    assert [texts(message) for message in sent] == [["cake!", "milk!"]]
+    pauses.resume(Object.objects.get(pk=tea.pk))
+    pass_time(alarm_clock)
+    pass_time(alarm_clock, MINUTE)
+    assert texts(sent[-1]) == ["<tea!>"]
+    assert tea.get_reminder() is None
 
 
 def test_a_retry_of_a_reminder_asks_its_digest_too(
