@@ -18,6 +18,10 @@ class Once(DurableObject):
     def alarm(self, info: AlarmInfo) -> None:
         self.storage.put("ran", info.lateness)
 
+    def note(self) -> None:
+        """Write one key, for a schedule."""
+        self.storage.put("ran", True)
+
 
 class Ticker(Once):
     """The same, in groups."""

@@ -34,9 +34,9 @@ def million(stage: Stage) -> Result:
     with stage.running() as site:
         _store(1_000)
         lateness(site, Ticker, DUE_TOGETHER)
-        before = _measure(site)
+        before = measure(site)
         _store(MANY)
-        after = _measure(site)
+        after = measure(site)
     figures = {
         f"{name}, {count} pending": Figure((measured[name],), unit)
         for name, unit in (("memory", "MB"), ("pass", "ms"), ("p99", "ms"))
@@ -50,7 +50,8 @@ def million(stage: Stage) -> Result:
     return Result(figures, ratios)
 
 
-def _measure(site: Site) -> dict[str, float]:
+def measure(site: Site) -> dict[str, float]:
+    """Memory of the processes, the time of a pass, lateness of what is due together."""
     late = [percentile(lateness(site, Ticker, DUE_TOGETHER), 99) for _ in range(3)]
     time.sleep(SETTLE_SECONDS)
     passes = []
