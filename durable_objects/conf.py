@@ -154,6 +154,13 @@ def token_flaw(token: str) -> str | None:
     return f"can be guessed; {allowed}" if 0 < len(token) < least else None
 
 
+def _tracing_flaw(wanted: bool) -> str | None:
+    """Return why there can be no traces; None if none are wanted."""
+    if not wanted or (find_spec("opentelemetry") and find_spec("opentelemetry.trace")):
+        return None
+    return 'is True, and opentelemetry-api is not installed here: pip install "django-durable-objects[otel]"'
+
+
 DAY = timedelta(days=1)
 #: No span is longer: now, less or more than that, is still a date.
 LONGEST = 36_500 * DAY
@@ -180,5 +187,7 @@ engine = AppSettings(
         "DISPATCHED_BY": OneOf(("beat", "command")),
         # What monitoring sends as a bearer token to read the figures of durable_objects.urls; without it nobody may.
         "MONITORING_TOKEN": Checked("", token_flaw),
+        # Whether each turn and each run is a span of OpenTelemetry's, and a run is linked to the trace that set it.
+        "TRACING": Checked(False, _tracing_flaw),
     },
 )

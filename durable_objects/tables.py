@@ -135,6 +135,8 @@ class Alarm(models.Model):
     sets = models.PositiveBigIntegerField(default=0, db_default=0)
     #: That of this alarm, also on its retries and when it is revived.
     set_number = models.PositiveBigIntegerField(default=0, db_default=0)
+    #: The trace that set it, as W3C's ``traceparent``, to which its runs are linked; empty without ``TRACING``.
+    set_by_trace = models.CharField(max_length=55, default="", db_default="", blank=True)
 
     objects: ClassVar[RowManager[Self]] = RowManager()
 

@@ -21,6 +21,8 @@ class RequestedAlarm:
 
     at: datetime | None
     generation: int
+    #: The trace in which it was asked.
+    trace: str = ""
 
 
 @dataclass(slots=True)

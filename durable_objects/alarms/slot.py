@@ -49,6 +49,7 @@ class Slot:
     last_error: str = ""
     sets: int = 0
     set_number: int = 0
+    set_by_trace: str = ""
     #: No column: the wake-up that is out is to be sent once more by this turn, under its number.
     resend: bool = False
     #: No column: a pause holds the object. Known to runs only.
@@ -86,7 +87,7 @@ class Slot:
         running = is_leased(self, now) and self.leased_generation == self.generation
         return self.scheduled_at if is_armed(self) and not running else None
 
-    def arm(self, at: datetime) -> None:
+    def arm(self, at: datetime, trace: str = "") -> None:
         """Set the alarm. One that is set for that very time, untried and not running, is left alone (DO-12)."""
         if is_armed(self) and self.scheduled_at == self.due_at == at and self.leased_until is None:
             return
@@ -94,6 +95,8 @@ class Slot:
             state=ARMED, scheduled_at=at, due_at=at, retry_count=0, crashed_starts=0, wake_ups_lost=0, last_error=""
         )
         self.set(generation=self.generation + 1, set_number=self.next_set_number())
+        if trace != self.set_by_trace:
+            self.set(set_by_trace=trace)
         if self.wake_up_for is not None and self.wake_up_for > at:
             self.set(wake_up_for=None)  # too late for this time: who cannot publish leaves it to the dispatcher
 
@@ -106,12 +109,12 @@ class Slot:
             self.set(state=IDLE, scheduled_at=None, due_at=None, retry_count=0, crashed_starts=0, wake_ups_lost=0)
             self.set(generation=self.generation + 1, wake_up_for=None, last_error="")
 
-    def apply(self, at: datetime | None) -> None:
-        """Do what was requested: set the alarm, or delete it where ``at`` is None."""
+    def apply(self, at: datetime | None, trace: str = "") -> None:
+        """Do what was requested: set the alarm, or delete it where ``at`` is None. ``trace`` is the one that asked."""
         if at is None:
             self.disarm()
         else:
-            self.arm(at)
+            self.arm(at, trace)
 
     def revive(self, now: datetime) -> None:
         """Arm a dead alarm again, due now, with all its retries; ``scheduled_at`` stays."""

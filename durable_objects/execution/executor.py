@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from django.db import Error
 
-from durable_objects import class_attributes, failpoints
+from durable_objects import class_attributes, failpoints, tracing
 from durable_objects.alarms import backoff, leases
 from durable_objects.alarms.predicates import is_forgotten
 from durable_objects.alarms.run import Run
@@ -231,7 +231,8 @@ class Firing:
             return False
         self.run = run
         failpoints.reach("firing.before_handler")
-        with watchdog.watching(run.time_limit, self._end):
+        set_by = turn.slot.set_by_trace if run.schedule is None else ""
+        with watchdog.watching(run.time_limit, self._end), tracing.running(self.handle.key, run, set_by):
             if run.schedule is not None:
                 scheduled_runs.call_method(self.handle, run.schedule)
             else:

@@ -36,11 +36,11 @@ def succeeded(turn: Turn, run: Run) -> None:
     if run.schedule is not None:
         scheduled_runs.succeeded(turn, run)
         if requested is not None and requested.generation == slot.generation:
-            slot.apply(requested.at)
+            slot.apply(requested.at, requested.trace)
     elif slot.generation == run.generation or (requested and requested.generation == slot.generation):
         slot.disarm()
         if requested is not None:
-            slot.apply(requested.at)
+            slot.apply(requested.at, requested.trace)
     turn.record(run, AlarmRun.Outcome.SUCCEEDED)
     events.alarm_succeeded(turn.conn, turn.handle, run)
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from durable_objects.alarms import backoff, pauses
+from durable_objects.alarms.lateness import stages_of
 from durable_objects.alarms.predicates import (
     is_awaited,
     is_dead,
@@ -122,19 +123,16 @@ def explain(row: Object, now: datetime, *, ask: Ask | None = None) -> Explanatio
 
 def steps_of(run: AlarmRun) -> list[Step]:
     """Return the run's moments in order, each with the time since the one before and what spent it."""
+    took = stages_of(run)
     steps = [Step("planned", run.scheduled_at)]
     if run.due_at != run.scheduled_at:
         steps.append(Step("due", run.due_at, None, "a retry, moved or revived"))
-    ready = run.due_at
-    if run.wake_up_for is not None and run.wake_up_for > run.due_at:
-        steps.append(Step("sent", run.wake_up_for, run.wake_up_for - ready, "dispatch"))
-        ready = run.wake_up_for
-    elif run.wake_up_for is not None:
-        steps.append(Step("sent", run.wake_up_for, timedelta(0), "dispatch (ahead of its time)"))
+    if run.wake_up_for is not None:
+        ahead = "" if run.wake_up_for > run.due_at else " (ahead of its time)"
+        steps.append(Step("sent", run.wake_up_for, took.dispatch, f"dispatch{ahead}"))
     share = "broker and queue" if run.wake_up_for else "dispatch, broker and queue: when it was sent is not on record"
-    steps.append(Step("picked up", run.picked_up_at, max(run.picked_up_at - ready, timedelta(0)), share))
-    ready = max(ready, run.picked_up_at)
-    steps.append(Step("started", run.started_at, max(run.started_at - ready, timedelta(0)), "lock"))
+    steps.append(Step("picked up", run.picked_up_at, took.queue, share))
+    steps.append(Step("started", run.started_at, took.lock, "lock"))
     steps.append(Step("ended", run.ended_at, run.ended_at - run.started_at, "handler"))
     return steps
 

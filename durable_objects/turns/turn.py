@@ -16,7 +16,7 @@ from django.db import models
 from django.db import transaction as django_transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import failpoints
+from durable_objects import failpoints, tracing
 from durable_objects.alarms import history, schedules
 from durable_objects.alarms.run import RequestedAlarm, Run
 from durable_objects.alarms.schedules import ScheduledCall
@@ -60,11 +60,24 @@ class Turn:
         self.instances = Instances(handle)
 
     def __enter__(self) -> Self:
+        self._span = tracing.begin_turn(self.key)
         if not self.is_locked:
-            self.open()
+            try:
+                self.open()
+            except BaseException as error:
+                tracing.end(self._span, error)
+                raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self._end(error)
+        except BaseException as failure:
+            tracing.end(self._span, failure)
+            raise
+        tracing.end(self._span, error)
+
+    def _end(self, error: BaseException | None) -> None:
         try:
             if error is None:
                 self._write_out(before_sending=lambda: failpoints.reach("turn.before_commit"))
@@ -273,7 +286,7 @@ class Turn:
 
     def request_alarm(self, at: datetime | None) -> None:
         """Set (or with None delete) the alarm, as of the end of this turn."""
-        self._buffer.top().requested_alarm = RequestedAlarm(at, self.slot.generation)
+        self._buffer.top().requested_alarm = RequestedAlarm(at, self.slot.generation, tracing.current())
 
     @property
     def requested_alarm(self) -> RequestedAlarm | None:
@@ -373,17 +386,14 @@ class Turn:
         if self.run is not None:
             self.run.requested_alarm = requested  # decided when the run ends
         elif requested is not None:
-            self.slot.apply(requested.at)
+            self.slot.apply(requested.at, requested.trace)
         if layer.schedules:
             flush.schedules[self.object_id] = layer.schedules
             self.slot.set(schedule_due_at=schedules.first_due(self.schedules()))
-        if self.slot.needs_wake_up(self.now) and self._may_publish():
+        is_wanted = self.slot.needs_wake_up(self.now) and publisher.can_publish()
+        if is_wanted and (self.is_shared or publisher.has_capacity(self.conn)):
             self.slot.mark_published(self.now)
             groups, limit = self.handle.alarm_groups, self.handle.alarm_time_limit
             flush.wake_ups.append(publisher.wake_up(self.slot, limit, grouped=groups))
         flush.slots.append(self.slot)
         flush.runs += self._ended
-
-    def _may_publish(self) -> bool:
-        """Return whether a wake-up sent after the commit would count, and the budget has capacity for it."""
-        return publisher.can_publish() and (self.is_shared or publisher.has_capacity(self.conn))

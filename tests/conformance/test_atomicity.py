@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 from django.db import transaction
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from durable_objects import AlarmInfo, exclusive
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.conformance.behaviour import behaviour
 from tests.conformance.scenes import HOUR, NOW, SECOND, Boom, outcomes, undone
-from tests.models import Counter, Note, Scripted
+from tests.models import Counter, Note, Script, Scripted
 
 pytestmark = pytest.mark.django_db
 
@@ -187,11 +192,25 @@ def test_c28_what_is_read_is_what_stands(clock: FakeClock, obj: Scripted) -> Non
 @behaviour(
     "J7",
     "each operation makes a trace span; a transaction takes a function that is not async",
-    differs="no spans: each run is a row of history, with its times; an async method is refused at import: async code "
-    "calls a plain one by `acall()`",
+    differs="each turn and each run makes a span where `TRACING` asks for it, operations none; a run is linked to the "
+    "trace that set its alarm. An async method is refused at import: async code calls a plain one by `acall()`",
 )
-def test_j7_async_methods_are_refused() -> None:
-    """``@exclusive`` on an ``async def`` is a TypeError when the class is made."""
+def test_j7_spans_of_turns_and_runs(
+    clock: FakeClock, obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """A call is a span, and so is the run of the alarm that it set, with a link; ``async def`` is a TypeError."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    settings.DURABLE_OBJECTS = {"TRACING": True}
+    obj.storage.set_alarm(NOW)
+    run_due_alarms()
+    turn, *others = exporter.get_finished_spans()
+    [run] = [span for span in others if span.name == "alarm tests.Scripted"]
+    assert turn.name == "turn tests.Scripted"
+    context = turn.get_span_context()
+    assert context is not None
+    assert [link.context.span_id for link in run.links] == [context.span_id]
 
     async def method(self: Counter) -> None:
         """Would run after its turn has ended."""
