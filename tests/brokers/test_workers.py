@@ -204,16 +204,20 @@ def test_a_worker_answers_without_a_silent_database(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-@pytest.mark.services("redis")
-def test_two_real_projects_on_one_broker(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "broker_name",
+    [
+        pytest.param("redis", marks=pytest.mark.services("redis")),
+        pytest.param("rabbitmq", marks=pytest.mark.services("rabbitmq")),
+    ],
+)
+def test_two_real_projects_on_one_broker(broker_name: str, tmp_path: Path) -> None:
     """Each project's doctor finds the other one's worker on its queue, and not its own."""
     from tests.brokers.conftest import own_broker
     from tests.support.site_processes import Site
 
-    ask = (
-        "from durable_objects.delivery import workers\nfor each in sorted(workers.listening(['alarms'])): print(*each)"
-    )
-    with own_broker("redis", tmp_path) as broker:
+    ask = "from durable_objects.delivery import workers\nfor each in sorted(workers.listening(['alarms'], 5)): print(*each)"
+    with own_broker(broker_name, tmp_path) as broker:
         folders = [tmp_path / name for name in ("one", "other")]
         for folder in folders:
             folder.mkdir()
