@@ -36,6 +36,8 @@ OVERRIDABLE = {
     "alarm_max_retries",
     "alarm_backoff",
     "alarm_jitter",
+    "alarm_concurrency",
+    "alarm_rate",
     "alarm_time_limit",
     "alarm_groups",
     "read_ahead",

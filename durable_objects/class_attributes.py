@@ -17,6 +17,9 @@ MAX_TIME_LIMIT = timedelta(days=24)
 MAX_RETRIES = 1_000_000
 #: The longest delay of a retry.
 MAX_RETRY_DELAY = timedelta(days=365)
+MAX_CONCURRENCY = 100_000
+#: Starts per second: one a day, to more than one database can count one by one.
+MIN_RATE, MAX_RATE = 1 / 86_400, 10_000
 
 
 class ObjectClass(Protocol):
@@ -26,6 +29,8 @@ class ObjectClass(Protocol):
     alarm_time_limit: timedelta
     alarm_groups: ClassVar[bool]
     masked_keys: ClassVar[Sequence[str]]
+    alarm_concurrency: ClassVar[int | None]
+    alarm_rate: ClassVar[float | None]
 
 
 class _Rule(NamedTuple):
@@ -56,6 +61,14 @@ def _is_fraction(value: Any) -> bool:
     return type(value) in {int, float} and 0 <= value <= 1
 
 
+def _is_concurrency(value: Any) -> bool:
+    return value is None or (type(value) is int and 0 < value <= MAX_CONCURRENCY)
+
+
+def _is_rate(value: Any) -> bool:
+    return value is None or (type(value) in {int, float} and MIN_RATE <= value <= MAX_RATE)
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(type(each) is str for each in value)
 
@@ -73,6 +86,8 @@ _RULES = {
     ),
     "alarm_jitter": _Rule(_is_fraction, "a fraction from 0 to 1"),
     "alarm_time_limit": _Rule(_is_time_limit, f"a timedelta of more than 0 and at most {MAX_TIME_LIMIT.days} days"),
+    "alarm_concurrency": _Rule(_is_concurrency, f"a whole number from 1 to {MAX_CONCURRENCY:,}, or None"),
+    "alarm_rate": _Rule(_is_rate, f"starts per second, a number from 1 / 86400 (one a day) to {MAX_RATE:,}, or None"),
     "alarm_groups": _Rule(lambda value: type(value) is bool, "True or False"),
     "read_ahead": _Rule(_are_keys_and_models, "a tuple of keys and models"),
     "masked_keys": _Rule(_are_texts, "a list or tuple of texts"),
@@ -84,6 +99,9 @@ def flaw_of(cls: type[Any]) -> str | None:
     for name, rule in _RULES.items():
         if hasattr(cls, name) and not rule.holds(value := getattr(cls, name)):
             return f"{cls.__name__}.{name} is {value!r}; allowed: {rule.allowed}."
+    limits = [name for name in ("alarm_concurrency", "alarm_rate") if getattr(cls, name, None) is not None]
+    if limits and getattr(cls, "alarm_groups", False):
+        return f"{cls.__name__} has alarm_groups and {limits[0]}: runs that are counted start alone. Take one of them."
     return None
 
 

@@ -169,6 +169,11 @@ class DurableObject(Object):
     #: Keys whose values admin and commands do not show, as shell patterns: ``("token", "secret:*")``.
     masked_keys: ClassVar[Sequence[str]] = ()
 
+    #: At most this many of the class's alarms run at a time, over all workers; None: as many as come.
+    alarm_concurrency: ClassVar[int | None] = None
+    #: At most this many of them start in a second, which may be a fraction: 0.5 is one every two seconds.
+    alarm_rate: ClassVar[float | None] = None
+
     #: Says that ``alarm()`` touches storage and models only. Such alarms that are due at the same time may run in one
     #: transaction, many times faster; one that raises, unlocks or calls another object is run again alone.
     alarm_groups: ClassVar[bool] = False

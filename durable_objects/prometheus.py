@@ -106,12 +106,13 @@ def _alarms(now: datetime) -> Iterator[Metric]:
         "durable_objects_alarms",
         f"Alarms by state, counted to {metrics.COUNTED_TO}; armed ones beyond that are estimated on PostgreSQL. "
         "The states overlap: overdue (due for 10 s, nobody runs it) is part of due, due and retrying of armed. "
-        "Running: unlocked. Parked: of a class that this process does not know. Neither these nor paused ones are due.",
+        "Running: unlocked. Parked: of a class that this process does not know. Neither these nor "
+        "paused ones, nor those that wait for the limits of their class, are due.",
         labels=["state"],
     )
     alarms.add_metric(["armed"], metrics.armed(now))
     for state, count in metrics.counts(
-        now, ["due", "overdue", "retrying", "running", "dead", "parked", "paused"]
+        now, ["due", "overdue", "retrying", "running", "dead", "parked", "paused", "limited"]
     ).items():
         alarms.add_metric([state], count)
     yield alarms

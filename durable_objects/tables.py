@@ -1,7 +1,7 @@
 """The tables: objects, their entries, alarm slot and schedules, the history of runs, and what is paused.
 
 Who writes what: ``turn`` makes object rows, ``entries`` writes entries, ``alarms`` writes slots and schedules,
-``history`` runs, ``dispatchers`` its own, ``pauses`` what is paused.
+``history`` runs, ``dispatchers`` its own, ``pauses`` what is paused, ``limits`` how many run.
 """
 
 from __future__ import annotations
@@ -318,3 +318,17 @@ class Pause(models.Model):
 
     def __str__(self) -> str:
         return f"pause of {self.scope}"
+
+
+class ClassLimit(models.Model):
+    """When runs of a class with ``alarm_concurrency`` or ``alarm_rate`` start. Who starts one locks this row."""
+
+    kind = models.OneToOneField(ContentType, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    #: Before this time no further run starts; and when the last one did.
+    next_start_at = MomentField(null=True)
+    last_start_at = MomentField(null=True)
+
+    objects: ClassVar[RowManager[Self]] = RowManager()
+
+    def __str__(self) -> str:
+        return f"limit of {self.kind_id}"

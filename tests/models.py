@@ -13,13 +13,13 @@ from django.db import models
 from benchmarks.objects import Busy, Once, Ticker
 from durable_objects import AlarmInfo, exclusive
 from durable_objects.models import DurableObject, Object
-from tests.chaos.recording_object import Hasty, Moment, Witness
+from tests.chaos.recording_object import Few, Hasty, Moment, Paced, Witness
 from tests.chaos.storm.subject import BriefSubject, Mark, Subject
 
 __all__ = [
-    "Account", "Branch", "BriefSubject", "Busy", "Corner", "Counter", "Grouped", "Hasty", "Impatient", "Kiosk",
-    "LoudCounter", "Mark", "Moment", "Note", "Once", "Profile", "Profiled", "Script", "Scripted", "Shop", "Subject",
-    "Ticker", "Voucher", "Witness",
+    "Account", "Branch", "BriefSubject", "Busy", "Corner", "Counter", "Few", "Grouped", "Hasty", "Impatient",
+    "Kiosk", "LoudCounter", "Mark", "Moment", "Note", "Once", "Paced", "Profile", "Profiled", "Script", "Scripted",
+    "Shop", "Subject", "Ticker", "Voucher", "Witness",
 ]  # fmt: skip
 
 

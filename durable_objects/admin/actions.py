@@ -70,7 +70,7 @@ FIRE_NOW = Verb(
     "Run these alarms now?",
     "Set to run now",
     lambda handle, row: operations.fire_now(handle),
-    fits=frozenset({"idle", "armed", "retrying", "due", "overdue"}),
+    fits=frozenset({"idle", "armed", "retrying", "due", "overdue", "limited", "paused"}),
 )
 CANCEL = Verb(
     "cancel_alarms",
@@ -78,7 +78,7 @@ CANCEL = Verb(
     "Cancel these alarms? What they were set for will not happen.",
     "Alarm cancelled",
     lambda handle, row: operations.cancel(handle),
-    fits=frozenset({"armed", "retrying", "due", "overdue", "dead", "running", "parked"}),
+    fits=frozenset({"armed", "retrying", "due", "overdue", "limited", "paused", "dead", "running", "parked"}),
     without_class=operations.cancel,
 )
 REVIVE = Verb(

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from durable_objects.admin import display
+from durable_objects.alarms.limits import held_back
 from durable_objects.alarms.pauses import Paused, paused
 from durable_objects.alarms.predicates import is_idle
 from durable_objects.database import clock
@@ -59,11 +60,22 @@ def paused_of(request: HttpRequest) -> Paused:
     return found
 
 
+def limited_of(request: HttpRequest) -> frozenset[int]:
+    """Return the classes that have reached their limits, asked once per request."""
+    found: frozenset[int] | None = getattr(request, "_durable_objects_limited", None)
+    if found is None:
+        found = held_back(now_of(request))
+        setattr(request, "_durable_objects_limited", found)
+    return found
+
+
 def status_of(request: HttpRequest, row: Object | Alarm) -> display.Status:
     """Return how the alarm of a row stands at the request's now. No query for rows selected with ``alarm_row``."""
     target = object_of(row)
     held = paused_of(request).holds(target.pk, target.kind_id)
-    return display.status_of(alarm_of(row), now_of(request), known=display.is_known(target), paused=held)
+    limited = target.kind_id in limited_of(request)
+    known = display.is_known(target)
+    return display.status_of(alarm_of(row), now_of(request), known=known, paused=held, limited=limited)
 
 
 def alarm_of(row: Object | Alarm) -> Alarm | None:

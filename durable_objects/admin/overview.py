@@ -27,6 +27,7 @@ TILES = {
     "dead": "Dead",
     "parked": "Parked",
     "paused": "Paused",
+    "limited": "Waiting for limits",
     "hour": "Next hour",
     "day": "Next day",
 }

@@ -10,7 +10,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q, QuerySet
 
 from durable_objects import kinds
-from durable_objects.alarms import pauses, predicates
+from durable_objects.alarms import limits, pauses, predicates
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm
 
@@ -28,6 +28,7 @@ STATES = {
     "dead": "Dead",
     "parked": "Parked (class unknown here)",
     "paused": "Paused",
+    "limited": "Waiting for limits",
     "hour": "Due within an hour",
     "day": "Due within a day",
 }
@@ -35,30 +36,42 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """What is not late, however long ago its time was: of a class that this code does not have, or paused."""
+    """What is not late, however long ago its time was: of a class that this code does not have, paused, or of a class
+    that has reached its limits.
+    """
 
     unknown: list[ContentType]
     paused: pauses.Paused
+    limited: frozenset[int]
 
     @classmethod
     def look(cls, now: datetime) -> SetAside:
         """Ask the database, for several conditions at the same ``now``."""
-        return cls(kinds.unknown(), pauses.paused(now))
+        return cls(kinds.unknown(), pauses.paused(now), limits.held_back(now))
 
     def parked(self, at: str) -> Q:
         """Return the condition of what has no class; ``at`` as in ``predicates``."""
         return Q(**{"kind__in" if at else "object__kind__in": self.unknown})
 
-    def runnable(self, at: str) -> Q:
-        """Return the condition of what is neither: without a join, where it can be."""
+    def waiting(self, at: str) -> Q:
+        """Return the condition of what waits for the limits of its class."""
+        return Q(**{"kind__in" if at else "object__kind__in": self.limited})
+
+    def runnable(self, at: str, *, limited: bool = False) -> Q:
+        """Return the condition of what is none of these, or with ``limited`` may only be the last: without a join,
+        where it can be.
+        """
         found = ~self.parked(at) if self.unknown else Q()
-        return found & ~self.paused.condition(at) if self.paused.is_any else found
+        if self.paused.is_any:
+            found &= ~self.paused.condition(at)
+        return found & ~self.waiting(at) if self.limited and not limited else found
 
 
 def condition(state: str, now: datetime, at: str = "", aside: SetAside | None = None) -> Q:
     """Return the condition of alarms in one of ``STATES`` at ``now``; ``at`` as in ``predicates``.
 
-    What is parked or paused is not late: it is neither due nor overdue. ``aside``: that, where it was asked for before.
+    What is parked, paused or limited is not late: it is neither due nor overdue. ``aside``: that, where it was asked
+    for before.
     """
 
     def set_aside() -> SetAside:
@@ -77,6 +90,12 @@ def condition(state: str, now: datetime, at: str = "", aside: SetAside | None = 
         "dead": lambda: predicates.dead(at),
         "parked": lambda: predicates.awaited(at) & set_aside().parked(at),
         "paused": lambda: predicates.awaited(at) & set_aside().paused.condition(at),
+        "limited": lambda: (
+            predicates.due(now, at)
+            & predicates.free(now, at)
+            & set_aside().waiting(at)
+            & set_aside().runnable(at, limited=True)
+        ),
         "hour": lambda: predicates.due_within(now, timedelta(hours=1), at),
         "day": lambda: predicates.due_within(now, timedelta(days=1), at),
     }

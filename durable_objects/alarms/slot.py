@@ -167,12 +167,15 @@ class Slot:
         """Keep the alarm as dead after its last allowed run failed, to be looked at and revived."""
         self.set(state=DEAD, due_at=None, wake_up_for=None, last_error=error)
 
-    def needs_wake_up(self, now: datetime) -> bool:
+    def needs_wake_up(self, now: datetime, *, limited: bool) -> bool:
         """Return whether one has to be sent for this alarm: not when it is not due soon, leased, or when one is out.
 
         Nor when one is lost: the dispatcher knows whether there is a consumer. Otherwise calls could fill the broker.
-        A run that finds its object paused sends none either.
+        A run that finds its object paused sends none either. ``limited``: of a class with limits, what waits for a
+        place is the dispatcher's as well; only what this turn has set is sent.
         """
+        if limited and not self.resend and not self.changed & {"due_at", "schedule_due_at"}:
+            return False
         if self.paused or not is_due_soon(self, now) or is_leased(self, now):
             return False
         return self.resend or self.wake_up_for is None or self.wake_up_for > max(self.wake_at or now, now)

@@ -5,9 +5,10 @@ Neither needs an object's lock: a turn never overwrites what they write (see ``a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
@@ -68,12 +69,15 @@ def publishable(now: datetime, of_kinds: Collection[int]) -> QuerySet[Alarm]:
     return Alarm.objects.using(engine.DATABASE).filter(predicates.due_soon(now), its, predicates.free(now))
 
 
-def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
+def claim(
+    now: datetime, limit: int, *of: QuerySet[Alarm], start: Callable[[int], datetime] | None = None
+) -> list[Claim]:
     """Mark wake-ups for at most ``limit`` of these alarms as sent, and return them for the dispatcher to send.
 
     Those first that have waited longest since they were due, or sent. Skip rows that another dispatcher has locked
     (SKIP LOCKED). A wake-up that was sent before is sent again under the same number: it may only be waiting in a long
-    queue, and with a new number it would be dropped each time it gets to the front.
+    queue, and with a new number it would be dropped each time it gets to the front. ``start``: the first, second …
+    of them is not to arrive before this time.
     """
     if limit <= 0:
         return []
@@ -98,11 +102,15 @@ def claim(now: datetime, limit: int, *of: QuerySet[Alarm]) -> list[Claim]:
             rescue = wake_up_for is not None or leased_until is not None
             number = wake_up_number + (wake_up_for is None)
             claims.append(Claim(object_id, kind_id, number, wake_at, retry_count, rescue))
+        at: Any = Greatest(F("wake_at"), Value(now, MomentField()))
+        if start is not None and claims:
+            claims = [replace(each, wake_at=max(each.wake_at, now, start(at))) for at, each in enumerate(claims)]
+            at = Case(*[When(pk=each.object_id, then=Value(each.wake_at, MomentField())) for each in claims])
         first = predicates.unsent()
         Alarm.objects.using(engine.DATABASE).filter(pk__in=[each.object_id for each in claims]).update(
             wake_up_number=F("wake_up_number") + Case(When(first, then=1), default=0),
             wake_ups_lost=F("wake_ups_lost") + Case(When(first, then=0), default=1),
-            wake_up_for=Greatest(F("wake_at"), Value(now, MomentField())),
+            wake_up_for=at,
         )
     return claims
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from durable_objects import failpoints
-from durable_objects.alarms import history, pauses
+from durable_objects.alarms import history, limits, pauses
 from durable_objects.class_attributes import ObjectClass
 from durable_objects.conf import engine
 from durable_objects.database import clock
-from durable_objects.delivery import backlog, claims, processes, publisher
+from durable_objects.delivery import backlog, claims, limited, processes, publisher
 
 #: Seconds between two prunings of the history, and how many of a pass one may take; what is left is next pass's.
 PRUNE_EVERY = 60.0
@@ -64,8 +64,9 @@ def run_pass(limit: int | None = None, *, share: bool = True, between: bool = Fa
     At most ``MAX_OUT`` wake-ups of due alarms are out, and as many wait for their time; those that calls send are
     counted, but not limited. So that they cannot take all the capacity, each pass sends at least a tenth of ``MAX_OUT``
     of either kind, however many are out (``share``: a pass that is made before its time does not). Without a consumer,
-    only ``MAX_OUT`` in all, and then one of each class after 10, 20 … 300 s, until one is consumed. Of what is due,
-    what has waited longest comes first, never sent or lost; ``between`` two passes of one that is behind, looking for
+    only ``MAX_OUT`` in all, and then one of each class after 10, 20 … 300 s, until one is consumed. Of classes with
+    limits only those that have a place (``limited``). Of what is due, what has waited longest comes first, never sent
+    or lost; ``between`` two passes of one that is behind, looking for
     what is lost takes too long to do each time: what was never sent comes first then.
 
     Does nothing while no consumer can be reached, the broker being private to a process without a worker. Where a
@@ -137,7 +138,8 @@ class _Choice:
 def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Choice:
     """Claim what is due, never sent or lost, the longest first; then, within its own capacity, what is due soon."""
     now = clock.now()
-    known = claims.sent_kinds(now)
+    sent = claims.sent_kinds(now)
+    known = {kind_id: model for kind_id, model in sent.items() if limits.of(model) is None}
     found = backlog.look(now, known)
     soon = [claims.unsent(now, known), claims.lost(now, known, found.consumed_to)]
     overdue = [rows.filter(wake_at__lte=now) for rows in soon]
@@ -153,6 +155,8 @@ def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Cho
     most = min(max(found.capacity_early - len(due), found.share if share else 0), left)
     ahead = claims.claim(now, most, *[rows.filter(wake_at__gt=now) for rows in soon])
     wake_ups = [_wake_up(each, known[each.kind_id]) for each in [*due, *probes, *ahead]]
+    if limit is None:
+        wake_ups += limited.claim(now, sent)
     return _Choice(wake_ups, behind, len(probes))
 
 

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from django.db import Error
 
 from durable_objects import class_attributes, failpoints, tracing
-from durable_objects.alarms import backoff, leases
-from durable_objects.alarms.predicates import is_forgotten
+from durable_objects.alarms import backoff, leases, limits
+from durable_objects.alarms.predicates import is_forgotten, is_left_behind
 from durable_objects.alarms.run import Run
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection
@@ -23,6 +23,7 @@ from durable_objects.database.errors import (
     was_cancelled,
     was_session_lost,
 )
+from durable_objects.delivery import limited
 from durable_objects.errors import (
     AlarmTimeLimitExceeded,
     DurableObjectError,
@@ -83,8 +84,13 @@ def fire(
     if flaw := class_attributes.flaw_of(type(handle)):
         logger.error("%s No alarm of this class can run, object %s is tried again later", flaw, object_id)
         return Fired(Verdict.AGAIN, PARKED_FOR)
-    with connection.leaving_nothing(clock.connection()):
-        return Firing(handle, object_id, wake_up_number, waits, retry_is_sent).fire(rescue=rescue)
+    firing = Firing(handle, object_id, wake_up_number, waits, retry_is_sent)
+    try:
+        with connection.leaving_nothing(clock.connection()):
+            return firing.fire(rescue=rescue)
+    finally:
+        if firing.had_place:
+            limited.send_next(found[0], type(handle))
 
 
 class Firing:
@@ -98,16 +104,24 @@ class Firing:
         self.arrived = clock.monotonic()
         self.run: Run | None = None
         self.fence: int | None = None
+        #: The limits of its class. A run that has its place holds it by its lease; then it waits for its start.
+        self.limit = limits.of(handle)
+        self.had_place = False
+        self.start_at = self.arrived
 
     def fire(self, *, rescue: bool) -> Fired:
         """Wait out what is a little early, take over what is left behind, run, settle."""
         try:
             while True:
-                fired = self._take_lease() if rescue and self.fence is None else None
+                fired = self._take_lease() if (rescue or self.limit) and self.fence is None else None
                 if fired is None:
+                    if self.limit is not None:
+                        time.sleep(max(0.0, self.start_at - clock.monotonic()))
                     with self._turn() as turn:
                         fired = self._refusal(turn) or self._run(turn)
-                if fired.verdict is not Verdict.AGAIN or fired.delay is None or fired.delay > WAIT_UNTIL_DUE:
+                if fired.verdict is not Verdict.AGAIN or fired.delay is None or fired.elsewhere:
+                    return fired
+                if fired.delay > WAIT_UNTIL_DUE:
                     return fired
                 rescue = rescue or fired is RESCUE
                 time.sleep(fired.delay.total_seconds())
@@ -132,6 +146,8 @@ class Firing:
             yield turn
 
     def _refusal(self, turn: Turn) -> Fired | None:
+        if self.limit is not None and self.fence == turn.slot.fence and is_left_behind(turn.slot, turn.now):
+            self.fence = None  # held up for so long that its place may be another's: it takes one again
         return wake_up_admission.refusal(turn.slot, turn.now, self.wake_up_number, self.fence)
 
     def _take_lease(self) -> Fired | None:
@@ -145,10 +161,26 @@ class Firing:
                 return Fired(Verdict.DROPPED)
             if slot.crashed_starts >= backoff.MAX_CRASHED_STARTS:
                 return self._crashed_too_often(turn)
+            if self.limit is not None and (fired := self._take_place(turn, self.limit)) is not None:
+                return fired
             slot.set(crashed_starts=slot.crashed_starts + 1)
             slot.lease(turn.now, None if slot.schedule_is_first else slot.generation)
             self.fence = slot.fence
         return None
+
+    def _take_place(self, turn: Turn, limit: limits.Limit) -> Fired | None:
+        """Take one of the places of its class, for which the lease stands; return what becomes of the wake-up where
+        there is none.
+        """
+        start = limits.take_place(self.handle.kind_pk(), limit, lambda: turn.now)
+        slot, now = turn.slot, turn.now
+        if start is not None:
+            self.had_place, self.start_at = True, clock.monotonic() + (start - now).total_seconds()
+            return None
+        if slot.wake_up_for is not None and now < slot.wake_up_for <= now + limits.LONGEST_WAIT:
+            return Fired(Verdict.AGAIN, slot.wake_up_for - now, elsewhere=True)  # sent for then, and a little early
+        slot.set(wake_up_for=None)  # the dispatcher sends one, or the run that frees a place
+        return Fired(Verdict.DROPPED)
 
     def _crashed_too_often(self, turn: Turn) -> Fired:
         error = DurableObjectError(

@@ -30,7 +30,8 @@ class Verdict(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Fired:
     """The verdict; after which ``delay`` to send the wake-up again (None: not at all), under which number if not the
-    same; what was raised; and how many runs of this alarm have failed so far.
+    same; what was raised; and how many runs of this alarm have failed so far. ``elsewhere``: the delay is not spent in
+    this thread, however short.
     """
 
     verdict: Verdict
@@ -38,6 +39,7 @@ class Fired:
     error: BaseException | None = None
     wake_up_number: int | None = None
     failures: int = 0
+    elsewhere: bool = False
 
 
 #: A run was left behind by a worker and its lease is over: it has to be taken over first.

@@ -13,6 +13,7 @@ from durable_objects.alarms.lateness import stages_of
 from durable_objects.alarms.predicates import (
     is_awaited,
     is_dead,
+    is_due,
     is_forgotten,
     is_late,
     is_leased,
@@ -28,7 +29,7 @@ from durable_objects.delivery import backlog, brokers, claims, processes, worker
 from durable_objects.delivery.brokers import Flaw
 from durable_objects.formatting import absolute, class_of, gist, is_known, relative, span
 from durable_objects.models import as_handle
-from durable_objects.operations import schedules
+from durable_objects.operations import limits, schedules
 from durable_objects.operations.pauses import sentence
 from durable_objects.tables import Alarm, AlarmRun, Object, Pause
 from durable_objects.validation import show
@@ -92,7 +93,8 @@ def explain(row: Object, now: datetime, *, ask: Ask | None = None) -> Explanatio
     runs = AlarmRun.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("-id")
     handle = as_handle(row)
     known, held = is_known(row), pauses.of_object(row.pk, row.kind_id, now)
-    status = status_of(slot, now, known=known, paused=bool(held))
+    limit = limits.held_back(handle, now) if handle and slot and is_due(slot, now) else None
+    status = status_of(slot, now, known=known, paused=bool(held), limited=limit is not None)
     run = runs.first()
     retries = handle.alarm_max_retries if handle else None
     why: list[str] = []
@@ -112,8 +114,10 @@ def explain(row: Object, now: datetime, *, ask: Ask | None = None) -> Explanatio
     elif held:
         following = [_after_pause(held)]
     else:
-        why, following = _armed_because(slot, now, retries, ask)
-        if ask is None and _is_with_workers(slot, now):
+        why, following = _armed_because(slot, now, retries, None if limit else ask)
+        if limit is not None:
+            why, following = [limit[0], *why], [limit[1]]
+        elif ask is None and _is_with_workers(slot, now):
             following.append("`manage.py alarms explain` asks the broker and the workers as well.")
         if run and run.outcome == AlarmRun.Outcome.SNOOZED and run.scheduled_at == slot.scheduled_at:
             why.append(f"Its last run {gist(run.error)}")
@@ -137,9 +141,9 @@ def steps_of(run: AlarmRun) -> list[Step]:
     return steps
 
 
-def status_of(alarm: Alarm | None, now: datetime, *, known: bool, paused: bool) -> Status:
+def status_of(alarm: Alarm | None, now: datetime, *, known: bool, paused: bool, limited: bool) -> Status:
     """Return the state of an object's alarm. ``known``: whether this code has its class; ``parked`` if not.
-    ``paused``: whether a pause holds the object.
+    ``paused``: whether a pause holds the object; ``limited``: whether its class has reached its limits.
     """
     if alarm is None or not (is_awaited(alarm) or is_dead(alarm) or is_leased(alarm, now)):
         return Status("idle", "No alarm is set." if alarm else "No alarm was ever set.")
@@ -150,6 +154,8 @@ def status_of(alarm: Alarm | None, now: datetime, *, known: bool, paused: bool) 
     due = alarm.wake_at or now
     if known and paused:
         return Status("paused", f"Due {relative(due, now)}, and not before its pause is over.")
+    if known and limited and due <= now:
+        return Status("limited", f"Due since {span(now - due)}: it waits for its turn, since its class has limits.")
     return _armed(alarm, due, now, known)
 
 

@@ -17,6 +17,8 @@ class Parked:
     """The handle of an object by its row alone: no ``initialize()`` runs, no field is read, no row is inserted."""
 
     alarm_groups: ClassVar[bool] = False
+    alarm_concurrency: ClassVar[int | None] = None
+    alarm_rate: ClassVar[float | None] = None
     declared_schedules = ()
     read_ahead: ClassVar[tuple[str | type[models.Model], ...]] = ()
     #: Of its turn, which does nothing slow.

@@ -28,6 +28,8 @@ class Handle(Protocol):
     name: str
     alarm_time_limit: timedelta
     alarm_groups: ClassVar[bool]
+    alarm_concurrency: ClassVar[int | None]
+    alarm_rate: ClassVar[float | None]
 
     @property
     def key(self) -> Key:

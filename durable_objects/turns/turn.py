@@ -17,7 +17,7 @@ from django.db import transaction as django_transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import failpoints, tracing
-from durable_objects.alarms import history, schedules
+from durable_objects.alarms import history, limits, schedules
 from durable_objects.alarms.run import RequestedAlarm, Run
 from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.alarms.slot import Slot
@@ -390,7 +390,8 @@ class Turn:
         if layer.schedules:
             flush.schedules[self.object_id] = layer.schedules
             self.slot.set(schedule_due_at=schedules.first_due(self.schedules()))
-        is_wanted = self.slot.needs_wake_up(self.now) and publisher.can_publish()
+        limited = limits.of(self.handle) is not None
+        is_wanted = self.slot.needs_wake_up(self.now, limited=limited) and publisher.can_publish()
         if is_wanted and (self.is_shared or publisher.has_capacity(self.conn)):
             self.slot.mark_published(self.now)
             groups, limit = self.handle.alarm_groups, self.handle.alarm_time_limit

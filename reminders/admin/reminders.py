@@ -33,7 +33,7 @@ from reminders.models import Delivery, DeliveryFailed, Plan, Recipient, Reminder
 from reminders.snooze_presets import PRESETS, Preset
 
 #: The alarm states in which a verb may be used: something is still to come, or the last delivery failed for good.
-ALIVE = frozenset({"armed", "retrying", "due", "overdue", "running", "dead"})
+ALIVE = frozenset({"armed", "retrying", "due", "overdue", "limited", "paused", "running", "dead"})
 DELIVERIES_SHOWN = 20
 PEOPLE_OFFERED = 500
 

@@ -94,6 +94,24 @@ class Hasty(Witness):
     alarm_time_limit = timedelta(seconds=2)
 
 
+class Few(Witness):
+    """A witness of which three run at a time."""
+
+    class Meta:
+        proxy = True
+
+    alarm_concurrency = 3
+
+
+class Paced(Witness):
+    """A witness of which eight start in a second."""
+
+    class Meta:
+        proxy = True
+
+    alarm_rate = 8
+
+
 def _ask(query: str, *params: Any) -> datetime:
     """The second column of the answer, past the engine."""
     with connection.cursor() as cursor:

@@ -10,6 +10,7 @@ import pytest
 from durable_objects.delivery import publisher
 from durable_objects.testing import FakeClock
 from tests.models import Script, Scripted
+from tests.support.limited_alarms import Limiting
 
 
 @pytest.fixture
@@ -40,3 +41,14 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[publisher.WakeUp]:
     wake_ups: list[publisher.WakeUp] = []
     publisher.register(wake_ups.append, lambda: False)
     return wake_ups
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> Limiting:
+    """Set the limits of ``Scripted`` for this test."""
+
+    def set_limits(concurrency: int | None = None, rate: float | None = None) -> None:
+        monkeypatch.setattr(Scripted, "alarm_concurrency", concurrency)
+        monkeypatch.setattr(Scripted, "alarm_rate", rate)
+
+    return set_limits

@@ -203,6 +203,10 @@ class Backend(ABC):
         """Return whether somebody has this row locked; False where that cannot be found out without waiting."""
         return False
 
+    def locked_rows(self, table: str, keys: Sequence[int]) -> int:
+        """Return how many of these rows somebody else has locked; 0 where one lock is for all of them."""
+        return 0
+
     def locked_by(self, table: str, key: int) -> tuple[int, str, str | None, timedelta] | None:
         """Return who has this row locked, if this session may know it: process, application, address, for how long."""
         return None

@@ -173,6 +173,15 @@ class PostgreSQL(Backend):
             cursor.execute(f"SELECT 1 FROM {table} WHERE id = %s FOR SHARE SKIP LOCKED", [key])
             return cursor.fetchone() is None
 
+    def locked_rows(self, table: str, keys: Sequence[int]) -> int:
+        """Ask for a lock on each with SKIP LOCKED."""
+        with self.conn.cursor() as cursor:
+            cursor.execute(
+                f"SELECT COUNT(*) FROM (SELECT id FROM {table} WHERE id = ANY(%s) FOR SHARE SKIP LOCKED) free",
+                [list(keys)],
+            )
+            return len(keys) - int(cursor.fetchone()[0])
+
     def locked_by(self, table: str, key: int) -> tuple[int, str, str | None, timedelta] | None:
         """Look the row's ``xmax`` up in ``pg_stat_activity``."""
         with self.conn.cursor() as cursor:

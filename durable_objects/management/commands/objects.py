@@ -11,6 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models import QuerySet
 
 from durable_objects import InvalidValue
+from durable_objects.alarms.limits import held_back
 from durable_objects.alarms.pauses import Paused, paused
 from durable_objects.alarms.queries import STATES, condition, count
 from durable_objects.conf import engine
@@ -117,8 +118,8 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
         if options["after"] is not None:
             rows = rows.filter(name__gt=options["after"])
         page = list(rows.order_by("name")[: options["limit"] + 1])
-        held = paused(now)
-        shown = (_row(row, held) for row in page[: options["limit"]])
+        held, limited = paused(now), held_back(now)
+        shown = (_row(row, held, limited) for row in page[: options["limit"]])
         self.say_table(options, ("ALARM", "NAME", "DUE"), shown)
         if len(page) > options["limit"] and not options["json"]:
             self.stdout.write(f"more: --after {json.dumps(page[-2].name, ensure_ascii=False)}")
@@ -219,9 +220,10 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
             raise CommandError(f"{totals['exists'] + totals['refused']} objects were not imported")
 
 
-def _row(row: Object, held: Paused) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _row(row: Object, held: Paused, limited: frozenset[int]) -> tuple[dict[str, Any], tuple[str, ...]]:
     slot: Alarm | None = getattr(row, "alarm_row", None)
-    status = status_of(slot, held.now, known=is_known(row), paused=held.holds(row.pk, row.kind_id))
+    is_held, is_limited = held.holds(row.pk, row.kind_id), row.kind_id in limited
+    status = status_of(slot, held.now, known=is_known(row), paused=is_held, limited=is_limited)
     due = slot.due_at if slot else None
     figures = {"kind": kind_of(row), "name": row.name, "alarm": status.word, "due_at": due and due.isoformat()}
     return figures, (status.word, label(row.name), absolute(due) if due else "")

@@ -1,0 +1,99 @@
+"""What is sent of a class with limits: as many as have a place, each for its moment, and nothing in vain."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.db.models import F
+
+from durable_objects.conf import engine
+from durable_objects.database import clock as engine_clock
+from durable_objects.delivery import dispatcher, publisher
+from durable_objects.operations import actions
+from durable_objects.tables import Alarm, Object
+from tests.models import Grouped, Script, Scripted
+from tests.support.limited_alarms import Limiting, due
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = timedelta(0)
+
+
+def times(published: list[publisher.WakeUp], since: datetime) -> list[float]:
+    """When these were sent for, in seconds."""
+    return [(one.at - since).total_seconds() for one in published]
+
+
+def test_the_dispatcher_sends_what_has_a_place(
+    limit: Limiting, script: Script, published: list[publisher.WakeUp]
+) -> None:
+    """Of a backlog, as many as may start until the pass after the next, each for its own moment; none twice."""
+    limit(rate=2)
+    due(*(f"o{number:02}" for number in range(30)))
+    published.clear()
+    before = engine_clock.now()
+    dispatcher.run_pass()
+    found = times(published, before)
+    assert len(found) == 2 * 2 * engine.DISPATCH_EVERY.total_seconds() + 1
+    assert all(abs(at - number / 2) < 0.5 for number, at in enumerate(found))
+    assert {one.object_id: one.at for one in published} == dict(
+        Alarm.objects.exclude(wake_up_for=None).values_list("pk", "wake_up_for")
+    )
+    dispatcher.run_pass()
+    assert len(published) == len(found)
+
+
+def test_the_dispatcher_sends_as_many_as_may_run(
+    limit: Limiting, script: Script, published: list[publisher.WakeUp]
+) -> None:
+    """With places for two, two are out; a class without limits is sent as ever beside it."""
+    limit(concurrency=2)
+    due("a", "b", "c", "d")
+    Grouped.objects.set_alarms(dict.fromkeys("xyz", NOW))
+    Alarm.objects.update(wake_up_for=None)
+    published.clear()
+    for _ in range(2):
+        dispatcher.run_pass()
+    sent = [Object.objects.get(pk=one.object_id).name for one in published]
+    assert sorted(sent) == ["a", "b", "x", "y", "z"]
+
+
+def test_nobody_who_consumes_floods_no_broker(
+    limit: Limiting, script: Script, published: list[publisher.WakeUp]
+) -> None:
+    """While no worker takes anything, passes send no more than have a place, however long that lasts."""
+    limit(concurrency=2)
+    due(*"abcdef")
+    published.clear()
+    for _ in range(5):
+        dispatcher.run_pass()
+        Alarm.objects.filter(wake_up_for__isnull=False).update(wake_up_for=F("wake_up_for") - timedelta(seconds=12))
+    assert len({one.object_id for one in published}) == 2
+
+
+def test_a_lost_one_is_sent_again(limit: Limiting, script: Script, published: list[publisher.WakeUp]) -> None:
+    """A wake-up that a worker took along is sent again under its number, as of any class."""
+    limit(concurrency=1)
+    due("a")
+    published.clear()
+    dispatcher.run_pass()
+    Alarm.objects.update(wake_up_for=F("wake_up_for") - timedelta(seconds=12))
+    dispatcher.run_pass()
+    first, again = published
+    assert (again.object_id, again.wake_up_number, again.rescue) == (first.object_id, first.wake_up_number, True)
+
+
+def test_calls_on_what_waits_send_nothing(limit: Limiting, script: Script, published: list[publisher.WakeUp]) -> None:
+    """Only a call that sets the alarm sends a wake-up, or an operator who fires it: what waits is the dispatcher's."""
+    limit(concurrency=1)
+    due("a")
+    published.clear()
+    obj = Scripted.objects.get_by_name("a")
+    obj.storage.put("k", 1)
+    assert published == []
+    actions.fire_now(obj)
+    assert len(published) == 1
+    Alarm.objects.update(wake_up_for=None)
+    obj.storage.set_alarm(timedelta(seconds=1))
+    assert len(published) == 2
