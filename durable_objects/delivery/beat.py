@@ -59,6 +59,12 @@ def entries() -> list[Any]:
     return list(_model("PeriodicTask").using(database()).filter(task=TASK))
 
 
+def periodic_tasks() -> list[Any]:
+    """Return all periodic tasks by name, each with its schedule. Raises what the database raises."""
+    with_schedule = ("interval", "crontab", "solar", "clocked")
+    return list(_model("PeriodicTask").using(database()).select_related(*with_schedule).order_by("name"))
+
+
 def is_switched_off() -> bool:
     """Return whether entries call the dispatcher and none is enabled. Raises what the database raises."""
     found = entries()

@@ -30,6 +30,7 @@ VERBS = [
     "alarms drain batcher.Batcher a --within 1",
     "alarms pauses",
     "alarms resume batcher.Batcher a",
+    "alarms from_beat",
     "alarms dispatch",
     "alarms doctor",
     "alarms doctor --fix",

@@ -1,4 +1,4 @@
-"""``manage.py alarms``: list, explain, run, move, cancel, revive, pause, drain, resume, dispatch, doctor."""
+"""``manage.py alarms``: list, explain, run, move, cancel, revive, pause, drain, resume, from_beat, dispatch, doctor."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from durable_objects.management.base import (
     moment,
     paged,
 )
+from durable_objects.management.from_beat import FromBeatVerb
 from durable_objects.management.pauses import PauseVerbs
 from durable_objects.operations import actions, metrics
 from durable_objects.operations.explain import Explanation, explain
@@ -53,7 +54,7 @@ FAILURES_SHOWN = 20
 SECONDS_TO_CONNECT = 10.0
 
 
-class Command(PauseVerbs):
+class Command(PauseVerbs, FromBeatVerb):
     help = "List alarms, explain why one has not run, change or pause them, and send wake-ups for those that are due."
     examples = """examples:
   manage.py alarms list --state dead
@@ -64,6 +65,7 @@ class Command(PauseVerbs):
   manage.py alarms cancel --all --state overdue --yes
   manage.py alarms pause shop.Cart --reason "new columns" && manage.py alarms drain shop.Cart
   manage.py alarms resume shop.Cart
+  manage.py alarms from_beat > shop/models/periodic.py
   manage.py alarms doctor --fix
   manage.py alarms dispatch --loop"""
 
@@ -85,6 +87,7 @@ class Command(PauseVerbs):
             one.add_argument("--yes", action="store_true", help="do not ask for confirmation")
             _add_filters(one, default=state)
         self.add_pause_verbs(verbs)
+        self.add_from_beat_verb(verbs)
         passes = verbs.add_parser(
             "dispatch", help="one pass: send wake-ups for alarms that are due soon, and lost ones again"
         )
