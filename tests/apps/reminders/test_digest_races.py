@@ -13,7 +13,7 @@ from durable_objects.execution.executor import fire
 from durable_objects.operations import actions, pauses
 from durable_objects.tables import Object
 from durable_objects.testing import FakeClock
-from reminders import channels
+from reminders import channels, digests
 from reminders.channels import Message, Refused
 from reminders.digests import Digest
 from reminders.models import Plan, Recipient
@@ -155,6 +155,20 @@ def test_for_somebody_else_while_its_digest_is_tried(
     assert sent[1].key != sent[0].items[1].key
     pass_time(alarm_clock, RETRIES[0])
     assert [(message.person, texts(message)) for message in other[1:]] == [("bob", ["<tea!>"]), ("ada", ["milk!"])]
+
+
+def test_what_is_paused_takes_nobodys_place(
+    ada: Recipient, alarm_clock: FakeClock, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are paused, the others come in one message, and no digest is made of nothing again and again."""
+    monkeypatch.setattr(digests, "AT_MOST", 2)
+    reminders = [remind(name, alarm_clock.now()) for name in ("a", "b", "c", "d", "e")]
+    pass_time(alarm_clock)
+    for each in reminders[:3]:
+        pauses.pause(Object.objects.get(pk=each.pk))
+    pass_time(alarm_clock, HOUR)
+    assert [texts(message) for message in sent] == [["d!", "e!"]]
+    assert Digest.objects.get_by_name("ada").storage.get_alarm() is None
 
 
 @pytest.mark.parametrize("when", ["before", "while it is retried"])
