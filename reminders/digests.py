@@ -12,7 +12,7 @@ from django.db.models import Q
 from durable_objects import AlarmInfo, exclusive, failpoints, now
 from durable_objects.models import Alarm, DurableObject, as_handle
 from durable_objects.operations import pauses
-from durable_objects.validation import refusal, show
+from durable_objects.validation import check_name, refusal, show
 from reminders import delivery, validators
 from reminders.delivery import DeliveryFailed, Tried
 from reminders.tables import Plan, Recipient
@@ -184,6 +184,7 @@ def choose_window(person: str, window: timedelta | None) -> None:
     """Give this recipient a digest of what comes due within this time; None for none: what waits already is sent as
     it was planned. Raises ``InvalidInput`` for a time out of bounds, and for somebody who is no recipient.
     """
+    check_name(person)
     allowed = f"{validators.SHORTEST_WINDOW} to {validators.LONGEST_WINDOW.days} days, or none"
     try:
         if window is not None:
@@ -195,7 +196,8 @@ def choose_window(person: str, window: timedelta | None) -> None:
 
 
 def standing(person: str) -> Standing:
-    """Return what this person has chosen and what waits. A plain read."""
+    """Return what this person has chosen and what waits. A plain read. Raises ``InvalidName``."""
+    check_name(person)
     waiting = Plan.objects.in_digest(person)
     first = waiting.values_list("next_at", flat=True).first()
     return Standing(person, Recipient.find(person).digest_window, waiting.count(), first)

@@ -12,8 +12,9 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from ninja.testing import TestClient
 
-from durable_objects import InvalidInput
+from durable_objects import InvalidInput, InvalidName
 from durable_objects.testing import FakeClock
+from reminders import digests
 from reminders.api import router
 from reminders.models import Digest, Recipient, Reminder
 from tests.support.admin_pages import confirm, list_url, page_url, text_of
@@ -134,6 +135,11 @@ def test_over_http(alarm_clock: FakeClock) -> None:
     assert Recipient.objects.get().digest_window is None
     assert client.put("/people/ada/digest", json={"window": "P1M"}).status_code == 422
     assert client.put("/people/ada/digest", json={}).status_code == 422
+    for wrong in ("a\0b", "n" * 513):
+        with pytest.raises(InvalidName):
+            digests.standing(wrong)
+        with pytest.raises(InvalidName):
+            digests.choose_window(wrong, HOUR)
     for person, window in (("ada", 59), ("ada", "P8D"), ("eve", "PT1H")):
         with pytest.raises(InvalidInput, match=r"Allowed: "):
             client.put(f"/people/{person}/digest", json={"window": window})
