@@ -8,7 +8,8 @@ For a class of your own:
 
 Objects of classes that are not registered have the same page under "Objects".
 
-``tables`` are the engine's own lists, ``pauses`` that of what is paused, ``objects`` the base for your classes and the
+``tables`` are the engine's own lists, ``schedules`` and ``pauses`` those of
+schedules and of what is paused, ``objects`` the base for your classes and the
 page of an object, ``queries`` what that page reads, ``overview`` the page on all alarms. ``actions`` are the verbs, as
 actions and buttons; ``filters``, ``columns``, ``charts``, ``forms``, ``inlines`` and ``display`` are what Django or
 their name says; ``base`` keeps secrets, addresses and the bounds of lists.
@@ -23,6 +24,7 @@ from durable_objects.admin.forms import ChangesForm, NameForm, ReadableJSONField
 from durable_objects.admin.inlines import SettingsInline
 from durable_objects.admin.objects import DurableObjectAdmin
 from durable_objects.admin.pauses import PauseAdmin
+from durable_objects.admin.schedules import ScheduleAdmin
 from durable_objects.admin.tables import AlarmAdmin, AlarmRunAdmin, EntryAdmin, ObjectAdmin
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "PauseAdmin",
     "ReadOnlyAdmin",
     "ReadableJSONField",
+    "ScheduleAdmin",
     "SettingsInline",
     "Status",
     "Verb",

@@ -21,7 +21,7 @@ from durable_objects.admin.queries import page_of
 from durable_objects.errors import DurableObjectError
 from durable_objects.kinds import content_types
 from durable_objects.models import as_handle
-from durable_objects.tables import Alarm, AlarmRun, Entry
+from durable_objects.tables import Alarm, AlarmRun, Entry, Schedule
 from durable_objects.turns import subclass_fields
 
 
@@ -44,9 +44,12 @@ class ObjectPage(OperableAdmin):
         if row is not None:
             storage, runs = self.shows_storage and self.may_see(request, Entry), self.may_see(request, AlarmRun)
             after = request.GET.get("after") if storage else None
-            context |= {"shows_storage": storage, "shows_runs": runs}
+            plans = self.may_see(request, Schedule)
+            context |= {"shows_storage": storage, "shows_runs": runs, "shows_schedules": plans}
             context["shows_traceback"] = runs or self.may_see(request, Alarm)
-            context["page"] = page_of(self.target(row), now_of(request), after, storage=storage, runs=runs)
+            context["page"] = page_of(
+                self.target(row), now_of(request), after, storage=storage, runs=runs, schedules=plans
+            )
             context["subtitle"] = display.short(self.whole_name(row))
         return super().render_change_form(request, context, *args, **kwargs)
 

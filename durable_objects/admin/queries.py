@@ -12,16 +12,21 @@ from durable_objects.admin.columns import Bytes
 from durable_objects.conf import engine
 from durable_objects.models import as_handle
 from durable_objects.operations.explain import Step, explain
-from durable_objects.tables import Alarm, AlarmRun, Entry, Object
+from durable_objects.operations.schedules import word_of
+from durable_objects.recurrence.rules import Rule
+from durable_objects.tables import Alarm, AlarmRun, Entry, Object, Schedule
 
 #: Entries and runs on an object's page, and characters of one value there.
 ENTRIES = 200
 RUNS = 20
+SCHEDULES = 20
 VALUE_CHARACTERS = 2_000
 
 
-def page_of(row: Object, now: datetime, after: str | None, *, storage: bool, runs: bool) -> dict[str, Any]:
-    """Read what an object's page shows besides its fields: the alarm and, if asked for, storage and last runs.
+def page_of(
+    row: Object, now: datetime, after: str | None, *, storage: bool, runs: bool, schedules: bool
+) -> dict[str, Any]:
+    """Read what an object's page shows besides its fields: the alarm and, if asked for, storage, runs, schedules.
 
     Entries come ``ENTRIES`` at a time, from behind the key ``after``. No key has a NUL: what follows one is ignored.
     """
@@ -43,6 +48,7 @@ def page_of(row: Object, now: datetime, after: str | None, *, storage: bool, run
         "more_after": entries[-1]["key"] if more else None,
         "after": after,
         "runs": [read_run(run, now) for run in last],
+        "schedules": [read_schedule(each, now) for each in _schedules(row.pk)] if schedules else [],
         "no_runs": _without_runs(slot, explained.status.word),
         "chart": lateness_chart(last) if len(last) > 1 else None,
     }
@@ -112,6 +118,24 @@ def _without_runs(slot: Alarm | None, state: str) -> str:
     if slot is not None and slot.fence:  # each run that starts takes the next one
         return "No run that ended is on record."
     return "No run has ended yet." if state in {"due", "overdue"} else "It has not run yet."
+
+
+def read_schedule(row: Schedule, now: datetime) -> dict[str, Any]:
+    """Return a schedule as a line of a table."""
+    return {
+        "pk": row.pk,
+        "name": display.short(display.label(row.name)),
+        "when": Rule.from_text(row.rule).describe(),
+        "method": row.method,
+        "badge": display.badge(word_of(row, now)),
+        "due": display.to_come(row.due_at, now),
+        "gist": display.gist(row.last_error),
+    }
+
+
+def _schedules(object_id: int) -> list[Schedule]:
+    rows = Schedule.objects.using(engine.DATABASE).filter(object_id=object_id)
+    return list(rows.order_by("due_at", "name")[:SCHEDULES])
 
 
 def _last_runs(object_id: int) -> list[AlarmRun]:

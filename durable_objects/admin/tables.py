@@ -105,7 +105,7 @@ class EntryAdmin(ReadOnlyAdmin):
     @admin.display(description="object")
     def object_label(self, row: Entry) -> str:
         """Show the object's name and class, with a link."""
-        return _object_label(row.object)
+        return object_link(row.object)
 
     @admin.display(description="key")
     def key_label(self, row: Entry) -> str:
@@ -169,7 +169,7 @@ class AlarmRunAdmin(ReadOnlyAdmin):
     @admin.display(description="object")
     def object_label(self, row: AlarmRun) -> str:
         """Show the object's name and class, with a link."""
-        return _object_label(row.object)
+        return object_link(row.object)
 
     @admin.display(description="outcome")
     def result(self, row: AlarmRun) -> SafeString:
@@ -223,7 +223,8 @@ class DispatcherAdmin(ReadOnlyAdmin):
         return [*self.list_display, last_pass, since, refused]
 
 
-def _object_label(row: Object) -> SafeString:
+def object_link(row: Object) -> SafeString:
+    """Return an object's name and class, with a link to its page."""
     url = reverse("admin:durable_objects_object_change", args=[row.pk])
     return format_html(
         '<a href="{}">{}</a> <span class="do-aside">{}</span>',

@@ -56,6 +56,16 @@ def _sentence(row: Schedule, now: datetime) -> str:
     return f"{what} runs no more.{dead}"
 
 
+def word_of(row: Schedule, now: datetime | None) -> str:
+    """Return the schedule's state in a word: first that something of it is dead. ``due`` only with ``now``."""
+    if row.died_at is not None:
+        return "dead"
+    if row.state == ARMED and row.retry_count:
+        return "retrying"
+    is_due = now is not None and row.state == ARMED and row.due_at is not None and row.due_at <= now
+    return "due" if is_due else row.state
+
+
 def schedules_in(state: str, now: datetime) -> QuerySet[Schedule]:
     """Return the schedules in this state, unordered."""
     return Schedule.objects.using(engine.DATABASE).filter(condition(state, now)).order_by()

@@ -19,7 +19,7 @@ from batcher.models import Batch, Batcher, Upstream
 from cleaner.models import PeriodicCleaner
 from cleaner.tables import CleanerRun
 from durable_objects.http.models import ApiToken
-from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, Pause
+from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, Pause, Schedule
 from reminders import links
 from reminders.models import Delivery, Digest, Recipient, Reminder
 
@@ -32,8 +32,9 @@ SIGNING_SECRET = "whsec_" + base64.b64encode(CANARY.encode() * 5).decode()
 
 def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[Model], Any]:
     """Create a row of each registered class, and its settings if any; ``name`` and ``text`` wherever people type."""
-    for model in (Object, Entry, AlarmRun, Dispatcher, Pause, Recipient, Delivery, ApiToken, User, Group, PeriodicTask,
-                  IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule, LogEntry):  # fmt: skip
+    for model in (Object, Entry, AlarmRun, Dispatcher, Pause, Schedule, Recipient, Delivery, ApiToken, User, Group,
+                  PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
+                  LogEntry):  # fmt: skip
         _keys_from(model, FIRST_KEY)
     now = timezone.now()
     batcher, cleaner = Batcher.objects.get_by_name(name), PeriodicCleaner.objects.get_by_name(name)
@@ -80,6 +81,10 @@ def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[
         Alarm: Alarm.objects.get(pk=batcher.pk),
         Entry: entry,
         AlarmRun: run,
+        Schedule: Schedule.objects.create(
+            object_id=batcher.pk, name=name, method="flush", arguments="[[],{}]", rule='{"every":"3600"}',
+            misfire="one", scheduled_at=now, due_at=now, set_number=1, last_error=text, died_at=now,
+        ),
         Dispatcher: Dispatcher.objects.create(process=name[:100], started_at=now, last_pass_at=now),
         Pause: Pause.objects.create(  # of what is no object, so that nothing else changes
             scope="class", kind=ContentType.objects.get_for_model(Group), reason=text, by=name[:150], since=now
