@@ -123,7 +123,8 @@ def load_ahead(now: datetime) -> list[int]:
 
 def lateness(now: datetime) -> Lateness | None:
     """Return how late the last hour's runs were, judged by the newest ``RUNS``; None if nothing ran."""
-    rows = AlarmRun.objects.using(engine.DATABASE).filter(Q(ended_at__gt=now - RUNS_FOR)).order_by("-ended_at")
+    ran = Q(ended_at__gt=now - RUNS_FOR) & ~Q(outcome=AlarmRun.Outcome.SKIPPED)  # which are no runs
+    rows = AlarmRun.objects.using(engine.DATABASE).filter(ran).order_by("-ended_at")
     read = list(rows.values_list("started_at", "due_at", "outcome")[:RUNS])
     if not read:
         return None

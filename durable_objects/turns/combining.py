@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import DatabaseError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection
@@ -88,6 +89,12 @@ _lock = threading.Lock()
 _lines: dict[Key, _Line] = {}
 
 
+def _led_on(conn: BaseDatabaseWrapper) -> set[Key]:
+    """Return the objects for which the thread of this connection makes the calls of others: it never waits for them."""
+    led: set[Key] = conn.__dict__.setdefault("durable_objects_led", set())
+    return led
+
+
 def run(handle: Handle, call: Callable[[], Any]) -> Any:
     """Call in a turn, combined with the calls of other threads of this process on the same object.
 
@@ -112,6 +119,10 @@ def run_all(key: Key, mine: Sequence[Call]) -> None:
 
     Afterwards each has its ``outcome()``. Only where it ``may_combine``.
     """
+    if key in _led_on(clock.connection()):  # a hook after the commit of a turn that this thread leads: alone
+        for call in mine:
+            call.alone = True
+        return
     with _lock:
         line = _lines.get(key)
         mine[0].leads = line is None
@@ -183,6 +194,7 @@ def _lead(line: _Line, mine: Call) -> None:
     taken, failure, ending = [mine], None, False
     turn = Turn(mine.handle)
     turn.is_shared = True
+    _led_on(turn.conn).add(turn.key)
     try:
         with turn:
             with _lock:
@@ -195,6 +207,7 @@ def _lead(line: _Line, mine: Call) -> None:
         if not isinstance(error, Exception):
             raise
     finally:
+        _led_on(turn.conn).discard(turn.key)
         if failure is not None:
             _undo(turn, taken, failure, ending=ending)
         with _lock:

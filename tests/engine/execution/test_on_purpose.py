@@ -20,6 +20,7 @@ from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.handler_errors import ERROR_LENGTH
 from durable_objects.operations import actions
 from durable_objects.operations.explain import explain
+from durable_objects.operations.metrics import lateness
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from durable_objects.turns.turn import Turn
@@ -134,6 +135,18 @@ def test_snoozed_runs_again_then_and_nothing_is_counted(clock: FakeClock, obj: S
     clock.advance(timedelta(microseconds=1))
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
     assert [(info.retry_count, info.scheduled_at, info.lateness) for info in script.infos] == [(0, asked_for, NOW)] * 2
+
+
+def test_snoozed_or_skipped_is_no_failure_in_the_figures(clock: FakeClock, obj: Scripted, script: Script) -> None:
+    """What monitoring shows as failed has neither; a time that was skipped is not late, either."""
+    script.alarm = raising(lambda: Snooze(5 * MINUTE))
+    obj.storage.set_alarm(NOW)
+    [run] = run_due_alarms()
+    found = lateness(clock.now() + SECOND)
+    assert found is not None
+    assert (found.runs, found.failed) == (1, 0)
+    AlarmRun.objects.filter(pk=run.pk).update(outcome="skipped")
+    assert lateness(clock.now() + SECOND) is None
 
 
 def test_snoozed_between_failures_uses_up_no_retry(clock: FakeClock, obj: Scripted, script: Script) -> None:

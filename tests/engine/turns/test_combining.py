@@ -196,6 +196,27 @@ def test_caller_inside_a_transaction_is_never_combined(obj: Scripted) -> None:
     assert obj.storage.get("count") is None
 
 
+def test_hook_after_the_commit_of_a_shared_turn_may_call_its_object(obj: Scripted, settings: Any) -> None:
+    """A call that the leader's thread makes from there, combined or several at once, waits for nobody."""
+    settings.DURABLE_OBJECTS = {"LOCK_TIMEOUT": timedelta(minutes=1)}
+    counts: list[Any] = []
+
+    def count(obj: Scripted) -> int:
+        return add(obj)[0]
+
+    def hook() -> None:
+        counts.append(call_combined(count))
+        counts.append([repr(answer) for answer in Scripted.objects.call_each("a", [count, count])])
+
+    def call(obj: Scripted) -> None:
+        add(obj)
+        transaction.on_commit(hook)
+
+    InThread(lambda: call_combined(call)).result()
+    assert counts == [2, ["3", "4"]]
+    assert call_combined(count) == 5
+
+
 @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="Django's SQLite commits without autocommit, too")
 def test_without_autocommit_it_is_the_callers_to_commit(obj: Scripted) -> None:
     """Where the connection commits nothing by itself, a call is part of what is rolled back."""
