@@ -47,7 +47,7 @@ class Place:
         name = ast.unparse(node).partition(".")[0]
         made = [node, *(each for each in ast.walk(self.function) if _target(each) == name)]
         named = (self._named(call.func) for each in made for call in ast.walk(each) if isinstance(call, ast.Call))
-        docstrings = [doc for function in named if (doc := getdoc(function))]
+        docstrings = [doc for function in named if callable(function) and (doc := getdoc(function))]
         first = re.split(r"[.;](?:\s|$)", next(iter(docstrings), ast.get_docstring(self.function) or ""), maxsplit=1)[0]
         words = (
             " ".join(first.split())

@@ -265,3 +265,16 @@ def test_the_procfiles_processes_are_those_of_the_environment_here(tmp_path: Pat
             assert process.stdout.readline() == ("active\n" if active else "here\n")
         finally:
             os.killpg(process.pid, signal.SIGTERM)
+
+
+def test_each_set_of_the_matrix_that_is_named_is_there() -> None:
+    """CI and the pages name sets of versions that scripts/matrix has; without a name it runs all of them."""
+    script = (ROOT / "scripts" / "matrix").read_text("utf-8")
+    there = set(re.findall(r"^#   (\w+)  ", script, re.MULTILINE))
+    pages = [ROOT / ".ci/run", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    named = {name for page in pages for name in re.findall(r'make matrix\s+ARGS="?(\w+)', page.read_text("utf-8"))}
+    assert {"oldest", "newest", "django60"} <= named <= there
+    for sets in (r"\$\{sets:-([\w ]+)\}", r"^ +([\w |]+)\) sets="):
+        listed = re.search(sets, script, re.MULTILINE)
+        assert listed is not None
+        assert set(re.findall(r"\w+", listed[1])) == there
