@@ -69,6 +69,7 @@ class PauseAdmin(EngineAdmin):
         user: Any = request.user
         pauses.pause(kind, by=user.get_username(), **given)
         obj.pk = Pause.objects.get(**pauses.target_of(kind).row).pk
+        obj.refresh_from_db()
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Resume."""
