@@ -345,5 +345,5 @@ def test_what_the_command_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CommandError, match="'my class' is no name for a class"):
         written("--name", "my class")
     monkeypatch.setattr(beat, "is_installed", lambda: False)
-    with pytest.raises(CommandError, match="not installed here"):
+    with pytest.raises(CommandError, match="not among INSTALLED_APPS"):
         written()
