@@ -13,7 +13,6 @@ from durable_objects import AlarmInfo, InvalidAlarmTime
 from durable_objects.models import Alarm, Object
 from durable_objects.tasks import dispatch_alarms, fire_alarm
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
-from reminders.models import Reminder
 from tests.conformance.behaviour import behaviour
 from tests.conformance.conftest import Message
 from tests.conformance.scenes import HOUR, LEASE, NOW, SECOND, Boom, again, climb, outcomes, slot
@@ -152,23 +151,25 @@ def test_j17_running_alarms_by_hand(clock: FakeClock, obj: Scripted, script: Scr
     "J18",
     "a library's schedules on one slot: cancel says whether there was one; get and list; the same set twice is one; "
     "an interval skips what it missed",
-    differs="one object per schedule: `Reminder` ([Reminders](../guides/reminders.md)), listed by `Reminder.objects`",
+    differs="schedules stand beside the alarm, which stays the user's own; a name is always given, and missed times go "
+    "by `misfire` ([schedules](../guides/schedules.md))",
 )
-def test_j18_schedules_are_objects(clock: FakeClock) -> None:
-    """A reminder that is set twice is one; missed occurrences are delivered once; cancel says whether there was one."""
-    reminder = Reminder.objects.get_by_name("tea")
-    assert reminder.cancel() is False
+def test_j18_schedules(clock: FakeClock, obj: Scripted, script: Script) -> None:
+    """The same set twice is one; missed times are one run; get, list and cancel know it, the alarm does not."""
+    assert obj.schedules.cancel("tea") is False
     for _ in range(2):
-        reminder.set_reminder("tea", clock.now() + HOUR, recurrence="FREQ=HOURLY")
-    assert [one.name for one in Reminder.objects.all()] == ["tea"]
+        obj.schedules.set("tea", "scheduled", every=HOUR, start=clock.now() + HOUR)
+    obj.storage.set_alarm(10 * HOUR)
+    assert [one.name for one in obj.schedules.list()] == ["tea"]
     clock.advance(5 * HOUR)
     assert outcomes(run_due_alarms()) == ["succeeded"]
-    found = reminder.get_reminder()
+    found = obj.schedules.get("tea")
     assert found is not None
-    assert found["next_at"] == clock.now() + HOUR
-    assert reminder.cancel() is True
-    assert reminder.get_reminder() is None
-    clock.advance(5 * HOUR)
+    assert found.next_at == clock.now() + HOUR
+    assert obj.schedules.cancel("tea") is True
+    assert obj.schedules.get("tea") is None
+    assert obj.storage.get_alarm() == clock.now() + 5 * HOUR
+    clock.advance(4 * HOUR)
     assert run_due_alarms() == []
 
 
