@@ -11,13 +11,13 @@ from typing import Any
 from django.db import models
 
 from benchmarks.objects import Busy, Once, Ticker
-from durable_objects import AlarmInfo, exclusive
+from durable_objects import AlarmInfo, GiveUp, Snooze, exclusive
 from durable_objects.models import DurableObject, Object
 from tests.chaos.recording_object import Few, Hasty, Moment, Paced, Witness
 from tests.chaos.storm.subject import BriefSubject, Mark, Subject
 
 __all__ = [
-    "Account", "Branch", "BriefSubject", "Busy", "Corner", "Counter", "Few", "Grouped", "Hasty", "Impatient",
+    "Account", "Branch", "BriefSubject", "Busy", "Corner", "Counter", "Few", "Fickle", "Grouped", "Hasty", "Impatient",
     "Kiosk", "LoudCounter", "Mark", "Moment", "Note", "Once", "Paced", "Profile", "Profiled", "Script", "Scripted",
     "Shop", "Subject", "Ticker", "Voucher", "Witness",
 ]  # fmt: skip
@@ -106,6 +106,26 @@ class Impatient(DurableObject):
 
     def alarm(self, info: AlarmInfo) -> None:
         raise ValueError("no patience")
+
+
+class Fickle(DurableObject):
+    """Fails, is retried after 3 s, snoozes for 2 s, and gives up."""
+
+    class Meta:
+        proxy = True
+
+    alarm_backoff = [timedelta(seconds=3)]
+    alarm_jitter = 0.1
+
+    def alarm(self, info: AlarmInfo) -> None:
+        if not info.is_retry:
+            raise ValueError("not yet")
+        with self.unlocked():
+            runs = self.storage.get("runs", 0)
+            self.storage.put("runs", runs + 1)
+        if not runs:
+            raise Snooze(timedelta(seconds=2), "later")
+        raise GiveUp("enough")
 
 
 class Account(DurableObject):

@@ -81,9 +81,11 @@ def retry_delay(failures: int, policy: Backoff | None = None, jitter: float = 0)
     return delay * (1 + jitter * random.random()) if jitter else delay  # noqa: S311  no secret
 
 
-def is_message(delay: timedelta) -> bool:
-    """Return whether a retry after this delay waits as a Celery message, and not only as a row."""
-    return delay <= timedelta(seconds=LONGEST_RETRY_SECONDS)
+def is_celerys(delay: timedelta) -> bool:
+    """Return whether Celery's retry brings a run after this delay; otherwise a wake-up of its own does, as any alarm's:
+    what is far waits as a row, and what comes in less than a second cannot be delayed by RabbitMQ.
+    """
+    return timedelta(seconds=1) <= delay <= timedelta(seconds=LONGEST_RETRY_SECONDS)
 
 
 def busy_delay(waits: int) -> timedelta:

@@ -51,8 +51,8 @@ def failed(
     """Count a run whose handler raised and whose savepoint is undone; return after which delay to send its retry.
 
     None when none is to be sent: it was the last, or another caller set or deleted the alarm while the run was
-    unlocked, whose request then stands (DO-21, DO-49); or, without ``retry_is_sent`` or when the delay is long, it is
-    published like any alarm.
+    unlocked, whose request then stands (DO-21, DO-49); or, without ``retry_is_sent`` or when the delay is none of
+    Celery's, it is published like any alarm.
     """
     text = reason_of(error) if _gives_up(error) else describe(error)
     _end(turn)
@@ -71,7 +71,7 @@ def failed(
         turn.slot.retry_later(now, delay, text)
     turn.record(run, AlarmRun.Outcome.FAILED, text)
     events.alarm_failed(turn.conn, handle, run, text, now + delay)
-    if retry_is_sent and backoff.is_message(delay):
+    if retry_is_sent and backoff.is_celerys(delay):
         return delay
     turn.slot.set(wake_up_for=None)
     return None

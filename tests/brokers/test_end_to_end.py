@@ -83,6 +83,20 @@ def test_the_first_retry_comes_after_two_seconds(running: Running) -> None:
     running.worker.says("raised expected: AlarmDied(")  # Celery's word for a failure that it need not report
 
 
+def test_a_class_says_when_its_retries_come(running: Running) -> None:
+    """After 3 s, up to a tenth more, the failed one runs again, is snoozed for 2 s, and gives up, without a rescue."""
+    running.site.execute(
+        "from datetime import timedelta\nfrom tests.models import Fickle\n"
+        "Fickle.objects.get_by_name('fickle').storage.set_alarm(timedelta(0))"
+    )
+    runs = running.site.wait_for_rows(RUNS, "fickle", seconds=WITHIN, until=lambda rows: len(rows) == 3)
+    assert [(outcome, count) for _, outcome, count, *_ in runs] == [("failed", 0), ("snoozed", 1), ("dead", 1)]
+    retry, again = [later - earlier for earlier, later in itertools.pairwise(started for *_, started in runs)]
+    assert retry >= 3
+    assert again >= 2
+    assert max(late for *_, late, _ in runs) < BEFORE_ANY_RESCUE
+
+
 def test_connections_that_the_server_dropped_are_replaced(running: Running) -> None:
     """Workers keep their database connections; one that died is noticed before a task uses it: no rescue is needed."""
     set_reminders(running.site, "before", 4, after=0)

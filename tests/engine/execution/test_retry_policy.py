@@ -157,6 +157,19 @@ def test_usual_retry_is_left_to_autoretry(failing: Scripted) -> None:
     assert task.sent == {}
 
 
+@pytest.mark.parametrize("delay", [NOW, SECOND / 2])
+def test_retry_in_less_than_a_second_is_a_wake_up_of_its_own(
+    published: list[publisher.WakeUp], failing: Scripted, monkeypatch: pytest.MonkeyPatch, delay: timedelta
+) -> None:
+    """RabbitMQ delays by whole seconds, and refuses 0: such a retry is sent as an alarm that is due now."""
+    monkeypatch.setattr(Scripted, "alarm_backoff", [delay])
+    [wake_up] = published
+    assert tasks.fire_alarm(wake_up.object_id, wake_up.wake_up_number) == "failed"
+    _, again = published
+    slot = Alarm.objects.get()
+    assert (again.wake_up_number, again.at, again.retries) == (wake_up.wake_up_number + 1, slot.due_at, 1)
+
+
 def test_far_retry_is_no_message(
     published: list[publisher.WakeUp], failing: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
