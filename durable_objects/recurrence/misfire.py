@@ -69,22 +69,20 @@ def decide(rule: Rule, occurrence: datetime, now: datetime, policy: str, grace: 
     now = max(now, occurrence)
     if grace is None and policy == "skip":
         grace = GRACE_OF_SKIP
-    in_time = grace is None or now - occurrence <= grace
-    after = occurrence if grace is None or in_time else now - grace - TICK
-    most = MOST_CAUGHT_UP if policy == "all" else 1
-    if in_time and (policy != "all" or _count(rule, occurrence, now, most) < most):
-        run: datetime | None = occurrence
+    later = takewhile(lambda at: at <= now, rule.following(occurrence))
+    due = [occurrence, *islice(later, MOST_COUNTED + MOST_CAUGHT_UP)]
+    latest = due if len(due) <= MOST_COUNTED + MOST_CAUGHT_UP else _latest(rule, occurrence, now)
+    in_time = [at for at in latest[-MOST_CAUGHT_UP:] if grace is None or now - at <= grace]
+    if policy == "all":
+        run = in_time[0] if in_time else None
+        skipped = due.index(run) if run in due else len(due)
     else:
-        run = _first_of_last(rule, after, now, most)
-    catches_up = policy == "all" and run is not None
-    until = run if catches_up and run is not None else now
-    later = _count(rule, occurrence, until, MOST_COUNTED)
-    skipped = later + (run is None)
-    if run == occurrence:
-        first_skipped = rule.after(occurrence) if later else None
-    else:
-        first_skipped = occurrence
-    return Decision(run, min(skipped, MOST_COUNTED), first_skipped, rule.after(until))
+        is_in_time = grace is None or now - occurrence <= grace
+        run = occurrence if is_in_time else in_time[-1] if in_time else None
+        skipped = len(due) - (run is not None)
+    first_skipped = next(at for at in due if at != run) if skipped else None
+    follow_from = run if run and policy == "all" else now
+    return Decision(run, min(skipped, MOST_COUNTED), first_skipped, rule.after(follow_from))
 
 
 def preview(
@@ -129,24 +127,20 @@ def _outage(down: Any) -> tuple[datetime, datetime]:
     raise refusal(f"down is {show(down)}", allowed, InvalidSchedule)
 
 
-def _count(rule: Rule, after: datetime, until: datetime, most: int) -> int:
-    """Return how many occurrences are later than ``after``, up to and with ``until``; ``most`` at most."""
-    return sum(1 for _ in islice(takewhile(lambda at: at <= until, rule.following(after)), most))
-
-
-def _first_of_last(rule: Rule, after: datetime, until: datetime, most: int) -> datetime | None:
-    """Return the first of the last ``most`` occurrences that are later than ``after``, up to and with ``until``.
+def _latest(rule: Rule, after: datetime, until: datetime) -> list[datetime]:
+    """Return the last ``MOST_CAUGHT_UP`` occurrences up to and with ``until``, of more that come after ``after``.
 
     Halves the time between, down to the second that occurrences are apart at least: work for a year is that for 25.
     """
-    if _count(rule, after, until, most + 1) > most:
-        late = until
-        while late - after > SHORTEST_INTERVAL:
-            middle = after + (late - after) / 2
-            if _count(rule, middle, until, most + 1) > most:
-                after = middle
-            else:
-                late = middle
-        after = late
-    first = rule.after(after)
-    return first if first is not None and first <= until else None
+
+    def found(after: datetime) -> list[datetime]:
+        return list(islice(takewhile(lambda at: at <= until, rule.following(after)), MOST_CAUGHT_UP + 1))
+
+    late = until
+    while late - after > SHORTEST_INTERVAL:
+        middle = after + (late - after) / 2
+        if len(found(middle)) > MOST_CAUGHT_UP:
+            after = middle
+        else:
+            late = middle
+    return found(late)

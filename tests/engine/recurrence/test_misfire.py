@@ -152,6 +152,19 @@ def test_each_occurrence_is_run_or_skipped_once(
         assert occurrence == rule.after(now)
 
 
+@pytest.mark.parametrize("due", [9_999, 10_000, 10_001, 10_099, 10_100, 10_101, 10_104, 10_300, 70_000])
+def test_the_last_hundred_of_thousands(due: int) -> None:
+    """However many are due, ``all`` runs the last hundred, a grace leaves those within it, and 10,000 are counted."""
+    rule, now = make(every=SECOND), NOON + (due - 1) * SECOND
+    caught_up = decide(rule, NOON, now, "all", None)
+    assert (caught_up.run, caught_up.skipped) == (now - 99 * SECOND, min(due - 100, MOST_COUNTED))
+    assert caught_up.next == now - 98 * SECOND
+    graceful = decide(rule, NOON, now, "all", 5 * SECOND)
+    assert (graceful.run, graceful.skipped) == (now - 5 * SECOND, min(due - 6, MOST_COUNTED))
+    latest = decide(rule, NOON, now, "one", 5 * SECOND)
+    assert (latest.run, latest.skipped, latest.first_skipped) == (now, min(due - 1, MOST_COUNTED), NOON)
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("grace", [None, MINUTE, 300 * DAY])
 @pytest.mark.parametrize(
@@ -163,6 +176,7 @@ def test_each_occurrence_is_run_or_skipped_once(
         make(rrule=f"FREQ=HOURLY;BYMINUTE={EVERY_MINUTE}", zone="America/New_York"),
         make(rrule=f"FREQ=HOURLY;BYMINUTE={EVERY_MINUTE};COUNT=100000", start=NOON - 20 * DAY),
         make(rrule="FREQ=HOURLY;INTERVAL=2;COUNT=100000", start=NOON - 800 * DAY),
+        make(rrule="FREQ=HOURLY;INTERVAL=5;COUNT=100000;BYHOUR=1,7", start=datetime(1900, 1, 3, tzinfo=UTC)),
     ],
     ids=lambda rule: rule.describe()[:40],
 )
@@ -170,9 +184,9 @@ def test_a_year_down_takes_no_time(rule: Rule, policy: str, grace: timedelta | N
     """After a year's outage of the densest rules a decision takes a moment, and counts up to 10,000."""
     occurrence = rule.after(NOON)
     assert occurrence is not None
-    began = time.perf_counter()
+    began = time.process_time()
     decision = decide(rule, occurrence, NOON + 365 * DAY, policy, grace)
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 1
     assert decision.skipped <= MOST_COUNTED
     assert decision.skipped == MOST_COUNTED or "INTERVAL" in rule.spec or "* * 1 1 *" in rule.spec
 
