@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from itertools import groupby
 
@@ -63,11 +64,11 @@ def _in_module(name: str) -> Iterator[Message]:
             if isinstance(function, ast.FunctionDef):
                 place = Place(function, module)
                 for call in ast.walk(function):
-                    if isinstance(call, ast.Call) and (message := _message(call, place)):
-                        yield message
+                    if isinstance(call, ast.Call):
+                        yield from _messages(call, place)
 
 
-def _message(call: ast.Call, place: Place) -> Message | None:
+def _messages(call: ast.Call, place: Place) -> Iterator[Message]:
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     match call.func, keywords.get("id"), call.args:
         case _, ast.Constant(str(code)), [text, *hint] if _CHECK.fullmatch(code):
@@ -75,12 +76,36 @@ def _message(call: ast.Call, place: Place) -> Message | None:
         case ast.Name("Finding"), None, [ast.Constant(str(code)), text, *hint] if code not in _REPEATS:
             pass
         case _:
-            return None
+            return
+    given = keywords.get("is_trouble", ast.Constant(True))
+    trouble = bool(given.value) if isinstance(given, ast.Constant) else None
     advice = place.text(hint[0] if hint else keywords.get("hint"))
-    trouble = keywords.get("is_trouble", ast.Constant(True))
-    return Message(
-        code,
-        plain(place.text(text)) or f"*{plain(place.promise(text))}.*",
-        plain(advice),
-        bool(trouble.value) if isinstance(trouble, ast.Constant) else None,
-    )
+    written = plain(place.text(text)) or f"*{plain(place.promise(text))}.*", plain(advice)
+    for words in _flaws(place, text) or [written]:
+        yield Message(code, *words, trouble)
+
+
+def _flaws(place: Place, text: ast.expr) -> list[tuple[str, str]]:
+    """Return text and advice of each ``Flaw`` of the function that found it, for a message that is ``flaw.text``."""
+    match text:
+        case ast.Attribute(ast.Name(name), "text"):
+            return [words for maker in place.makers(name) for words in _flaws_of(maker)]
+    return []
+
+
+@cache
+def _flaws_of(maker: str) -> list[tuple[str, str]]:
+    """Return those of the functions and methods of this name, and of what they pass on."""
+    found = []
+    for name, path in modules().items():
+        source = path.read_text("utf-8")
+        for function in ast.walk(ast.parse(source)) if "Flaw(" in source else ():
+            if isinstance(function, ast.FunctionDef) and function.name == maker:
+                place = Place(function, import_module(name))
+                for node in ast.walk(function):
+                    match node:
+                        case ast.Call(ast.Name("Flaw"), [text, advice]):
+                            found.append((plain(place.text(text)), plain(place.text(advice))))
+                        case ast.Return(ast.Call(ast.Name(other))) if other != "Flaw":
+                            found += _flaws_of(other)
+    return found

@@ -58,6 +58,12 @@ class Place:
         )
         return f"{words[:1].upper()}{words[1:]}"
 
+    def makers(self, name: str) -> list[str]:
+        """Return the names of the functions and methods whose answer the function gives this name."""
+        made = [each for each in ast.walk(self.function) if _target(each) == name]
+        calls = [call.func for each in made for call in ast.walk(each) if isinstance(call, ast.Call)]
+        return [ast.unparse(called).rpartition(".")[2] for called in calls]
+
     def _named(self, node: ast.expr) -> Any:
         """Return what a name, or a name in a module, stands for in this module; None for what only a run knows."""
         match node:

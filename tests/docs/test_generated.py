@@ -86,6 +86,15 @@ def test_a_text_that_is_worded_elsewhere_is_known_by_a_docstring() -> None:
     assert promised == ["What to write, with the value", "What cannot be reached"]
 
 
+def test_a_message_that_is_a_flaw_says_what_the_flaw_says() -> None:
+    """Where a check or finding shows the ``Flaw`` that a function found, each of these is in the reference, passed on
+    or not, with what to do.
+    """
+    said = [(each.text, each.advice) for each in messages.messages() if each.code == "durable_objects.W018"]
+    assert [text.partition(" Celery app")[0] for text, _ in said] == ["Your", "This process does not use your"]
+    assert all("`from .celery import" in advice or "namespace=" in advice for _, advice in said)
+
+
 def test_no_message_is_without_words() -> None:
     """Each check and each finding says something: where its text is made elsewhere, by a docstring."""
     assert [message.code for message in messages.messages() if len(message.text) < 5] == []
