@@ -122,13 +122,14 @@ RESUME = Verb(
 
 def _copy(row: Object, given: dict[str, Any]) -> str:
     copied = copies.copy(row, **given)
-    return f"to {display.label(copied.name)}, {'armed' if given['armed'] else 'paused'}, {copied.entries} entries"
+    return f"to {display.label(copied.name)}, {'armed' if given['armed'] else 'paused'}, entries: {copied.entries}"
 
 
 COPY = Verb(
     "copy_objects",
     "Copy",
-    "Store this object again under another name, with its entries, own fields, alarm and schedules?",
+    "Store this object again under another name, with its entries, own fields, alarm and schedules? What apps keep of "
+    "it in tables of their own is not copied.",
     "Copied",
     lambda handle, row: False,
     permission="add",

@@ -106,8 +106,9 @@ class ChangesForm(_ModelForm):
 class ObjectNameField(forms.CharField):
     """The name of a new object, by the engine's own rule."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "Name") -> None:
         super().__init__(
+            label=label,
             max_length=512,
             strip=False,
             widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True}),
@@ -138,11 +139,11 @@ class NameForm(ChangesForm):
 class CopyForm(forms.Form):
     """Where an object is copied to; ``cleaned_data`` is what ``operations.copies.copy`` takes."""
 
-    name = ObjectNameField()
+    name = ObjectNameField("Name of the copy")
     armed = forms.BooleanField(
         required=False,
         label="Not paused",
-        help_text="Its alarm and schedules may run at once. What apps keep of it in tables of their own is not copied.",
+        help_text="Its alarm and schedules may run at once.",
     )
 
 

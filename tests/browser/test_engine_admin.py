@@ -149,3 +149,21 @@ def test_pages_are_good_to_look_at(admin: Page, live_server: LiveServer, screens
             admin.goto(live_server.url + url)
             screenshot(f"{mode}-{name}")
             assert admin.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+
+def test_an_object_is_copied(admin: Page, live_server: LiveServer, screenshot: Screenshot) -> None:
+    """Its page asks for a name, says beside it what is wrong with one, and reports the copy, which is paused."""
+    obj = Scripted.objects.get_by_name("one")
+    obj.storage.put("key", (1, 2))
+    obj.storage.set_alarm(timedelta(hours=1))
+    admin.goto(page_of(live_server, obj))
+    screenshot("object-to-copy")
+    admin.get_by_role("button", name="Copy").click()
+    expect(admin.locator("#content")).to_contain_text("Store this object again under another name")
+    screenshot("copy-question")
+    admin.get_by_label("Name of the copy").fill("two")
+    admin.get_by_role("button", name="Yes: copy").click()
+    expect(admin.locator(".messagelist")).to_contain_text("Copied: one (to two, paused, entries: 1).")
+    admin.goto(page_of(live_server, Object.objects.get(name="two")))
+    expect(admin.locator(".do-alarm")).to_contain_text("copied from one")
+    screenshot("object-copied")

@@ -34,12 +34,12 @@ def test_an_object_is_copied(model: type[Scripted | Object], admin_client: Clien
     assert 'name="name"' in asked
     assert "tables of their own is not copied" in asked
     done = confirm(admin_client, model, "copy_objects", [obj.pk], name="two")
-    assert done == ["Copied: one (to two, paused, 1 entries)."]
+    assert done == ["Copied: one (to two, paused, entries: 1)."]
     other = Scripted.objects.get_by_name("two")
     assert other.storage.get("key") == (1, 2)
     assert other.storage.get_alarm() == alarm_clock.now() + HOUR
     assert Pause.objects.get().by == "admin"
-    assert LogEntry.objects.get().change_message == "Copied: to two, paused, 1 entries."
+    assert LogEntry.objects.get().change_message == "Copied: to two, paused, entries: 1."
     confirm(admin_client, model, "copy_objects", [obj.pk], name="three", armed="on")
     assert not pauses.resume(Scripted.objects.get_by_name("three"))
 
