@@ -26,7 +26,7 @@ from tests.support.row_of_each_model import row_of_each_model
 pytestmark = pytest.mark.django_db
 
 #: Classes that staff writes rows of by forms; of the others only objects are changed, by who may change their class.
-WRITTEN = {"Recipient", "ApiToken", "User", "Group", "PeriodicTask"}
+WRITTEN = {"Recipient", "ApiToken", "User", "Group", "PeriodicTask", "Pause"}
 #: Who is answered so has changed nothing: looked at once, after all of them.
 REFUSED = {403, 404, 405}
 #: What everybody is shown, and what all staff is: the page to log in, their own password, a list of nothing.
