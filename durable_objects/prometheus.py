@@ -31,10 +31,12 @@ from prometheus_client.registry import Collector
 
 from durable_objects import kinds
 from durable_objects.alarms.pauses import paused
+from durable_objects.alarms.queries import count
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.connection import SECONDS_TO_ANSWER, answered
 from durable_objects.operations import metrics
+from durable_objects.operations.schedules import schedules_in
 from durable_objects.tables import AlarmRun, Dispatcher
 
 __all__ = ["CONTENT_TYPE", "LATELY", "NEWEST", "collector", "exposition"]
@@ -111,11 +113,12 @@ def _alarms(now: datetime) -> Iterator[Metric]:
         labels=["state"],
     )
     alarms.add_metric(["armed"], metrics.armed(now))
-    for state, count in metrics.counts(
+    for state, number in metrics.counts(
         now, ["due", "overdue", "retrying", "running", "dead", "parked", "paused", "limited"]
     ).items():
-        alarms.add_metric([state], count)
+        alarms.add_metric([state], number)
     yield alarms
+    yield _schedules(now)
     oldest = metrics.oldest_overdue(now)
     seconds = (now - oldest.wake_at).total_seconds() if oldest and oldest.wake_at else 0.0
     yield GaugeMetricFamily(
@@ -123,6 +126,18 @@ def _alarms(now: datetime) -> Iterator[Metric]:
     )
     out = metrics.wake_ups_out(now)
     yield GaugeMetricFamily("durable_objects_wake_ups_out", "Alarms that wait for a published wake-up.", out)
+
+
+def _schedules(now: datetime) -> Metric:
+    found = GaugeMetricFamily(
+        "durable_objects_schedules",
+        f"Named schedules of objects by state, counted to {metrics.COUNTED_TO}. Retrying is part of armed; dead: whose "
+        "last dead occurrence nobody has revived, while the schedule may go on.",
+        labels=["state"],
+    )
+    for state in ("armed", "retrying", "dead"):
+        found.add_metric([state], count(schedules_in(state, now)))
+    return found
 
 
 def _pauses(now: datetime) -> Iterator[Metric]:

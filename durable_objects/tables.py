@@ -210,6 +210,11 @@ class Schedule(models.Model):
         indexes = [
             models.Index(fields=["due_at"], condition=models.Q(state="armed"), name="durable_objects_scheduled"),
             models.Index(fields=["object"], condition=models.Q(died_at__isnull=False), name="durable_objects_died"),
+            models.Index(
+                fields=["due_at"],
+                condition=models.Q(state="armed", retry_count__gt=0),
+                name="durable_objects_retried",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -24,6 +24,7 @@ from durable_objects.models import as_handle
 from durable_objects.operations import actions, metrics
 from durable_objects.operations.explain import why_late
 from durable_objects.operations.pauses import sentence
+from durable_objects.operations.schedules import schedules_in
 from durable_objects.tables import Alarm, AlarmRun
 
 #: An alarm that is overdue by more than this is late: a lost wake-up is sent again within 10 s, and a busy object is
@@ -85,6 +86,17 @@ def _dead(now: datetime) -> Iterator[Finding]:
         text = f"Dead alarms: {metrics.counted(number)}. One says: {error}"
         advice = "Correct the cause, then `manage.py alarms revive --all`."
         yield Finding("dead", text, advice, is_trouble=False, state="dead")
+
+
+def _dead_schedules(now: datetime) -> Iterator[Finding]:
+    rows = schedules_in("dead", now)
+    number = count(rows)
+    if number:
+        last = rows.order_by("-pk").first()
+        error = gist(last.last_error) if last else ""
+        text = f"Schedules with a dead occurrence: {metrics.counted(number)}. One says: {error}"
+        advice = "Correct the cause, then `manage.py schedules revive --all`."
+        yield Finding("dead_schedules", text, advice, is_trouble=False)
 
 
 def _parked(now: datetime) -> Iterator[Finding]:
@@ -162,5 +174,5 @@ def _make_due(row: Alarm) -> bool:
     return True
 
 
-AT_A_GLANCE: list[Question] = [_late, _nobody_dispatches, _dead, _parked, _paused, _left_behind]
+AT_A_GLANCE: list[Question] = [_late, _nobody_dispatches, _dead, _dead_schedules, _parked, _paused, _left_behind]
 INVARIANTS: list[Question] = [_without_due_time, _too_much_history]

@@ -327,3 +327,23 @@ def test_doctor_does_not_wait_for_a_silent_database(monkeypatch: pytest.MonkeyPa
         with pytest.raises(CommandError, match=r"not answered for 0.2 s.*connect_timeout") as refused:
             call_command("alarms", "doctor")
     assert "hunter2" not in str(refused.value)
+
+
+def test_dead_occurrences_of_schedules_are_a_notice(healthy: FakeClock, script: Script) -> None:
+    """A schedule with a dead occurrence is reported with its error, as a notice, until it is revived or cancelled."""
+
+    def fail(obj: Scripted) -> None:
+        raise ZeroDivisionError("no")
+
+    script.scheduled = fail
+    Scripted.objects.get_by_name("a").schedules.set("tick", "scheduled", every=timedelta(hours=1))
+    healthy.advance(timedelta(hours=1))
+    for retry in range(7):
+        run_due_alarms()
+        healthy.advance(timedelta(seconds=2 << retry))
+    Dispatcher.objects.update(last_pass_at=healthy.now())
+    code, lines = ask()
+    assert (code, codes(lines)) == (0, {"dead_schedules"})
+    assert "ZeroDivisionError: no" in lines[0]["text"]
+    Scripted.objects.get_by_name("a").schedules.cancel("tick")
+    assert codes(ask()[1]) == set()
