@@ -126,9 +126,12 @@ def alarm_died(conn: BaseDatabaseWrapper, handle: Named, run: Run, raised: BaseE
     extra = about(
         "alarm_died", handle.key, schedule=info.schedule, retry_count=info.retry_count, scheduled_at=asked_for
     )
-    what = "has an occurrence that is dead after %s runs" if info.schedule else "is dead after %s runs"
-    message, names = _sentence(info, handle, what)
-    logger.error(message, *names, info.retry_count + 1, exc_info=formattable(raised), extra=extra)
+    runs, raised_by = info.retry_count + 1, formattable(raised)
+    if info.schedule:
+        message, names = _sentence(info, handle, "has an occurrence that is dead after %s runs")
+        logger.error(message, *names, runs, exc_info=raised_by, extra=extra)
+    else:  # docs/guides/deploy.md promises this text
+        logger.error("alarm of %s %r is dead after %s runs", *handle.key, runs, exc_info=raised_by, extra=extra)
     if _DIED.is_wanted(type(handle)):
         _DIED.after_commit(conn, handle, type(handle), info=info, error=error)
 

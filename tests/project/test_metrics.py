@@ -130,7 +130,7 @@ def test_nothing_is_counted_further_than_a_bound(
         park(f"p{number}", state="armed", due_at=now, scheduled_at=now)
         Batcher.objects.get_by_name(f"b{number}").storage.set_alarm(timedelta(0))
     monkeypatch.setattr(queries.count, "__defaults__", (3,))
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(27):
         figures = alarms(read())
     assert (figures["due"], figures["parked"]) == (3, 3)
     assert figures["armed"] >= 3
