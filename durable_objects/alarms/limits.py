@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, cast
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 
 from durable_objects import kinds
 from durable_objects.alarms import backoff, predicates
@@ -148,10 +148,14 @@ def _taken(kind_id: int, now: datetime) -> int:
     """Count the places that are taken: leases in force; and leases that are over while the object is still locked, by
     a run that has kept its lock for longer than a lease.
     """
-    its = Alarm.objects.using(engine.DATABASE).filter(object__kind=kind_id).order_by()
-    taken: int = its.filter(predicates.leased(now)).count()
-    over = list(its.filter(predicates.left_behind(now)).values_list("pk", flat=True)[:MOST_LOOKED_AT])
-    return taken + (backend_of(clock.connection()).locked_rows(Object._meta.db_table, over) if over else 0)
+    its = Alarm.objects.using(engine.DATABASE).filter(object__kind=kind_id, leased_until__isnull=False).order_by()
+    leased, over = predicates.leased(now), predicates.left_behind(now)
+    found = its.aggregate(leased=Count("pk", filter=leased), over=Count("pk", filter=over))
+    taken: int = found["leased"]
+    if found["over"]:
+        keys = list(its.filter(over).values_list("pk", flat=True)[:MOST_LOOKED_AT])
+        taken += backend_of(clock.connection()).locked_rows(Object._meta.db_table, keys)
+    return taken
 
 
 def _rows() -> QuerySet[ClassLimit]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from django.db import Error
 from django.db.models import QuerySet
 
-from durable_objects.alarms import limits, pauses, predicates
+from durable_objects.alarms import limits, predicates
 from durable_objects.alarms.limits import Limit, Standing
 from durable_objects.class_attributes import ObjectClass
 from durable_objects.conf import engine
@@ -54,9 +54,8 @@ def send_next(kind_id: int, model: type[ObjectClass]) -> None:
         return
     try:
         now = clock.now()
-        held = pauses.paused(now)
         standing = limits.standing(kind_id, limit, now)
-        if held.everything or kind_id in held.kinds or standing.is_full:
+        if standing.is_full:
             return
         due = claims.unsent(now, [kind_id]).filter(wake_at__lte=now)
         publisher.publish(_wake_ups(now, 1, standing.start(now), limit, model, due), publisher.Budget())

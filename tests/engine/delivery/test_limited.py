@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import queue
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db.models import F
 
+from durable_objects import AlarmInfo
 from durable_objects.conf import engine
 from durable_objects.database import clock as engine_clock
 from durable_objects.delivery import dispatcher, publisher
+from durable_objects.execution.executor import fire
+from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import actions
-from durable_objects.tables import Alarm, Object
+from durable_objects.tables import Alarm, AlarmRun, Object
 from tests.models import Grouped, Script, Scripted
 from tests.support.limited_alarms import Limiting, due
+from tests.support.threads import InThread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -97,3 +105,62 @@ def test_calls_on_what_waits_send_nothing(limit: Limiting, script: Script, publi
     Alarm.objects.update(wake_up_for=None)
     obj.storage.set_alarm(timedelta(seconds=1))
     assert len(published) == 2
+
+
+class Workers:
+    """Threads that take what is published, each wake-up at its time, as workers with a broker between them would."""
+
+    def __init__(self, number: int) -> None:
+        self._queue: queue.Queue[publisher.WakeUp | None] = queue.Queue()
+        self._threads = [InThread(self._work) for _ in range(number)]
+
+    def take(self, wake_up: publisher.WakeUp) -> None:
+        """Have this one consumed."""
+        self._queue.put(wake_up)
+
+    def stop(self) -> None:
+        """End the threads, and raise what one of them raised."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.result()
+
+    def _work(self) -> None:
+        while (one := self._queue.get()) is not None:
+            time.sleep(max(0.0, (one.at - datetime.now(UTC)).total_seconds()))
+            fired = fire(one.object_id, one.wake_up_number, rescue=one.rescue)
+            if fired.verdict is Verdict.AGAIN and fired.delay is not None:
+                self.take(replace(one, at=datetime.now(UTC) + fired.delay))
+
+
+@pytest.mark.parametrize("rate", [None, 15])
+def test_a_backlog_is_worked_off(
+    limit: Limiting, script: Script, published: list[publisher.WakeUp], settings: Any, rate: float | None
+) -> None:
+    """Six workers, places for two, 16 alarms: all run once, never three at a time, without long pauses between them."""
+    settings.DURABLE_OBJECTS = {**settings.DURABLE_OBJECTS, "DISPATCH_EVERY": timedelta(seconds=0.5)}
+    limit(concurrency=2, rate=rate)
+    going: list[str] = []
+    most: list[int] = []
+
+    def alarm(obj: Any, info: AlarmInfo) -> None:
+        with obj.unlocked():
+            going.append(obj.name)
+            most.append(len(going))
+            time.sleep(0.05)
+            going.remove(obj.name)
+
+    script.alarm = alarm
+    due(*(f"o{number:02}" for number in range(16)))
+    workers = Workers(6)
+    publisher.register(workers.take, lambda: False)
+    try:
+        end = time.monotonic() + 30
+        while Alarm.objects.filter(state="armed").exists() and time.monotonic() < end:
+            dispatcher.run_pass()
+            time.sleep(0.2)
+    finally:
+        workers.stop()
+    assert list(AlarmRun.objects.values_list("outcome", flat=True)) == ["succeeded"] * 16
+    assert max(most) == 2
+    assert not Alarm.objects.exclude(leased_until=None).exists()
