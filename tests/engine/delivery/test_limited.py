@@ -151,9 +151,9 @@ def test_a_backlog_is_worked_off(
             going.remove(obj.name)
 
     script.alarm = alarm
-    due(*(f"o{number:02}" for number in range(16)))
     workers = Workers(6)
     publisher.register(workers.take, lambda: False)
+    Scripted.objects.set_alarms(dict.fromkeys((f"o{number:02}" for number in range(16)), NOW))
     try:
         end = time.monotonic() + 30
         while Alarm.objects.filter(state="armed").exists() and time.monotonic() < end:
