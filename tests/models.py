@@ -14,12 +14,12 @@ from benchmarks.objects import Busy, Once, Ticker
 from durable_objects import AlarmInfo, GiveUp, Snooze, exclusive
 from durable_objects.models import DurableObject, Object
 from tests.chaos.recording_object import Few, Hasty, Moment, Paced, Witness
-from tests.chaos.storm.subject import BriefSubject, Mark, Subject
+from tests.chaos.storm.subject import BriefSubject, FewSubject, Mark, PacedSubject, ScheduledSubject, Subject
 
 __all__ = [
-    "Account", "Branch", "BriefSubject", "Busy", "Corner", "Counter", "Few", "Fickle", "Grouped", "Hasty", "Impatient",
-    "Kiosk", "LoudCounter", "Mark", "Moment", "Note", "Once", "Paced", "Profile", "Profiled", "Script", "Scripted",
-    "Shop", "Subject", "Ticker", "Voucher", "Witness",
+    "Account", "Branch", "BriefSubject", "Busy", "Corner", "Counter", "Few", "FewSubject", "Fickle", "Grouped",
+    "Hasty", "Impatient", "Kiosk", "LoudCounter", "Mark", "Moment", "Note", "Once", "Paced", "PacedSubject", "Profile",
+    "Profiled", "ScheduledSubject", "Script", "Scripted", "Shop", "Subject", "Ticker", "Voucher", "Witness",
 ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ MOST_SKIPPED = 100
 def due_call(turn: Turn) -> ScheduledCall | None:
     """Return the schedule that is due first, with the occurrence that runs; None if its policy leaves none to run now.
 
-    What is skipped is on record afterwards, and followed by what comes next.
+    What is skipped is on record afterwards, and followed by what comes next; what was decided is not decided again.
     """
     now = turn.now
     for _ in range(MOST_SKIPPED):
@@ -37,7 +37,9 @@ def due_call(turn: Turn) -> ScheduledCall | None:
         if decision.skipped:
             _record_skipped(turn, call, decision, now)
         if decision.run is not None:
-            return call.decided(decision)
+            decided = call.decided(decision)
+            turn.change_schedule(call.name, decided)  # by its first commit: the run may be cut off while unlocked
+            return decided
         turn.change_schedule(call.name, call.at(decision.next))
     return None
 

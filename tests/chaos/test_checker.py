@@ -3,100 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from tests.chaos.storm.checker import check
-from tests.chaos.storm.evidence import Event, Evidence
-
-BEGAN = datetime(2030, 1, 1, tzinfo=UTC)
-
-
-def at(seconds: float) -> str:
-    """The database's clock, so many seconds after the beginning."""
-    return (BEGAN + timedelta(seconds=seconds)).isoformat()
-
-
-class Story:
-    """What happened to one subject, told in order; ``m`` is also the database's time."""
-
-    def __init__(self) -> None:
-        self.history: list[Event] = []
-        self.log: list[Event] = []
-        self.rows: list[Event] = []
-        self.own: list[str] = []
-
-    def tell(self, what: str, m: float, **fields: Any) -> None:
-        """An event of any process."""
-        self.history.append({"e": what, "m": m, "pid": 7, "role": "worker", **fields})
-
-    def order(self, m: float, token: str, due: float, fail: int = 0) -> None:
-        """Set the alarm; acknowledged at once."""
-        self.log.append({"op": "set", "token": token, "call": token, "at": at(due), "fail": fail})
-        self.tell("ok", m, id=token, op="set", object="o", number=len(self.log))
-
-    def cancel(self, m: float) -> None:
-        """Take it away; acknowledged at once."""
-        self.log.append({"op": "cancel", "call": f"cancel {m}"})
-        self.tell("ok", m, id=f"cancel {m}", op="cancel", object="o", number=len(self.log))
-
-    def start(self, m: float, run: str, token: str, due: float, *, retry: int = 0, pid: int = 7) -> None:
-        """The handler begins."""
-        named = {"run": run, "object": "o", "kind": "Subject", "token": token, "pid": pid}
-        self.tell("start", m, at=at(m), scheduled=at(due), retry=retry, **named)
-
-    def unlock(self, m: float, run: str, token: str, fence: int = 1) -> None:
-        """It lets go of the object."""
-        self.log.append({"op": "begin", "token": token, "run": run})
-        self.tell("out", m, run=run, id=1, fence=fence)
-
-    def end(self, m: float, run: str, token: str, due: float, retry: int = 0, *, started: float) -> None:
-        """It ends well, and commits."""
-        self.log.append({"op": "done", "token": token, "run": run, "retry": retry})
-        self.tell("end", m, run=run)
-        self._row("succeeded", due, retry, started, due)
-
-    def fail(self, m: float, run: str, due: float, retry: int = 0, *, started: float) -> None:
-        """It raises as planned, and that is counted."""
-        self.tell("raise", m, run=run, planned=True)
-        self._row("failed", due, retry, started, due)
-
-    def _row(self, outcome: str, due: float, retry: int, started: float, scheduled: float) -> None:
-        when = {"scheduled": at(scheduled), "due": at(due), "started": at(started)}
-        self.rows.append({"object": "o", "outcome": outcome, "retry": retry, **when})
-
-    def judged(self) -> set[str]:
-        """The names of the broken promises."""
-        self.history.sort(key=lambda event: float(event["m"]))
-        evidence = Evidence(self.history, {"o": self.log}, self.rows, own={"o": self.own})
-        return {found.rule for found in check(evidence)}
-
-    def mark(self, mark: str) -> None:
-        """The latest entry of the log has a row of the user's own."""
-        self.log[-1]["mark"] = mark
-        self.own.append(mark)
-
-
-def sound() -> Story:
-    """An order that fails once and ends, a second that is replaced, a third that unlocks and ends, a cancel."""
-    story = Story()
-    story.order(0, "a", due=1, fail=1)
-    story.start(1.1, "r1", "a", due=1)
-    story.fail(1.2, "r1", due=1, started=1.1)
-    story.start(3.3, "r2", "a", due=1, retry=1)
-    story.end(3.4, "r2", "a", due=1, retry=1, started=3.3)
-    story.order(4, "b", due=9)
-    story.order(5, "c", due=6)
-    story.start(6, "r3", "c", due=6)
-    story.unlock(6.1, "r3", "c")
-    story.tell("in", 7, run="r3")
-    story.end(7.1, "r3", "c", due=6, started=6)
-    story.order(8, "d", due=9)
-    story.mark("d")
-    story.cancel(8.5)
-    return story
+from tests.chaos.story import Story, at, sound
 
 
 def test_a_sound_history_is_accepted() -> None:
@@ -225,7 +135,7 @@ def _dead(story: Story) -> None:
     story.start(10, "r", "z", due=10)
     story.log.append({"op": "died", "token": "z", "retry": 0})
     story.tell("raise", 11, run="r", planned=False)
-    story._row("dead", due=10, retry=0, started=10, scheduled=10)
+    story.row("dead", due=10, retry=0, started=10, scheduled=10)
 
 
 def _own_row_missing(story: Story) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.chaos.refusals import REFUSALS
 from tests.chaos.storm import checker, record, state
-from tests.chaos.storm.evidence import Event
+from tests.chaos.storm.evidence import Event, Violation
 from tests.chaos.storm.fleet import SECOND, Fleet
 from tests.support.own_brokers import OwnRedis
 from tests.support.site_processes import Site
@@ -67,7 +67,7 @@ class Play:
 
         return thaw
 
-    def judged(self, seconds: float) -> list[checker.Violation]:
+    def judged(self, seconds: float) -> list[Violation]:
         """What the checker finds once nothing is armed, or after so many seconds."""
         end = time.monotonic() + seconds
         ask = partial(state.ask_postgresql, self.site.database_url)
@@ -236,6 +236,63 @@ def an_undone_savepoint(play: Play) -> None:
     play.call([0, "set", "a", 0, {"undo": 1}])
 
 
+#: Each second, for as long as these plays last.
+_OFTEN = {"every": 1, "end": int(time.time()) + 3600}
+
+
+def cancelled_while_outside(play: Play) -> None:
+    """A schedule is cancelled while a run of it is unlocked."""
+    play.call([0, "schedule", "scheduled0", "often", _OFTEN, {"pause": 3}])
+    play.until("out")
+    play.call([0, "unschedule", "scheduled0", "often"])
+    play.until("end")
+    time.sleep(4)
+    play.call([0, "unschedule", "scheduled0", "often"])
+
+
+def an_outage(play: Play) -> None:
+    """For some seconds there is no worker; what a schedule then calls fails once, so that it runs again."""
+    play.call([0, "schedule", "scheduled0", "often", _OFTEN, {"fail": 1}])
+    play.site.wait_for_rows(_FAILED, seconds=PATIENCE)
+    play.fleet.retire("worker-threads", "kill")
+    time.sleep(6)
+    play.worker("threads")
+    play.until("end", 3)
+    play.call([0, "unschedule", "scheduled0", "often"])
+
+
+def killed_after_an_outage(play: Play) -> None:
+    """What was missed is decided on, and the worker that runs it dies while unlocked."""
+    play.fleet.retire("worker-threads", "kill")
+    play.call([0, "schedule", "scheduled0", "often", _OFTEN, {"pause": 2}])
+    time.sleep(5)
+    play.worker("threads")
+    play.until("out")
+    play.fleet.restart("worker-threads")
+    play.until("end", 3)
+    play.call([0, "unschedule", "scheduled0", "often"])
+
+
+def paused(play: Play) -> None:
+    """Alarms and a schedule come due while their class is paused."""
+    play.call(
+        [0, "schedule", "scheduled0", "often", _OFTEN, {}],
+        [1, "pause", "ScheduledSubject", 4],
+        *[[3, "set", f"scheduled{n}", 0, {}] for n in range(4)],
+        [10, "unschedule", "scheduled0", "often"],
+    )
+
+
+def many_of_few(play: Play) -> None:
+    """Eight alarms of a class of which two may run at a time are due at once."""
+    play.call(*[[0, "set", f"few{n}", 1, {"pause": 0.5}] for n in range(8)])
+
+
+def many_of_paced(play: Play) -> None:
+    """Eight alarms of a class of which two may start in a second are due at once."""
+    play.call(*[[0, "set", f"paced{n}", 1, {}] for n in range(8)])
+
+
 def _endings(play: Play) -> int:
     return sum(event["e"] in ("end", "superseded") for event in record.read(play.fleet.history))
 
@@ -260,6 +317,13 @@ CASES: list[tuple[str, Callable[[Play], None], set[str]]] = [
     ("steady_consumer", redis_refuses, {"ended"}),
     ("any_failure", cancelled_inside, {"miscounted"}),
     ("ring_number", put_off_again_and_again, {"bred"}),
+    ("schedule_stands", cancelled_while_outside, {"unarmed"}),
+    ("decision_kept", an_outage, {"repeated"}),
+    ("decision_kept", killed_after_an_outage, {"repeated"}),
+    ("skipped_on_record", an_outage, {"lost"}),
+    ("pause", paused, {"paused"}),
+    ("place", many_of_few, {"crowded"}),
+    ("place", many_of_paced, {"crowded"}),
 ]
 
 
@@ -271,7 +335,9 @@ BESIDE: dict[Callable[[Play], None], list[str]] = {
 
 
 @pytest.mark.parametrize("taken", [True, False], ids=["out", "in"])
-@pytest.mark.parametrize(("guard", "happens", "rules"), CASES, ids=[guard for guard, _, _ in CASES])
+@pytest.mark.parametrize(
+    ("guard", "happens", "rules"), CASES, ids=[f"{guard}-{happens.__name__}" for guard, happens, _ in CASES]
+)
 def test_the_checker_reports_a_guard_that_is_taken_out(
     redis_broker: OwnRedis,
     site_on: Callable[..., Site],

@@ -6,12 +6,12 @@ A *token* is one order to wake an object. An object's log is what its turns comm
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import NamedTuple
 
-from tests.chaos.storm.evidence import Event, Evidence
+from tests.chaos.storm import schedule_rules, start_rules
+from tests.chaos.storm.evidence import Event, Evidence, Found, Violation
 
 #: The monotonic clock and the database's are not the same one.
 SLACK = 0.05
@@ -23,16 +23,6 @@ MOST_RUNS = 7
 
 #: Entries that a run makes, not a caller.
 _RUNS = {"begin", "done", "died"}
-
-
-class Violation(NamedTuple):
-    """A broken promise, and by what."""
-
-    rule: str
-    what: str
-
-
-Found = Iterator[Violation]
 
 
 def check(evidence: Evidence, *, late_after: float = 90.0) -> list[Violation]:
@@ -65,7 +55,7 @@ def logs(evidence: Evidence) -> Found:
         armed: str | None = None
         begun: dict[str, str] = {}
         done: set[str] = set()
-        for entry in log:
+        for entry in (entry for entry in log if "schedule" not in entry):
             what, token = entry["op"], entry.get("token", "")
             place = f"{name}: {entry}"
             if what in _RUNS and token != armed and (what == "begin" or token not in begun):
@@ -100,10 +90,10 @@ def times(evidence: Evidence) -> Found:
         raised: dict[tuple[str, int], float] = {}
         for run in runs:
             order = evidence.orders.get(run.token)
-            if order is None:
+            if order is None and not run.schedule:
                 yield Violation("unarmed", f"{run} has no order")
                 continue
-            asked = datetime.fromisoformat(order["at"])
+            asked = datetime.fromisoformat(order["at"]) if order else run.scheduled
             if run.at < asked or run.scheduled != asked:
                 yield Violation("early", f"{run} was asked for at {asked}")
             before = raised.get((run.token, run.retry - 1))
@@ -113,7 +103,8 @@ def times(evidence: Evidence) -> Found:
             if run.ending == "raise" and not run.limited:
                 raised[run.token, run.retry] = run.last
     for row in evidence.rows:
-        if not row["scheduled"] <= row["due"] <= row["started"]:
+        times = (row["due"], row["started"]) if row["schedule"] else (row["scheduled"], row["due"], row["started"])
+        if list(times) != sorted(times):  # what runs for missed times of a schedule is due with the first of them
             yield Violation("early", str(row))
 
 
@@ -154,7 +145,7 @@ def counts(evidence: Evidence) -> Found:
     """Each failure is counted once, by the row; nothing else is counted."""
     failures: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row in evidence.rows:
-        if row["outcome"] in ("failed", "dead"):
+        if row["outcome"] in ("failed", "dead") and not row["schedule"]:
             failures[row["object"], row["scheduled"]].append(row["retry"])
     for (name, scheduled), retries in failures.items():
         if sorted(retries) != list(range(len(retries))):
@@ -215,13 +206,13 @@ def wake_ups(evidence: Evidence) -> Found:
     ids = {run.id: name for name, runs in evidence.runs.items() for run in runs if run.id is not None}
     ids |= {event["id"]: event["object"] for event in evidence.of("known")}
     sent: dict[str, int] = defaultdict(int)
+    skips = Counter(row["object"] for row in evidence.rows if row["outcome"] == "skipped")
     for event in evidence.of("sent"):
         if event["id"] in ids and not event["waits"] and event["role"] not in ("dispatcher", "up", "second"):
             sent[ids[event["id"]]] += 1
     for name, count in sent.items():
-        allowed = (
-            2 * (sum(e["op"] == "set" for e in evidence.logs.get(name, [])) + len(evidence.runs.get(name, []))) + 2
-        )
+        asked = sum(entry["op"] in ("set", "schedule") for entry in evidence.logs.get(name, []))
+        allowed = 2 * (asked + len(evidence.runs.get(name, [])) + skips[name]) + 2
         if count > allowed:
             yield Violation("bred", f"{name}: {count} wake-ups were sent, {allowed} at most have a reason")
 
@@ -243,14 +234,17 @@ def ended(evidence: Evidence) -> Found:
 
 
 def dead(evidence: Evidence) -> Found:
-    """An alarm is dead because its handler failed seven times, and for nothing else."""
-    failed: dict[tuple[str, datetime], set[int]] = defaultdict(set)
+    """An alarm is dead because its handler failed seven times or gave up, and for nothing else."""
+    failed: dict[tuple[str, str, datetime], set[int]] = defaultdict(set)
     for runs in evidence.runs.values():
         for run in runs:
+            of = failed[run.object, run.schedule, run.scheduled]
+            if run.gave_up:
+                of.update(range(MOST_RUNS))
             if run.planned or (run.limited and run.ending != "end"):
-                failed[run.object, run.scheduled].add(run.retry)
+                of.add(run.retry)
     for row in evidence.rows:
-        of = failed[row["object"], datetime.fromisoformat(row["scheduled"])]
+        of = failed[row["object"], row["schedule"], datetime.fromisoformat(row["scheduled"])]
         if row["outcome"] == "dead" and len(of) < MOST_RUNS:
             yield Violation("dead", f"{row} after its handler failed {len(of)} times")
 
@@ -290,4 +284,10 @@ RULES: list[Callable[[Evidence], Found]] = [
     ended,
     dead,
     differ,
+    schedule_rules.occurrences,
+    schedule_rules.replaced,
+    schedule_rules.counts,
+    start_rules.paused,
+    start_rules.crowded,
+    start_rules.paced,
 ]

@@ -7,9 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 Event = dict[str, Any]
+
+
+class Violation(NamedTuple):
+    """A broken promise, and by what."""
+
+    rule: str
+    what: str
+
+
+Found = Iterator[Violation]
 
 #: Seconds around a fault in which what it did may still show.
 AFTERMATH = 5.0
@@ -17,7 +27,9 @@ AFTERMATH = 5.0
 
 @dataclass
 class Run:
-    """One call of ``alarm()`` as its handler wrote it down; moments are monotonic seconds, ``at`` the database's."""
+    """One call of ``alarm()``, or of what a ``schedule`` calls, as its handler wrote it down; moments are monotonic
+    seconds, ``at`` the database's. ``token``: of a schedule the key of the occurrence.
+    """
 
     run: str
     object: str
@@ -34,11 +46,13 @@ class Run:
     #: How it ended, as its handler saw it: ``end``, ``raise``, ``superseded``; empty when it was cut off.
     ending: str = ""
     planned: bool = False
+    gave_up: bool = False
+    schedule: str = ""
 
     @property
     def limited(self) -> bool:
         """Whether its class may end it before its handler does."""
-        return self.kind != "Subject"
+        return self.kind == "BriefSubject"
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,7 @@ class Evidence:
                 run.id, run.fence = event["id"], event["fence"]
             if event["e"] in ("end", "raise", "superseded"):
                 run.ending, run.planned = event["e"], event.get("planned", False)
+                run.gave_up = event.get("gave_up", False)
         found = defaultdict(list)
         for run in known.values():
             found[run.object].append(run)
@@ -134,4 +149,5 @@ def _run(event: Event) -> Run:
         datetime.fromisoformat(event["at"]),
         datetime.fromisoformat(event["scheduled"]),
         event["m"],
+        schedule=event.get("schedule", ""),
     )

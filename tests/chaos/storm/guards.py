@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
 from durable_objects import process, tasks  # fmt: skip
-from durable_objects.alarms import leases
+from durable_objects.alarms import leases, limits, schedules
 from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
@@ -20,7 +20,7 @@ from durable_objects.database import connection, round_trip
 from durable_objects.database.backends import backend_of
 from durable_objects.delivery import backlog, claims, dispatcher, publisher
 from durable_objects.errors import ObjectBusy
-from durable_objects.execution import executor, waiting_line, wake_up_admission
+from durable_objects.execution import executor, scheduled_runs, waiting_line, wake_up_admission
 from durable_objects.tables import Alarm
 from durable_objects.turns import lock, read_ahead, transaction, write_buffer
 from tests.chaos.storm import record
@@ -226,6 +226,42 @@ def savepoints() -> None:
     _replace(write_buffer.WriteBuffer, "_settle", settle)
 
 
+def schedule_stands() -> None:
+    """A run of a schedule settles it, also where it was cancelled or replaced meanwhile."""
+    _replace(scheduled_runs, "stands", lambda turn, run: True)
+
+
+def decision_kept() -> None:
+    """What was missed is decided on again by each run, a retry too."""
+    whole = schedules.ScheduledCall.decided
+
+    def decided(self: Any, decision: Any) -> Any:
+        return replace(whole(self, decision), is_decided=False)
+
+    _replace(schedules.ScheduledCall, "decided", decided)
+
+
+def skipped_on_record() -> None:
+    """What is skipped is not in the history."""
+    _replace(scheduled_runs, "_record_skipped", lambda *args: None)
+
+
+def pause() -> None:
+    """Runs start, whatever is paused."""
+    whole = wake_up_admission.judge
+
+    def judge(slot: Slot, *args: Any) -> Any:
+        slot.paused = False
+        return whole(slot, *args)
+
+    _replace(wake_up_admission, "judge", judge)
+
+
+def place() -> None:
+    """Runs of a class with limits start without a place."""
+    _replace(limits, "take_place", lambda kind_id, limit, clock_now: clock_now())
+
+
 def no_retries() -> None:
     """Not a guard: an alarm is dead once it has failed."""
     from tests.models import Subject
@@ -250,6 +286,7 @@ GUARDS: dict[str, Callable[[], None]] = {
     for guard in (
         fence, rescue, never_early, heartbeats, skip_locked, robust, row_count, second_statement, conditional,
         savepoint, ring_number, any_failure, steady_consumer, room_for_what_is_due,
-        silence, put_off, who_lives, in_line, savepoints, no_retries, slow_take_over,
+        silence, put_off, who_lives, in_line, savepoints, schedule_stands, decision_kept, skipped_on_record,
+        pause, place, no_retries, slow_take_over,
     )
 }  # fmt: skip

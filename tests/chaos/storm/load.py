@@ -22,7 +22,7 @@ from typing import Any
 import django
 import httpx
 
-from tests.chaos.storm import record
+from tests.chaos.storm import record, special_load
 
 #: What a subject may have to do, and how often of a hundred.
 PLANS: list[tuple[int, dict[str, Any]]] = [
@@ -127,13 +127,17 @@ class Caller:
 
     def _order(self) -> None:
         chance = self.chance
+        if special := special_load.orders(chance):
+            for what, name, arguments in special:
+                self._call(what, _subject(name), *arguments)
+            return
         if chance.random() < FAR:
             plan = chance.choice([{}, {}, {"again": 1, "ahead": 15}])
             self._call("set", _subject(f"far{chance.randrange(300)}"), chance.uniform(10, 50), plan)
             return
         brief = chance.random() < 0.02
         number = chance.randrange(self.plan["subjects"])
-        subject = _subject(f"brief{number % 10}", "BriefSubject") if brief else _subject(f"subject{number}")
+        subject = _subject(f"brief{number % 10}" if brief else f"subject{number}")
         what = chance.choices(["set", "move", "cancel", "undone"], [82, 7, 7, 4])[0]
         seconds = chance.uniform(-0.5, 2.5)
         if what == "cancel":
@@ -193,23 +197,30 @@ class Caller:
 
 
 def follow(steps: list[list[Any]]) -> None:
-    """Make these calls, each so many seconds after the first: ``[seconds, "set", "name", in_seconds, plan]``."""
+    """Make these calls, each so many seconds after the first: ``[seconds, "set", "name", in_seconds, plan]``.
+
+    ``[seconds, "pause", "name", for_seconds]`` goes on beside the others.
+    """
     caller, began = Caller({}, 0), time.monotonic()
     for seconds, what, name, *arguments in steps:
         time.sleep(max(0.0, began + seconds - time.monotonic()))
+        if what == "pause":
+            threading.Thread(target=special_load.pause, args=(_subject, name, *arguments)).start()
+            continue
         caller._call(what, _subject(name), *arguments)
 
 
-def _subject(name: str, kind: str = "Subject") -> Any:
+def _subject(name: str) -> Any:
     from tests import models
 
-    return getattr(models, kind).objects.get_by_name(name)
+    return getattr(models, special_load.kind_of(name)).objects.get_by_name(name)
 
 
 def work(plan: dict[str, Any]) -> None:
     """Start the callers, and do what the driver asks for by files."""
     for number in range(plan["threads"]):
         threading.Thread(target=Caller(plan, number).order_for_ever, daemon=True).start()
+    threading.Thread(target=special_load.pause_for_ever, args=(_subject, random.Random()), daemon=True).start()
     if plan.get("web"):
         threading.Thread(target=Caller(plan, plan["threads"]).add_for_ever, daemon=True).start()
     own = Caller(plan, 99)

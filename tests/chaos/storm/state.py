@@ -24,15 +24,16 @@ _LOGS = """
     WHERE e.key LIKE 'log:%' ORDER BY o.id, e.key
 """
 _RUNS = """
-    SELECT o.name, r.scheduled_at, r.due_at, r.started_at, r.ended_at, r.retry_count, r.outcome
+    SELECT o.name, r.scheduled_at, r.due_at, r.started_at, r.ended_at, r.retry_count, r.outcome,
+           r.schedule, r.set_number, r.error
     FROM durable_objects_alarmrun r JOIN durable_objects_object o ON o.id = r.object_id ORDER BY r.id
 """
 ARMED = """
     SELECT o.name FROM durable_objects_alarm a JOIN durable_objects_object o ON o.id = a.object_id
-    WHERE a.state = 'armed'
+    WHERE a.wake_at IS NOT NULL
 """
 _OWN = "SELECT name, mark FROM tests_mark ORDER BY id"
-_COLUMNS = ("object", "scheduled", "due", "started", "ended", "retry", "outcome")
+_COLUMNS = ("object", "scheduled", "due", "started", "ended", "retry", "outcome", "schedule", "set_number", "error")
 
 
 def ask_postgresql(url: str, query: str) -> list[tuple[Any, ...]]:

@@ -12,17 +12,18 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from django.db import connection, models, transaction
 
-from durable_objects import AlarmInfo, RunSuperseded, exclusive, now
+from durable_objects import AlarmInfo, GiveUp, RunSuperseded, exclusive, now
 from durable_objects.database import clock
 from durable_objects.models import DurableObject
 from durable_objects.turns.transaction import unlocked_on
-from durable_objects.turns.turn import open_turns
+from durable_objects.turns.turn import Turn, open_turns
 from tests.chaos.storm import record
 
 #: Whether alarms that are due together share a transaction, and calls that are made at the same time.
@@ -55,7 +56,8 @@ class Subject(DurableObject):
 
     A plan, all optional: ``hang`` so many seconds with the lock; ``pause`` so many without it; ``fail`` so many times,
     ``by`` one of ``ENDINGS``; go on ``again`` so many times, ``ahead`` seconds later; ``poison``: kill the process, so
-    many times; ``leave`` one of ``LEFT_BEHIND``; ``undo`` what was written since a savepoint that is made by hand.
+    many times; ``leave`` one of ``LEFT_BEHIND``; ``undo`` what was written since a savepoint that is made by hand;
+    ``give up``: dead at once.
     """
 
     class Meta:
@@ -92,50 +94,59 @@ class Subject(DurableObject):
         return self._log("undid", call=call)
 
     def alarm(self, info: AlarmInfo) -> None:
+        token, plan = self.storage.get("token"), self.storage.get("plan", {})
+        self._witnessed(info, lambda run: self._do(info, run, token, plan))
+
+    def _witnessed(self, info: AlarmInfo, do: Callable[[str], None]) -> None:
+        """Do it under a name of its own, and write down how it ends."""
         run = uuid.uuid4().hex[:12]
         try:
-            self._do(info, run)
+            do(run)
         except BaseException as error:
             what = "superseded" if isinstance(error, RunSuperseded) else "raise"
             turn = open_turns(clock.connection()).get(self.key)
             counts = isinstance(error, (Planned, *ENDINGS.values())) and not (
                 turn and turn.is_shared
             )  # its group will run without it
-            record.note(what, run=run, planned=counts, error=repr(error)[:200])
+            gave_up = isinstance(error, GiveUp)
+            record.note(what, run=run, planned=counts, gave_up=gave_up, error=repr(error)[:200])
             raise
         record.note("end", run=run)
 
     def alarm_died(self, info: AlarmInfo, error: BaseException) -> None:
         self._log("died", token=self.storage.get("token"), retry=info.retry_count)
 
-    def _do(self, info: AlarmInfo, run: str) -> None:
+    def _do(self, info: AlarmInfo, run: str, token: str, plan: dict[str, Any], **of: Any) -> None:
+        """``of``: which schedule calls, and its number; nothing for the alarm."""
         at = database_now()
-        token, plan = self.storage.get("token"), self.storage.get("plan", {})
         record.note(
             "start", run=run, object=self.name, kind=type(self).__name__, token=token, retry=info.retry_count,
-            scheduled=info.scheduled_at.isoformat(), at=at.isoformat(), fail=plan.get("fail", 0),
+            scheduled=info.scheduled_at.isoformat(), at=at.isoformat(), fail=plan.get("fail", 0), **of,
         )  # fmt: skip
         time.sleep(plan.get("hang", 0) if not info.is_retry else 0)
         if plan.get("poison") and _poisoned(token, plan["poison"]):
             record.note("killed", point="poison")
             os.kill(os.getpid(), signal.SIGKILL)
         if "pause" in plan:
-            self._log("begin", token=token, run=run)
+            self._log("begin", token=token, run=run, **of)
             with self.unlocked():
                 own = unlocked_on(clock.connection())[self.key].run
                 record.note("out", run=run, object=self.name, id=self.pk, fence=own.fence if own else None)
                 record.note("effect", key=token, content=repr(sorted(plan.items())))
                 time.sleep(plan["pause"])
             record.note("in", run=run)
-        self._log("done", token=token, run=run, retry=info.retry_count)
+        ended = {"token": token, "run": run, "retry": info.retry_count, **of}
+        self._log("done", at=info.scheduled_at.isoformat(), **ended)
         if plan.get("undo"):
-            self._undone("done", token=token, run=run, retry=info.retry_count)
+            self._undone("done", **ended)
         if plan.get("leave") and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute(LEFT_BEHIND[plan["leave"]])
         if plan.get("again"):
             later = plan | {"again": plan["again"] - 1}
             self._arm(f"{token}+", now() + timedelta(seconds=plan.get("ahead", 0.5)), later, run=run)
+        if plan.get("give up"):
+            raise GiveUp("as planned")
         if info.retry_count < plan.get("fail", 0):
             raise ENDINGS.get(plan.get("by", ""), Planned)  # what was written and set above must be gone
 
@@ -160,6 +171,70 @@ class Subject(DurableObject):
         return number
 
 
+class ScheduledSubject(Subject):
+    """Has schedules beside its alarm, each with a plan of its own, as that has one."""
+
+    class Meta:
+        proxy = True
+
+    @exclusive(combine=TOGETHER)
+    def schedule(self, call: str, name: str, when: dict[str, Any], plan: dict[str, Any]) -> int:
+        """Set the schedule of this name. ``when``, in seconds: ``every``, until ``end`` (of the epoch), or ``after``;
+        ``misfire``, ``grace``.
+        """
+        self.schedules.set(
+            name,
+            ScheduledSubject.tick,
+            args=[plan],
+            after=_seconds(when.get("after")),
+            every=_seconds(when.get("every")),
+            end=datetime.fromtimestamp(when["end"], UTC) if "end" in when else None,
+            misfire=when.get("misfire", "one"),
+            grace=_seconds(when.get("grace")),
+        )
+        stands = self._turn().schedules()[name]
+        first = stands.scheduled_at and stands.scheduled_at.isoformat()
+        number, said = stands.set_number, when | {"plan": plan}
+        return self._log("schedule", call=call, schedule=name, set_number=number, first=first, rule=stands.rule, **said)
+
+    @exclusive(combine=TOGETHER)
+    def unschedule(self, call: str, name: str) -> int:
+        """Cancel the schedule of this name."""
+        self.schedules.cancel(name)
+        return self._log("unschedule", call=call, schedule=name)
+
+    def tick(self, plan: dict[str, Any]) -> None:
+        """What each schedule calls."""
+        info, run = self.schedules.info, self._turn().run
+        assert info is not None
+        assert run is not None
+        of = {"schedule": info.schedule, "set_number": run.set_number}
+        self._witnessed(info, lambda name: self._do(info, name, info.key, plan, **of))
+
+    def _turn(self) -> Turn:
+        return open_turns(clock.connection())[self.key]
+
+
+class FewSubject(Subject):
+    """A subject of which two run at a time."""
+
+    class Meta:
+        proxy = True
+
+    alarm_groups = False
+    alarm_concurrency = 2
+
+
+class PacedSubject(Subject):
+    """A subject of which two start in a second."""
+
+    class Meta:
+        proxy = True
+
+    alarm_groups = False
+    alarm_rate = 2
+
+
 class BriefSubject(Subject):
     """A subject with two seconds for a run."""
 
@@ -167,6 +242,10 @@ class BriefSubject(Subject):
         proxy = True
 
     alarm_time_limit = timedelta(seconds=2)
+
+
+def _seconds(number: float | None) -> timedelta | None:
+    return None if number is None else timedelta(seconds=number)
 
 
 def database_now() -> datetime:

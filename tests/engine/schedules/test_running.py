@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -210,6 +211,55 @@ def test_a_crash_before_the_commit_loses_nothing(obj: Scripted, clock: FakeClock
     assert Schedule.objects.values().get() == before
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
     assert len({info.key for info, _, _ in script.calls if info}) == 1
+
+
+def outside(obj: Scripted) -> None:
+    """Let go of the object."""
+    with obj.unlocked():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "missed"),
+    [({}, "2, from 2026-05-01T13:00"), ({"misfire": "skip", "grace": HOUR}, "2, from 2026-05-01T12:00")],
+    ids=["one", "skip"],
+)
+def test_what_is_missed_is_decided_on_once_though_its_run_is_cut_off(
+    obj: Scripted, clock: FakeClock, script: Script, options: dict[str, Any], missed: str
+) -> None:
+    """A worker dies while unlocked: the same occurrence runs again, however late, and nothing is skipped twice."""
+    obj.schedules.set("a", "scheduled", every=HOUR, **options)
+    clock.advance(2.5 * HOUR)
+    script.scheduled = outside
+    with pytest.raises(SimulatedCrash), crash_at("turn.unlocked"):
+        run_due_alarms()
+    [skipped] = AlarmRun.objects.filter(outcome="skipped")
+    assert missed in skipped.error
+    clock.advance(2 * HOUR)
+    run_due_alarms()
+    first, again, *_ = [info.key for info, _, _ in script.calls if info]
+    assert first == again
+    later = AlarmRun.objects.filter(outcome="skipped").exclude(pk=skipped.pk)
+    assert all(each.scheduled_at.hour > 14 for each in later)
+
+
+def test_what_is_missed_is_decided_on_once_though_it_is_changed_meanwhile(
+    obj: Scripted, clock: FakeClock, script: Script
+) -> None:
+    """Where the arguments change while a run is unlocked, its occurrence runs with the new ones; no skip is doubled."""
+
+    def change(obj: Scripted, *args: object) -> None:
+        with obj.unlocked():
+            if not args:
+                Scripted.objects.get_by_name("a").schedules.set("a", "scheduled", every=HOUR, args=["new"])
+
+    obj.schedules.set("a", "scheduled", every=HOUR)
+    clock.advance(2.5 * HOUR)
+    script.scheduled = change
+    run_due_alarms()
+    assert [args for _, args, _ in script.calls] == [(), ("new",)]
+    assert len({info.scheduled_at for info, _, _ in script.calls if info}) == 1
+    assert AlarmRun.objects.filter(outcome="skipped").count() == 1
 
 
 def test_what_takes_the_worker_down_is_dead_in_the_end(obj: Scripted, clock: FakeClock, script: Script) -> None:
