@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -35,17 +36,19 @@ def foreign(tmp_path: Path, migrated: Path) -> Callable[..., Foreign]:
     return make
 
 
-@pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[Callable[..., Foreign]]:
-    """As ``foreign``, on a PostgreSQL database of the test's own."""
+@pytest.fixture(scope="session")
+def migrated_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a PostgreSQL database with all tables of the foreign project: made once, copied for each test."""
     with services.fresh_postgresql() as url:
+        Foreign(tmp_path_factory.mktemp("migrated"), {"default": url}).manage("migrate", "-v0").well()
+        yield urlsplit(url).path.removeprefix("/")
 
-        def make(**settings: Any) -> Foreign:
-            project = Foreign(tmp_path / "foreign", {"default": url}, **settings)
-            project.manage("migrate", "-v0").well()
-            return project
 
-        yield make
+@pytest.fixture
+def postgresql(tmp_path: Path, migrated_postgresql: str) -> Iterator[Callable[..., Foreign]]:
+    """As ``foreign``, on a PostgreSQL database of the test's own."""
+    with services.fresh_postgresql(template=migrated_postgresql) as url:
+        yield lambda **settings: Foreign(tmp_path / "foreign", {"default": url}, **settings)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))])

@@ -52,15 +52,19 @@ def require(name: str) -> str:
 
 
 @contextmanager
-def fresh_postgresql(options: LiteralString = "") -> Iterator[str]:
-    """The URL of a PostgreSQL database made for this block with these options, and dropped after it."""
+def fresh_postgresql(options: LiteralString = "", template: str | None = None) -> Iterator[str]:
+    """The URL of a PostgreSQL database made for this block, and dropped after it.
+
+    Made with these options, or as a copy of the database ``template``, to which nobody may be connected then.
+    """
     import psycopg
     from psycopg import sql
 
     url = require("postgresql")
     name = f"durable_objects_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(options)))
+        made = sql.SQL(options) if template is None else sql.SQL("TEMPLATE {}").format(sql.Identifier(template))
+        connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), made))
         try:
             yield urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
         finally:
