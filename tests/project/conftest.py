@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
+from pytest_django import Settings
 
 from durable_objects.http import auth, tokens
 from project import admin_login
@@ -15,3 +19,12 @@ def _nobody_is_known() -> None:
     auth.requests.clear()
     auth.failures.clear()
     admin_login.logins.clear()
+
+
+@pytest.fixture
+def many_requests(settings: Settings) -> Iterator[None]:
+    """For tests that make thousands: sessions are in memory, and of what is refused no traceback is written."""
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    logging.disable(logging.WARNING)  # no logger's level, which beat's form resets: Celery sets up Django for it
+    yield
+    logging.disable(logging.NOTSET)

@@ -30,7 +30,7 @@ UNTYPED = {"hidden", "checkbox", "radio", "number"}
 
 
 @pytest.fixture(autouse=True)
-def _answers(admin_client: Client) -> None:
+def _answers(many_requests: None, admin_client: Client) -> None:
     """What fails answers 500, as it would to a browser."""
     admin_client.raise_request_exception = False
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from django.apps import apps
@@ -23,7 +21,7 @@ from tests.support.admin_pages import staff
 from tests.support.permissions_asked import ANY, permissions_asked
 from tests.support.row_of_each_model import row_of_each_model
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("many_requests")]
 
 #: Classes that staff writes rows of by forms; of the others only objects are changed, by who may change their class.
 WRITTEN = {"Recipient", "ApiToken", "User", "Group", "PeriodicTask", "Pause"}
@@ -32,15 +30,6 @@ REFUSED = {403, 404, 405}
 #: What everybody is shown, and what all staff is: the page to log in, their own password, a list of nothing.
 OPEN = {"/admin/login/", "/admin/jsi18n/"}
 OWN = {"/admin/", "/admin/password_change/", "/admin/password_change/done/"}
-
-
-@pytest.fixture(autouse=True)
-def _little_else(settings: Any) -> Iterator[None]:
-    """Thousands of requests: sessions are in memory, and of what was refused no traceback is written."""
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
-    logging.disable(logging.WARNING)  # no level, which beat's form resets: Celery sets up Django for it
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

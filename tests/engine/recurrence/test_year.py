@@ -6,6 +6,7 @@ and makes moments of wall times by the offsets from UTC a day before and a day a
 
 from __future__ import annotations
 
+import os
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from tests.support.wall_clock_by_offsets import moment, shown
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 YEARS = [2011, *range(2024, 2032)]
 SEED = 2030
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "2000"))
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 
@@ -181,7 +183,7 @@ def rrules(random: Random, count: int) -> Iterator[tuple[str, str, datetime, dat
             yield text, zone, begin, end, (None, wanted)
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(EXAMPLES, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [crons, rrules], ids=lambda kind: kind.__name__)
 def test_a_year_of_random_rules(
     kind: Callable[[Random, int], Iterator[tuple[str, str, datetime, datetime, Sample]]], count: int
