@@ -22,7 +22,7 @@ shop: setup ## the example of the tutorial, examples/shop: web on port 8000, wor
 		exec sh examples/shop/start
 
 test: setup ## the tests, in four processes; ARGS="-k batcher" for some of them in one
-	@$(CLEAN) $(PYTHON) -m pytest $(or $(ARGS),-n 4)
+	@$(CLEAN) $(PYTHON) -m pytest $(or $(ARGS),-n 4 --dist worksteal)
 
 check: ## what CI runs, all that must hold before a change lands; on Debian, as root: it installs what it needs
 	@bash .ci/run

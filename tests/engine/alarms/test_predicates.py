@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SPAN = timedelta(hours=1)
 ROWS = 60
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "15"))  # each of so many rows
 COLUMNS = ("state", "due_at", "schedule_due_at", "leased_until", "wake_up_for", "wake_ups_lost", "retry_count")
 
 #: Every predicate, with the condition that says the same.
@@ -67,7 +69,7 @@ def selected(condition: Q) -> Case:
 
 
 @given(looks=strategies.tuples(*[LOOKS] * ROWS), consumed_to=MOMENTS)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 def test_both_forms_agree(pks: list[int], looks: tuple[tuple[Any, ...], ...], consumed_to: datetime | None) -> None:
     """A condition selects, from alarms and from objects, exactly the rows of which the predicate is true: as they are
     in the database, and as a turn's slot.
