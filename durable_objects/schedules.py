@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, TypeVar
 
 from durable_objects.alarms import schedule_sql
@@ -55,13 +56,13 @@ class ScheduleInfo:
     died_at: datetime | None
 
     def times(self, n: int) -> list[datetime]:
-        """Return its next ``n`` times, fewer where it ends before. In UTC."""
-        found: list[datetime] = []
-        at = self.next_at
-        while at is not None and len(found) < n:
-            found.append(at)
-            at = self.rule.after(at)
-        return found
+        """Return its next ``n`` times, fewer where it ends before, at most 1,000. In UTC.
+
+        Raises ``InvalidSchedule`` where its rule cannot be read any more: its zone is gone, say.
+        """
+        if self.next_at is None:
+            return []
+        return [self.next_at, *islice(self.rule.following(self.next_at), min(n, misfires.MOST_PREVIEWED) - 1)][:n]
 
 
 class Schedules:

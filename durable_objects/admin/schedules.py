@@ -163,7 +163,10 @@ class ScheduleAdmin(OperableAdmin, ReadOnlyAdmin):
     @admin.display(description="next times")
     def times(self, row: Schedule) -> SafeString | str:
         """Show when it runs next."""
-        lines = ((display.absolute(at),) for at in info_of(row).times(TIMES))
+        try:
+            lines = [(display.absolute(at),) for at in info_of(row).times(TIMES)]
+        except InvalidSchedule as error:
+            return str(error)
         return format_html_join("\n", "<div>{}</div>", lines) or display.NOTHING
 
     @admin.display(description="error")

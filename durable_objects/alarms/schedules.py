@@ -72,6 +72,10 @@ class ScheduledCall:
         dead = replace(self, died_at=self.scheduled_at, last_error=error)
         return dead.at(self.follow_at) or replace(dead, state=DEAD, due_at=None)
 
+    def unplannable(self, error: str) -> ScheduledCall:
+        """Return it with its occurrence dead, and none that follows: its rule cannot be read by this code."""
+        return replace(self, state=DEAD, due_at=None, died_at=self.scheduled_at, last_error=error)
+
     def cancelled(self) -> ScheduledCall | None:
         """Return what is left when it is cancelled: of one that the class declares, that it is."""
         if not self.declared:
@@ -91,7 +95,7 @@ class ScheduledCall:
 
     def revived(self, now: datetime) -> ScheduledCall:
         """Return it with the occurrence that died due now, with all its retries, and then what was next anyway."""
-        follow_at = self.scheduled_at if self.state == ARMED else None
+        follow_at = self.scheduled_at if self.state == ARMED else Rule.from_text(self.rule).after(now)
         return replace(
             self, state=ARMED, scheduled_at=self.died_at, due_at=now, follow_at=follow_at, is_decided=True,
             retry_count=0, died_at=None,

@@ -9,7 +9,7 @@ from durable_objects.alarms import schedules
 from durable_objects.alarms.run import Run
 from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.entries.serializer import decode
-from durable_objects.errors import DurableObjectError
+from durable_objects.errors import DurableObjectError, InvalidSchedule
 from durable_objects.logs import about, get_logger
 from durable_objects.models import DurableObject
 from durable_objects.plain_functions import check_answer
@@ -33,7 +33,11 @@ def due_call(turn: Turn) -> ScheduledCall | None:
         call = schedules.first(turn.schedules(), now)
         if call is None or call.is_decided:
             return call
-        decision = call.decision(now)
+        try:
+            decision = call.decision(now)
+        except InvalidSchedule as error:  # its zone is gone, say: the others run
+            _record_unplannable(turn, call, error)
+            continue
         if decision.skipped:
             _record_skipped(turn, call, decision, now)
         if decision.run is not None:
@@ -42,6 +46,13 @@ def due_call(turn: Turn) -> ScheduledCall | None:
             return decided
         turn.change_schedule(call.name, call.at(decision.next))
     return None
+
+
+def _record_unplannable(turn: Turn, call: ScheduledCall, error: InvalidSchedule) -> None:
+    extra = about("schedule_unplannable", turn.key, schedule=call.name)
+    logger.error("schedule %r of %s %r cannot be planned and is dead: %s", call.name, *turn.key, error, extra=extra)
+    turn.change_schedule(call.name, call.unplannable(str(error)))
+    turn.record(new_run(turn, call, call.scheduled_at or turn.now, turn.now), AlarmRun.Outcome.DEAD, str(error))
 
 
 def _record_skipped(turn: Turn, call: ScheduledCall, decision: Decision, now: datetime) -> None:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -189,3 +191,32 @@ def test_each_time_is_run_or_skipped_once(
 def number_of(text: str) -> int:
     """How many times a row of the history says were skipped."""
     return int(text.partition(": ")[2].partition(",")[0])
+
+
+def test_a_rule_that_cannot_be_read_any_more_holds_up_nothing(
+    obj: Scripted, clock: FakeClock, script: Script, admin_client: Client
+) -> None:
+    """A schedule whose zone is gone is dead with that error, others run; revived once the zone is back, it goes on."""
+    obj.schedules.set("a", "scheduled", cron="0 * * * *", zone="Europe/Berlin")
+    obj.schedules.set("b", "scheduled", every=HOUR)
+    known = Schedule.objects.get(name="a").rule
+    Schedule.objects.filter(name="a").update(rule=known.replace("Berlin", "Atlantis"))
+    assert [(run.schedule, run.outcome) for run in run_due_alarms()] == [("a", "dead"), ("b", "succeeded")]
+    row = Schedule.objects.get(name="a")
+    assert (row.state, row.died_at) == ("dead", NOON)
+    assert "Atlantis" in row.last_error
+    page = admin_client.get(reverse("admin:durable_objects_schedule_change", args=[row.pk]))
+    assert page.status_code == 200
+    Schedule.objects.filter(name="a").update(rule=known)
+    assert actions.revive_schedule(Object.objects.get(), "a")
+    assert [run.schedule for run in run_due_alarms()] == ["a"]
+    assert Schedule.objects.get(name="a").scheduled_at == NOON + HOUR
+
+
+def test_run_now_is_run_however_late_the_worker_is(obj: Scripted, clock: FakeClock, script: Script) -> None:
+    """What an operator asked for is not skipped by the misfire policy."""
+    obj.schedules.set("a", "scheduled", every=HOUR, start=NOON + HOUR, misfire="skip")
+    assert actions.run_schedule_now(Object.objects.get(), "a")
+    clock.advance(10 * MINUTE)
+    assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
+    assert skipped() == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import durable_objects
 from durable_objects import AlarmInfo
 from durable_objects.alarms.backoff import ALARM_MAX_RETRIES
 from durable_objects.execution.executor import fire
@@ -307,3 +308,27 @@ def test_the_alarms_key_is_the_same_on_retries(obj: Scripted, clock: FakeClock, 
     obj.storage.set_alarm(script.infos[0].scheduled_at)
     run_due_alarms()
     assert len({info.key for info in script.infos}) == 2
+
+
+def test_replaced_while_it_runs_it_runs_again_with_the_new_arguments(obj: Scripted, script: Script) -> None:
+    """A run of what was replaced meanwhile settles nothing: the replacement runs at its own time."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(obj: Scripted, what: str) -> None:
+        if what == "old":
+            with obj.unlocked():
+                inside.set()
+                await_event(go_on)
+
+    script.scheduled = slow
+    at = durable_objects.now() - HOUR
+    obj.schedules.set("a", "scheduled", at=at, args=["old"])
+    pk = Alarm.objects.get().pk
+    running = InThread(lambda: fire(pk))
+    await_event(inside)
+    obj.schedules.set("a", "scheduled", at=at, args=["new"])
+    go_on.set()
+    assert running.result().verdict is Verdict.SUCCEEDED
+    assert fire(pk).verdict is Verdict.SUCCEEDED
+    assert [args for _, args, _ in script.calls] == [("old",), ("new",)]
+    assert not Schedule.objects.exists()
