@@ -11,6 +11,7 @@ from celery import current_app
 from django.conf import settings
 from django.db import connections
 from django.test import TransactionTestCase
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
 from tests.support import services
@@ -19,8 +20,10 @@ pytest_plugins = ["durable_objects.pytest_plugin"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder of the SQLite test database."""
+    """Make the folder of the SQLite test database, and let an example of Hypothesis's take as long as it does."""
     settings.FOLDER.mkdir(mode=0o700, exist_ok=True)
+    hypothesis_settings.register_profile("unhurried", deadline=None)  # 200 ms of a busy machine prove nothing
+    hypothesis_settings.load_profile("unhurried")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
