@@ -17,10 +17,10 @@ class DurableObjectsConfig(AppConfig):
         from durable_objects.delivery import beat
 
         pre_migrate.connect(kinds.migration_begins, sender=self, dispatch_uid="durable_objects.kinds")
+        post_migrate.connect(kinds.migration_ends, sender=self, dispatch_uid="durable_objects.kinds")
         post_migrate.connect(
             declared_schedules.reconcile, sender=self, dispatch_uid="durable_objects.declared_schedules"
         )
-        post_migrate.connect(kinds.migration_ends, sender=self, dispatch_uid="durable_objects.kinds")
         post_migrate.connect(
             renamed_models.merge_renamed_kinds, sender=self, dispatch_uid="durable_objects.renamed_models"
         )

@@ -43,7 +43,7 @@ def reconcile(using: str, apps: Apps = installed, **kwargs: Any) -> None:
 def _reconcile(model: type[DurableObject], declared: Sequence[Declaration]) -> None:
     if not declared and not Schedule.objects.using(engine.DATABASE).filter(declared=True).exists():
         return
-    kind_id = model.kind_pk()
+    kind_id = kinds.make(model)
     names = sorted({each.of for each in declared if each.of is not None})
     if names:
         with BulkTransaction(_limits(model)) as bulk:

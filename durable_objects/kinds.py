@@ -50,6 +50,15 @@ def pk_of(app_label: str, model_name: str) -> int:
         ) from None
 
 
+def make(model: type[models.Model]) -> int:
+    """Return the key of a class's content type, made where it is not there yet: for receivers of ``post_migrate``.
+
+    Django makes those of an app when its turn comes, which may be after the engine's; and ``flush`` sends no
+    ``pre_migrate``.
+    """
+    return content_types().get_or_create(app_label=model._meta.app_label, model=model._meta.model_name)[0].pk
+
+
 def classes() -> list[type[models.Model]]:
     """Return the classes of objects that this code has: the subclasses of ``DurableObject``, not that itself."""
     return [model for model in apps.get_models() if _is_kind(model)]

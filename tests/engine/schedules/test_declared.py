@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.core.management.sql import emit_post_migrate_signal, emit_pre_migrate_signal
+from django.db.migrations.recorder import MigrationRecorder
 
 from durable_objects import cron, declared_schedules, every, exclusive
 from durable_objects.alarms.declarations import declarations_of
@@ -133,6 +136,24 @@ def test_of_names_the_only_object(declare: Callable[..., None], clock: FakeClock
     declare(tick=fresh())
     migrate()
     assert (names("main"), names("a")) == ([], [])
+
+
+def test_a_flush_makes_it_again(declare: Callable[..., None], clock: FakeClock) -> None:
+    """``flush``, as after each ``TransactionTestCase``, leaves the object that ``of`` names, with its schedule."""
+    declare(tick=every(hours=1, of="main")(fresh()))
+    call_command("flush", interactive=False, verbosity=0)
+    assert names("main") == ["tick"]
+
+
+def test_a_database_without_migrations_has_it(
+    declare: Callable[..., None], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where tests run without migrations (``--nomigrations``), tables are there and no migration is on record."""
+    declare(tick=every(hours=1, of="main")(fresh()))
+    monkeypatch.setattr(MigrationRecorder, "applied_migrations", lambda recorder: {})
+    emit_pre_migrate_signal(0, False, engine.DATABASE)
+    emit_post_migrate_signal(0, False, engine.DATABASE)
+    assert names("main") == ["tick"]
 
 
 def test_cancelled_on_an_object_stays_so_until_it_is_set(declare: Callable[..., None], clock: FakeClock) -> None:
