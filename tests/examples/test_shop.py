@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -44,13 +45,20 @@ def test_it_is_strictly_typed(shop: Shop) -> None:
 
 
 @pytest.mark.slow
+def test_migrate_plans_the_first_night(shop: Shop) -> None:
+    """The one object that counts at night is there after ``migrate``, with its schedule."""
+    listed = shop.manage(["migrate", "-v0"], ["schedules", "list", "--json"])
+    [night] = [json.loads(line) for line in listed.splitlines()]
+    assert (night["kind"], night["name"], night["schedule"]) == ("shop.NightlyFigures", "all", "count")
+
+
+@pytest.mark.slow
 def test_a_mail_comes_from_a_real_worker(shop: Shop) -> None:
     """A cart, a worker and a dispatcher on the broker of files: moved to now, the alarm sends its mail."""
     ada = ["shop.Cart", "ada@example.com"]
     shop.manage(
         ["migrate", "-v0"],
         ["loaddata", "-v0", "products"],
-        ["objects", "call", "shop.NightlyFigures", "all", "start"],
         ["objects", "call", *ada, "add", '"Green tea"'],
         ["alarms", "move", *ada, "1"],
     )
