@@ -94,6 +94,10 @@ class Grouped(DurableObject):
         Scripted.script.infos.append(info)
         Scripted.script.alarm(self, info)
 
+    def note(self) -> None:
+        """What a schedule calls."""
+        self.storage.put("noted", True)
+
 
 class Impatient(DurableObject):
     """Fails always, may be retried once, and only briefly."""

@@ -174,8 +174,7 @@ class WriteBuffer:
         return {name: call for name, call in sorted(seen.items()) if call is not None}
 
     def change_schedule(self, name: str, call: ScheduledCall | None) -> None:
-        """Change a schedule, to None to delete it. Reads them all: when the first is due depends on each."""
-        self.schedules()
+        """Change a schedule, to None to delete it."""
         self.top().schedules[name] = call
 
     def take_undone_save(self) -> bool:

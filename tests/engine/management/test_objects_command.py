@@ -89,7 +89,7 @@ def test_call_runs_a_public_method(clock: FakeClock) -> None:
     ("arguments", "words"),
     [
         (("tests.Counter", "one", "delete"), "'delete' is not one of its public methods: add"),
-        (("tests.Grouped", "one", "alarm"), "not one of its public methods: it has none"),
+        (("tests.Busy", "one", "alarm"), "not one of its public methods: it has none"),
         (("tests.Counter", "one", "run_exclusive"), "not one of its public methods"),
         (("tests.Counter", "one", "_own_fields"), "not one of its public methods"),
         (("tests.Counter", "one", "add", "five"), "'five' is not JSON; as a text it is written"),

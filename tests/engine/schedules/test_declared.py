@@ -108,6 +108,11 @@ def test_migrate_reconciles(declare: Callable[..., None], clock: FakeClock) -> N
     migrate()
     assert list(Schedule.objects.order_by("pk").values()) == before
     assert Counter.objects.get_by_name("a").schedules.cancel("tack")
+    declare(tick=every(hours=3)(fresh()))
+    Counter.objects.get_by_name("c").add()
+    kept = Counter.objects.get_by_name("c").schedules.get("tick")
+    assert kept is not None
+    assert kept.rule.describe() == "every hour"  # a change takes effect by migrate
     declare(tick=every(hours=3)(fresh()), tock=fresh(), tack=every(hours=5)(fresh()))
     migrate()
     assert names("a") == names("c") == ["tack", "tick"]

@@ -11,11 +11,13 @@ import pytest
 import durable_objects
 from durable_objects import AlarmInfo
 from durable_objects.alarms.backoff import ALARM_MAX_RETRIES
+from durable_objects.delivery import publisher
 from durable_objects.execution.executor import fire
+from durable_objects.execution.groups import fire_group
 from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, AlarmRun, Schedule
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
-from tests.models import Script, Scripted
+from tests.models import Grouped, Script, Scripted
 from tests.support.threads import InThread, await_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -332,3 +334,46 @@ def test_replaced_while_it_runs_it_runs_again_with_the_new_arguments(obj: Script
     assert fire(pk).verdict is Verdict.SUCCEEDED
     assert [args for _, args, _ in script.calls] == [("old",), ("new",)]
     assert not Schedule.objects.exists()
+
+
+def test_a_retry_that_celery_sends_is_sent_once(
+    obj: Scripted, script: Script, published: list[publisher.WakeUp]
+) -> None:
+    """The failed run of a schedule leaves its retry to the message that Celery sends again."""
+    script.scheduled = fail
+    obj.schedules.set("a", "scheduled", after=NOW)
+    [wake_up] = published
+    assert fire(wake_up.object_id, wake_up.wake_up_number).delay == 2 * SECOND
+    assert published == [wake_up]
+    assert Alarm.objects.get().wake_up_number == wake_up.wake_up_number
+
+
+def test_an_alarm_that_initialize_sets_puts_no_schedule_off(obj: Scripted, clock: FakeClock, script: Script) -> None:
+    """What ``initialize()`` asks of the alarm is no answer to a schedule."""
+    script.initialize = lambda obj: obj.storage.set_alarm(HOUR)
+    obj.schedules.set("a", "scheduled", after=NOW)
+    assert [run.schedule for run in run_due_alarms()] == ["a"]
+    assert obj.storage.get_alarm() == clock.now() + HOUR
+
+
+def test_the_alarm_is_pending_while_a_schedule_is_rescued(obj: Scripted, clock: FakeClock, script: Script) -> None:
+    """The lease of a schedule's run is none of the alarm, which stays set for everybody who asks."""
+    seen = []
+
+    script.scheduled = lambda obj: seen.append(obj.storage.get_alarm())
+    obj.storage.set_alarm(HOUR)
+    obj.schedules.set("a", "scheduled", after=NOW)
+    assert fire(Alarm.objects.get().pk, rescue=True).verdict is Verdict.SUCCEEDED
+    assert seen == [clock.now() + HOUR]
+
+
+def test_a_schedule_does_not_run_in_a_group(clock: FakeClock, script: Script) -> None:
+    """In a message of many a schedule is left alone, and woken by a message of its own."""
+    grouped = Grouped.objects.get_by_name("a")
+    grouped.storage.set_alarm(SECOND)
+    grouped.schedules.set("a", "note", after=NOW)
+    slot = Alarm.objects.get()
+    assert fire_group([(slot.pk, slot.wake_up_number)], HOUR) == 0
+    assert script.infos == []
+    assert fire(slot.pk).verdict is Verdict.SUCCEEDED
+    assert grouped.storage.get("noted") is True
