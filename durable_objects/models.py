@@ -150,7 +150,9 @@ class ObjectManager(RowManager[Model]):
 
 
 class DurableObject(Object):
-    """A named object with transactional storage and one alarm. Subclass it with ``class Meta: proxy = True``.
+    """A named object with transactional storage, one alarm and any number of named schedules.
+
+    Subclass it with ``class Meta: proxy = True``.
 
     An instance is a handle: cheap, without a query, equal to any other of the same class and name, free to be shared
     by threads. ``pk`` is None until a turn of this instance has found or made the row.
