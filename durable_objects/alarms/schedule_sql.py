@@ -19,6 +19,8 @@ _TABLE = Schedule._meta.db_table
 _TIMES = ("scheduled_at", "due_at", "follow_at", "died_at")
 _FLAGS = ("declared", "is_decided")
 _NUMBERS = ("set_number", "retry_count")
+#: At most this many rows are stored by one statement: SQLite takes 32,766 parameters, unless it was built for more.
+AT_ONCE = 1_000
 _COLUMNS = [f.name for f in Schedule._meta.concrete_fields if f.name not in {"id", "object"}]
 
 
@@ -56,19 +58,19 @@ def storing(
     conn: BaseDatabaseWrapper, changes: Mapping[int, Mapping[str, ScheduledCall | None]]
 ) -> Iterator[Statement]:
     """Yield the statements that store what turns changed, by object and name. Needs the objects' locks."""
-    rows, values = 0, []
+    rows: list[list[Any]] = []
     for object_id, calls in changes.items():
         if deleted := [name for name, call in calls.items() if call is None]:
             marks = ", ".join(["%s"] * len(deleted))
             yield f"DELETE FROM {_TABLE} WHERE object_id = %s AND name IN ({marks})", [object_id, *deleted]
-        for call in calls.values():
-            if call is not None:
-                rows += 1
-                values += [object_id, *(_stored(conn, name, getattr(call, name)) for name in _COLUMNS)]
-    if rows:
-        marks = ", ".join([f"({', '.join(['%s'] * (len(_COLUMNS) + 1))})"] * rows)
+        kept = [call for call in calls.values() if call is not None]
+        rows += [[object_id, *(_stored(conn, name, getattr(call, name)) for name in _COLUMNS)] for call in kept]
+    for begin in range(0, len(rows), AT_ONCE):
+        some = rows[begin : begin + AT_ONCE]
+        marks = ", ".join([f"({', '.join(['%s'] * (len(_COLUMNS) + 1))})"] * len(some))
         assignments = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "name")
         insert = f"INSERT INTO {_TABLE} (object_id, {', '.join(_COLUMNS)}) VALUES {marks}"
+        values = [value for row in some for value in row]
         yield f"{insert} ON CONFLICT (object_id, name) DO UPDATE SET {assignments}", values
 
 
