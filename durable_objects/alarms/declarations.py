@@ -6,14 +6,15 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from durable_objects.errors import InvalidSchedule
 from durable_objects.plain_functions import kind_of
 from durable_objects.recurrence import misfire as misfires
 from durable_objects.recurrence import rules
-from durable_objects.recurrence.rules import Rule
+from durable_objects.recurrence.rules import EPOCH, Rule
+from durable_objects.validation import check_name
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -50,10 +51,11 @@ def every(
 
     As ``schedules.set(name, method, every=…)``, without arguments; the name is the method's unless given. An object has
     it from its first turn on, objects that are there from the next ``migrate`` on; the one named by ``of`` is made by
-    it. A change takes effect by ``migrate``. Raises ``InvalidSchedule`` at import.
+    it. A change takes effect by ``migrate``. After ``end`` nobody gets it. Raises ``InvalidSchedule`` and
+    ``InvalidName`` at import.
     """
     interval = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    rule = rules.make(every=interval, start=start, end=end, now=datetime.now(UTC))
+    rule = rules.make(every=interval, start=start, end=end, now=EPOCH)  # an ``end`` that has come stops no import
     return _declaring(rule, name, misfire, grace, of)
 
 
@@ -72,7 +74,7 @@ def cron(
 
     Everything else is as in ``every``.
     """
-    rule = rules.make(cron=expression, zone=zone, start=start, end=end, now=datetime.now(UTC))
+    rule = rules.make(cron=expression, zone=zone, start=start, end=end, now=EPOCH)
     return _declaring(rule, name, misfire, grace, of)
 
 
@@ -80,10 +82,18 @@ def _declaring(
     rule: Rule, name: str | None, misfire: str, grace: timedelta | None, of: str | None
 ) -> Callable[[Method], Method]:
     misfires.check(misfire, grace)
+    for given in (name, of):
+        if given is not None:
+            check_name(given)
 
     def declare(method: Method) -> Method:
         if kind := kind_of(method):
             raise TypeError(f"a schedule on {method.__qualname__}, which is an {kind}: make it a plain def")
+        try:
+            inspect.signature(method).bind(object())
+        except TypeError as error:
+            called = f"{method.__qualname__}() would be called without arguments: {error}"
+            raise InvalidSchedule(called) from None
         declared = Declaration(name or "", "", rule, misfire, grace, of)
         setattr(method, _ATTRIBUTE, (*getattr(method, _ATTRIBUTE, ()), declared))
         return method

@@ -92,3 +92,5 @@ def reconcile(turn: _Turn, declared: Sequence[Declaration]) -> None:
             )
             if each.rule.after(turn.now - TICK) is not None:
                 put(turn, wanted)
+            elif there is not None and there.rule != wanted.rule:
+                turn.change_schedule(each.name, None)  # its class has ended it

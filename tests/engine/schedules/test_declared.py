@@ -14,7 +14,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from durable_objects import cron, declared_schedules, every, exclusive
 from durable_objects.alarms.declarations import declarations_of
 from durable_objects.conf import engine
-from durable_objects.errors import InvalidSchedule
+from durable_objects.errors import InvalidName, InvalidSchedule
 from durable_objects.tables import Alarm, Object, Schedule
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Counter, Scripted
@@ -284,3 +284,34 @@ def engine_is_sqlite() -> bool:
     from durable_objects.database import clock as engine_clock
 
     return engine_clock.connection().vendor == "sqlite"
+
+
+def test_an_end_that_has_come_stops_no_import(declare: Callable[..., None], clock: FakeClock) -> None:
+    """A declaration whose end is past is taken: no object gets it, and the next ``migrate`` takes it from those that
+    have it.
+    """
+    declare(tick=every(hours=1)(fresh()))
+    Counter.objects.get_by_name("a").add()
+    assert names("a") == ["tick"]
+    declare(tick=every(hours=1, end=datetime(2026, 1, 1, tzinfo=UTC))(fresh()))
+    migrate()
+    Counter.objects.get_by_name("b").add()
+    assert names("a") == names("b") == []
+
+
+@pytest.mark.parametrize("options", [{"name": "n" * 513}, {"name": ""}, {"of": "\0"}, {"of": "n" * 513}])
+def test_a_name_that_cannot_be_is_refused_at_import(options: dict[str, Any]) -> None:
+    """As ``schedules.set`` does, and not by the first call, or in the midst of ``migrate``."""
+    with pytest.raises(InvalidName):
+        every(hours=1, **options)(fresh())
+
+
+def test_a_method_that_asks_for_arguments_is_refused_at_import() -> None:
+    """It is called without any, and would fail at each of its times."""
+
+    def greedy(self: Counter, number: int) -> None:
+        """Take a number."""
+
+    with pytest.raises(InvalidSchedule, match="number"):
+        cron("0 3 * * *")(greedy)
+    every(hours=1)(exclusive(tick))
