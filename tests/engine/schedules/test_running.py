@@ -305,10 +305,10 @@ def test_the_alarms_key_is_the_same_on_retries(obj: Scripted, clock: FakeClock, 
     run_due_alarms()
     assert len(script.infos) == 8
     assert len({info.key for info in script.infos}) == 1
-    obj.storage.set_alarm(script.infos[0].scheduled_at)
-    obj.storage.delete_alarm()
-    obj.storage.set_alarm(script.infos[0].scheduled_at)
+    clock.move_to(script.infos[0].scheduled_at)
+    obj.storage.set_alarm(NOW)
     run_due_alarms()
+    assert script.infos[-1].scheduled_at == script.infos[0].scheduled_at
     assert len({info.key for info in script.infos}) == 2
 
 

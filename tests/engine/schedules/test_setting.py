@@ -200,6 +200,15 @@ def test_only_a_method_of_the_class_itself(obj: Scripted, method: Any) -> None:
         obj.schedules.set("a", method, every=HOUR)
 
 
+def test_arguments_are_those_that_the_method_takes(clock: FakeClock) -> None:
+    """What the method would refuse is refused when it is set, and not at each run."""
+    counter = Counter.objects.get_by_name("a")
+    for wrong in ({"kwargs": {"times": 3}}, {"args": [1, 2]}):
+        with pytest.raises(InvalidSchedule, match="wrong arguments"):
+            counter.schedules.set("a", Counter.add, every=HOUR, **wrong)
+    assert not Schedule.objects.exists()
+
+
 def test_no_more_than_can_be_read_in_one_turn(obj: Scripted, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """An object has 1,000 schedules at most, by whatever they are set."""
     monkeypatch.setattr("durable_objects.turns.schedule_changes.MAX_SCHEDULES", 2)
