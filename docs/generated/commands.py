@@ -38,7 +38,8 @@ def _arguments(parser: argparse.ArgumentParser) -> str:
 
 
 def _usage(action: argparse.Action) -> str:
-    value = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+    shown = action.metavar or action.dest.upper()
+    value = "" if action.nargs == 0 else shown if isinstance(shown, str) else " ".join(shown)
     if action.choices:
         value = ", ".join(map(str, action.choices))
     names = ", ".join(action.option_strings)
