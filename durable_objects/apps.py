@@ -5,7 +5,7 @@ from django.db.models.signals import post_migrate, pre_migrate
 
 
 class DurableObjectsConfig(AppConfig):
-    """Connects the publisher to Celery, system checks, and what follows ``migrate``: renamed classes, beat's entry."""
+    """Connects the publisher to Celery, system checks, and what follows ``migrate``."""
 
     name = "durable_objects"
     verbose_name = "Durable objects"
@@ -19,9 +19,9 @@ class DurableObjectsConfig(AppConfig):
         pre_migrate.connect(kinds.migration_begins, sender=self, dispatch_uid="durable_objects.kinds")
         post_migrate.connect(kinds.migration_ends, sender=self, dispatch_uid="durable_objects.kinds")
         post_migrate.connect(
-            declared_schedules.reconcile, sender=self, dispatch_uid="durable_objects.declared_schedules"
+            renamed_models.merge_renamed_kinds, sender=self, dispatch_uid="durable_objects.renamed_models"
         )
         post_migrate.connect(
-            renamed_models.merge_renamed_kinds, sender=self, dispatch_uid="durable_objects.renamed_models"
+            declared_schedules.reconcile, sender=self, dispatch_uid="durable_objects.declared_schedules"
         )
         post_migrate.connect(beat.keep_entry, sender=self, dispatch_uid="durable_objects.delivery.beat")

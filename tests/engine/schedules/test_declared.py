@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.core.management.sql import emit_post_migrate_signal, emit_pre_migrate_signal
 from django.db.migrations.recorder import MigrationRecorder
 
-from durable_objects import cron, declared_schedules, every, exclusive
+from durable_objects import cron, declared_schedules, every, exclusive, renamed_models
 from durable_objects.alarms.declarations import declarations_of
 from durable_objects.conf import engine
 from durable_objects.errors import InvalidName, InvalidSchedule
@@ -148,6 +149,19 @@ def test_a_flush_makes_it_again(declare: Callable[..., None], clock: FakeClock) 
     declare(tick=every(hours=1, of="main")(fresh()))
     call_command("flush", interactive=False, verbosity=0)
     assert names("main") == ["tick"]
+
+
+def test_a_renamed_class_keeps_its_only_object(
+    declare: Callable[..., None], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects of a class that was renamed are moved before ``of`` makes its object, which would be in their way."""
+    old = ContentType.objects.create(app_label="tests", model="oldcounter")
+    pk = Object.objects.create(kind=old, name="main").pk
+    monkeypatch.setattr(renamed_models, "_renames", lambda using: [("tests", "oldcounter", "counter")])
+    declare(tick=every(hours=1, of="main")(fresh()))
+    emit_post_migrate_signal(0, False, engine.DATABASE)
+    assert Counter.objects.get_by_name("main").schedules.get("tick") is not None
+    assert Object.objects.get(name="main", kind=Counter.kind_pk()).pk == pk
 
 
 def test_a_database_without_migrations_has_it(
