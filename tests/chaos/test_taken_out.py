@@ -271,6 +271,7 @@ def killed_after_an_outage(play: Play) -> None:
     play.fleet.restart("worker-threads")
     play.until("end", 3)
     play.call([0, "unschedule", "scheduled0", "often"])
+    time.sleep(4)  # a run that is still unlocked ends
 
 
 def paused(play: Play) -> None:
@@ -318,7 +319,6 @@ CASES: list[tuple[str, Callable[[Play], None], set[str]]] = [
     ("any_failure", cancelled_inside, {"miscounted"}),
     ("ring_number", put_off_again_and_again, {"bred"}),
     ("schedule_stands", cancelled_while_outside, {"unarmed"}),
-    ("decision_kept", an_outage, {"repeated"}),
     ("decision_kept", killed_after_an_outage, {"repeated"}),
     ("skipped_on_record", an_outage, {"lost"}),
     ("pause", paused, {"paused"}),
