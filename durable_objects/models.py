@@ -366,7 +366,7 @@ class DurableObject(Object):
     @property
     def declared_schedules(self) -> tuple[Declaration, ...]:
         """The schedules that its class declares: by ``@every``, ``@cron``."""
-        return declarations_of(type(self))
+        return tuple(each for each in declarations_of(type(self)) if each.of in {None, self.name})
 
     def admitted(self, object_id: int) -> None:
         """Take over the primary key, read own fields again: called by the turn, under the lock."""

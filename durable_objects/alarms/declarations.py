@@ -54,7 +54,10 @@ def every(
     it. A change takes effect by ``migrate``. After ``end`` nobody gets it. Raises ``InvalidSchedule`` and
     ``InvalidName`` at import.
     """
-    interval = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    try:
+        interval = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise InvalidSchedule(f"every() takes numbers of days, hours, minutes and seconds: {error}") from None
     rule = rules.make(every=interval, start=start, end=end, now=EPOCH)  # an ``end`` that has come stops no import
     return _declaring(rule, name, misfire, grace, of)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -87,35 +88,42 @@ def call_method(handle: DurableObject, call: ScheduledCall) -> None:
     check_answer(method(*args, **kwargs), type(handle), call.method)
 
 
-def stands(turn: Turn, run: Run) -> bool:
-    """Return whether the schedule is still the one that the run began with, neither settled nor replaced."""
+def _standing(turn: Turn, run: Run) -> ScheduledCall | None:
+    """Return the schedule as the run began with it, where that is neither settled nor replaced. Only what becomes of
+    missed times may have changed.
+    """
     began, call = run.schedule, turn.schedules().get(run.schedule.name) if run.schedule else None
-    return began is not None and call is not None and (
-        (call.set_number, call.retry_count) == (began.set_number, began.retry_count)
-        and call.due_at == began.due_at
-    )  # fmt: skip
+    if began is None or call is None:
+        return None
+    before, after = ((each.set_number, each.retry_count, each.due_at) for each in (began, call))
+    return replace(began, misfire=call.misfire, grace=call.grace, declared=call.declared) if before == after else None
+
+
+def stands(turn: Turn, run: Run) -> bool:
+    """Return whether the schedule is still the one that the run began with."""
+    return _standing(turn, run) is not None
 
 
 def succeeded(turn: Turn, run: Run) -> None:
     """Go on to what follows, unless somebody has replaced the schedule, or cancelled it."""
-    if run.schedule is not None and stands(turn, run):
-        turn.change_schedule(run.schedule.name, run.schedule.succeeded())
+    if (call := _standing(turn, run)) is not None:
+        turn.change_schedule(call.name, call.succeeded())
 
 
 def failed(turn: Turn, run: Run, now: datetime, delay: timedelta, error: str) -> None:
     """Let the same occurrence run again after the delay, by a wake-up that is out. The schedule has to stand."""
-    if run.schedule is not None:
+    if (call := _standing(turn, run)) is not None:
         turn.slot.set(wake_up_for=now + delay)
-        turn.change_schedule(run.schedule.name, run.schedule.failed(now, delay, error))
+        turn.change_schedule(call.name, call.failed(now, delay, error))
 
 
 def snoozed(turn: Turn, run: Run, until: datetime) -> None:
     """Let the same occurrence run again then, if the schedule stands."""
-    if run.schedule is not None and stands(turn, run):
-        turn.change_schedule(run.schedule.name, run.schedule.snoozed(until))
+    if (call := _standing(turn, run)) is not None:
+        turn.change_schedule(call.name, call.snoozed(until))
 
 
 def died(turn: Turn, run: Run, error: str) -> None:
-    """Keep the occurrence as dead, and go on with the next. The schedule has to stand."""
-    if run.schedule is not None:
-        turn.change_schedule(run.schedule.name, run.schedule.died(error))
+    """Keep the occurrence as dead, and go on with the next, if the schedule stands."""
+    if (call := _standing(turn, run)) is not None:
+        turn.change_schedule(call.name, call.died(error))

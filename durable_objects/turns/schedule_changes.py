@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from durable_objects.alarms.declarations import Declaration
+from durable_objects.alarms.run import Run
 from durable_objects.alarms.schedules import ARMED, CANCELLED, ScheduledCall
 from durable_objects.alarms.slot import Slot
 from durable_objects.entries.serializer import encode
@@ -29,6 +30,8 @@ class _Turn(Protocol):
 
     @property
     def now(self) -> datetime: ...
+    @property
+    def run(self) -> Run | None: ...
     def schedules(self) -> Mapping[str, ScheduledCall]: ...
     def change_schedule(self, name: str, call: ScheduledCall | None) -> None: ...
 
@@ -36,18 +39,19 @@ class _Turn(Protocol):
 def put(turn: _Turn, wanted: ScheduledCall) -> ScheduledCall:
     """Store what is wanted as the schedule of its name, in the cadence of the one that is there; return it.
 
-    One that is there already, just so, is left alone. Raises ``InvalidSchedule`` when no time of it is left, and
-    ``InvalidInput`` beyond ``MAX_SCHEDULES``.
+    One that is there already, just so, is left alone; but one that runs once, and is running, is set once more. Where
+    only the policy for missed times changes, its runs keep their key. Raises ``InvalidSchedule`` when no time of it is
+    left, and ``InvalidInput`` beyond ``MAX_SCHEDULES``.
     """
     calls = turn.schedules()
     there = calls.get(wanted.name)
-    if there is not None and there.rule == wanted.rule and there.state == ARMED:
-        call = replace(
-            there, method=wanted.method, arguments=wanted.arguments, misfire=wanted.misfire, grace=wanted.grace,
-            declared=wanted.declared,
-        )  # fmt: skip
-        if call == there:
-            return there
+    if there is not None and there.rule == wanted.rule and there.state == ARMED and not _runs_once_now(turn, there):
+        call = replace(there, misfire=wanted.misfire, grace=wanted.grace, declared=wanted.declared)
+        if (call.method, call.arguments) == (wanted.method, wanted.arguments):
+            if call != there:
+                turn.change_schedule(call.name, call)
+            return call
+        call = replace(call, method=wanted.method, arguments=wanted.arguments)
     else:
         if there is None and len(calls) >= MAX_SCHEDULES:
             raise InvalidInput(f"{shown(turn.key)} has {len(calls):,} schedules, the most that an object can have")
@@ -55,6 +59,14 @@ def put(turn: _Turn, wanted: ScheduledCall) -> ScheduledCall:
     call = replace(call, set_number=turn.slot.next_set_number())
     turn.change_schedule(call.name, call)
     return call
+
+
+def _runs_once_now(turn: _Turn, call: ScheduledCall) -> bool:
+    """Return whether this schedule has one time only, and its run may be in progress: it has seen what was before."""
+    if Rule.from_text(call.rule).kind != "once":
+        return False
+    is_own = turn.run is not None and turn.run.schedule is not None and turn.run.schedule.name == call.name
+    return is_own or turn.slot.leased_until is not None
 
 
 def _begun(turn: _Turn, wanted: ScheduledCall) -> ScheduledCall:

@@ -377,3 +377,45 @@ def test_a_schedule_does_not_run_in_a_group(clock: FakeClock, script: Script) ->
     assert script.infos == []
     assert fire(slot.pk).verdict is Verdict.SUCCEEDED
     assert grouped.storage.get("noted") is True
+
+
+@pytest.mark.parametrize("by", ["another call", "the run itself"])
+def test_once_more_while_it_runs_is_once_more(obj: Scripted, script: Script, by: str) -> None:
+    """What is set for the same time while it runs, unlocked or by its own run, runs again: nobody's request is lost."""
+    at = durable_objects.now() - HOUR
+
+    def again() -> None:
+        Scripted.objects.get_by_name("a").schedules.set("a", "scheduled", at=at)
+
+    def work(obj: Scripted) -> None:
+        if len(script.calls) > 1:
+            return
+        if by == "the run itself":
+            again()
+            return
+        with obj.unlocked():
+            InThread(again).result()
+
+    script.scheduled = work
+    obj.schedules.set("a", "scheduled", at=at)
+    pk = Alarm.objects.get().pk
+    assert [fire(pk).verdict for _ in range(3)] == [Verdict.SUCCEEDED, Verdict.SUCCEEDED, Verdict.DROPPED]
+    assert len({info.key for info, _, _ in script.calls if info}) == 2
+
+
+def test_another_policy_is_no_other_key(obj: Scripted, clock: FakeClock, script: Script) -> None:
+    """Where only what becomes of missed times changes, between retries or in a run, occurrence and key are the same."""
+    script.scheduled = fail
+    obj.schedules.set("a", "scheduled", every=HOUR)
+    run_due_alarms()
+    obj.schedules.set("a", "scheduled", every=HOUR, misfire="all", grace=DAY)
+    clock.advance(2 * SECOND)
+
+    def work(obj: Scripted) -> None:
+        obj.schedules.set("a", "scheduled", every=HOUR, misfire="skip")
+
+    script.scheduled = work
+    run_due_alarms()
+    assert len({info.key for info, _, _ in script.calls if info}) == 1
+    assert [info.retry_count for info, _, _ in script.calls if info] == [0, 1]
+    assert (row().misfire, row().due_at) == ("skip", datetime(2026, 5, 1, 13, tzinfo=UTC))
