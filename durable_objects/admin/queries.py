@@ -98,6 +98,7 @@ def read_run(run: AlarmRun, now: datetime) -> dict[str, Any]:
     """Return a run as a line of a table."""
     return {
         "run": run,
+        "of": display.short(display.label(run.schedule)) if run.schedule else "alarm",
         "badge": display.badge(run.outcome),
         "started": display.when(run.started_at, now),
         "late": display.span(run.started_at - run.due_at),

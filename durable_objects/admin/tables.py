@@ -146,11 +146,11 @@ class EntryAdmin(ReadOnlyAdmin):
 class AlarmRunAdmin(ReadOnlyAdmin):
     """The history: every call of an ``alarm()``, newest first."""
 
-    list_display = ("started_at", "object_label", "result", "retry_count", "late", "took", "error_gist")
+    list_display = ("started_at", "object_label", "what", "result", "retry_count", "late", "took", "error_gist")
     list_select_related = ("object",)
     list_filter = ("outcome", ObjectFilter)
     fields: ClassVar[Any] = (
-        "object_label", "result", "retry_count", "fence", "late", "took",
+        "object_label", "what", "result", "retry_count", "fence", "late", "took",
         moment("scheduled_at"), moment("due_at"), moment("wake_up_for", "wake-up sent for"), moment("picked_up_at"),
         moment("started_at"), moment("ended_at"), "traceback",
     )  # fmt: skip
@@ -170,6 +170,11 @@ class AlarmRunAdmin(ReadOnlyAdmin):
     def object_label(self, row: AlarmRun) -> str:
         """Show the object's name and class, with a link."""
         return object_link(row.object)
+
+    @admin.display(description="of")
+    def what(self, row: AlarmRun) -> str:
+        """Show the schedule that ran, or that it was the alarm."""
+        return display.short(display.label(row.schedule)) if row.schedule else "alarm"
 
     @admin.display(description="outcome")
     def result(self, row: AlarmRun) -> SafeString:

@@ -149,7 +149,8 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
         for run in runs:
             late, took = span(run.started_at - run.due_at), span(run.ended_at - run.started_at)
             error = f"  {one_line(gist(run.error))}" if run.error else ""
-            self.stdout.write(f"  {absolute(run.started_at)}  {run.outcome}  late by {late}, took {took}{error}")
+            of = f"schedule {label(run.schedule)}  " if run.schedule else ""
+            self.stdout.write(f"  {absolute(run.started_at)}  {of}{run.outcome}  late by {late}, took {took}{error}")
 
     def _call(self, options: dict[str, Any]) -> None:
         obj = find_class(options["kind"]).by_name(options["name"])
@@ -280,4 +281,10 @@ def _json(text: str) -> Any:
 def _run(run: AlarmRun) -> dict[str, Any]:
     moments = ("scheduled_at", "due_at", "wake_up_for", "picked_up_at", "started_at", "ended_at")
     times = {name: at and at.isoformat() for name in moments for at in [getattr(run, name)]}
-    return {"outcome": run.outcome, "retry_count": run.retry_count, **times, "error": run.error}
+    return {
+        "schedule": run.schedule,
+        "outcome": run.outcome,
+        "retry_count": run.retry_count,
+        **times,
+        "error": run.error,
+    }

@@ -200,10 +200,11 @@ def _columns(row: Schedule) -> tuple[str, ...]:
 
 
 def _lines(row: Schedule, info: ScheduleInfo, n: int) -> list[str]:
+    given = [repr(value) for value in info.args] + [f"{name}={value!r}" for name, value in info.kwargs.items()]
     grace = "" if info.grace is None else f", not later than {info.grace}"
     found = [
         f"{kind_of(row.object)} {label(row.object.name)}, schedule {label(row.name)}: {info.state}",
-        f"  calls   {info.method}(*{info.args!r}, **{info.kwargs!r})",
+        f"  calls   {info.method}({', '.join(given)})",
         f"  when    {info.rule.describe()}; missed times: {info.misfire}{grace}",
         *(f"  next    {absolute(at)}" for at in info.times(n)),
     ]

@@ -68,7 +68,7 @@ def test_show_and_preview(obj: Scripted, clock: FakeClock) -> None:
     assert (shown["args"], shown["kwargs"], shown["grace"]) == ([1], {"x": 2}, 7200)
     assert shown["times"] == [(clock.now() + n * HOUR).isoformat() for n in range(2)]
     words = text("show", KIND, "a", "a")
-    assert "scheduled(*(1,), **{'x': 2})" in words
+    assert "scheduled(1, x=2)" in words
     assert "every hour; missed times: one, not later than 2:00:00" in words
     down = [(clock.now() + n * HOUR).isoformat() for n in (0, 5)]
     (preview,) = schedules("preview", KIND, "a", "a", "--down", *down)
