@@ -8,11 +8,12 @@ from typing import Any
 
 from django.apps import apps as installed
 from django.apps.registry import Apps
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from durable_objects import kinds
 from durable_objects.alarms.declarations import Declaration, declarations_of
 from durable_objects.conf import engine
+from durable_objects.database import clock
 from durable_objects.database.backends.base import Limits
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject
@@ -48,7 +49,7 @@ def _reconcile(model: type[DurableObject], declared: Sequence[Declaration]) -> N
     if names:
         with BulkTransaction(_limits(model)) as bulk:
             bulk.make(kind_id, names, lambda object_id, kind_id, name: None)
-    others = Object.objects.using(engine.DATABASE).filter(_differs(declared), kind=kind_id).order_by("pk")
+    others = _behind(kind_id, declared).order_by("pk")
     seen, locked = 0, []
     while pks := list(others.filter(pk__gt=seen).values_list("pk", flat=True)[:MAX_OBJECTS]):
         seen = pks[-1]
@@ -63,8 +64,23 @@ def _reconcile(model: type[DurableObject], declared: Sequence[Declaration]) -> N
         logger.warning(text, model._meta.label, len(locked))
 
 
+def behind() -> dict[str, int]:
+    """Count, by class, the objects that do not have what their class declares: ``migrate`` would change them."""
+    found = {}
+    for kind_id, model in kinds.runnable().items():
+        declared = declarations_of(model)
+        if declared and (number := _behind(kind_id, declared).count()):
+            found[model._meta.label] = number
+    return found
+
+
+def _behind(kind_id: int, declared: Sequence[Declaration]) -> QuerySet[Object]:
+    return Object.objects.using(engine.DATABASE).filter(_differs(declared), kind=kind_id)
+
+
 def _differs(declared: Sequence[Declaration]) -> Q:
     """Return the condition of objects whose schedules are not what is declared."""
+    now = clock.now()
     rows = Schedule.objects.using(engine.DATABASE).filter(object=OuterRef("pk"))
     gone = Q(declared=True) & ~Q(name__in=[each.name for each in declared])
     differs = Q(Exists(rows.filter(gone)))
@@ -73,6 +89,9 @@ def _differs(declared: Sequence[Declaration]) -> Q:
         same &= Q(grace__isnull=True) if each.grace is None else Q(grace=each.grace)
         stands = rows.filter(Q(declared=False) | Q(state="cancelled") | same, name=each.name)
         here = Q() if each.of is None else Q(name=each.of)
+        if each.rule.after(now) is None:  # its class has ended it: only another rule has to go
+            differs |= here & Q(Exists(rows.filter(name=each.name, declared=True).exclude(rule=each.rule.to_text())))
+            continue
         differs |= here & ~Q(Exists(stands))
         if each.of is not None:
             differs |= ~here & Q(Exists(rows.filter(name=each.name, declared=True)))

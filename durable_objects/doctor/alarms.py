@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Count
 
-from durable_objects import kinds, tasks
+from durable_objects import declared_schedules, kinds, tasks
 from durable_objects.alarms import history, leases, predicates
 from durable_objects.alarms.pauses import in_force
 from durable_objects.alarms.queries import alarms_in, count
@@ -129,6 +129,13 @@ def _left_behind(now: datetime) -> Iterator[Finding]:
         yield Finding("lease", text, advice, fix=lambda: f"removed leases: {_repair(over, _end_lease)}")
 
 
+def _undeclared(now: datetime) -> Iterator[Finding]:
+    """Find objects that lack what their class declares: code of the last version made them after ``migrate``, say."""
+    for name, number in declared_schedules.behind().items():
+        text = f"Objects without the schedules that their class declares: {number:,} of {name}."
+        yield Finding("declared_schedules", text, "Run migrate again: it sets them.", is_trouble=False)
+
+
 def _without_due_time(now: datetime) -> Iterator[Finding]:
     rows = Alarm.objects.using(engine.DATABASE).filter(predicates.armed(), due_at=None).order_by()
     number = count(rows)
@@ -175,4 +182,4 @@ def _make_due(row: Alarm) -> bool:
 
 
 AT_A_GLANCE: list[Question] = [_late, _nobody_dispatches, _dead, _dead_schedules, _parked, _paused, _left_behind]
-INVARIANTS: list[Question] = [_without_due_time, _too_much_history]
+INVARIANTS: list[Question] = [_undeclared, _without_due_time, _too_much_history]

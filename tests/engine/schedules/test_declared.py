@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.core.management.sql import emit_post_migrate_signal, emit_pre_migrate_signal
 from django.db.migrations.recorder import MigrationRecorder
 
-from durable_objects import cron, declared_schedules, every, exclusive, renamed_models
+from durable_objects import cron, declared_schedules, doctor, every, exclusive, renamed_models
 from durable_objects.alarms.declarations import declarations_of
 from durable_objects.conf import engine
 from durable_objects.errors import InvalidName, InvalidSchedule
@@ -329,3 +329,13 @@ def test_a_method_that_asks_for_arguments_is_refused_at_import() -> None:
     with pytest.raises(InvalidSchedule, match="number"):
         cron("0 3 * * *")(greedy)
     every(hours=1)(exclusive(tick))
+
+
+def test_the_doctor_finds_objects_without_them(declare: Callable[..., None], clock: FakeClock) -> None:
+    """Objects that lack what their class declares are a notice that names the class, until ``migrate`` ran."""
+    Counter.objects.get_by_name("a").add()
+    declare(tick=every(hours=1)(fresh()), gone=every(hours=1, end=clock.now() - HOUR)(fresh()))
+    found = [each.text for each in doctor.examine(clock.now()) if each.code == "declared_schedules"]
+    assert found == ["Objects without the schedules that their class declares: 1 of tests.Counter."]
+    migrate()
+    assert declared_schedules.behind() == {}
