@@ -8,10 +8,30 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('durable_objects', '0002_snoozed_runs'),
+        ('contenttypes', '0002_remove_content_type_name'),
+        ('durable_objects', '0001_initial'),
     ]
 
     operations = [
+        migrations.CreateModel(
+            name='ClassLimit',
+            fields=[
+                ('kind', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='+', serialize=False, to='contenttypes.contenttype')),
+                ('next_start_at', models.DateTimeField(null=True)),
+                ('last_start_at', models.DateTimeField(null=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name='Pause',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('scope', models.CharField(choices=[('everything', 'Everything'), ('class', 'Class'), ('object', 'Object')], max_length=10)),
+                ('reason', models.TextField(blank=True, default='')),
+                ('by', models.CharField(blank=True, default='', max_length=150)),
+                ('since', models.DateTimeField()),
+                ('until', models.DateTimeField(null=True)),
+            ],
+        ),
         migrations.CreateModel(
             name='Schedule',
             fields=[
@@ -45,6 +65,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='alarm',
+            name='set_by_trace',
+            field=models.CharField(blank=True, db_default='', default='', max_length=55),
+        ),
+        migrations.AddField(
+            model_name='alarm',
             name='set_number',
             field=models.PositiveBigIntegerField(db_default=0, default=0),
         ),
@@ -69,6 +94,16 @@ class Migration(migrations.Migration):
             field=models.CharField(choices=[('succeeded', 'Succeeded'), ('failed', 'Failed'), ('dead', 'Dead'), ('superseded', 'Superseded'), ('snoozed', 'Snoozed'), ('skipped', 'Skipped')], max_length=10),
         ),
         migrations.AddField(
+            model_name='pause',
+            name='kind',
+            field=models.OneToOneField(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='contenttypes.contenttype'),
+        ),
+        migrations.AddField(
+            model_name='pause',
+            name='object',
+            field=models.OneToOneField(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='durable_objects.object'),
+        ),
+        migrations.AddField(
             model_name='schedule',
             name='object',
             field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='durable_objects.object'),
@@ -82,6 +117,14 @@ class Migration(migrations.Migration):
             model_name='alarm',
             index=models.Index(condition=models.Q(('wake_at__isnull', False)), fields=['wake_at'], name='durable_objects_wake'),
         ),
+        migrations.AddConstraint(
+            model_name='pause',
+            constraint=models.UniqueConstraint(condition=models.Q(('scope', 'everything')), fields=('scope',), name='durable_objects_one_pause_of_all'),
+        ),
+        migrations.AddConstraint(
+            model_name='pause',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', None), ('object', None), ('scope', 'everything')), models.Q(('kind__isnull', False), ('object', None), ('scope', 'class')), models.Q(('kind', None), ('object__isnull', False), ('scope', 'object')), _connector='OR'), name='durable_objects_pause_of_one_thing'),
+        ),
         migrations.AddIndex(
             model_name='schedule',
             index=models.Index(condition=models.Q(('state', 'armed')), fields=['due_at'], name='durable_objects_scheduled'),
@@ -89,6 +132,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='schedule',
             index=models.Index(condition=models.Q(('died_at__isnull', False)), fields=['object'], name='durable_objects_died'),
+        ),
+        migrations.AddIndex(
+            model_name='schedule',
+            index=models.Index(condition=models.Q(('retry_count__gt', 0), ('state', 'armed')), fields=['due_at'], name='durable_objects_retried'),
         ),
         migrations.AddConstraint(
             model_name='schedule',
