@@ -23,7 +23,7 @@ from durable_objects.recurrence.rules import Rule
 from durable_objects.tables import Schedule
 from durable_objects.turns import lock, schedule_changes
 from durable_objects.turns.async_calls import awaited
-from durable_objects.turns.calls import current, enter
+from durable_objects.turns.calls import change_in_turn, current
 from durable_objects.turns.handle import Owner
 from durable_objects.turns.turn import Turn
 from durable_objects.validation import check_name
@@ -195,16 +195,7 @@ class Schedules:
         return name, encode([[*args], {**kwargs}])
 
     def _in_turn(self, change: Callable[[Turn], Result]) -> Result:
-        joined = current(self._owner)
-        if joined is not None:
-            joined.admit(self._owner)
-            return change(joined)
-
-        def call() -> Result:
-            with enter(self._owner) as turn:
-                return change(turn)
-
-        return self._owner.run_exclusive(call)
+        return change_in_turn(self._owner, change)
 
     def _read(self) -> dict[str, ScheduledCall]:
         turn = current(self._owner)

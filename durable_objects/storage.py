@@ -17,7 +17,7 @@ from durable_objects.entries.serializer import decode, encode
 from durable_objects.errors import InvalidInput
 from durable_objects.turns import attempts, lock
 from durable_objects.turns.async_calls import awaited
-from durable_objects.turns.calls import current, enter
+from durable_objects.turns.calls import change_in_turn, current, enter
 from durable_objects.turns.handle import Owner, check_has_handler
 from durable_objects.turns.turn import Turn
 from durable_objects.validation import check_key
@@ -181,16 +181,7 @@ class Storage:
     adelete_alarm = awaited(delete_alarm)
 
     def _in_turn(self, change: Callable[[Turn], Result]) -> Result:
-        joined = current(self._owner)
-        if joined is not None:
-            joined.admit(self._owner)
-            return change(joined)
-
-        def call() -> Result:
-            with enter(self._owner) as turn:
-                return change(turn)
-
-        return self._owner.run_exclusive(call)
+        return change_in_turn(self._owner, change)
 
     def _texts(self, keys: Sequence[str]) -> dict[str, str]:
         return self._read(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from django.contrib.contenttypes.models import ContentType
@@ -31,11 +32,16 @@ SETTLE_SECONDS = 8
 )
 def million(stage: Stage) -> Result:
     """Growth of worker, dispatcher and broker (MB); a pass and lateness against those with 1,000 pending."""
+    return growth(stage, _store, 1_000, MANY)
+
+
+def growth(stage: Stage, store: Callable[[int], None], few: int, much: int) -> Result:
+    """Figures with few pending, and with many more, as ``store`` stores them."""
     with stage.running() as site:
-        _store(1_000)
+        store(few)
         lateness(site, Ticker, DUE_TOGETHER)
         before = measure(site)
-        _store(MANY)
+        store(much)
         after = measure(site)
     figures = {
         f"{name}, {count} pending": Figure((measured[name],), unit)

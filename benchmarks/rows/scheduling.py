@@ -9,16 +9,14 @@ from datetime import timedelta
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 
-from benchmarks.measuring import Figure, Result, many, side_by_side
+from benchmarks.measuring import Result, many, side_by_side
 from benchmarks.objects import Once
 from benchmarks.row import Target, row
-from benchmarks.rows.firing import DUE_TOGETHER, lateness
-from benchmarks.rows.pending import measure
+from benchmarks.rows.pending import growth
 from benchmarks.stage import Stage, unique
 from durable_objects.database import clock
 from durable_objects.execution.executor import fire
 from durable_objects.recurrence import rules
-from tests.models import Ticker
 
 EACH = 10
 ROUNDS = many(100)
@@ -92,23 +90,7 @@ def _pk(obj: Once) -> int:
 )
 def million(stage: Stage) -> Result:
     """As row 8: growth of worker, dispatcher and broker (MB); a pass and lateness against those with 1,000 pending."""
-    with stage.running() as site:
-        _store(100)
-        lateness(site, Ticker, DUE_TOGETHER)
-        before = measure(site)
-        _store(PENDING)
-        after = measure(site)
-    figures = {
-        f"{name}, {count} pending": Figure((measured[name],), unit)
-        for name, unit in (("memory", "MB"), ("pass", "ms"), ("p99", "ms"))
-        for count, measured in (("1,000", before), ("1,000,000", after))
-    }
-    ratios = {
-        "memory": after["memory"] - before["memory"],
-        "dispatch_pass": after["pass"] / before["pass"],
-        "lateness": after["p99"] / before["p99"],
-    }
-    return Result(figures, ratios)
+    return growth(stage, _store, 100, PENDING)
 
 
 def _store(objects: int) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from durable_objects import class_attributes
 from durable_objects.database import clock
 from durable_objects.turns import attempts
-from durable_objects.turns.handle import Handle
+from durable_objects.turns.handle import Handle, Owner
 from durable_objects.turns.transaction import unlocked_on
 from durable_objects.turns.turn import Turn, open_turns
 
@@ -65,3 +65,17 @@ def run(handle: Handle, call: Callable[[], Result], object_id: int | None = None
             return call()
 
     return attempts.run(handle.key, lambda: Turn(handle, object_id=object_id), attempt)
+
+
+def change_in_turn(owner: Owner, change: Callable[[Turn], Result]) -> Result:
+    """Change something in the open turn on this object, or in one of its own; return what ``change`` does."""
+    joined = current(owner)
+    if joined is not None:
+        joined.admit(owner)
+        return change(joined)
+
+    def call() -> Result:
+        with enter(owner) as turn:
+            return change(turn)
+
+    return owner.run_exclusive(call)
