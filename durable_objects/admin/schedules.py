@@ -16,9 +16,10 @@ from django.utils.safestring import SafeString
 from durable_objects.admin import display
 from durable_objects.admin.actions import OperableAdmin, Verb
 from durable_objects.admin.base import ReadOnlyAdmin
-from durable_objects.admin.columns import moment, now_of
+from durable_objects.admin.columns import moment, now_of, paused_of
 from durable_objects.admin.filters import KindFilter, ObjectFilter
 from durable_objects.admin.tables import object_link
+from durable_objects.alarms.schedules import ARMED
 from durable_objects.errors import InvalidSchedule
 from durable_objects.operations import actions as operations
 from durable_objects.operations.schedules import STATES, condition, word_of
@@ -35,7 +36,7 @@ RUN = Verb(
     "Run these schedules now? What is planned but once runs now instead; the others run once more than planned.",
     "Set to run now",
     lambda handle, row: operations.run_schedule_now(row.object, row.name),
-    fits=frozenset({"armed", "due", "retrying", "dead"}),
+    fits=frozenset({"armed", "due", "retrying", "dead", "paused"}),
 )
 REVIVE = Verb(
     "revive_schedules",
@@ -53,7 +54,7 @@ CANCEL = Verb(
     "Cancel these schedules? One that its class declares stays cancelled on its object; others are deleted.",
     "Schedule cancelled",
     lambda handle, row: operations.cancel_schedule(row.object, row.name),
-    fits=frozenset({"armed", "due", "retrying", "dead"}),
+    fits=frozenset({"armed", "due", "retrying", "dead", "paused"}),
 )
 
 
@@ -83,7 +84,7 @@ class ScheduleAdmin(OperableAdmin, ReadOnlyAdmin):
     """Every schedule; those that will run by due time."""
 
     verbs: ClassVar[tuple[Verb, ...]] = (RUN, REVIVE, CANCEL)
-    list_display = ("label", "object_label", "rule_words", "state_word")
+    list_display = ("label", "object_label", "rule_words")
     list_select_related = ("object",)
     list_filter = (ScheduleStateFilter, KindFilter, ObjectFilter)
     fields: ClassVar[Any] = (
@@ -102,15 +103,22 @@ class ScheduleAdmin(OperableAdmin, ReadOnlyAdmin):
         return row.object
 
     def status(self, request: HttpRequest, row: Schedule) -> display.Status:
-        """Return the schedule's state."""
-        return display.Status(word_of(row, now_of(request)), info_of(row).rule.describe())
+        """Return the schedule's state; paused is one that would run, of an object that is."""
+        word, target = word_of(row, now_of(request)), row.object
+        if row.state == ARMED and paused_of(request).holds(target.pk, target.kind_id):
+            word = "paused"
+        return display.Status(word, info_of(row).rule.describe())
 
     def get_list_display(self, request: HttpRequest) -> Any:
         @admin.display(description="due")
         def due(row: Schedule) -> str:
             return display.to_come(row.due_at, now_of(request))
 
-        return [*self.list_display, due, "error_gist"]
+        @admin.display(description="state")
+        def state(row: Schedule) -> SafeString:
+            return display.badge(self.status(request, row).word)
+
+        return [*self.list_display, state, due, "error_gist"]
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Sort by due time where an index has it: among those that will run."""

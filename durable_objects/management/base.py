@@ -196,6 +196,8 @@ def find_kind(label: str) -> ContentType:
     if kind is None:
         find_class(label)
         raise CommandError(f"no object of {label!r} was ever made: run migrate (and makemigrations before)")
+    if kind.model_class() is not None and kinds.class_of(kind) is None:
+        find_class(label)  # a class of this code that is no durable object
     return kind
 
 

@@ -10,6 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from durable_objects.operations import pauses
 from durable_objects.tables import Object, Schedule
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
@@ -98,3 +99,13 @@ def test_who_may_only_look_changes_nothing(schedule: Schedule, client: Client) -
     client.post(url, {"action": "cancel_schedules", "_selected_action": [schedule.pk], "confirmed": "yes"})
     assert Schedule.objects.exists()
     assert Object.objects.exists()
+
+
+def test_what_is_paused_says_so(schedule: Schedule, admin_client: Client) -> None:
+    """A schedule of an object that is paused is shown as paused, in the list and by the buttons that fit."""
+    pauses.pause(schedule.object)
+    text = admin_client.get(reverse("admin:durable_objects_schedule_changelist")).content.decode()
+    assert "do-paused" in text
+    assert "cancel_schedules" in page_of(admin_client, schedule)
+    pauses.resume(schedule.object)
+    assert "do-paused" not in admin_client.get(reverse("admin:durable_objects_schedule_changelist")).content.decode()

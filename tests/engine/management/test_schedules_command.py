@@ -101,3 +101,12 @@ def test_revive_all_asks_first(dead: Scripted) -> None:
     assert not Schedule.objects.exclude(died_at=None).exists()
     with pytest.raises(CommandError, match="name one by KIND, NAME and SCHEDULE"):
         schedules("revive")
+
+
+def test_a_kind_is_a_class_of_objects(clock: FakeClock) -> None:
+    """A model that is no durable object is refused by name, also where the database knows it."""
+    for verb in (("list", "--class", "auth.Group"), ("show", "auth.Group", "a", "b")):
+        with pytest.raises(CommandError, match="not a durable object"):
+            schedules(*verb)
+    with pytest.raises(CommandError, match="not a durable object"):
+        call_command("alarms", "pause", "auth.Group")
