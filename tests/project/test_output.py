@@ -164,9 +164,9 @@ def test_a_reader_that_has_enough_ends_a_command_without_a_word(site: Site) -> N
     """``alarms list | head -1``: no traceback; the code is that of a process ended by SIGPIPE."""
     site.execute(
         "from datetime import timedelta; from batcher.models import Batcher\n"
-        "Batcher.objects.set_alarms({str(number): timedelta(hours=1) for number in range(1000)})"
+        "Batcher.objects.set_alarms({str(number): timedelta(hours=1) for number in range(3000)})"
     )
-    done = shell(site, "manage alarms list --limit 1000 | head -1")
+    done = shell(site, "manage alarms list --limit 3000 | head -1")
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (141, "", 1)
     done = shell(site, "manage objects export --json 2>/dev/null | true")
     assert (done.returncode, done.stderr) == (141, "")
