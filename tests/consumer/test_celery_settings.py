@@ -106,9 +106,8 @@ def test_a_worker_that_takes_no_alarms_is_named(tmp_path: Path, foreign: Callabl
         project.run("Timer.objects.get_by_name('near').storage.set_alarm(timedelta(0))")
         doctor = project.manage("alarms", "doctor")
         assert doctor.code == 1
-        assert (
-            "Wake-ups go to the queue 'celery', from which the only worker that answers does not consume" in doctor.out
-        )
+        assert "Wake-ups go to the queue 'celery', and no worker takes them there." in doctor.out
+        assert "The only worker that answers does not consume from it for this project." in doctor.out
         assert "celery -A PROJECT worker -Q celery" in doctor.out
         explained = project.manage("alarms", "explain", "shop.timer", "near").well().out
         assert "It goes to the queue 'celery'" in explained
