@@ -196,8 +196,8 @@ def find_kind(label: str) -> ContentType:
     if kind is None:
         find_class(label)
         raise CommandError(f"no object of {label!r} was ever made: run migrate (and makemigrations before)")
-    if kind.model_class() is not None and kinds.class_of(kind) is None:
-        find_class(label)  # a class of this code that is no durable object
+    if kinds.class_of(kind) is None and not Object.objects.using(engine.DATABASE).filter(kind=kind).exists():
+        find_class(label)  # neither a class of objects here, nor one that has parked objects
     return kind
 
 

@@ -12,6 +12,8 @@ from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.migrations.recorder import MigrationRecorder
 
+_MIGRATIONS = MigrationRecorder.Migration._meta.db_table
+
 
 class MigratedDatabase:
     """The rows of every table, and where every sequence is, as they are when this is made.
@@ -24,7 +26,7 @@ class MigratedDatabase:
         self._alias = alias
         conn = connections[alias]
         self._tables = conn.introspection.django_table_names(only_existing=True, include_views=False)
-        self._tables += {MigrationRecorder.Migration._meta.db_table} & {*conn.introspection.table_names()}
+        self._tables += {_MIGRATIONS} & {*conn.introspection.table_names()}
         self._has_sequences = conn.vendor == "postgresql"
         if not self._has_sequences:
             self._tables.append("sqlite_sequence")  # the last one: to insert rows counts
@@ -42,6 +44,8 @@ class MigratedDatabase:
                 cursor.execute(f"LOCK TABLE {', '.join(map(_quoted, self._tables))} IN SHARE ROW EXCLUSIVE MODE")
             for table, rows in self._rows.items():
                 _restore(cursor, table, rows)
+            if _MIGRATIONS not in self._rows:  # some tests put migrations on record in a database made from the models
+                cursor.execute(f"DROP TABLE IF EXISTS {_MIGRATIONS}")
             if self._has_sequences:
                 for name, value, is_called in self._sequences - _sequences(cursor):
                     cursor.execute("SELECT setval(%s::regclass, %s, %s)", [name, value, is_called])

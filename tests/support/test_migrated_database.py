@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import TransactionTestCase
 from django_celery_beat.models import PeriodicTask
 
@@ -49,6 +50,7 @@ LEFT: dict[str, Callable[[], object]] = {
     "no permissions": lambda: Permission.objects.all().delete(),
     "a permission of another name": lambda: Permission.objects.update(name="other"),
     "beat's entry off": lambda: PeriodicTask.objects.update(enabled=False),
+    "a migration on record": lambda: MigrationRecorder(connection).record_applied("ghost", "0001_initial"),
 }
 
 
