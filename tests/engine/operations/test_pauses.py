@@ -250,7 +250,7 @@ def test_drain_waits_for_runs_that_had_started(obj: Scripted, script: Script) ->
     leave.set()
     assert pauses.drain(obj, MINUTE, lambda found, left: seen.append(found))
     assert len(run.result()) == 1
-    assert all(found.number == 1 for found in seen)
+    assert all(1 <= found.number <= 2 for found in seen)  # while it locks again it is seen as both
 
 
 def test_drain_waits_for_runs_that_keep_their_lock(obj: Scripted, script: Script) -> None:
