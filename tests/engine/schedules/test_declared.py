@@ -13,6 +13,7 @@ from django.core.management.sql import emit_post_migrate_signal, emit_pre_migrat
 from django.db.migrations.recorder import MigrationRecorder
 
 from durable_objects import cron, declared_schedules, doctor, every, exclusive, renamed_models
+from durable_objects.alarms import schedule_sql
 from durable_objects.alarms.declarations import declarations_of
 from durable_objects.conf import engine
 from durable_objects.errors import InvalidName, InvalidSchedule
@@ -339,3 +340,18 @@ def test_the_doctor_finds_objects_without_them(declare: Callable[..., None], clo
     assert found == ["Objects without the schedules that their class declares: 1 of tests.Counter."]
     migrate()
     assert declared_schedules.behind() == {}
+
+
+def test_only_the_object_that_of_names_reads_schedules(
+    declare: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turns of an object for which its class declares nothing are as quick as where a class declares nothing."""
+    declare(tick=every(hours=1, of="main")(fresh()))
+
+    def read(*args: Any) -> None:
+        raise AssertionError("its schedules were read")
+
+    monkeypatch.setattr(schedule_sql, "load", read)
+    Counter.objects.get_by_name("a").add()
+    with pytest.raises(AssertionError, match="were read"):
+        Counter.objects.get_by_name("main").add()
