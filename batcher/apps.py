@@ -18,6 +18,6 @@ class BatcherConfig(AppConfig):
         super().import_models()
 
     def ready(self) -> None:
-        """Import the checks, which register themselves. Raises ``ImproperlyConfigured`` without ``USE_TZ``."""
+        """Import checks and verbs, which register themselves. Raises ``ImproperlyConfigured`` without ``USE_TZ``."""
         require_time_zones(self.name)
-        from batcher import checks  # noqa: F401  importing registers them
+        from batcher import bulk_verbs, checks  # noqa: F401  importing registers them

@@ -1,6 +1,7 @@
 """Whether posts go to an upstream at all: one circuit breaker for all its batchers, in all processes, in one row.
 
-Only this module writes upstreams. While a breaker is closed and nothing has failed, ``ask`` and ``record`` are reads.
+Only this module writes upstreams. While a breaker is closed and nothing has failed, ``ask`` and ``record`` are reads,
+but for the row that an upstream gets with its first answer.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from django.db import DatabaseError, transaction
 
 from batcher.conf import defaults
 from batcher.responses import Answer
-from batcher.tables import Upstream
+from batcher.tables import Batch, BatcherSettings, Upstream
 from batcher.upstream import origin_of
 from durable_objects import now as database_now
 from durable_objects.logs import get_logger
+from durable_objects.models import Object
 
 logger = get_logger("batcher")
 
@@ -24,6 +26,8 @@ LOOK_AGAIN = timedelta(seconds=5)
 #: A probe without a result this long after the post's own deadline was lost with its process.
 LOST_AFTER_DEADLINE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(hours=1)
+#: Batches that are looked through for one of an upstream.
+LOOKED_AT = 500
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Gate:
 
 
 def of(url: str) -> Upstream | None:
-    """Return the breaker of the upstream at this address; None while nothing has ever failed there."""
+    """Return the breaker of the upstream at this address; None before its first answer or failure."""
     return Upstream.objects.filter(pk=origin_of(url)).first() if url else None
 
 
@@ -65,6 +69,16 @@ def end_pause(url: str, now: datetime) -> None:
         Upstream.objects.filter(pk=origin_of(url), state=Upstream.State.OPEN).update(retry_at=now)
 
 
+def waiting_for(origin: str) -> Object | None:
+    """Return a batcher that has a batch for this upstream; None where none is among the first ``LOOKED_AT``."""
+    unfinished = Batch.objects.unfinished().order_by("batcher", "next_try_at")
+    ids = dict.fromkeys(unfinished.values_list("batcher_id", flat=True)[:LOOKED_AT])
+    own = dict(BatcherSettings.objects.filter(pk__in=ids).values_list("pk", "upstream_url"))
+    urls = {pk: defaults.UPSTREAM_URL if own.get(pk) is None else own[pk] for pk in ids}
+    first = next((pk for pk, url in urls.items() if url and origin_of(url) == origin), None)
+    return None if first is None else Object.objects.get(pk=first)
+
+
 def record(gate: Gate, answer: Answer) -> None:
     """Record the result of a try that was let through. Call it outside of any turn; it has its own transaction.
 
@@ -84,7 +98,10 @@ def record(gate: Gate, answer: Answer) -> None:
 
 def _succeeded(gate: Gate) -> None:
     row = Upstream.objects.filter(pk=gate.origin).first()
-    if row is None or (row.state == Upstream.State.CLOSED and not row.failures):
+    if row is None:
+        Upstream.objects.bulk_create([Upstream(pk=gate.origin)], ignore_conflicts=True)
+        return
+    if row.state == Upstream.State.CLOSED and not row.failures:
         return
     closed = Upstream.objects.filter(pk=gate.origin)
     closed.update(state=Upstream.State.CLOSED, failures=0, opened_at=None, retry_at=None)

@@ -1,16 +1,18 @@
-"""The fast path for ``POST /batcher/<name>`` under ASGI: past Django's middleware and router, in batches.
+"""The fast path for ``POST /batcher/<name>``: past Django's middleware and router, in batches.
 
-Concurrent requests for the same batcher share one transaction: they are collected here, without a thread for each, and
-added in one turn (``call_each``). Whatever is not plain (another path, an unknown token, a body that is too
-large, compressed or not valid) takes Django's way, which answers it.
+Concurrent requests for the same batcher share one transaction: under ASGI they are collected here, without a thread for
+each, and added in one turn (``call_each``); under WSGI each has its thread, and these combine. Whatever is not plain
+(another path, an unknown token, a body that is too large, compressed or not valid) takes Django's way, which answers
+it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from io import BytesIO
 from operator import methodcaller
 from typing import Any, NamedTuple
@@ -18,7 +20,9 @@ from urllib.parse import quote
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connection
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import close_old_connections, connection, reset_queries
+from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 from ninja import NinjaAPI
 from ninja.errors import HttpError
@@ -30,11 +34,14 @@ from durable_objects.http.asgi_body_limit import Application, Receive, Scope, Se
 from durable_objects.http.body_limit import MAX_BODY_BYTES, declared_length
 from durable_objects.http.client_address import address_of
 from durable_objects.http.conf import http
+from durable_objects.http.errors import uri_of
 from durable_objects.http.rate_limit import rate_of
 from durable_objects.http.tokens import Principal
 
+WsgiApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
 #: Headers that only Django's way handles.
-NOT_PLAIN = {b"content-encoding", b"transfer-encoding", b"idempotency-key"}
+NOT_PLAIN = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING", "HTTP_IDEMPOTENCY_KEY"}
 #: What Django allows where DEBUG is set and nothing else is.
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 #: Batchers that are added to at the same time by one process; requests for one of them need no more than one thread.
@@ -55,7 +62,8 @@ class FastPath:
         self._lines: dict[str, list[_Waiting]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        plain = _plain(scope, self._prefix)
+        is_near = scope["type"] == "http" and scope["path"].startswith(self._prefix)
+        plain = _plain(_environ(scope), self._prefix) if is_near else None
         if plain is None:
             await self._django(scope, receive, send)
             return
@@ -63,23 +71,16 @@ class FastPath:
         if body is None:
             return  # the client has gone
         try:
-            item = _item(scope, body)
-            _take_turn(plain.principal)
+            item = _item(plain, body)
         except ValueError:
             await self._django(scope, _replay(body, receive), send)
             return
         try:
-            receipt = await self._add(plain, item)
+            answer = _accepted(plain, await self._add(plain, item))
         except Exception as error:  # noqa: BLE001  the interface has an answer for each
-            response = self._api.on_exception(ASGIRequest(dict(scope), BytesIO(body)), error)
-            await _answer(send, response.status_code, response.content, response.items())
-            audit.record(plain.principal, "POST", scope["path"], response.status_code, plain.address)
-        else:
-            headers = [
-                ("Content-Type", "application/json; charset=utf-8"),
-                ("Location", f"{quote(scope['path'])}/items/{receipt.item}"),
-            ]
-            await _answer(send, 200, b'{"queued": %d}' % (receipt.position or 0), headers)
+            answer = _refused(self._api, ASGIRequest(dict(scope), BytesIO(body)), error)
+            plain.record(answer.status)
+        await _answer(send, answer)
 
     async def _add(self, plain: _Plain, item: Any) -> Receipt:
         loop = asyncio.get_running_loop()
@@ -100,33 +101,79 @@ class FastPath:
                 answers = await loop.run_in_executor(self._threads, _add_all, name, [one.item for one in waiting])
             except BaseException as error:  # noqa: BLE001  nobody else would tell those who wait
                 answers = [error for _ in waiting]
-            done: Counter[tuple[Principal, str]] = Counter()
+            done: Counter[_Plain] = Counter()
             for (_, plain, added), answer in zip(waiting, answers, strict=True):
                 if isinstance(answer, BaseException):
                     if not added.done():  # else its client has gone
                         added.set_exception(answer)
                     continue
-                done[plain.principal, plain.address] += 1
+                done[plain] += 1
                 if not added.done():
                     added.set_result(answer)
-            for (principal, address), times in done.items():
-                audit.record(principal, "POST", f"{self._prefix}{name}", 200, address, times=times)
+            for plain, times in done.items():
+                plain.record(200, times=times)
         del self._lines[name]
 
 
 def _add_all(name: str, items: list[Any]) -> list[Receipt | Exception]:
     """Return the receipt of each of these items, or why it was not added."""
     connection.close_at = None  # a thread of ours stays, and so may its connection: CONN_MAX_AGE is for requests
-    connection.close_if_unusable_or_obsolete()
+    _begin()
     return Batcher.objects.call_each(name, [methodcaller("submit", item) for item in items])
 
 
-class _Plain(NamedTuple):
-    """The batcher that is added to, who adds, and from where."""
+class WsgiFastPath:
+    """The same under WSGI: a WSGI application around Django's, which adds in the thread that the request has."""
 
+    def __init__(self, django: WsgiApplication, api: NinjaAPI, prefix: str = "/batcher/") -> None:
+        self._django, self._api, self._prefix = django, api, prefix
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        plain = _plain(environ, self._prefix)
+        if plain is None:
+            return self._django(environ, start_response)
+        try:
+            body = environ["wsgi.input"].read(plain.length)
+        except OSError:  # it broke off, as whoever reads on sees again
+            return self._django(environ, start_response)
+        environ = {**environ, "wsgi.input": BytesIO(body)}
+        try:
+            item = _item(plain, body)
+        except ValueError:
+            return self._django(environ, start_response)
+        try:
+            _begin()
+            answer = _accepted(plain, Batcher.objects.get_by_name(plain.name).submit(item))
+        except Exception as error:  # noqa: BLE001  the interface has an answer for each
+            answer = _refused(self._api, WSGIRequest(environ), error)
+        finally:
+            close_old_connections()
+        plain.record(answer.status)
+        start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", answer.headers)
+        return [answer.body]
+
+
+class _Plain(NamedTuple):
+    """The batcher that is added to, who adds, from where, and what kind of body comes."""
+
+    path: str
     name: str
     principal: Principal
     address: str
+    length: int
+    media_type: str
+
+    def record(self, status: int, *, times: int = 1) -> None:
+        """Write to the audit log."""
+        audit.record(self.principal, "POST", self.path, status, self.address, times=times)
+
+
+class _Answer(NamedTuple):
+    """What a request is answered with."""
+
+    status: int
+    body: bytes
+    headers: list[tuple[str, str]]
 
 
 class _Waiting(NamedTuple):
@@ -137,34 +184,55 @@ class _Waiting(NamedTuple):
     added: asyncio.Future[Receipt]
 
 
-def _plain(scope: Scope, prefix: str) -> _Plain | None:
+def _begin() -> None:
+    """Do for the thread's connections what Django does at the start of a request."""
+    close_old_connections()
+    reset_queries()
+
+
+def _environ(scope: Scope) -> dict[str, str]:
+    """Return a request under ASGI as WSGI has it."""
+    raw_path: bytes | None = scope.get("raw_path")
+    return {
+        **meta_of(scope),
+        "REQUEST_METHOD": scope["method"],
+        "PATH_INFO": scope["path"],
+        "REQUEST_URI": "" if raw_path is None else raw_path.decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "wsgi.url_scheme": scope.get("scheme", ""),
+    }
+
+
+def _plain(environ: Mapping[str, Any], prefix: str) -> _Plain | None:
     """Return the parts of a plain request, by a client who may add, of a known, small size; None for any other."""
-    if scope["type"] != "http" or scope["method"] != "POST":
+    path: str = environ.get("PATH_INFO", "")
+    name = path.removeprefix(prefix)
+    if environ["REQUEST_METHOD"] != "POST" or name in ("", ".", "..", path) or "/" in name:
         return None
-    name = scope["path"].removeprefix(prefix)
-    if name in ("", ".", "..", scope["path"]) or "/" in name or scope["query_string"] or not _is_as_sent(scope):
+    if environ.get("QUERY_STRING") or not _is_as_sent(environ) or not NOT_PLAIN.isdisjoint(environ):
         return None
-    headers = dict(scope["headers"])
-    if len(headers) < len(scope["headers"]) or headers.keys() & NOT_PLAIN:  # of equal headers Django makes one
+    if settings.SECURE_SSL_REDIRECT and not _is_secure(environ):
         return None
-    if settings.SECURE_SSL_REDIRECT and not _is_secure(scope, headers):
+    length = _length(environ)
+    if length is None or not _is_our_host(environ.get("HTTP_HOST", "")):
         return None
-    if _length(headers) is None or not _is_our_host(headers.get(b"host", b"").decode("latin-1")):
+    principal = _let_in(environ.get("HTTP_AUTHORIZATION", ""), name)
+    if principal is None:
         return None
-    principal = _let_in(headers.get(b"authorization", b"").decode("latin-1"), name)
-    return None if principal is None else _Plain(name, principal, address_of(meta_of(scope)))
+    return _Plain(path, name, principal, address_of(environ), length, environ.get("CONTENT_TYPE", ""))
 
 
-def _is_as_sent(scope: Scope) -> bool:
-    """Return whether the path needed no decoding, so that it has one spelling."""
-    path: str = scope["path"]
-    return path.isascii() and "%" not in path and (scope.get("raw_path") or path.encode()) == path.encode()
+def _is_as_sent(environ: Mapping[str, Any]) -> bool:
+    """Return whether the path needed no decoding, so that it has one spelling, and is that of the whole site."""
+    path: str = environ.get("PATH_INFO", "")
+    sent = uri_of(environ).partition("?")[0] or path
+    return path.isascii() and "%" not in path and sent == path and not environ.get("SCRIPT_NAME")
 
 
-def _length(headers: dict[bytes, bytes]) -> int | None:
+def _length(environ: Mapping[str, Any]) -> int | None:
     """Return how long the body will be; None when Content-Length is missing, not a number, or too large."""
     try:
-        length = declared_length(headers.get(b"content-length", b"").decode("latin-1"))
+        length = declared_length(environ.get("CONTENT_LENGTH", ""))
     except ValueError:
         return None
     return length if length is not None and length <= MAX_BODY_BYTES else None
@@ -177,13 +245,13 @@ def _is_our_host(host: str) -> bool:
     return bool(domain) and validate_host(domain, allowed)
 
 
-def _is_secure(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+def _is_secure(environ: Mapping[str, Any]) -> bool:
     """Return whether it came by HTTPS as Django sees it, or as a trusted proxy reports it."""
     if settings.SECURE_PROXY_SSL_HEADER is None:
-        return bool(scope.get("scheme") == "https")
+        return bool(environ["wsgi.url_scheme"] == "https")
     name, value = settings.SECURE_PROXY_SSL_HEADER
-    reported = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower().encode(), b"")
-    return reported.decode("latin-1").partition(",")[0].strip() == value
+    reported: str = environ.get(name, "")
+    return reported.partition(",")[0].strip() == value
 
 
 def _let_in(authorization: str, name: str) -> Principal | None:
@@ -194,14 +262,6 @@ def _let_in(authorization: str, name: str) -> Principal | None:
     if principal is None or not principal.may("batcher:write", name):
         return None
     return principal
-
-
-def _take_turn(principal: Principal) -> None:
-    """Count this request, once it is known that Django's way will not count it. Raises ``ValueError`` above the rate,
-    which Django's way answers.
-    """
-    if auth.requests.take(principal.id, rate_of(http.RATE)):
-        raise ValueError
 
 
 async def _read(receive: Receive) -> bytes | None:
@@ -216,13 +276,36 @@ async def _read(receive: Receive) -> bytes | None:
             return body
 
 
-def _item(scope: Scope, body: bytes) -> Any:
-    """Return the item in a valid body. Raises ``ValueError`` for any other, which Django's way answers."""
-    media_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+def _item(plain: _Plain, body: bytes) -> Any:
+    """Return the item in a valid body, and count the request, which Django's way then does not. Raises ``ValueError``
+    for any other body, one that broke off, and above the rate: Django's way answers these, and counts them.
+    """
+    if len(body) != plain.length:
+        raise ValueError(f"{len(body)} bytes came")
     try:
-        return item_in(body, media_type)
+        item = item_in(body, plain.media_type)
     except (HttpError, RecursionError) as error:
         raise ValueError from error
+    if auth.requests.take(plain.principal.id, rate_of(http.RATE)):
+        raise ValueError("too many requests")
+    return item
+
+
+def _accepted(plain: _Plain, receipt: Receipt) -> _Answer:
+    """Return the answer to a request whose item was added."""
+    location = f"{quote(plain.path)}/items/{receipt.item}"
+    headers = [("Content-Type", "application/json; charset=utf-8"), ("Location", location)]
+    return _sized(200, b'{"queued": %d}' % (receipt.position or 0), headers)
+
+
+def _refused(api: NinjaAPI, request: HttpRequest, error: Exception) -> _Answer:
+    """Return the interface's answer to an error."""
+    response = api.on_exception(request, error)
+    return _sized(response.status_code, response.content, response.items())
+
+
+def _sized(status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> _Answer:
+    return _Answer(status, body, [*headers, ("Content-Length", str(len(body)))])
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -235,8 +318,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _answer(send: Send, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> None:
-    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    raw = [*raw, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+async def _answer(send: Send, answer: _Answer) -> None:
+    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+    await send({"type": "http.response.body", "body": answer.body})

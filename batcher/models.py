@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Unpack
 
 from batcher import batch_lifecycle, circuit_breaker, delivery, idempotency_keys, receipts, scheduling
+from batcher.batch_lifecycle import BY_HAND
 from batcher.errors import InvalidSetting, KeyReused, QueueFull, refusal
 from batcher.items import Item, checked
 from batcher.queue import LINE, Queue, add
@@ -54,7 +55,7 @@ class Batcher(DurableObject):
     def add_items(self, items: Iterable[object]) -> int:
         """Add several items, all or none, and return how many wait now. Raises ``InvalidValue``, ``QueueFull``."""
         line = checked(items)
-        return self._append(line) if line else self.queued()
+        return self._append(line).count if line else self.queued()
 
     @exclusive(combine=True)
     def submit(self, item: object, key: str | None = None) -> Receipt:
@@ -63,26 +64,22 @@ class Batcher(DurableObject):
         With a ``key`` of 1 to 255 characters a repetition within a day (``KEYS_FOR``) adds nothing, and returns
         the receipt of the first. Raises ``KeyReused`` for the same key with another item.
         """
+        if key is None:
+            return self._submit(item)
         moment = now()
-        if key is not None:
-            idempotency_keys.check(key)
-            before = None if Queue(self.storage).is_new else idempotency_keys.item_with(self.pk, key, item, moment)
-            if before is not None:
-                return self.receipt(before)
-        self.add_item(item)
-        queue = Queue(self.storage)
-        receipt = waiting_receipt(queue.tail - 1, queue)
-        if key is not None:
-            idempotency_keys.remember(self.pk, key, item, receipt.item, moment)
+        idempotency_keys.check(key)
+        before = None if Queue(self.storage).is_new else idempotency_keys.item_with(self.pk, key, item, moment)
+        if before is not None:
+            return self.receipt(before)
+        receipt = self._submit(item)
+        idempotency_keys.remember(self.pk, key, item, receipt.item, moment)
         return receipt
 
     @exclusive(combine=True)
     def submit_all(self, items: Iterable[object]) -> list[Receipt]:
         """Add several items as ``add_items`` does, and return a receipt for each, in order."""
         line = checked(items)
-        if line:
-            self._append(line)
-        queue = Queue(self.storage)
+        queue = add(self, line) if line else Queue(self.storage)
         return [waiting_receipt(number, queue) for number in range(queue.tail - len(line), queue.tail)]
 
     # -- questions, all of them plain reads
@@ -90,6 +87,11 @@ class Batcher(DurableObject):
     def queued(self) -> int:
         """Return how many items wait for a batch (not those in one already)."""
         return Queue(self.storage).count
+
+    def has_undelivered(self) -> bool:
+        """Return whether an item waits, or a batch is still to be delivered."""
+        object_id = self._object_id()
+        return object_id is not None and (self.queued() > 0 or Batch.objects.of(object_id).unfinished().exists())
 
     def receipt(self, item: int) -> Receipt:
         """Return what became of the item with this number: an indexed look-up, however many wait or were sent."""
@@ -135,19 +137,24 @@ class Batcher(DurableObject):
         BatcherSettings.objects.update_or_create(object_id=self.pk, defaults=changes)
 
     @exclusive
-    def replay(self, batch_id: uuid.UUID | str) -> None:
+    def replay(self, batch_id: uuid.UUID | str, reason: str = "") -> None:
         """Send a batch again, whatever became of it: the same items under the same key.
 
-        It ends the pause of the upstream's circuit breaker. Raises ``InvalidInput`` for one that was split, and
-        for an id that is not one of this batcher's.
+        The reason is kept in its history. It ends the pause of the upstream's circuit breaker. Raises
+        ``InvalidInput`` for one that was split, and for an id that is not one of this batcher's.
         """
-        batch_lifecycle.revive(self._batch(batch_id), self._policy(), now())
-        queue = Queue(self.storage)
-        queue.paused = False
-        self._try_now(queue, now())
+        batch_lifecycle.revive(self._batch(batch_id), self._policy(), now(), reason)
+        self._resume()
+
+    def replay_failed(self, *, unknown: bool = False, reason: str = "") -> int:
+        """Send every failed batch again, as ``replay`` does, in one turn; return how many there are.
+
+        Those that the upstream may have are left out, unless ``unknown``.
+        """
+        return self._replay_failed(unknown=unknown, reason=reason) if self._object_id() is not None else 0
 
     @exclusive
-    def fail(self, batch_id: uuid.UUID | str, reason: str = "failed by hand") -> None:
+    def fail(self, batch_id: uuid.UUID | str, reason: str = BY_HAND) -> None:
         """Give up on a batch now: it is kept as failed, and newer items are sent.
 
         Raises ``InvalidInput`` if it is finished. A try that is under way may still deliver it.
@@ -155,11 +162,32 @@ class Batcher(DurableObject):
         batch = self._batch(batch_id)
         if batch.finished_at is not None:
             raise refusal(f"{batch} is {batch.status} already", "a batch that is open or set aside")
-        batch_lifecycle.fail(batch, reason, now())
-        if (alarm := self.storage.get_alarm()) is not None:
-            queue = Queue(self.storage)
-            queue.set_alarm_by(min(alarm, queue.due or alarm))
-            queue.save()
+        self._give_up([batch], reason)
+
+    def fail_set_aside(self, reason: str = BY_HAND) -> int:
+        """Give up on every batch that is set aside, as ``fail`` does, in one turn; return how many there are."""
+        return self._fail_set_aside(reason) if self._object_id() is not None else 0
+
+    @exclusive
+    def split(self, batch_id: uuid.UUID | str) -> list[Batch]:
+        """Split a batch in two, under keys of their own, and try them now; return them. The batch is kept.
+
+        Raises ``InvalidInput`` for one of a single item, and unless it is proven that the upstream has none of it.
+        """
+        parts = batch_lifecycle.split_by_hand(self._batch(batch_id), now())
+        self._resume()
+        return parts
+
+    @exclusive
+    def drop_item(self, batch_id: uuid.UUID | str, place: int, reason: str) -> Batch:
+        """Take the item at this place (from 0) out of a batch, and try the others now, under keys of their own.
+
+        The item is kept in a failed batch of its own, which is returned. Raises ``InvalidInput`` as ``split`` does, and
+        for a place that the batch does not have.
+        """
+        dropped = batch_lifecycle.drop(self._batch(batch_id), place, reason, now())
+        self._resume()
+        return dropped
 
     # -- batches out
 
@@ -176,6 +204,15 @@ class Batcher(DurableObject):
             logger.info("Batcher %r: batch %s of %s items, no upstream", self.name, batch.id, batch.item_count)
             return None
         return delivery.post(self.name, batch, policy)
+
+    def preview(self, batch: Batch) -> str:
+        """Return what the next try of a batch would send, and where, with what is secret masked; a long body cut."""
+        policy = self._policy()
+        if type(self).process_batch is not Batcher.process_batch:
+            return f"{self._meta.label}.process_batch() with these items:\n\n{delivery.beginning(batch)}"
+        if not policy.upstream_url:
+            return f"No upstream is set: the batch is logged, and counts as delivered.\n\n{delivery.beginning(batch)}"
+        return delivery.preview(self.name, batch, policy)
 
     def alarm(self, info: AlarmInfo) -> None:
         """Seal what is due into a batch, post it while unlocked, record the result, and set the next alarm.
@@ -211,8 +248,12 @@ class Batcher(DurableObject):
 
     # -- turns and small questions
 
+    def _submit(self, item: object) -> Receipt:
+        queue = add(self, checked([item]))
+        return waiting_receipt(queue.tail - 1, queue)
+
     @exclusive(combine=True)
-    def _append(self, line: list[Item]) -> int:
+    def _append(self, line: list[Item]) -> Queue:
         return add(self, line)
 
     @exclusive
@@ -231,6 +272,36 @@ class Batcher(DurableObject):
             return
         queue.flush(moment)
         self._try_now(queue, moment)
+
+    @exclusive
+    def _replay_failed(self, *, unknown: bool, reason: str) -> int:
+        failed = Batch.objects.of(self.pk).to_replay(unknown=unknown)
+        keys = list(failed.values_list("pk", flat=True))
+        if keys:
+            batch_lifecycle.revive_failed(keys, self._policy(), now(), reason)
+            self._resume()
+        return len(keys)
+
+    @exclusive
+    def _fail_set_aside(self, reason: str) -> int:
+        batches = list(Batch.objects.of(self.pk).set_aside().defer("items_json"))
+        if batches:
+            self._give_up(batches, reason)
+        return len(batches)
+
+    def _give_up(self, batches: list[Batch], reason: str) -> None:
+        for batch in batches:
+            batch_lifecycle.fail(batch, reason, now())
+        if (alarm := self.storage.get_alarm()) is not None:
+            queue = Queue(self.storage)
+            queue.set_alarm_by(min(alarm, queue.due or alarm))
+            queue.save()
+
+    def _resume(self) -> None:
+        """Try now what was just made due; ends a pause."""
+        queue = Queue(self.storage)
+        queue.paused = False
+        self._try_now(queue, now())
 
     def _try_now(self, queue: Queue, moment: datetime) -> None:
         circuit_breaker.end_pause(self._policy().upstream_url, moment)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
 
@@ -34,6 +34,15 @@ LATEST = timedelta(hours=1)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+class Waiting(NamedTuple):
+    """An item that waits: its number among all that were ever accepted, its storage key, when it came."""
+
+    number: int
+    key: str
+    item: Any
+    came_at: datetime | None
 
 
 class Queue:
@@ -116,6 +125,19 @@ class Queue:
         self._reopen_window(policy, now)
         return first, [item.text for item in taken.values()]
 
+    def first(self, at_most: int, *, size: int) -> list[Waiting]:
+        """Return the first items that wait, about ``size`` bytes of them and at least one, without what is none: an
+        entry that somebody has written by hand.
+        """
+        average = max(self.size // max(self.count, 1), 1)
+        limit = max(min(at_most, size // average, self.count), 1)
+        page = self._storage.list(prefix=ITEM, start=_key(self.head), limit=limit)
+        return [
+            Waiting(_number(key), key, entry["item"], _moment(entry.get("at")))
+            for key, entry in page.items()
+            if key.removeprefix(ITEM).isdigit() and isinstance(entry, dict) and "item" in entry
+        ]
+
     def flush(self, now: datetime) -> None:
         """Make all that waits due now, in however many batches; ends a pause."""
         self.paused, self._flushed = False, self.tail
@@ -164,8 +186,8 @@ class Queue:
             self.window.reopen(policy, now, added or now)
 
 
-def add(batcher: DurableObject, items: Sequence[Item]) -> int:
-    """Add all of these, in a turn of the batcher, and return how many wait then.
+def add(batcher: DurableObject, items: Sequence[Item]) -> Queue:
+    """Add all of these, in a turn of the batcher, and return the queue as it is then.
 
     Raises ``InvalidValue``, ``QueueFull``; then none was added.
     """
@@ -199,7 +221,7 @@ def add(batcher: DurableObject, items: Sequence[Item]) -> int:
     if alarm is None or (news and not Batch.objects.of(batcher.pk).is_retrying()):
         queue.set_alarm_by(queue.due or moment)
     queue.save()
-    return queue.count
+    return queue
 
 
 def _refuse_beyond(policy: Policy, batcher: DurableObject, queue: Queue, more: int, pause: timedelta) -> None:

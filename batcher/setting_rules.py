@@ -55,6 +55,14 @@ class Policy:
     bisect: bool
 
     @classmethod
+    def of_project(cls) -> Policy:
+        """Return the project's settings, made once: every item asks for them where a batcher has none of its own."""
+        global _of_project
+        if _of_project is None or _of_project[0] is not defaults.values():  # else read again, after a test's change
+            _of_project = defaults.values(), cls.over_defaults({})
+        return _of_project[1]
+
+    @classmethod
     def over_defaults(cls, own: Mapping[str, Any]) -> Policy:
         """Return the project's settings, overridden by those of ``own`` that are not None."""
         project = defaults.values()
@@ -64,6 +72,10 @@ class Policy:
     def secrets(self) -> list[str]:
         """The texts that must never be shown, neither in a log nor in a stored answer."""
         return secrets_of(self.upstream_url, self.headers, self.secret)
+
+
+#: What the project's policy was made from, and the policy.
+_of_project: tuple[Mapping[str, Any], Policy] | None = None
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,12 @@ class BatcherSettings(models.Model):
 
 def policy_of(batcher: DurableObject) -> Policy:
     """Return the settings in force for a batcher."""
-    row = batcher.row_of(BatcherSettings)
-    return row.policy if row is not None else Policy.over_defaults({})
+    return policy_in(batcher.row_of(BatcherSettings))
+
+
+def policy_in(row: BatcherSettings | None) -> Policy:
+    """Return the settings in force with this row, or without one."""
+    return row.policy if row is not None else Policy.of_project()
 
 
 class BatchQuerySet(models.QuerySet["Batch"]):
@@ -77,6 +81,15 @@ class BatchQuerySet(models.QuerySet["Batch"]):
     def unfinished(self) -> BatchQuerySet:
         """Filter those that are still to be delivered: ``open`` and ``set_aside``."""
         return self.filter(finished_at__isnull=True)  # and not by status: SQLite finds its index by this only
+
+    def set_aside(self) -> BatchQuerySet:
+        """Filter those whose quick retries are over, and that are tried again at longer intervals."""
+        return self.unfinished().filter(status=Batch.Status.SET_ASIDE)
+
+    def to_replay(self, *, unknown: bool) -> BatchQuerySet:
+        """Filter the failed ones that can be sent again; with ``unknown`` also those that may have been delivered."""
+        failed = self.filter(status=Batch.Status.FAILED, was_split=False)
+        return failed if unknown else failed.filter(outcome_unknown=False)
 
     def is_retrying(self) -> bool:
         """Return whether one of them is in its quick retries, so that newer items wait."""
@@ -143,7 +156,9 @@ class Batch(models.Model):
     next_try_at = models.DateTimeField(null=True, blank=True)
     give_up_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
-    #: Split into smaller ones after it was refused as a whole (``bisect``): its items are theirs now.
+    #: Its tries with their answers, and what people did to it: see ``batch_history``. None: nothing is on record.
+    history = models.JSONField(null=True, blank=True, editable=False)
+    #: Split into smaller ones after it was refused as a whole (``bisect``), or by hand: its items are theirs now.
     was_split = models.BooleanField(default=False)
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="parts")
 
@@ -159,6 +174,10 @@ class Batch(models.Model):
                 condition=models.Q(finished_at__isnull=True),
                 name="batcher_unfinished",
             ),
+            models.Index(
+                fields=["status", "-sealed_at"], condition=~models.Q(status="delivered"), name="batcher_undelivered"
+            ),
+            models.Index(fields=["-sealed_at"], condition=models.Q(outcome_unknown=True), name="batcher_unknown"),
             models.Index(fields=["batcher", "-first_item"], name="batcher_by_item"),
             models.Index(
                 fields=["batcher", "finished_at"],
@@ -204,7 +223,7 @@ class ItemKey(models.Model):
 class Upstream(models.Model):
     """The circuit breaker of one upstream, shared by all batchers that post to it.
 
-    There is a row from the first failure on. Success where nothing has failed since the last one writes nothing.
+    There is a row from the first answer or failure on. Success where nothing has failed since then writes nothing.
     """
 
     class State(models.TextChoices):

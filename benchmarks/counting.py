@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from django.db import connection
 
 from tests.support.tcp_proxy import TcpProxy
 
@@ -32,3 +34,19 @@ class CountingWire(TcpProxy):
         for end in (source, sink):
             self._ends.discard(end)
             end.close()
+
+
+@contextmanager
+def counted() -> Iterator[CountingWire]:
+    """Django's connection to PostgreSQL, led through a proxy."""
+    settings = connection.settings_dict
+    host, port = settings["HOST"], settings["PORT"]
+    wire = CountingWire(int(port or 5432))
+    connection.close()
+    settings["HOST"], settings["PORT"] = "127.0.0.1", str(wire.port)
+    try:
+        yield wire
+    finally:
+        connection.close()
+        settings["HOST"], settings["PORT"] = host, port
+        wire.stop()

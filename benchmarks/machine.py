@@ -11,6 +11,7 @@ from pathlib import Path
 
 from django.db import connection
 
+from benchmarks.stage import PROCESSES
 from tests.support.own_brokers import rabbitmqctl
 
 
@@ -27,6 +28,7 @@ def describe() -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "load before": f"{os.getloadavg()[0]:.1f}",
+        "processes of a worker": str(PROCESSES),
         "python": platform.python_version(),
         "django": metadata.version("django"),
         "celery": metadata.version("celery"),

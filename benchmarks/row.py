@@ -33,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its number (others than those of the issue from 20 on), title, targets by the names of its ratios."""
+    """One row: its number (from 20 on: only where it is asked for), title, targets by the names of its ratios."""
 
     number: int
     title: str

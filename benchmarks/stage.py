@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ from benchmarks.row import NotRun
 from durable_objects.database import clock
 from project.demo.processes import wait_for
 from tests.support.own_brokers import own_rabbit
-from tests.support.site_processes import Process, Site
+from tests.support.site_processes import Process, Processes, Site
 
 #: Processes of a pool: of ours and of every peer's.
-PROCESSES = 2
+PROCESSES = int(os.environ.get("BENCH_PROCESSES", "2"))
 
 
 class Stage:
@@ -58,7 +59,7 @@ class Stage:
 PRODUCTION: dict[str, Any] = {"DEBUG": "0", "ALLOWED_HOSTS": "*"}
 
 
-def worker(site: Site, app: str, *options: str, name: str = "worker", **environment: str) -> Process:
+def worker(site: Processes, app: str, *options: str, name: str = "worker", **environment: str) -> Process:
     """A Celery worker that logs warnings only, once it takes messages."""
     ready = site.folder / f"{name}.ready"
     ready.unlink(missing_ok=True)
@@ -97,7 +98,7 @@ def last_run() -> int:
 
 def wait_for_runs(mark: int, count: int, seconds: float) -> list[tuple[float, float, float, str]]:
     """``runs_since`` as soon as there are so many."""
-    wait_for(f"{count} runs", lambda: _count(mark), seconds=seconds, until=lambda seen: seen >= count)
+    wait_for(f"{count} runs", lambda: count_of_runs(mark), seconds=seconds, until=lambda seen: seen >= count)
     return runs_since(mark)
 
 
@@ -111,7 +112,8 @@ def now() -> float:
     return clock.now().timestamp()
 
 
-def _count(mark: int) -> int:
+def count_of_runs(mark: int) -> int:
+    """How many ``runs_since`` there are."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM durable_objects_alarmrun WHERE id > %s AND outcome = 'succeeded'", [mark])
         return int(cursor.fetchone()[0])

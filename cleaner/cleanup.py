@@ -12,7 +12,7 @@ from django.db import OperationalError
 from cleaner import chunking
 from cleaner.conf import defaults
 from cleaner.tables import CleanerRun
-from cleaner.targets import Chunk, Target
+from cleaner.targets import Chunk, Expired, Target
 from durable_objects import DurableObjectError, ObjectBusy
 from durable_objects.models import DurableObject
 
@@ -29,14 +29,15 @@ class CleanupEnded(DurableObjectError):
 
 
 class Counted(NamedTuple):
-    """What was counted: expired rows, rows examined, whether the end was reached in time, and how many would be left
-    alone because their timestamp looks like seconds.
+    """What was counted: expired rows, rows examined, whether the end was reached in time, how many would be left alone
+    because their timestamp looks like seconds, and the first of the expired rows.
     """
 
     expired: int
     examined: int
     through: bool
     in_seconds: int = 0
+    sample: tuple[Expired, ...] = ()
 
 
 def clean(
@@ -82,21 +83,27 @@ def count(
     *,
     within: timedelta | None = None,
     on_chunk: OnChunk = ignore,
+    sample: int = 0,
 ) -> Counted:
-    """Count all rows, or as many as the time allows; deletes nothing and locks nothing."""
+    """Count all rows, or as many as the time allows, and return the first ``sample`` that are expired; deletes nothing
+    and locks nothing.
+    """
     deadline = None if within is None else time.monotonic() + within.total_seconds()
     steps = chunking.Pace(defaults.CHUNK, target.most)
     expired = examined = in_seconds = 0
     after: str | None = None
+    first: list[Expired] = []
     while True:
-        begun = time.monotonic()
-        chunk = target.chunk(after, steps.limit, older_than, delete=False)
+        begun, limit = time.monotonic(), steps.limit
+        chunk = target.chunk(after, limit, older_than, delete=False)
         steps.took(time.monotonic() - begun)
+        if chunk.expired and len(first) < sample:
+            first += target.expired(after, limit, older_than, sample - len(first))
         expired, examined, after = expired + chunk.expired, examined + chunk.examined, chunk.last
         in_seconds += chunk.in_seconds
         on_chunk(examined, expired)
         if after is None or (deadline is not None and time.monotonic() >= deadline):
-            return Counted(expired, examined, after is None, in_seconds)
+            return Counted(expired, examined, after is None, in_seconds, tuple(first))
 
 
 def _clean_chunk(target: Target, run: CleanerRun, steps: chunking.Pace) -> tuple[Chunk, float, dict[str, Any]]:

@@ -140,11 +140,13 @@ class PeriodicCleaner(DurableObject):
         run.end(now(), **self._left(run))
         return run.removed
 
-    def look(self, *, within: timedelta | None = None, on_chunk: OnChunk = ignore) -> Counted:
-        """Count as ``cleanup(dry_run=True)`` does, as far as it gets in the time given."""
+    def look(self, *, within: timedelta | None = None, on_chunk: OnChunk = ignore, sample: int = 0) -> Counted:
+        """Count as ``cleanup(dry_run=True)`` does, as far as it gets in the time given, with the first ``sample`` rows
+        that would be deleted.
+        """
         settings = self._settings()
         older_than, target = now() - settings.max_age_in_force, self.target(settings.target)
-        return count(target, older_than, within=within, on_chunk=on_chunk)
+        return count(target, older_than, within=within, on_chunk=on_chunk, sample=sample)
 
     def target(self, name: str) -> Target:
         """Return what is cleaned, by its name in a ``CleanerRun``. Raises ``InvalidInput`` when it is not allowed."""

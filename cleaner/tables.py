@@ -130,7 +130,7 @@ class CleanerRun(models.Model):
         indexes: ClassVar = [models.Index(fields=["object", "-id"], name="cleaner_runs_of")]
 
     def __str__(self) -> str:
-        return f"cleanup of {self.started_at:%Y-%m-%d %H:%M:%S}"
+        return f"cleanup of {self.started_at:%Y-%m-%d %H:%M:%S %Z}"
 
     @classmethod
     def open_of(cls, object_id: int) -> CleanerRun | None:

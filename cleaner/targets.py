@@ -12,7 +12,7 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone
 
 from cleaner import chunking, expiry, setting_rules
-from durable_objects.bulk_delete import sweep
+from durable_objects.bulk_delete import first_below, sweep
 from durable_objects.conf import engine
 from durable_objects.models import DurableObject, Entry
 
@@ -30,6 +30,13 @@ class Chunk(NamedTuple):
     in_seconds: int = 0
 
 
+class Expired(NamedTuple):
+    """A row that is too old: its key, and since when it is of that age (None where that is out of range)."""
+
+    key: str
+    since: datetime | None
+
+
 class Target(Protocol):
     """Something to clean. ``most`` is how many rows one chunk may have at all."""
 
@@ -38,6 +45,9 @@ class Target(Protocol):
 
     def chunk(self, after: str | None, limit: int, older_than: datetime, *, delete: bool) -> Chunk:
         """Walk over the next ``limit`` rows behind ``after`` and delete the expired ones, or only count them."""
+
+    def expired(self, after: str | None, limit: int, older_than: datetime, most: int) -> list[Expired]:
+        """Return the first ``most`` of the rows that ``chunk`` with these arguments would delete."""
 
     def connection(self) -> BaseDatabaseWrapper:
         """Return the connection to the rows' database."""
@@ -62,6 +72,12 @@ class OwnStorage:
         words, bound = expiry.expressions(self.connection().vendor), expiry.milliseconds(older_than)
         swept = sweep(self._cleaner, bound=bound, start_after=after, limit=limit, delete=delete, **words)
         return Chunk(swept.walked, swept.below, expiry.moment(swept.least_left), swept.last, swept.aside)
+
+    def expired(self, after: str | None, limit: int, older_than: datetime, most: int) -> list[Expired]:
+        """Read keys and timestamps only."""
+        words, bound = expiry.expressions(self.connection().vendor), expiry.milliseconds(older_than)
+        found = first_below(self._cleaner, bound=bound, start_after=after, limit=limit, most=most, **words)
+        return [Expired(key, expiry.moment(rank)) for key, rank in found]
 
     def connection(self) -> BaseDatabaseWrapper:
         """Return the engine's connection."""
@@ -91,11 +107,8 @@ class ModelRows:
 
     def chunk(self, after: str | None, limit: int, older_than: datetime, *, delete: bool) -> Chunk:
         """Clean in order of the primary key, whatever else the model is ordered by."""
-        field, bound = self._field.name, older_than if settings.USE_TZ else timezone.make_naive(older_than)
-        part = self._rows() if after is None else self._rows().filter(pk__gt=self._pk.to_python(after))
-        last = part.order_by("pk").values_list("pk", flat=True)[limit - 1 : limit].first()
-        if last is not None:
-            part = part.filter(pk__lte=last)
+        field, bound = self._field.name, self._bound(older_than)
+        part, last = self._part(after, limit)
         expired, left = Q(**{f"{field}__lt": bound}), Q(**{f"{field}__gte": bound})
         found = part.aggregate(
             examined=Count("pk"), expired=Count("pk", filter=expired), oldest=Min(field, filter=left)
@@ -103,10 +116,13 @@ class ModelRows:
         removed = found["expired"]
         if delete and removed:
             removed = part.filter(expired).delete()[1].get(self._model._meta.label, 0)
-        oldest = found["oldest"]
-        if oldest is not None and timezone.is_naive(oldest):
-            oldest = timezone.make_aware(oldest)
-        return Chunk(found["examined"], removed, oldest, None if last is None else self._text(last))
+        return Chunk(found["examined"], removed, _aware(found["oldest"]), None if last is None else self._text(last))
+
+    def expired(self, after: str | None, limit: int, older_than: datetime, most: int) -> list[Expired]:
+        """Read primary keys and the field only."""
+        field, part, _ = self._field.name, *self._part(after, limit)
+        rows = part.filter(**{f"{field}__lt": self._bound(older_than)}).order_by("pk").values_list("pk", field)
+        return [Expired(self._text(pk), _aware(since)) for pk, since in rows[:most]]
 
     def connection(self) -> BaseDatabaseWrapper:
         """Return the connection by which the project's routers write the model."""
@@ -123,9 +139,22 @@ class ModelRows:
             pk = pk.target_field
         return pk  # type: ignore[no-any-return]  # a field of the model at the end of the line
 
+    def _bound(self, older_than: datetime) -> datetime:
+        return older_than if settings.USE_TZ else timezone.make_naive(older_than)
+
+    def _part(self, after: str | None, limit: int) -> tuple[models.QuerySet[Any], Any]:
+        """Return the next ``limit`` rows, and the key of the last; None where the end is among them."""
+        part = self._rows() if after is None else self._rows().filter(pk__gt=self._pk.to_python(after))
+        last = part.order_by("pk").values_list("pk", flat=True)[limit - 1 : limit].first()
+        return (part if last is None else part.filter(pk__lte=last)), last
+
     def _text(self, pk: Any) -> str:
         return pk.isoformat() if isinstance(pk, datetime) else str(pk)
 
     def _rows(self) -> models.QuerySet[Any]:
         rows: models.QuerySet[Any] = self._model._base_manager.using(self.connection().alias)
         return rows.order_by()
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return timezone.make_aware(moment) if moment is not None and timezone.is_naive(moment) else moment

@@ -23,6 +23,7 @@ from durable_objects.errors import (
     ObjectBusy,
     RunSuperseded,
     Snooze,
+    ValueChanged,
 )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ObjectBusy",
     "RunSuperseded",
     "Snooze",
+    "ValueChanged",
     "celery_settings",
     "check_alarm_time",
     "cron",

@@ -15,6 +15,7 @@ class DurableObjectsConfig(AppConfig):
         """Import what registers itself."""
         from durable_objects import checks, declared_schedules, kinds, renamed_models, tasks  # noqa: F401  # importing them is the point
         from durable_objects.delivery import beat
+        from durable_objects.operations import bulk_chunks  # noqa: F401  # likewise
 
         pre_migrate.connect(kinds.migration_begins, sender=self, dispatch_uid="durable_objects.kinds")
         post_migrate.connect(kinds.migration_ends, sender=self, dispatch_uid="durable_objects.kinds")

@@ -78,6 +78,27 @@ def sweep(
     return obj.run_exclusive(change)
 
 
+def first_below(
+    obj: DurableObject,
+    rank: str,
+    bound: int,
+    *,
+    item: str = "value",
+    aside: str = "FALSE",
+    start_after: str | None = None,
+    limit: int,
+    most: int,
+) -> list[tuple[str, Any]]:
+    """Return key and rank of the first entries, ``most`` at most, that ``sweep`` with these arguments would delete. A
+    plain read of what is committed.
+    """
+    object_id = lock.find(clock.connection(), obj.kind_pk(), obj.name)
+    if object_id is None:
+        return []
+    with connection.reading(clock.connection()):
+        return _Part(item, rank, aside, bound, start_after, limit).first(clock.connection(), object_id, most)
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A part of the key order, and what is to go in it."""
@@ -93,6 +114,14 @@ class _Part:
         """Count, and delete nothing."""
         walked, params = self._walked(conn, object_id)
         return self._read(conn, f"SELECT {_FIGURES} FROM {walked}", [self.bound, self.bound, *params])
+
+    def first(self, conn: BaseDatabaseWrapper, object_id: int, most: int) -> list[tuple[str, Any]]:
+        """Return key and rank of the first that rank below the bound."""
+        walked, params = self._walked(conn, object_id)
+        sql = f"SELECT key, rank FROM {walked} WHERE rank < %s AND NOT aside ORDER BY key LIMIT %s"
+        with own_statements(conn), conn.cursor() as cursor:
+            cursor.execute(sql, [*params, self.bound, most])
+            return [(key, rank) for key, rank in cursor.fetchall()]
 
     def delete(self, conn: BaseDatabaseWrapper, object_id: int) -> Swept:
         """Count and delete. Needs the object's lock."""

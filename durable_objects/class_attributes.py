@@ -26,7 +26,7 @@ class ObjectClass(Protocol):
     """A class of objects, for what stands below ``DurableObject`` and cannot import it."""
 
     _meta: ClassVar[Any]
-    alarm_time_limit: timedelta
+    alarm_time_limit: ClassVar[timedelta]
     alarm_groups: ClassVar[bool]
     masked_keys: ClassVar[Sequence[str]]
     alarm_concurrency: ClassVar[int | None]

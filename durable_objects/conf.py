@@ -185,6 +185,10 @@ engine = AppSettings(
         "DATABASE": "default",
         # Who dispatches: "beat" (django-celery-beat or CELERY_BEAT_SCHEDULE) or "command".
         "DISPATCHED_BY": OneOf(("beat", "command")),
+        # What the overview shows as the version of this code, such as a tag; empty: a digest of the apps' source.
+        "CODE_VERSION": "",
+        # Whether what cannot be undone (cancel, discard, delete) is refused without a reason, in admin and commands.
+        "REQUIRE_REASON": False,
         # What monitoring sends as a bearer token to read the figures of durable_objects.urls; without it nobody may.
         "MONITORING_TOKEN": Checked("", token_flaw),
         # Whether each turn and each run is a span of OpenTelemetry's, and a run is linked to the trace that set it.

@@ -48,7 +48,7 @@ def _reconcile(model: type[DurableObject], declared: Sequence[Declaration]) -> N
     names = sorted({each.of for each in declared if each.of is not None})
     if names:
         with BulkTransaction(_limits(model)) as bulk:
-            bulk.make(kind_id, names, lambda object_id, kind_id, name: None)
+            bulk.make(kind_id, names)
     others = _behind(kind_id, declared).order_by("pk")
     seen, locked = 0, []
     while pks := list(others.filter(pk__gt=seen).values_list("pk", flat=True)[:MAX_OBJECTS]):

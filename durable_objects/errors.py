@@ -113,6 +113,13 @@ class ObjectBusy(DurableObjectError):
     """Class label and name of the object that was not free; None when it was something else."""
 
 
+class ValueChanged(DurableObjectError):
+    """What is stored under the key is not what the caller had seen: somebody has changed it meanwhile.
+
+    Nothing was changed. Look at the value that is there now, and decide again.
+    """
+
+
 class CannotUnlock(DurableObjectError):
     """unlocked() was used where the work so far cannot be committed.
 

@@ -7,8 +7,9 @@ else after the commit, too.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -150,10 +151,22 @@ def alarm_revived(conn: BaseDatabaseWrapper, handle: Named, scheduled_at: dateti
         _REVIVED.after_commit(conn, handle, type(handle), extra, scheduled_at=scheduled_at, schedule=schedule)
 
 
+def alarm_marked_late(conn: BaseDatabaseWrapper, handle: Named, due_at: datetime, late: timedelta) -> None:
+    """Log, after the commit, an alarm that an operator has marked as late."""
+    extra = about("alarm_marked_late", handle.key, due_at=due_at.isoformat(), lateness=late.total_seconds())
+    conn.on_commit(lambda: logger.warning("alarm of %s %r is late by %s", *handle.key, late, extra=extra), robust=True)
+
+
 def object_created(conn: BaseDatabaseWrapper, handle: Named) -> None:
     """Report an object whose row was made."""
-    if _CREATED.is_wanted(type(handle)):
-        _CREATED.after_commit(conn, handle, type(handle), about("object_created", handle.key))
+    objects_created(conn, type(handle), [handle])
+
+
+def objects_created(conn: BaseDatabaseWrapper, sender: type[Any], handles: Iterable[Named]) -> None:
+    """Report objects of one class whose rows were made. The handles are not asked for where nobody wants to know."""
+    if _CREATED.is_wanted(sender):
+        for handle in handles:
+            _CREATED.after_commit(conn, handle, sender, about("object_created", handle.key))
 
 
 def object_deleted(conn: BaseDatabaseWrapper, handle: Named, sender: type[Any] | None) -> None:

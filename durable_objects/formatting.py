@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from pprint import pformat
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.utils import timezone
 
 from durable_objects import kinds
+from durable_objects.alarms.error_groups import headline
 from durable_objects.entries import serializer
 from durable_objects.errors import InvalidValue
 from durable_objects.escaping import visible
@@ -25,27 +25,30 @@ from durable_objects.tables import Object
 HIDDEN = "••••••"
 #: Types whose ``str()`` reads better than their ``repr()``; the type is shown beside it.
 _WRITTEN_PLAINLY = (date, time, timedelta, Decimal, UUID)
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 def span(length: timedelta) -> str:
-    """Write a span of time in its two largest units: ``2 h 5 min``, ``250 ms``. A minus sign is left out."""
+    """Write a span of time in its two largest units: ``2h 5m``, ``250ms``. A minus sign is left out.
+
+    ``durations.write`` writes all of it.
+    """
     seconds = abs(length.total_seconds())
     if 0 < seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
+        return f"{1000 * seconds:.3g}ms"
     if seconds < 10:
-        return f"{seconds:.3g} s"
+        return f"{seconds:.3g}s"
     whole = round(seconds)
     parts: list[str] = []
     for unit, size in _UNITS:
         count, whole = divmod(whole, size)
         if count or parts:
-            parts.append(f"{count} {unit}" if count else "")
+            parts.append(f"{count}{unit}" if count else "")
     return " ".join(part for part in parts[:2] if part)
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """Write ``in 5 min``, ``5 min ago`` or ``now``."""
+    """Write ``in 5m``, ``5m ago`` or ``now``."""
     if moment == now:
         return "now"
     return f"in {span(moment - now)}" if moment > now else f"{span(now - moment)} ago"
@@ -92,15 +95,13 @@ def is_known(row: Object) -> bool:
 
 
 def gist(error: str) -> str:
-    """Return the line that says most: of a traceback the one that names the error, of any other text the first.
+    """Return the line of an error that says most; of one longer than 200 characters its beginning and an ellipsis."""
+    return short(headline(error), 199)
 
-    At most 200 characters; a line that is longer ends with an ellipsis.
-    """
-    lines = [line for line in error.splitlines() if line.strip()]
-    lines = [line[4:] for line in lines if line.startswith("  | ")] or lines  # the outermost of a group of exceptions
-    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
-    after = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else lines
-    return short((after or lines or [""])[0], 199)
+
+def is_traceback(error: str) -> bool:
+    """Return whether the text is of an error that was raised, or the end of one; a reason that was given is not."""
+    return 'File "' in error
 
 
 class Value(NamedTuple):
@@ -118,12 +119,19 @@ def value(start: str, limit: int) -> Value:
     try:
         decoded = serializer.decode(start)
         plain = isinstance(decoded, _WRITTEN_PLAINLY)
-        text = str(decoded) if plain else pformat(decoded, width=100, sort_dicts=False)
+        text = str(decoded) if plain else json.dumps(decoded, ensure_ascii=False, indent=2, default=_as_json)
         return Value(type(decoded).__name__, text, cut=False)
     except InvalidValue:
         return Value("unreadable", start, cut=False)
     except ValueError:  # an int of more digits than Python writes out
         return Value(_kind_of(start), start, cut=False)
+
+
+def _as_json(value: object) -> object:
+    """Return what JSON lacks as people read it: dates as text, sets as lists, bytes as Python writes them."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    return str(value) if isinstance(value, _WRITTEN_PLAINLY) else repr(value)
 
 
 def _kind_of(text: str) -> str:

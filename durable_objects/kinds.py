@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import operator
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import resources
 from typing import Any, cast
 
@@ -16,6 +19,8 @@ from durable_objects import class_attributes
 from durable_objects.class_attributes import ObjectClass
 from durable_objects.conf import engine
 from durable_objects.errors import DurableObjectError
+
+_BY_LABEL = ("app_label", "model")
 
 _migrating = False
 
@@ -50,6 +55,23 @@ def pk_of(app_label: str, model_name: str) -> int:
         ) from None
 
 
+class Key(models.Subquery):
+    """The key of a class's content type in a query, which is built without one: a number where this process knows it.
+
+    By a number the database can tell whether a class has most of the rows or few; by a subquery it takes all classes
+    for equally large.
+    """
+
+    def __init__(self, app_label: str, model_name: str) -> None:
+        self._label = (app_label, model_name)
+        super().__init__(content_types().filter(app_label=app_label, model=model_name).values("pk")[:1])
+
+    def as_sql(self, compiler: Any, connection: Any, *args: Any, **context: Any) -> Any:
+        """Return the number as a parameter, else the subquery."""
+        known = content_types()._cache.get(connection.alias, {}).get(self._label)  # type: ignore[attr-defined]  # as above
+        return super().as_sql(compiler, connection, *args, **context) if known is None else ("%s", [known.pk])
+
+
 def make(model: type[models.Model]) -> int:
     """Return the key of a class's content type, made where it is not there yet: for receivers of ``post_migrate``.
 
@@ -76,19 +98,89 @@ def class_of(kind: ContentType) -> type[ObjectClass] | None:
     return cast("type[ObjectClass]", model) if model is not None and _is_kind(model) else None
 
 
+def class_by_pk(kind_id: int) -> type[ObjectClass] | None:
+    """Return the class of the kind with this key, as ``class_of``; None where the database has no such kind either."""
+    try:
+        return class_of(content_types().get_for_id(kind_id))
+    except ContentType.DoesNotExist:
+        return None
+
+
+def has(kind_id: int) -> bool:
+    """Return whether the database has a content type with this key. No query for one that this process knows."""
+    try:
+        content_types().get_for_id(kind_id)
+    except ContentType.DoesNotExist:
+        return False
+    return True
+
+
 def runnable() -> dict[int, type[ObjectClass]]:
     """Return by content type the classes of objects that code and database know and that can be run."""
-    labels = {model._meta.label_lower: cast("type[ObjectClass]", model) for model in classes()}
-    known = content_types().filter(app_label__in={label.partition(".")[0] for label in labels})
-    found = {kind.pk: labels.get(f"{kind.app_label}.{kind.model}") for kind in known}
+    return runnable_of(of_runnable())
+
+
+def of_runnable() -> models.QuerySet[ContentType]:
+    """Return, not read yet, the content types of the classes that this code has and that can be run."""
+    sound = [model._meta for model in classes() if class_attributes.flaw_of(model) is None]
+    named = [models.Q(app_label=each.app_label, model=each.model_name) for each in sound]
+    return content_types().filter(functools.reduce(operator.or_, named, models.Q(pk__in=[])))
+
+
+def runnable_of(known: Iterable[ContentType]) -> dict[int, type[ObjectClass]]:
+    """Return by content type those of these whose class the code has, and that can be run."""
+    found = {kind.pk: class_of(kind) for kind in known}
     return {pk: model for pk, model in found.items() if model is not None and class_attributes.flaw_of(model) is None}
 
 
-def unknown() -> list[ContentType]:
-    """Return the content types of objects whose class this code does not have, or which is no durable object now."""
+def of_class(model: type[models.Model]) -> list[int]:
+    """Return the content types of those of ``runnable`` that are this class or a subclass of it."""
+    return [pk for pk, known in runnable().items() if issubclass(known, model)]
+
+
+def used() -> list[ContentType]:
+    """Return the content types that have objects, by label. One query, which looks each up in an index."""
     rows = apps.get_model("durable_objects", "Object")._base_manager.using(engine.DATABASE)
-    kinds = content_types().filter(models.Exists(rows.filter(kind=models.OuterRef("pk"))))
-    return [kind for kind in kinds if class_of(kind) is None]
+    manager = content_types()
+    found = list(manager.filter(models.Exists(rows.filter(kind=models.OuterRef("pk")))).order_by(*_BY_LABEL))
+    for kind in found:  # Django has no other way to tell its cache: ``get_for_models`` makes what is missing
+        manager._add_to_cache(manager.db, kind)  # type: ignore[attr-defined]  # the stubs leave it out
+    return found
+
+
+def unknown() -> list[ContentType]:
+    """Return those of ``used`` whose class this code does not have, or which is no durable object now."""
+    return [kind for kind in used() if class_of(kind) is None]
+
+
+def find(label: str) -> ContentType | None:
+    """Return the content type of this label, of a class of objects here or of one that is gone and has objects."""
+    known = next((model for model in classes() if model._meta.label_lower.lower() == label.lower()), None)
+    if known is not None:
+        return _known(known)
+    app, _, name = label.lower().partition(".")
+    kind = content_types().filter(app_label__iexact=app, model=name).first()
+    return kind if kind is not None and (class_of(kind) is not None or kind in unknown()) else None
+
+
+def _known(model: type[models.Model]) -> ContentType | None:
+    try:
+        return content_types().get_by_natural_key(model._meta.app_label, str(model._meta.model_name))
+    except ContentType.DoesNotExist:  # it is not migrated
+        return None
+
+
+def hint(label: str) -> str:
+    """Say what a label looks like, and which of those in this code and database come near this one."""
+    labels = sorted(
+        [model._meta.label for model in classes()] + [f"{kind.app_label}.{kind.model}" for kind in unknown()]
+    )
+    by_name = {each.lower().rpartition(".")[2]: each for each in labels}
+    wanted = label.lower().rpartition(".")[2]
+    near = [each for each in labels if each.lower().rpartition(".")[2] == wanted]
+    near = near or [by_name[name] for name in get_close_matches(wanted, by_name)]
+    named = f"did you mean {' or '.join(near)}?" if near else "`manage.py objects list` shows those that have objects"
+    return f"KIND is app_label.ClassName; {named}"
 
 
 def has_model(apps: Apps, app_label: str, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
@@ -30,18 +30,9 @@ from durable_objects.turns.handle import shown
 from durable_objects.validation import check_name
 
 __all__ = [
-    "Alarm",
-    "AlarmRun",
-    "Dispatcher",
-    "DurableObject",
-    "Entry",
-    "Object",
-    "ObjectManager",
-    "ObjectQuerySet",
-    "Storage",
-    "as_handle",
-    "decode",
-]
+    "Alarm", "AlarmRun", "Dispatcher", "DurableObject", "Entry", "Object", "ObjectManager", "ObjectQuerySet", "Storage",
+    "as_handle", "decode",
+]  # fmt: skip
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -113,9 +104,7 @@ class ObjectManager(RowManager[Model]):
         rows: ObjectQuerySet[Model] = ObjectQuerySet(self.model, using=_engines(self._db))
         if self.model.is_base():
             return rows
-        meta = self.model._meta
-        kind = kinds.content_types().filter(app_label=meta.app_label, model=meta.model_name).values("pk")[:1]
-        return rows.filter(kind=models.Subquery(kind))
+        return rows.filter(kind=kinds.Key(self.model._meta.app_label, str(self.model._meta.model_name)))
 
     def get_by_name(self, name: str) -> Model:
         """Return the object of this name, whether it was ever used or not (DO-86).
@@ -167,7 +156,7 @@ class DurableObject(Object):
     #: Adds up to this fraction of the delay to it, at random: 0.25 for at most a quarter.
     alarm_jitter: ClassVar[float] = 0
     #: A run that lasts longer counts as failed (DO-51).
-    alarm_time_limit: timedelta = timedelta(minutes=15)
+    alarm_time_limit: ClassVar[timedelta] = timedelta(minutes=15)
     #: Keys whose values admin and commands do not show, as shell patterns: ``("token", "secret:*")``.
     masked_keys: ClassVar[Sequence[str]] = ()
 
@@ -338,18 +327,26 @@ class DurableObject(Object):
         return cls(name=check_name(name))
 
     @staticmethod
-    def by_kind(kind_id: int, name: str) -> DurableObject | None:
-        """Return a handle of the class of this content type; None if this code has no such class, or for a bad name."""
-        model = kinds.class_of(kinds.content_types().get_for_id(kind_id))
-        try:
-            return model.by_name(name) if model is not None and issubclass(model, DurableObject) else None
-        except InvalidName:
-            return None
+    def by_kind(kind_id: int, name: str | None = None) -> DurableObject | None:
+        """Return a handle of this content type's class, without a name for a turn by ``object_id``; None if this code
+        has no such class, or for a bad name.
+        """
+        model, handle = kinds.class_by_pk(kind_id), None
+        with suppress(InvalidName):
+            if model is not None and issubclass(model, DurableObject):
+                handle = model() if name is None else model.by_name(name)
+                handle.name = name  # type: ignore[assignment]  # None until the lock has read it
+        return handle
 
     @classmethod
     def has_alarm_handler(cls) -> bool:
         """Return whether the class overrides ``alarm()``."""
         return cls.alarm is not DurableObject.alarm
+
+    @classmethod
+    def has_initialize(cls) -> bool:
+        """Return whether the class overrides ``initialize()``."""
+        return cls.initialize is not DurableObject.initialize
 
     @classmethod
     def kind_pk(cls) -> int:

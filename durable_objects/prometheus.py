@@ -30,12 +30,12 @@ from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from durable_objects import kinds
-from durable_objects.alarms.pauses import paused
-from durable_objects.alarms.queries import count
+from durable_objects.alarms.queries import SetAside
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.connection import SECONDS_TO_ANSWER, answered
 from durable_objects.operations import metrics
+from durable_objects.operations.processes import workers
 from durable_objects.operations.schedules import schedules_in
 from durable_objects.tables import AlarmRun, Dispatcher
 
@@ -74,7 +74,11 @@ def exposition() -> bytes:
 class _Database(Collector):
     def collect(self) -> Iterator[Metric]:
         now = clock.now()
-        for collect in (_build, _alarms, _pauses, _dispatcher, _lateness, *_of_apps):
+        aside = SetAside.look(now)
+        yield from _build()
+        yield from _alarms(now, aside)
+        yield from _pauses(now, aside)
+        for collect in (_dispatcher, _workers, _lateness, *_of_apps):
             yield from collect(now)
 
     def describe(self) -> Iterator[Metric]:
@@ -90,7 +94,7 @@ def _version(distribution: str) -> str:
         return "unreleased"
 
 
-def _build(now: datetime) -> Iterator[Metric]:
+def _build() -> Iterator[Metric]:
     versions = {
         "version": _version("django-durable-objects"),
         "python": platform.python_version(),
@@ -103,7 +107,7 @@ def _build(now: datetime) -> Iterator[Metric]:
     yield info
 
 
-def _alarms(now: datetime) -> Iterator[Metric]:
+def _alarms(now: datetime, aside: SetAside) -> Iterator[Metric]:
     alarms = GaugeMetricFamily(
         "durable_objects_alarms",
         f"Alarms by state, counted to {metrics.COUNTED_TO}; armed ones beyond that are estimated on PostgreSQL. "
@@ -113,13 +117,12 @@ def _alarms(now: datetime) -> Iterator[Metric]:
         labels=["state"],
     )
     alarms.add_metric(["armed"], metrics.armed(now))
-    for state, number in metrics.counts(
-        now, ["due", "overdue", "retrying", "running", "dead", "parked", "paused", "limited"]
-    ).items():
+    states = ["due", "overdue", "retrying", "running", "dead", "parked", "paused", "limited"]
+    for state, number in metrics.counts(now, states, aside).items():
         alarms.add_metric([state], number)
     yield alarms
     yield _schedules(now)
-    oldest = metrics.oldest_overdue(now)
+    oldest = metrics.oldest_overdue(now, aside=aside)
     seconds = (now - oldest.wake_at).total_seconds() if oldest and oldest.wake_at else 0.0
     yield GaugeMetricFamily(
         "durable_objects_oldest_overdue_seconds", "For how long the oldest overdue alarm has been due.", seconds
@@ -135,20 +138,21 @@ def _schedules(now: datetime) -> Metric:
         "last dead occurrence nobody has revived, while the schedule may go on.",
         labels=["state"],
     )
-    for state in ("armed", "retrying", "dead"):
-        found.add_metric([state], count(schedules_in(state, now)))
+    rows = {state: schedules_in(state, now).order_by() for state in ("armed", "retrying", "dead")}
+    for state, number in metrics.count_each(rows).items():
+        found.add_metric([state], number)
     return found
 
 
-def _pauses(now: datetime) -> Iterator[Metric]:
-    found = paused(now)
+def _pauses(now: datetime, aside: SetAside) -> Iterator[Metric]:
+    found = aside.paused
     standing = GaugeMetricFamily("durable_objects_pauses", "Pauses that stand, by what they hold.", labels=["scope"])
     standing.add_metric(["everything"], int(found.everything))
     standing.add_metric(["class"], len(found.kinds))
     standing.add_metric(["object"], len(found.objects))
     yield standing
     text = f"Alarms that would run now if they were not paused, counted to {metrics.COUNTED_TO}."
-    yield GaugeMetricFamily("durable_objects_paused_due", text, metrics.paused_due(now) if found.is_any else 0)
+    yield GaugeMetricFamily("durable_objects_paused_due", text, metrics.paused_due(now, aside) if found.is_any else 0)
 
 
 def _dispatcher(now: datetime) -> Iterator[Metric]:
@@ -157,6 +161,23 @@ def _dispatcher(now: datetime) -> Iterator[Metric]:
         text = "How long ago some dispatcher made its last pass; missing where none ever did."
         seconds = (now - last).total_seconds()
         yield GaugeMetricFamily("durable_objects_dispatcher_last_pass_seconds", text, seconds)
+
+
+def _workers(now: datetime) -> Iterator[Metric]:
+    found = workers(now)
+    text = "Workers by state: alive, or silent (killed, hanging or cut off), for a day."
+    processes = GaugeMetricFamily("durable_objects_workers", text, labels=["state"])
+    processes.add_metric(["alive"], found.number)
+    processes.add_metric(["silent"], found.silent)
+    yield processes
+    text = "Threads (processes, in a prefork pool) of the workers that live, and how many of them are at work."
+    threads = GaugeMetricFamily("durable_objects_worker_threads", text, labels=["state"])
+    threads.add_metric(["all"], found.threads)
+    threads.add_metric(["busy"], found.busy)
+    yield threads
+    seconds = found.longest.total_seconds() if found.longest else 0.0
+    text = "For how long the worker thread that has been at work for longest has been."
+    yield GaugeMetricFamily("durable_objects_worker_busy_seconds", text, seconds)
 
 
 def _lateness(now: datetime) -> Iterator[Metric]:

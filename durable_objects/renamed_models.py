@@ -18,7 +18,7 @@ from django.db.migrations.operations import RenameModel
 from durable_objects import kinds
 from durable_objects.conf import engine
 from durable_objects.errors import DurableObjectError
-from durable_objects.tables import Object
+from durable_objects.tables import Alarm, Object, Schedule
 
 #: App label, old name, new name.
 Rename = tuple[str, str, str]
@@ -73,3 +73,5 @@ def _move(using: str, kind: ContentType, name: str) -> None:
                 "delete those of one class, then run migrate again. Nothing was moved."
             )
         left_behind.update(kind=new)
+        for model in (Alarm, Schedule):
+            model.objects.using(using).filter(kind=kind).update(kind=new)

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
+#: A process that runs or dispatches alarms lives: every 5 s, from a thread that has nothing else to do, whatever became
+#: of its alarms and messages. The sender is None, and there is neither ``key`` nor ``name``. Take no longer than that.
+process_beat = Signal()
 #: A run ended well. ``info``: the ``AlarmInfo`` that the handler got.
 alarm_succeeded = Signal()
 #: A run failed, and not for the last time. ``info``; ``error``: the traceback as text, as in the history; ``retry_at``:

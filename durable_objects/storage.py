@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from django.db import DatabaseError, transaction
 
-from durable_objects.alarms.times import check_alarm_time, moment
+from durable_objects.alarms.times import alarm_at, check_alarm_time
 from durable_objects.database import clock
 from durable_objects.database.errors import is_worth_another_try
+from durable_objects.database.round_trip import Statement
 from durable_objects.entries import sql as entry_sql
 from durable_objects.entries.serializer import decode, encode
 from durable_objects.errors import InvalidInput
@@ -105,7 +106,7 @@ class Storage:
             raise InvalidInput(f"list() limit is {limit!r}: it must be a whole number from 1 on, or None")
         texts = self._read(
             lambda turn: turn.scan(where, limit),
-            lambda object_id: entry_sql.scan(clock.connection(), object_id, where, limit),
+            lambda owner: entry_sql.scan(clock.connection(), owner, where, limit),
         )
         return {key: decode(text) for key, text in texts.items()}
 
@@ -146,8 +147,7 @@ class Storage:
         check_alarm_time(when)
 
         def arm(turn: Turn) -> None:
-            now = turn.now
-            turn.request_alarm(max(now, moment(when, now)))
+            turn.request_alarm(alarm_at(when, turn.now))
 
         self._in_turn(arm)
 
@@ -186,17 +186,16 @@ class Storage:
     def _texts(self, keys: Sequence[str]) -> dict[str, str]:
         return self._read(
             lambda turn: turn.get(keys),
-            lambda object_id: entry_sql.get(clock.connection(), object_id, keys),
+            lambda owner: entry_sql.get(clock.connection(), owner, keys),
         )
 
     def _read(
-        self, inside: Callable[[Turn], dict[str, str]], outside: Callable[[int], dict[str, str]]
+        self, inside: Callable[[Turn], dict[str, str]], outside: Callable[[Statement], dict[str, str]]
     ) -> dict[str, str]:
         turn = current(self._owner)
         if turn is not None:
             return inside(turn)
-        object_id = lock.find(clock.connection(), self._owner.kind_pk(), self._owner.name)
-        return {} if object_id is None else outside(object_id)
+        return outside(lock.key_of(self._owner.kind_pk(), self._owner.name))
 
 
 def _range(start: str | None, after: str | None, end: str | None, prefix: str | None, reverse: bool) -> entry_sql.Range:

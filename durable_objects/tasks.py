@@ -16,10 +16,11 @@ from durable_objects.alarms import backoff
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection, supported
 from durable_objects.database.messages import message_for
-from durable_objects.delivery import brokers, dispatcher, publisher, workers
+from durable_objects.delivery import brokers, bulk_operations, dispatcher, heartbeat, publisher, workers
 from durable_objects.errors import DurableObjectError
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
+from durable_objects.execution.shared_messages import fire_each
 from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.formatting import span
 from durable_objects.logs import about, get_logger
@@ -28,6 +29,13 @@ logger = get_logger(__name__)
 
 #: Seconds that a soft time limit leaves the handler beyond its own ``alarm_time_limit``, so that the row's rule wins.
 _SOFT_LIMIT_MARGIN = 5
+
+#: What a slow neighbour takes away of that at most, before the rest of its message is sent on.
+_SECONDS_BEHIND_EACH = 0.1
+
+#: The header with the content types of the objects: a worker of an older version, which does not know it, looks each
+#: up, and wakes alone what came together.
+KINDS = "durable_objects_kinds"
 
 #: Whatever the project's settings are for its own tasks: a wake-up is acknowledged when it starts. The dispatcher
 #: publishes again what a lost worker left behind, and knows from the row whether it still has to; a message that comes
@@ -45,6 +53,12 @@ def count_threads(sender: Any, **kwargs: Any) -> None:
 
 
 @worker_ready.connect
+def begin_heartbeat(**kwargs: Any) -> None:
+    """Keep a row of this worker, by which pages tell that it lives and how busy it is."""
+    heartbeat.begin()
+
+
+@worker_ready.connect
 def answer_questions(**kwargs: Any) -> None:
     """Answer the doctor, and ``alarms explain``."""
     workers.answer()
@@ -53,6 +67,7 @@ def answer_questions(**kwargs: Any) -> None:
 @worker_shutdown.connect
 def forget_threads(**kwargs: Any) -> None:
     """Note that no alarm runs in this process any more."""
+    heartbeat.end()
     process.threads = None
 
 
@@ -83,7 +98,8 @@ def fire_alarm(
     Raises ``AlarmDied`` where this was the last run that failed.
     """
     _begin(self)
-    fired = fire(object_id, wake_up_number, rescue=rescue, waits=waits)
+    kind_id = self.request.get(KINDS, [None])[0]
+    fired = fire(object_id, wake_up_number, kind_id=kind_id, rescue=rescue, waits=waits)
     if fired.verdict is Verdict.AGAIN and fired.delay is not None:
         number = wake_up_number if fired.wake_up_number is None else fired.wake_up_number
         again = (
@@ -93,23 +109,37 @@ def fire_alarm(
             0 if fired.wake_up_number is not None else waits + 1,
         )
         _, soft_limit = self.request.timelimit or (None, None)
-        _send(again, fired.delay, retries=self.request.retries, soft_time_limit=soft_limit)
+        _send(again, fired.delay, kind_id, retries=self.request.retries, soft_time_limit=soft_limit)
     elif fired.verdict is Verdict.FAILED and fired.delay is not None:
         _retry(self, (object_id, wake_up_number), fired)
     elif fired.verdict is Verdict.DEAD:
-        why = fired.error and handler_errors.formattable(fired.error)
-        raise AlarmDied(f"object {object_id}: {handler_errors.in_short(fired.error)}") from why
+        raise _died(object_id, fired)
     return str(fired.verdict.value)
 
 
-@shared_task(bind=True, name="durable_objects.fire_alarms", **_OPTIONS)
+@shared_task(bind=True, name="durable_objects.fire_alarms", throws=(AlarmDied,), **_OPTIONS)
 def fire_alarms(self: Task[Any, Any], alarms: list[tuple[int, int]], seconds: float) -> int:
     """Run the alarms of several objects, pairs of object and wake-up number; return how many ran. Never retried.
 
-    One that fails here, or cannot run with others, is woken alone. ``seconds`` is what each run may take.
+    ``seconds`` is what each run may take. With the kinds of the objects in its header they run one after the other
+    (``shared_messages``); raises ``AlarmDied`` then for the first that is dead. Otherwise they are a group: one that
+    fails here, or cannot run with others, is woken alone.
     """
     _begin(self)
-    return fire_group(alarms, timedelta(seconds=seconds))
+    limit, kinds = timedelta(seconds=seconds), self.request.get(KINDS)
+    if kinds is None:
+        return fire_group(alarms, limit)
+    outcome = fire_each(((*pair, kind_id) for pair, kind_id in zip(alarms, kinds, strict=True)), limit)
+    if outcome.dead:
+        raise _died(*outcome.dead[0])
+    return outcome.ran
+
+
+@shared_task(bind=True, name="durable_objects.do_operation", **_OPTIONS)
+def do_operation(self: Task[Any, Any], pk: int, number: int) -> str:
+    """Go on with an operation on many objects for some seconds; return its state, or that another worker has it."""
+    _begin(self)
+    return bulk_operations.work(pk, number)
 
 
 class PassFailed(Exception):
@@ -127,6 +157,12 @@ def dispatch_alarms(self: Task[Any, Any]) -> dict[str, int]:
         every, extra = span(engine.DISPATCH_EVERY), about("pass_failed")
         logger.error("the pass failed, and is made again within %s: %s", every, reason, extra=extra)
         raise PassFailed(reason) from error
+
+
+def _died(object_id: int, fired: Fired) -> AlarmDied:
+    died = AlarmDied(f"object {object_id}: {handler_errors.in_short(fired.error)}")
+    died.__cause__ = fired.error and handler_errors.formattable(fired.error)
+    return died
 
 
 def _begin(task: Task[Any, Any]) -> None:
@@ -168,20 +204,38 @@ def _retry(task: Task[Any, Any], args: tuple[int, int | None], fired: Fired) -> 
 
 def _publish(wake_up: publisher.WakeUp) -> None:
     limit = wake_up.time_limit.total_seconds() + _SOFT_LIMIT_MARGIN
-    args = (wake_up.object_id, wake_up.wake_up_number, wake_up.rescue)
-    _send(args, wake_up.at - datetime.now(UTC), retries=wake_up.retries, soft_time_limit=limit)
+    args: tuple[Any, ...] = (wake_up.object_id, wake_up.wake_up_number, wake_up.rescue)
+    if wake_up.waits:
+        args = (*args, wake_up.waits)
+    delay = wake_up.at - datetime.now(UTC)
+    _send(args, delay, wake_up.kind_id, retries=wake_up.retries, soft_time_limit=limit)
 
 
-def _publish_group(wake_ups: Sequence[publisher.WakeUp]) -> None:
+def _publish_several(wake_ups: Sequence[publisher.WakeUp]) -> None:
+    one_by_one = wake_ups[0].shares is publisher.Shares.MESSAGE
+    if one_by_one and not brokers.takes_several():
+        for each in wake_ups:
+            _publish(each)
+        return
     limit = wake_ups[0].time_limit.total_seconds()
     options = _when(min(wake_up.at for wake_up in wake_ups) - datetime.now(UTC))
     options["soft_time_limit"] = limit + _SOFT_LIMIT_MARGIN
+    if one_by_one:
+        options["soft_time_limit"] += len(wake_ups) * _SECONDS_BEHIND_EACH
+        options["headers"] = options.get("headers", {}) | {KINDS: [wake_up.kind_id for wake_up in wake_ups]}
     alarms = [(wake_up.object_id, wake_up.wake_up_number) for wake_up in wake_ups]
     _apply(fire_alarms, (alarms, limit), options)
 
 
-def _send(args: tuple[Any, ...], delay: timedelta, **options: Any) -> None:
-    _apply(fire_alarm, args, options | _when(delay))
+def _send(args: tuple[Any, ...], delay: timedelta, kind_id: int | None, **options: Any) -> None:
+    options |= _when(delay)
+    if kind_id is not None:
+        options["headers"] = options.get("headers", {}) | {KINDS: [kind_id]}
+    _apply(fire_alarm, args, options)
+
+
+def _ask(pk: int, number: int, delay: timedelta) -> None:
+    _apply(do_operation, (pk, number), _when(delay))
 
 
 def _apply(task: Task[Any, Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -218,4 +272,5 @@ def _broker_is_private() -> bool:
 
 
 handler_errors.never_count(WorkerShutdown, WorkerTerminate)
-publisher.register(_publish, _broker_is_private, _publish_group)
+publisher.register(_publish, _broker_is_private, _publish_several)
+bulk_operations.register_send(_ask)

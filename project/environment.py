@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from durable_objects.http.rate_limit import flaw_of
 from durable_objects.masking import masked_url
+from durable_objects.recurrence.zones import ZONE_ALLOWED, find_zone
 
 #: Every variable that the project reads. One that is set to nothing counts as not set.
 VARIABLES = (
@@ -29,6 +30,7 @@ VARIABLES = (
     "API_FAILURE_RATE",
     "LOGIN_FAILURE_RATE",
     "PORT",
+    "TIME_ZONE",
     "HTTPS",
     "BEHIND_PROXY",
     "BEHIND_PGBOUNCER",
@@ -93,6 +95,13 @@ class Environment:
         if not (given.isascii() and given.isdecimal() and 1 <= int(given) <= 65535):
             raise ImproperlyConfigured(f"PORT is {given!r}; allowed: a number from 1 to 65535.")
         return int(given)
+
+    def time_zone(self) -> str:
+        """Return TIME_ZONE: in which pages, commands and logs show times, where nobody has chosen another; else UTC."""
+        given = self._text("TIME_ZONE") or "UTC"
+        if find_zone(given) is None:
+            raise ImproperlyConfigured(f"TIME_ZONE is {given!r}; allowed: {ZONE_ALLOWED}.")
+        return given
 
     def https(self) -> bool:
         """Return HTTPS: whether browsers may only use HTTPS; in production they may, unless it is 0."""

@@ -58,6 +58,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "durable_objects.admin.zones.OperatorZone",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "durable_objects.http.control_characters.ControlCharactersShown",
 ]
@@ -84,7 +85,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LANGUAGE_CODE = "en-us"
 USE_I18N = True
 USE_TZ = True
-TIME_ZONE = "UTC"
+TIME_ZONE = _environment.time_zone()
 
 # In production browsers come by HTTPS only. Whether a whole domain does, with all below it, is its owner's to say.
 _https = _environment.https()

@@ -6,10 +6,15 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from durable_objects.http.content_type_header import ContentTypeCheck
 from project.environment import refuse_debugging_by_default
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 refuse_debugging_by_default()
-application = ContentTypeCheck(get_wsgi_application())
+_django = get_wsgi_application()
+
+from batcher.fast_path import WsgiFastPath  # noqa: E402  models want Django set up
+from durable_objects.http.content_type_header import ContentTypeCheck  # noqa: E402
+from project.api import api  # noqa: E402
+
+application = WsgiFastPath(ContentTypeCheck(_django), api)

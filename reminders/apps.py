@@ -3,6 +3,7 @@
 from django.apps import AppConfig
 
 from durable_objects.conf import require_packages, require_time_zones
+from durable_objects.signals import process_beat
 
 
 class RemindersConfig(AppConfig):
@@ -18,7 +19,10 @@ class RemindersConfig(AppConfig):
         super().import_models()
 
     def ready(self) -> None:
-        """Import channels and checks, which register themselves. Raises ``ImproperlyConfigured`` without ``USE_TZ``."""
+        """Import what registers itself: channels, checks, verbs. Raises ``ImproperlyConfigured`` without ``USE_TZ``."""
         require_time_zones(self.name)
-        from reminders import checks  # noqa: F401  # importing them is the point
+        from reminders import bulk_verbs, checks  # noqa: F401  # importing them is the point
+        from reminders.alerts.watching import watcher
         from reminders.channels import email, log, webhook  # noqa: F401  # likewise
+
+        process_beat.connect(watcher.wake, dispatch_uid="reminders.alerts")

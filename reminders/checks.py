@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from email.utils import parseaddr
 from typing import Any
 
@@ -39,12 +40,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
         found.append(
             checks.Error("REMINDERS has a WEBHOOK_URL, but no valid WEBHOOK_SECRET.", hint, id="reminders.E002")
         )
-    if defaults.WEBHOOK_URL and not outgoing.is_address(defaults.WEBHOOK_URL):
-        text = f"REMINDERS has a WEBHOOK_URL that cannot be called: {masked_url(defaults.WEBHOOK_URL)}."
-        found.append(checks.Error(text, f"Allowed: {outgoing.ALLOWED}.", id="reminders.E006"))
-    if defaults.PUBLIC_URL and not outgoing.is_address(defaults.PUBLIC_URL):
-        text = f"REMINDERS has a PUBLIC_URL that is no web address: {masked_url(defaults.PUBLIC_URL)}."
-        found.append(checks.Error(text, f"Allowed: {outgoing.ALLOWED}.", id="reminders.E007"))
+    found += _addresses()
     if wrong := _no_addresses(defaults.EMAIL_TO):
         hint = 'A list of addresses, such as ["ada@example.org", "Bob <bob@example.org>"].'
         found.append(
@@ -65,6 +61,19 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
             )
         )
     return found
+
+
+def _addresses() -> Iterator[checks.CheckMessage]:
+    """Find addresses that are none; the one that may be secret as a whole is not shown."""
+    if defaults.WEBHOOK_URL and not outgoing.is_address(defaults.WEBHOOK_URL):
+        text = f"REMINDERS has a WEBHOOK_URL that cannot be called: {masked_url(defaults.WEBHOOK_URL)}."
+        yield checks.Error(text, f"Allowed: {outgoing.ALLOWED}.", id="reminders.E006")
+    if defaults.PUBLIC_URL and not outgoing.is_address(defaults.PUBLIC_URL):
+        text = f"REMINDERS has a PUBLIC_URL that is no web address: {masked_url(defaults.PUBLIC_URL)}."
+        yield checks.Error(text, f"Allowed: {outgoing.ALLOWED}.", id="reminders.E007")
+    if defaults.HEARTBEAT_URL and not outgoing.is_address(defaults.HEARTBEAT_URL):
+        text = "REMINDERS has a HEARTBEAT_URL that cannot be called."
+        yield checks.Error(text, f"Allowed: {outgoing.ALLOWED}.", id="reminders.E008")
 
 
 def _no_services(urls: dict[Any, Any]) -> str:

@@ -29,5 +29,10 @@ defaults = AppSettings(
         "LINKS_FOR": Within(timedelta(days=7), timedelta(0), LONGEST),
         # Deliveries that are kept on record for each reminder.
         "DELIVERIES_PER_REMINDER": Within(100, 0, 1_000_000),
+        # How often the rules of alerts are looked at, by one of the processes that run or dispatch alarms.
+        "ALERTS_EVERY": Within(timedelta(seconds=30), timedelta(seconds=1), timedelta(hours=1)),
+        # An address that gets a POST every minute while rules are looked at and none of them reports: of a monitor that
+        # raises an alarm when none comes. It may be secret, and is shown nowhere.
+        "HEARTBEAT_URL": "",
     },
 )

@@ -18,6 +18,7 @@ from django.db.models import F
 from durable_objects import DurableObjectError, failpoints, now
 from durable_objects.handler_errors import is_failure, named
 from durable_objects.outgoing import TooManyCalls
+from durable_objects.validation import refusal
 from reminders import channels, links
 from reminders.channels import Message, Refused, TryLater
 from reminders.conf import defaults
@@ -106,6 +107,39 @@ def try_out(plan: Plan, name: str) -> dict[str, str]:
                 raise
             outcomes[way] = plain(f"failed: {named(error)}")
     return outcomes
+
+
+def again(row: Delivery) -> None:
+    """Try a delivery again that failed or was refused: the same message by the same way, under the same key.
+
+    Raises ``InvalidInput`` for any other, and ``DeliveryFailed`` when it fails again.
+    """
+    if row.status not in {Delivery.Status.FAILED, Delivery.Status.REFUSED}:
+        raise refusal(f"{row} is {row.status}", "a delivery that failed or was refused")
+    plan = Plan.objects.filter(pk=row.reminder_id).first()
+    moment = now()
+    message = Message(
+        key=str(row.key),
+        reminder=row.reminder.name,
+        text=row.message,
+        planned_at=row.planned_at,
+        person=plan.person if plan else "",
+        late=late if (late := moment - row.planned_at) >= defaults.LATE_AFTER else timedelta(0),
+        links=links.for_message(plan) if plan is not None and plan.key == row.key else {},
+    )
+    try:
+        failure = _send([row], message)
+    except (TryLater, TooManyCalls) as later:
+        raise DeliveryFailed(str(later)) from later
+    if failure or row.status == Delivery.Status.REFUSED:
+        raise DeliveryFailed(failure or f"refused: {row.error}")
+
+
+def preview(plan: Plan, name: str) -> str:
+    """Return for people what is delivered now, and by which ways; without links, which act without a login."""
+    message = message_of(plan, name, now())
+    ways = ", ".join(Delivery(channel=channel, address=address).way for channel, address in _ways(plan))
+    return f"By: {ways}\nSubject: {message.title}\n\n{message.marked}"
 
 
 def message_of(plan: Plan, name: str, moment: datetime) -> Message:

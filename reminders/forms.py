@@ -5,32 +5,26 @@ script.
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
 from durable_objects import InvalidInput, now
-from durable_objects.admin import NameForm
+from durable_objects.admin import LongSelect, NameForm
 from durable_objects.formatting import span
 from durable_objects.recurrence.zones import find_zone, zone_names
 from reminders import channels
+from reminders.channels import Message
 from reminders.conf import defaults
+from reminders.delivery import message_of
 from reminders.models import Plan, Recipient, Reminder
 from reminders.recurrence import Occurrence, Series, check_zone
+from reminders.repeats import CUSTOM, DAYS, REPEATS, WEEKLY, choice_of, on_days
 from reminders.validation import ARGUMENTS, checked, opening
 
-CUSTOM = "custom"
-REPEATS = [
-    ("", "Once"),
-    ("FREQ=DAILY", "Every day"),
-    ("FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR", "Every weekday"),
-    ("FREQ=WEEKLY", "Every week"),
-    ("FREQ=MONTHLY", "Every month"),
-    ("FREQ=YEARLY", "Every year"),
-    (CUSTOM, "By the rule below"),
-]
 LATE = [
     ("", "deliver, marked as late"),
     ("300", "skip after 5 minutes"),
@@ -44,8 +38,17 @@ SHOWN_AHEAD = 5
 FIELDS_OF = {
     "fire_at": {"local_time", "time_zone"},
     "time_zone": {"local_time", "time_zone"},
-    "recurrence": {"repeats", "rule"},
+    "recurrence": {"repeats", "week_days", "rule"},
 }
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A time at which it is delivered, with a note, and what time that is for its person."""
+
+    each: Occurrence
+    note: str
+    there: str
 
 
 class ReminderForm(NameForm):
@@ -57,9 +60,17 @@ class ReminderForm(NameForm):
     local_time = forms.CharField(label="When", widget=forms.TextInput(attrs={"type": "datetime-local", "step": "any"}))
     time_zone = forms.ChoiceField(
         choices=lambda: [(name, name) for name in zone_names()],
+        widget=LongSelect,
         help_text="A series follows the wall clock there: 09:00 stays 09:00 when summer time begins.",
     )
     repeats = forms.ChoiceField(choices=REPEATS, required=False)
+    week_days = forms.MultipleChoiceField(
+        choices=DAYS,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label="On",
+        help_text="For “Every week”. None: on the day of the week of its first time.",
+    )
     rule = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 2, "cols": 60, "placeholder": "FREQ=MONTHLY;BYDAY=-1FR;COUNT=12"}),
@@ -80,7 +91,8 @@ class ReminderForm(NameForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         plan = self.instance.plan() if self.instance.pk else None
-        self.preview: list[tuple[Occurrence, str]] = []
+        self.preview: list[Ahead] = []
+        self.delivered: Message | None = None
         if self.instance.pk:
             del self.fields["name"]
         self.initial = {**(_initial(plan) if plan else _fresh()), **(self.initial or {})}
@@ -93,8 +105,9 @@ class ReminderForm(NameForm):
             gone = (plan.time_zone, f"{plan.time_zone} (not known here any more)")
             setattr(zone, "choices", [gone, *((name, name) for name in zone_names())])
         if plan and plan.state == Plan.State.SET and not self.is_bound:
+            self.delivered = message_of(plan, self.instance.name, plan.next_at)
             with suppress(InvalidInput):  # its rule is invalid by now: there is nothing to preview
-                self.preview = _preview(plan.series, vars(plan), plan.next_at - timedelta(microseconds=1))
+                self.preview = _ahead(plan)
 
     @property
     def previews(self) -> bool:
@@ -130,6 +143,9 @@ class ReminderForm(NameForm):
             chosen, needed = (f"“{dict(REPEATS)[choice]}”" for choice in (cleaned["repeats"], CUSTOM))
             self.add_error("repeats", f"{chosen} does not use the rule below. Choose {needed}, or empty the rule.")
             self.add_error("rule", f"This rule is not used with {chosen}. Empty it, or choose {needed}.")
+        if cleaned.get("week_days") and cleaned.get("repeats", WEEKLY) != WEEKLY:
+            chosen, needed = (f"“{dict(REPEATS)[choice]}”" for choice in (cleaned["repeats"], WEEKLY))
+            self.add_error("week_days", f"{chosen} does not use week days. Choose {needed}, or untick them.")
         if self.errors:
             return cleaned
         try:
@@ -138,6 +154,8 @@ class ReminderForm(NameForm):
             moment = now()
             ahead = fields["recurrence"] or fields["fire_at"] > moment
             series = Series(fields["fire_at"], fields["recurrence"], fields["time_zone"])
+            name = cleaned.get("name", self.instance.name)
+            self.delivered = Message("", name, fields["message"], fields["fire_at"], fields["person"])
             self.preview = _preview(series, fields, moment if ahead else fields["fire_at"] - timedelta(microseconds=1))
         except InvalidInput as refused:
             raise ValidationError(str(refused)) from refused
@@ -147,7 +165,9 @@ class ReminderForm(NameForm):
         """Return what was entered, as ``set_reminder`` takes it."""
         given = self.cleaned_data
         wall_time: datetime = given["local_time"].replace(tzinfo=check_zone(given["time_zone"]))
-        rule = (given["rule"].strip() if given["repeats"] == CUSTOM else given["repeats"]) or None
+        rule = on_days(given["week_days"]) if given["repeats"] == WEEKLY else given["repeats"] or None
+        if given["repeats"] == CUSTOM:
+            rule = given["rule"].strip() or None
         if given["repeats"] == CUSTOM and rule is None:
             raise InvalidInput("The rule below is empty. Enter an RRULE, or choose another way to repeat.")
         late = given["skip_if_late"]
@@ -176,8 +196,7 @@ class ReminderForm(NameForm):
 
 
 def _initial(plan: Plan) -> dict[str, Any]:
-    known = {value for value, _ in REPEATS} - {"", CUSTOM}
-    repeats = "" if plan.recurrence is None else plan.recurrence if plan.recurrence in known else CUSTOM
+    repeats, week_days = choice_of(plan.recurrence)
     local = plan.starts_at.replace(tzinfo=None)
     return {
         "message": plan.message,
@@ -185,6 +204,7 @@ def _initial(plan: Plan) -> dict[str, Any]:
         "local_time": local.isoformat(timespec="seconds" if local.second else "minutes"),
         "time_zone": plan.time_zone,
         "repeats": repeats,
+        "week_days": week_days,
         "rule": plan.recurrence if repeats == CUSTOM else "",
         "person": plan.person,
         "channels": plan.channels,
@@ -203,9 +223,21 @@ def _fresh() -> dict[str, Any]:
     }
 
 
-def _preview(series: Series, fields: dict[str, Any], after: datetime) -> list[tuple[Occurrence, str]]:
+def _ahead(plan: Plan) -> list[Ahead]:
+    """Return what is delivered next: the coming one, also where it was put off, and then those of the series."""
+    series, fields = plan.series, vars(plan)
+    if plan.put_off != Plan.SNOOZED:
+        return _preview(series, fields, plan.occurrence - timedelta(microseconds=1))
+    local = plan.next_at.astimezone(plan.zone)
+    note = f"Snoozed: it was to come {plan.occurrence.astimezone(plan.zone):%a %d %b, %H:%M}."
+    snoozed = Ahead(Occurrence(plan.next_at, local), note, _there(plan.next_at, plan.zone, plan.person))
+    return [snoozed, *_preview(series, fields, max(plan.occurrence, now()))][:SHOWN_AHEAD]
+
+
+def _preview(series: Series, fields: dict[str, Any], after: datetime) -> list[Ahead]:
     """Return the next occurrences, each with a note where it is not delivered as planned."""
     recipient = Recipient.find(fields["person"])
+    zone = find_zone(fields["time_zone"]) or UTC
     shown = []
     for each in series.preview(SHOWN_AHEAD, after):
         notes = [each.note] if each.note else []
@@ -215,5 +247,14 @@ def _preview(series: Series, fields: dict[str, Any], after: datetime) -> list[tu
             notes.append(f"Held by quiet hours until {there:%a %H:%M} ({recipient.time_zone}).")
         if window := recipient.window_for(urgent=fields["urgent"], skip_if_late=fields["skip_if_late"]):
             notes.append(f"Then waits for the digest of {recipient.name}, {span(window)} at most.")
-        shown.append((each, " ".join(notes)))
+        shown.append(Ahead(each, " ".join(notes), _there(each.at, zone, fields["person"])))
     return shown
+
+
+def _there(at: datetime, zone: tzinfo, person: str) -> str:
+    """Return the time on the person's own clock, if that shows another."""
+    found = Recipient.objects.filter(name=person).first() if person else None
+    theirs = find_zone(found.time_zone) if found else None
+    if theirs is None or at.astimezone(theirs).utcoffset() == at.astimezone(zone).utcoffset():
+        return ""
+    return f"{at.astimezone(theirs):%a %H:%M} for {person} ({theirs.key})"

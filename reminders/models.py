@@ -13,13 +13,26 @@ from durable_objects.recurrence.rrule import LAST_YEAR
 from durable_objects.recurrence.series import Place
 from durable_objects.validation import refusal, show
 from reminders import delivery
+from reminders.alerts.tables import Alert, AlertMessage, AlertRule, AlertWatch, KnownError
 from reminders.channels import TryLater
 from reminders.delivery import DeliveryFailed
 from reminders.digests import Digest
 from reminders.tables import Delivery, Plan, PlanQuerySet, Recipient
 from reminders.validation import ARGUMENTS, check_span, checked, edited, opening
 
-__all__ = ["Delivery", "DeliveryFailed", "Digest", "Plan", "Recipient", "Reminder"]
+__all__ = [
+    "Alert",
+    "AlertMessage",
+    "AlertRule",
+    "AlertWatch",
+    "Delivery",
+    "DeliveryFailed",
+    "Digest",
+    "KnownError",
+    "Plan",
+    "Recipient",
+    "Reminder",
+]
 
 SHOWN = ("message", "fire_at", "next_at", "recurrence", "time_zone", "channels")
 

@@ -101,6 +101,11 @@ def _naive(wall_time: str) -> datetime:
 class PlanQuerySet(models.QuerySet["Plan"]):
     """Plans, by whom they are for."""
 
+    def to_or_once_to(self, person: str) -> PlanQuerySet:
+        """Return what is set for a person, or has ended: each by an index of its own."""
+        ended = models.Q(state__in=[state for state in Plan.State if state != Plan.State.SET])
+        return self.filter(models.Q(state=Plan.State.SET) | ended, person=person)
+
     def of_person(self, person: str) -> PlanQuerySet:
         """Return what is set for a person, what comes next first: one query, by an index."""
         mine = self.filter(person=person, state=Plan.State.SET)
@@ -161,7 +166,9 @@ class Plan(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["person", "next_at"], condition=models.Q(state="set"), name="reminders_of_person")
+            models.Index(fields=["person", "next_at"], condition=models.Q(state="set"), name="reminders_of_person"),
+            models.Index(fields=["state", "person"], condition=~models.Q(state="set"), name="reminders_ended"),
+            models.Index(fields=["put_off"], condition=~models.Q(put_off=""), name="reminders_put_off"),
         ]
 
     def __str__(self) -> str:

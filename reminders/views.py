@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from durable_objects import DurableObjectError, now
 from durable_objects.models import as_handle
 from durable_objects.recurrence.series import Place
-from reminders import calendar_feed, links
+from reminders import links
 from reminders.models import Plan, Reminder
 from reminders.snooze_presets import PRESETS
 
@@ -56,6 +56,8 @@ def act(request: HttpRequest, verb: str, token: str) -> HttpResponse:
 @require_safe
 def feed(request: HttpRequest, token: str) -> HttpResponse:
     """Show a person's reminders as a calendar (RFC 5545). 404 for an address that is not, or no longer, theirs."""
+    from reminders import calendar_feed  # with icalendar, 5 MB that a worker, which loads the addresses too, never uses
+
     try:
         recipient = links.read_feed(token)
     except links.InvalidLink:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -11,19 +13,31 @@ from celery import current_app
 from django.conf import settings
 from django.db import connections
 from django.test import TransactionTestCase
+from django.urls import set_urlconf
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
 from tests.support import services
+from tests.support.examples import examples
 
 pytest_plugins = ["durable_objects.pytest_plugin"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder of the SQLite test database, and let an example of Hypothesis's take as long as it does."""
+    """Make the folder of the SQLite test database, and let an example of Hypothesis's take as long as it does.
+
+    No garbage is collected before the first test: nearly all that is made by then stays.
+    """
+    gc.disable()
     settings.FOLDER.mkdir(mode=0o700, exist_ok=True)
-    hypothesis_settings.register_profile("unhurried", deadline=None)  # 200 ms of a busy machine prove nothing
+    hypothesis_settings.register_profile("unhurried", deadline=None, max_examples=examples(100))  # 200 ms prove nothing
     hypothesis_settings.load_profile("unhurried")
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, and leave what stays out of it: modules, tests and their parameters."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -40,10 +54,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """pytest-django's own; what a test commits is then removed by ``MigratedDatabase`` instead of Django's flush."""
+    """pytest-django's own; what a test commits is then removed by ``MigratedDatabase`` instead of Django's flush.
+
+    With ``TEST_PARTITIONS=16`` the engine's tables are cut into so many hash partitions first.
+    """
+    from durable_objects.operations.partitions import partition
     from tests.support.migrated_database import MigratedDatabase
 
     with django_db_blocker.unblock():
+        partition(int(os.environ.get("TEST_PARTITIONS") or 1))
         migrated = {alias: MigratedDatabase(alias) for alias in connections}
 
     def restore(case: Any) -> None:
@@ -56,18 +75,38 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 
 @pytest.fixture(autouse=True)
+def _django_set_urlconf(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Obey ``@pytest.mark.urls`` in place of pytest-django's fixture, which has Django forget all addresses before and
+    after such a test. Django keeps those of each module apart; to read admin's again took a tenth of such tests' time.
+    """
+    marker = request.node.get_closest_marker("urls")
+    if marker is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "ROOT_URLCONF", *marker.args)
+        set_urlconf(None)  # what the last request of this thread has set
+        yield
+    set_urlconf(None)
+
+
+@pytest.fixture(autouse=True)
 def remembered_nothing() -> None:
     """Each test begins as a new process does: what this one remembers of rows would outlive them in the rollback."""
+    from django.core.cache import cache
+
     from durable_objects import health
-    from durable_objects.delivery import dispatcher, processes
+    from durable_objects.delivery import dispatcher, processes, publisher
     from durable_objects.execution import waiting_line
     from durable_objects.http import tokens
 
     health._migrated = False
     processes._signed = processes.NEVER_SIGNED
     dispatcher._last_pruned = dispatcher.NEVER
+    publisher._publisher.broken_until = 0.0
     waiting_line._logged.clear()
     tokens._trusted.clear()
+    cache.clear()
 
 
 @pytest.fixture

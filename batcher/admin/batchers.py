@@ -12,12 +12,16 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import path, reverse
 
-from batcher.admin.actions import FLUSH
-from batcher.admin.queries import BatcherStatus, breaker, last_answer, line, newest_batches, statuses
+from batcher import circuit_breaker
+from batcher.admin.actions import FLUSH, REPLAY_FAILED
+from batcher.admin.queries import BatcherStatus, breaker, last_answer, line, newest_batches, statuses, waiting_items
 from batcher.admin.settings import BatcherSettingsInline
 from batcher.items import refused_item
-from batcher.models import Batch, Batcher
-from batcher.queue import Queue
+from batcher.models import Batch, Batcher, BatcherSettings
+from batcher.queue import LINE, Queue
+from batcher.secrets import masked
+from batcher.setting_rules import Policy
+from batcher.tables import policy_in
 from durable_objects import DurableObjectError
 from durable_objects.admin import (
     CANCEL,
@@ -31,6 +35,7 @@ from durable_objects.admin import (
     now_of,
     to_come,
 )
+from durable_objects.models import Entry
 
 
 @admin.register(Batcher)
@@ -39,7 +44,11 @@ class BatcherAdmin(DurableObjectAdmin):
 
     change_form_template = "admin/batcher/batcher.html"
     inlines = (BatcherSettingsInline,)
-    verbs: ClassVar[tuple[Verb, ...]] = (FLUSH, CANCEL, REVIVE, DELETE)
+    internal_keys = (LINE,)
+    verbs: ClassVar[tuple[Verb, ...]] = (FLUSH, REPLAY_FAILED, CANCEL, REVIVE, DELETE)
+
+    class Media:
+        css: ClassVar[Any] = {"all": ["batcher/admin.css"]}
 
     def get_list_display(self, request: HttpRequest) -> Any:
         @admin.display(description="waiting")
@@ -51,7 +60,7 @@ class BatcherAdmin(DurableObjectAdmin):
             return last_answer(self._status_of(request, row).last, now_of(request))
 
         last = [last_batch] if self.may_see(request, Batch) else []
-        return [*self.list_display, waiting, *alarm_columns(request)[:2], *last]
+        return [*self.list_display, *alarm_columns(request)[:1], waiting, *alarm_columns(request)[1:2], *last]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Read the state of all batchers of the page at once."""
@@ -72,8 +81,18 @@ class BatcherAdmin(DurableObjectAdmin):
         """Add what waits, what went, and the form for one more item."""
         row = context.get("original")
         if row is not None:
-            context["batching"] = self._batching(row, request)
+            policy = policy_in(SettingsInline.stored(context, row, BatcherSettings))
+            context["batching"] = self._batching(row, request, policy)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def offered(self, request: HttpRequest, row: Any) -> list[Verb]:
+        """Offer a replay only where a batch has failed."""
+        verbs = super().offered(request, row)
+        if REPLAY_FAILED in verbs:
+            known = request.__dict__.get("_batcher_to_replay")  # by the page of this one
+            if not (Batch.objects.of(row.pk).to_replay(unknown=False).exists() if known is None else known):
+                verbs.remove(REPLAY_FAILED)
+        return verbs
 
     def add_item(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Add the item that was typed: JSON if it is that, else its text."""
@@ -111,9 +130,9 @@ class BatcherAdmin(DurableObjectAdmin):
             known |= statuses([row])
         return known[row.pk]
 
-    def _batching(self, row: Batcher, request: HttpRequest) -> dict[str, Any]:
-        now, queue, upstream = now_of(request), Queue(row.storage), row.upstream()
-        settings, slot = row.settings(), alarm_of(row)
+    def _batching(self, row: Batcher, request: HttpRequest, policy: Policy) -> dict[str, Any]:
+        now, queue = now_of(request), Queue(row.storage)
+        upstream, settings, slot = circuit_breaker.of(policy.upstream_url), masked(vars(policy)), alarm_of(row)
         facts = [
             ("Items waiting", f"{queue.count:,}"),
             ("Their size as JSON", f"{queue.size:,} B"),
@@ -123,11 +142,17 @@ class BatcherAdmin(DurableObjectAdmin):
             ),
             ("Upstream", settings["upstream_url"] or "none: batches are logged"),
         ]
+        items = waiting_items(queue, row, now) if self.may_see(request, Entry) and queue.count else []
+        batches: list[Batch] = []
+        if shows_batches := self.may_see(request, Batch):
+            batches, request.__dict__["_batcher_to_replay"] = newest_batches(row.pk)
         return {
             "facts": facts,
+            "items": items,
+            "more_items": f"{queue.count - len(items):,}" if items and queue.count > len(items) else "",
             "breaker": breaker(upstream, now, slot.due_at if slot else None),
-            "shows_batches": (shows := self.may_see(request, Batch)),
-            "batches": [line(batch, now) for batch in newest_batches(row.pk)] if shows else [],
+            "shows_batches": shows_batches,
+            "batches": [line(batch, now) for batch in batches],
             "may_add": self.has_change_permission(request, row),
         }
 

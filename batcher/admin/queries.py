@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Subquery
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from batcher.queue import queue_lengths
+from batcher.queue import Queue, queue_lengths
 from batcher.tables import Batch, Upstream
 from durable_objects.admin import NOTHING, badge, to_come, when
-from durable_objects.formatting import absolute, gist, relative, short, span
+from durable_objects.formatting import absolute, gist, masked, relative, short, span
 from durable_objects.models import Object
 
 #: Batches that a batcher's page lists.
 BATCHES = 10
+#: Of the items that wait it lists the first: at most 20, of about a megabyte in all, 200 characters of each.
+WAITING, WAITING_BYTES, ITEM_CHARACTERS = 20, 1_000_000, 200
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,29 @@ def statuses(rows: Iterable[Object]) -> dict[int, BatcherStatus]:
     return {pk: BatcherStatus(waiting.get(pk, 0), batches.get(keys.get(pk))) for pk in ids}
 
 
-def newest_batches(object_id: int) -> list[Batch]:
-    """Return the batches of one batcher that its page lists, the newest first, without their items."""
-    return list(Batch.objects.of(object_id).defer("items_json").order_by("-sealed_at")[:BATCHES])
+def newest_batches(object_id: int) -> tuple[list[Batch], bool]:
+    """Return the batches of one batcher that its page lists, the newest first, without their items; and whether any
+    batch of it is to be replayed. One query.
+    """
+    its = Batch.objects.of(object_id)
+    newest = its.annotate(any_to_replay=Exists(its.to_replay(unknown=False)))
+    found = list(newest.defer("items_json").order_by("-sealed_at")[:BATCHES])
+    return found, any(batch.any_to_replay for batch in found)  # type: ignore[attr-defined]  # annotated
+
+
+def waiting_items(queue: Queue, row: Object, now: datetime) -> list[dict[str, Any]]:
+    """Return the items that a batcher's page lists, the oldest first; those under keys that nobody may see, hidden."""
+    hidden = masked(row)
+    return [
+        {
+            "number": f"{item.number:,}",
+            "key": item.key,
+            "came": when(item.came_at, now),
+            "text": "" if hidden(item.key) else short(_as_json(item.item), ITEM_CHARACTERS),
+            "hidden": hidden(item.key),
+        }
+        for item in queue.first(WAITING, size=WAITING_BYTES)
+    ]
 
 
 def last_answer(batch: Batch | None, now: datetime) -> SafeString | str:
@@ -62,7 +85,13 @@ def breaker(upstream: Upstream | None, now: datetime, acts_at: datetime | None) 
         f"in a row, the last: {upstream.last_error}. Batches wait, no try is counted. "
         f"The next probe: {next_probe(upstream, now, acts_at)}."
     )
-    return {"badge": badge(upstream.state), "sentence": sentence}
+    return {"badge": breaker_badge(upstream), "sentence": sentence}
+
+
+def breaker_badge(upstream: Upstream) -> SafeString:
+    """Show a breaker's state: that of an open one in the colour of trouble, and not of what runs."""
+    shape = '<span class="do-badge do-breaker-{}">{}</span>'
+    return format_html(shape, upstream.state, upstream.state.replace("_", " "))
 
 
 def next_probe(upstream: Upstream, now: datetime, acts_at: datetime | None = None) -> str:
@@ -96,3 +125,7 @@ def line(batch: Batch, now: datetime) -> dict[str, Any]:
         "next_try": to_come(batch.next_try_at, now),
         "took": span(batch.finished_at - batch.sealed_at) if batch.finished_at else NOTHING,
     }
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -12,7 +13,8 @@ from django.utils.safestring import SafeString
 
 from batcher.conf import defaults
 from batcher.tables import BatcherSettings
-from durable_objects.admin import NOTHING, ChangesForm, ReadableJSONField, SettingsInline
+from durable_objects import durations
+from durable_objects.admin import NOTHING, ChangesForm, ReadableJSONField, SettingsInline, SpanField
 from durable_objects.masking import MASK
 
 
@@ -43,6 +45,10 @@ class BatcherSettingsForm(ChangesForm):
         help_text="whsec_ and the secret in base64: signs posts as Standard Webhooks. Two, with a space, both sign.",
     )
 
+    window = SpanField(required=False, help_text="From a batch's first item until it goes: 10s, 1m 30s.")
+    quiet = SpanField(required=False, help_text="It goes when no item came for so long: 2s.")
+    give_up_after = SpanField(required=False, help_text="After this a batch is failed: 1d, 12h.")
+
     class Meta:
         model = BatcherSettings
         exclude = ("object",)
@@ -55,7 +61,9 @@ class BatcherSettingsForm(ChangesForm):
             self.fields[name].widget = forms.NullBooleanSelect()
             self.fields[name].widget.choices = choices
         for name in ("window", "quiet", "max_items", "max_bytes", "max_queued", "max_retries", "give_up_after"):
-            self.fields[name].widget.attrs["placeholder"] = str(getattr(defaults, name.upper()))
+            default = getattr(defaults, name.upper())
+            shown = durations.write(default) if isinstance(default, timedelta) else f"{default:,}"
+            self.fields[name].widget.attrs |= {"placeholder": shown, "size": 12}
 
 
 class BatcherSettingsInline(SettingsInline):

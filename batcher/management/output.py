@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from batcher.models import Batch, Batcher, Upstream
+from batcher.tables import BatchQuerySet
 from durable_objects.escaping import one_line
 from durable_objects.formatting import gist, label
 from durable_objects.validation import show
@@ -45,9 +46,9 @@ def set_aside(name: str, batches: QuerySet[Batch]) -> dict[str, Any]:
     return {"set_aside": waiting, "hint": hint} if waiting else {}
 
 
-def batches(batcher: Batcher) -> QuerySet[Batch]:
+def batches(batcher: Batcher) -> BatchQuerySet:
     """Return all batches of one batcher."""
-    return Batch.objects.filter(batcher__in=Batcher.objects.filter(name=batcher.name))
+    return BatchQuerySet(Batch).filter(batcher__in=Batcher.objects.filter(name=batcher.name))
 
 
 def line(batch: Batch) -> dict[str, Any]:

@@ -16,7 +16,7 @@ app = Celery("peer")
 _own = {"CELERY_TASK_DEFAULT_QUEUE": "alarms", "CELERY_TIMEZONE": "UTC"}
 for _name, _value in (_own | celery_settings(os.environ["CELERY_BROKER_URL"], _own)).items():
     app.conf[_name.removeprefix("CELERY_").lower()] = _value
-app.conf.task_routes = {}
+app.conf.task_routes = app.conf.beat_schedule = {}
 
 
 @app.task(ignore_result=True)

@@ -5,15 +5,12 @@ PROCRASTINATE names a Python that has it, with psycopg (``scripts/make-peers``);
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import psycopg
 
 from benchmarks.measuring import many
-from benchmarks.row import NotRun
+from benchmarks.peers.environment import python_with
 
 TASKS = many(2_000)
 
@@ -44,10 +41,7 @@ CONCURRENCY = 8
 
 def rates(database_url: str, processes: int, repeats: int) -> tuple[float, ...]:
     """Tasks per second at saturation, after a warm-up. Raises ``NotRun``."""
-    python = os.environ.get("PROCRASTINATE") or sys.executable
-    probe = [python, "-c", "import procrastinate, psycopg"]
-    if not Path(python).exists() or subprocess.run(probe, capture_output=True, check=False).returncode:
-        raise NotRun("Procrastinate is not installed: PROCRASTINATE=<a Python that has it>")
+    python = python_with("PROCRASTINATE", "Procrastinate", "procrastinate", "psycopg")
     return tuple(_rate(python, database_url, processes) for _ in range(repeats + 1))[1:]
 
 

@@ -1,40 +1,59 @@
-"""Rows 4, 5, 6, 11: alarms that run on workers, against tasks of Celery and of Procrastinate."""
+"""Rows 4, 5, 6, 11: alarms that run on workers, against tasks of Celery (no-op and by hand) and of Procrastinate."""
 
 from __future__ import annotations
 
-import math
-import time
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.measuring import QUICK, REPEATS, Figure, Result, many, percentile
 from benchmarks.peers import procrastinate
 from benchmarks.row import NotRun, Target, row
 from benchmarks.stage import PROCESSES, Stage, last_run, now, unique, wait_for_runs, wait_until, worker
-from durable_objects.models import DurableObject
-from tests.models import Busy, Once, Ticker
+from durable_objects.models import DurableObject, Object
+from tests.models import Busy, Once, Profile, Ticker
 from tests.support.site_processes import Site
 
-ALARMS, TASKS, SINGLE = many(10_000), many(5_000), many(1_000)
+ALARMS, SINGLE, TASKS = many(10_000), many(5_000), many(3_000)
+BY_HAND, RECONNECTING = many(1_000), many(300)
 DUE_TOGETHER = many(1_000)
+#: How far ahead alarms are set that are due together: the dispatcher has sent them by then.
+SECONDS_AHEAD = 4
 SPREAD, SPREAD_SECONDS = many(600), 5 if QUICK else 60
-PEER = "benchmarks.peers.celery_app"
+PEER, BY_HAND_PEER = "benchmarks.peers.celery_app", "benchmarks.peers.celery_by_hand"
 
 
-@row(4, "Alarms run per second at saturation", celery=Target(2, 5), procrastinate=Target(5, 5))
+@row(
+    4,
+    "Alarms run per second at saturation",
+    celery=Target(2, 5),
+    procrastinate=Target(5, 5),
+    ordinary=Target(0.6, 1),
+    by_hand=Target(2, 3),
+)
 def saturation(stage: Stage) -> Result:
-    """Handlers that write one key, all due at once, from the moment they are due; tasks that do nothing."""
+    """Handlers that write one key, all due at once, from the moment they are due; tasks that do nothing, and tasks that
+    lock and save a row. ``ordinary`` are those of a class without groups against tasks that do nothing; ``by_hand`` the
+    same against those that save.
+    """
     result = Result()
     with stage.running() as site:
         _rate(site, Ticker, 1_000)
         grouped = [_rate(site, Ticker, ALARMS) for _ in range(REPEATS)]
         single = [_rate(site, Once, SINGLE) for _ in range(REPEATS)]
     result.figures["ours, grouped"] = Figure(tuple(grouped), "alarms/s")
-    result.figures["ours, one by one"] = Figure(tuple(single), "alarms/s")
+    result.figures["ours, ordinary"] = Figure(tuple(single), "alarms/s")
     with stage.site() as site:
-        rates = [_celery_rate(site) for _ in range(REPEATS + 1)]
-        result.figures["Celery, no-op"] = Figure(tuple(rates[1:]), "tasks/s")
-    ours = result.figures["ours, grouped"].median
+        result.figures["Celery, no-op"] = _celery_rates(
+            site, PEER, f"[peer.noop.delay() for _ in range({TASKS})]", TASKS
+        )
+    for name, reuse, count in (("connections kept", "1000000", BY_HAND), ("its default", "", RECONNECTING)):
+        with stage.site() as site:
+            result.figures[f"Celery by hand, {name}"] = _by_hand_rates(site, count, reuse)
+    ours, ordinary = (result.figures[f"ours, {kind}"].median for kind in ("grouped", "ordinary"))
     result.ratios["celery"] = ours / result.figures["Celery, no-op"].median
+    result.ratios["ordinary"] = ordinary / result.figures["Celery, no-op"].median
+    result.ratios["by_hand"] = ordinary / result.figures["Celery by hand, connections kept"].median
     try:
         peer = Figure(procrastinate.rates(stage.database_url, PROCESSES, REPEATS), "tasks/s")
     except NotRun as missing:
@@ -45,7 +64,12 @@ def saturation(stage: Stage) -> Result:
     return result
 
 
-@row(5, "1,000 due in the same second: lateness p99", ratio=Target(1.0, 0.3, at_most=True))
+@row(
+    5,
+    "1,000 due in the same second: lateness p99",
+    ratio=Target(1.0, 0.3, at_most=True),
+    ordinary=Target(1.0, 0.5, at_most=True),
+)
 def same_second(stage: Stage) -> Result:
     """All at the same moment; Celery's are ETA tasks, which write down when they start."""
     with stage.running() as site:
@@ -57,10 +81,13 @@ def same_second(stage: Stage) -> Result:
         celery = [percentile(_eta_lateness(site), 99) for _ in range(REPEATS)]
     figures = {
         "ours, grouped": Figure(tuple(ours), "ms"),
-        "ours, one by one": Figure(tuple(single), "ms"),
+        "ours, ordinary": Figure(tuple(single), "ms"),
         "Celery, ETA": Figure(tuple(celery), "ms"),
     }
-    return Result(figures, {"ratio": figures["ours, grouped"].median / figures["Celery, ETA"].median})
+    ratio, ordinary = (
+        figures[f"ours, {kind}"].median / figures["Celery, ETA"].median for kind in ("grouped", "ordinary")
+    )
+    return Result(figures, {"ratio": ratio, "ordinary": ordinary})
 
 
 @row(
@@ -123,40 +150,65 @@ def _rate(site: Site, model: type[Once], count: int) -> float:
 def lateness(site: Site, model: type[Once], count: int, *, slow: bool = False) -> list[float]:
     """In milliseconds. The slow one is under way when the others are due."""
     mark = last_run()
-    due = arm(site, model, count, ahead=6)
+    due = arm(site, model, count, ahead=SECONDS_AHEAD)
     if slow:
         arm(site, Busy, 1, ahead=due - now() - 4)
     runs = wait_for_runs(mark, count + slow, 60)
     return [(begun - due) * 1e3 for due, begun, _, kind in runs if kind != Busy._meta.model_name]
 
 
-def _celery_rate(site: Site) -> float:
-    """Between two stamps that lie around so many tasks in the queue, once a worker is started."""
-    stamps = site.folder / unique("stamps")
-    _publish(site, f"peer.stamp.delay(0); [peer.noop.delay() for _ in range({TASKS})]; peer.stamp.delay(0)")
-    process = worker(site, PEER, STAMPS=str(stamps))
-    wait_until("Celery to have run its tasks", lambda: len(_stamps(stamps)) == 2, 120)
+def _celery_rates(site: Site, peer: str, send: str, count: int, **environment: str) -> Figure:
+    """Of a worker that starts with all repeats in the queue, between stamps that lie before, between and after them.
+
+    ``send`` is code that sends ``count`` tasks. The first repeat warms up.
+    """
+    stamps = site.folder / "stamps"
+    _publish(site, f"peer.stamp.delay(0)\nfor _ in range({REPEATS + 1}):\n    {send}\n    peer.stamp.delay(0)", peer)
+    process = worker(site, peer, STAMPS=str(stamps), **environment)
+    wait_until("Celery to have run its tasks", lambda: len(stamped(stamps)) == REPEATS + 2, 120)
     process.stop()
-    first, last = sorted(_stamps(stamps))
-    return TASKS / (last - first)
+    return Figure(tuple(count / (end - begin) for begin, end in pairwise(sorted(stamped(stamps))))[1:], "tasks/s")
+
+
+def _by_hand_rates(site: Site, count: int, reuse: str) -> Figure:
+    """Of tasks that each lock and save a row of their own."""
+    prefix = unique("by hand")
+    Once.objects.set_alarms({f"{prefix}-{number}": timedelta(days=1) for number in range(count)})
+    pks = list(Object.objects.filter(name__startswith=prefix).values_list("pk", flat=True))
+    Profile.objects.bulk_create(Profile(object_id=pk) for pk in pks)
+    return _celery_rates(site, BY_HAND_PEER, f"[peer.save.delay(pk) for pk in {pks}]", count, REUSE=reuse)
+
+
+#: Due after four times as long as sending them takes, as some others show: RabbitMQ takes no delay below a second.
+_ETA = """
+import math, time
+from datetime import UTC, datetime
+begun = time.time()
+for _ in range({count} // 10):
+    peer.noop.apply_async(countdown=3600)
+due = math.ceil(time.time() + 2 + 40 * (time.time() - begun))
+for _ in range({count}):
+    if time.time() > due - 2:
+        print("too late")
+        break
+    peer.stamp.apply_async((due,), eta=datetime.fromtimestamp(due, UTC))
+"""
 
 
 def _eta_lateness(site: Site) -> list[float]:
     stamps = site.folder / "stamps"
     stamps.unlink(missing_ok=True)
-    due = math.ceil(time.time()) + 6
-    eta = f"datetime.datetime.fromtimestamp({due}, datetime.UTC)"
-    _publish(site, f"[peer.stamp.apply_async(({due},), eta={eta}) for _ in range({DUE_TOGETHER})]")
-    wait_until("Celery to have run its tasks", lambda: len(_stamps(stamps)) >= DUE_TOGETHER, 120)
-    late = [stamp * 1e3 for stamp in _stamps(stamps)]
-    if min(late) < 0:
+    if _publish(site, _ETA.format(count=DUE_TOGETHER)):
         raise NotRun("publishing took longer than there was time")
-    return late
+    wait_until("Celery to have run its tasks", lambda: len(stamped(stamps)) >= DUE_TOGETHER, 120)
+    return [stamp * 1e3 for stamp in stamped(stamps)]
 
 
-def _publish(site: Site, code: str) -> None:
-    site.execute(f"import datetime; from {PEER} import app as _, stamp, noop; import {PEER} as peer; {code}", 120)
+def _publish(site: Site, code: str, peer: str = PEER) -> str:
+    """Run code that sends tasks of the peer; return what it printed."""
+    return site.execute(f"from {peer} import app as _, stamp\nimport {peer} as peer\n{code}", 120)
 
 
-def _stamps(path: Path) -> list[float]:
+def stamped(path: Path) -> list[float]:
+    """What tasks have written to this file by now, in order: a moment, or by how much they were late, in seconds."""
     return [float(line) for line in path.read_text().split()] if path.exists() else []

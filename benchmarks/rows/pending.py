@@ -32,7 +32,7 @@ SETTLE_SECONDS = 8
 )
 def million(stage: Stage) -> Result:
     """Growth of worker, dispatcher and broker (MB); a pass and lateness against those with 1,000 pending."""
-    return growth(stage, _store, 1_000, MANY)
+    return growth(stage, store, 1_000, MANY)
 
 
 def growth(stage: Stage, store: Callable[[int], None], few: int, much: int) -> Result:
@@ -68,17 +68,18 @@ def measure(site: Site) -> dict[str, float]:
     return {"memory": _memory(site), "pass": statistics.median(passes), "p99": statistics.median(late)}
 
 
-def _store(count: int) -> None:
+def store(count: int) -> None:
+    """Store this number of alarms for tomorrow, past the engine."""
     prefix = unique("pending")
     kind = ContentType.objects.get_for_model(Ticker, for_concrete_model=False)
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH made AS (INSERT INTO durable_objects_object (kind_id, name) "
-            "SELECT %s, %s || n FROM generate_series(1, %s) n RETURNING id) "
-            "INSERT INTO durable_objects_alarm (object_id, state, scheduled_at, due_at, retry_count, crashed_starts, "
-            "generation, fence, wake_up_number, wake_ups_lost, last_error) "
-            "SELECT id, 'armed', at, at, 0, 0, 1, 0, 0, 0, '' FROM "
-            "(SELECT id, now() + interval '1 day' + random() * interval '1 hour' AS at FROM made) times",
+            "SELECT %s, %s || n FROM generate_series(1, %s) n RETURNING id, kind_id) "
+            "INSERT INTO durable_objects_alarm (object_id, kind_id, state, scheduled_at, due_at, retry_count, "
+            "crashed_starts, generation, fence, wake_up_number, wake_ups_lost, last_error) "
+            "SELECT id, kind_id, 'armed', at, at, 0, 0, 1, 0, 0, 0, '' FROM "
+            "(SELECT id, kind_id, now() + interval '1 day' + random() * interval '1 hour' AS at FROM made) times",
             [kind.pk, prefix, count],
         )
         cursor.execute("ANALYZE durable_objects_object, durable_objects_alarm")

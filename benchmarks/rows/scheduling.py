@@ -101,14 +101,14 @@ def _store(objects: int) -> None:
         cursor.execute(
             "WITH made AS (INSERT INTO durable_objects_object (kind_id, name) "
             "SELECT %s, %s || n FROM generate_series(1, %s) n RETURNING id), "
-            "planned AS (INSERT INTO durable_objects_schedule (object_id, name, method, arguments, rule, misfire, "
-            "declared, state, scheduled_at, due_at, is_decided, retry_count, set_number, last_error) "
-            "SELECT id, n::text, 'note', '[[],{}]', %s, 'one', false, 'armed', at, at, false, 0, n, '' "
+            "planned AS (INSERT INTO durable_objects_schedule (object_id, kind_id, name, method, arguments, rule, "
+            "misfire, declared, state, scheduled_at, due_at, is_decided, retry_count, set_number, last_error) "
+            "SELECT id, %s, n::text, 'note', '[[],{}]', %s, 'one', false, 'armed', at, at, false, 0, n, '' "
             "FROM made, LATERAL (SELECT n, now() + interval '1 day' + n * random() * interval '1 minute' AS at "
             "FROM generate_series(1, %s) n) times RETURNING object_id, due_at) "
-            "INSERT INTO durable_objects_alarm (object_id, state, schedule_due_at, retry_count, crashed_starts, "
-            "generation, fence, wake_up_number, wake_ups_lost, last_error, sets) "
-            "SELECT object_id, 'idle', min(due_at), 0, 0, 0, 0, 0, 0, '', %s FROM planned GROUP BY object_id",
-            [kind.pk, unique("planned"), objects, rule, EACH, EACH],
+            "INSERT INTO durable_objects_alarm (object_id, kind_id, state, schedule_due_at, retry_count, "
+            "crashed_starts, generation, fence, wake_up_number, wake_ups_lost, last_error, sets) "
+            "SELECT object_id, %s, 'idle', min(due_at), 0, 0, 0, 0, 0, 0, '', %s FROM planned GROUP BY object_id",
+            [kind.pk, unique("planned"), objects, kind.pk, rule, EACH, kind.pk, EACH],
         )
         cursor.execute("ANALYZE durable_objects_object, durable_objects_alarm, durable_objects_schedule")

@@ -23,6 +23,8 @@ from durable_objects.models import DurableObject
 
 #: How long a dry run counts, for all chosen cleaners: the page waits for it.
 DRY_RUN_FOR = timedelta(seconds=5)
+#: Rows that it names.
+SAMPLE = 5
 
 
 def as_cleaner(handle: DurableObject) -> PeriodicCleaner:
@@ -42,7 +44,8 @@ DRY_RUN = Verb(
     "Dry run",
     "Count what these cleaners would delete now? Nothing is deleted.",
     "Counted",
-    lambda handle, row: as_cleaner(handle).look(within=DRY_RUN_FOR),
+    lambda handle, row: display.counted(as_cleaner(handle).look(within=DRY_RUN_FOR, sample=SAMPLE)),
+    tone="quiet",
 )
 STOP = Verb(
     "stop",
@@ -50,6 +53,8 @@ STOP = Verb(
     "Stop these cleaners? Nothing more is deleted until they are started again.",
     "Stopped",
     lambda handle, row: as_cleaner(handle).stop(),
+    of_many="stop_cleaners",
+    tone="danger",
 )
 START = Verb(
     "start",
@@ -57,6 +62,7 @@ START = Verb(
     "Start these cleaners? The first cleanup is one interval from now.",
     "Started",
     lambda handle, row: as_cleaner(handle).start(),
+    of_many="start_cleaners",
 )
 
 
@@ -66,6 +72,7 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
 
     change_form_template = "admin/cleaner/periodiccleaner/change_form.html"
     inlines = (CleanerSettingsInline,)
+    entries_shown = 20
     verbs: ClassVar[tuple[Verb, ...]] = (CLEAN_NOW, DRY_RUN, STOP, START, REVIVE, DELETE)
 
     class Media:
@@ -134,16 +141,14 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
         return known[row.pk]
 
     def _counting(self, request: HttpRequest) -> Verb:
-        """Return the dry run, with its result as a message of its own for each cleaner."""
+        """Return the dry run, in what time is left for all of them; it warns of what looks like seconds."""
         deadline = time.monotonic() + DRY_RUN_FOR.total_seconds()
 
-        def count(handle: DurableObject, row: Any) -> None:
+        def count(handle: DurableObject, row: Any) -> str:
             left = timedelta(seconds=max(deadline - time.monotonic(), 0))
-            found = as_cleaner(handle).look(within=left)
-            there = "" if found.through else " first (there was no time for more)"
-            text = f"{found.expired:,} of the{there} {found.examined:,} rows would be deleted: {label(handle.name)}."
-            self.message_user(request, text, messages.INFO)
+            found = as_cleaner(handle).look(within=left, sample=SAMPLE)
             if found.in_seconds:
                 self.message_user(request, f"{label(handle.name)}: {in_seconds(found.in_seconds)}", messages.WARNING)
+            return display.counted(found)
 
         return replace(DRY_RUN, call=count)

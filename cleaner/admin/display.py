@@ -8,12 +8,13 @@ from typing import Any
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from cleaner import durations
 from cleaner.admin.sparkline import bars
+from cleaner.cleanup import Counted
 from cleaner.status import CleanerStatus, runs_of
 from cleaner.tables import CleanerRun
+from durable_objects import durations
 from durable_objects.admin import NOTHING, badge, to_come, when
-from durable_objects.formatting import absolute, gist, relative, span
+from durable_objects.formatting import absolute, gist, label, relative, short, span
 
 #: Cleanups that a page draws, and lists.
 DRAWN, LISTED = 30, 12
@@ -68,9 +69,23 @@ def page_of(object_id: int, status: CleanerStatus, now: datetime) -> dict[str, A
         "warnings": status.warnings(now),
         "facts": facts(status, now),
         "drawn": len(runs),
+        "highest": f"{highest:,}",
+        "first": absolute(runs[-1].started_at) if runs else "",
+        "last": absolute(runs[0].started_at) if runs else "",
         "bars": bars(figures, f"Removed by the last {len(runs)} cleanups: at most {highest:,}") if runs[1:] else "",
         "runs": [_line(run, now) for run in runs[:LISTED]],
     }
+
+
+def counted(found: Counted) -> str:
+    """Say what a dry run has counted, and which rows would be the first to go."""
+    there = "" if found.through else " first (there was no time for more)"
+    text = f"{found.expired:,} of the{there} {found.examined:,} rows would be deleted"
+    rows = ", ".join(
+        f"{short(label(row.key))} of {absolute(row.since) if row.since else 'long ago'}" for row in found.sample
+    )
+    more = " …" if found.expired > len(found.sample) else ""
+    return f"{text}: {rows}{more}" if rows else text
 
 
 def in_list(status: CleanerStatus, now: datetime) -> SafeString:

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
 
-from cleaner import durations
 from cleaner.conf import defaults
 from cleaner.setting_rules import allowed_models
 from cleaner.tables import CleanerSettings
 from cleaner.targets import OwnStorage
-from durable_objects import InvalidInput
-from durable_objects.admin import ChangesForm, SettingsInline
-
-
-class SpanField(forms.DurationField):
-    """A span of time written like ``1h30m``."""
-
-    def prepare_value(self, value: Any) -> Any:
-        """Write the span in the form that the field reads."""
-        return durations.write(value) if isinstance(value, timedelta) else value
-
-    def to_python(self, value: Any) -> timedelta | None:
-        """Read it; None when empty."""
-        if value in self.empty_values:
-            return None
-        try:
-            return durations.parse(str(value))
-        except InvalidInput as error:
-            raise ValidationError(str(error)) from error
+from durable_objects import durations
+from durable_objects.admin import ChangesForm, SettingsInline, SpanField
 
 
 class CleanerSettingsForm(ChangesForm):
     """Only what ``CLEANER["MODELS"]`` allows can be chosen."""
 
     cleans = forms.ChoiceField(required=False, label="Cleans", help_text="Its own storage, or rows of a model.")
-    interval = SpanField(required=False, label="Every", help_text="The time between cleanups: 1h30m, 90s, 1d.")
+    interval = SpanField(required=False, label="Every", help_text="The time between cleanups: 1h 30m, 90s, 1d.")
     max_age = SpanField(required=False, label="Older than", help_text="What is older is deleted: 1d, 2w, 12h.")
 
     class Meta:

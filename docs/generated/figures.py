@@ -16,13 +16,14 @@ LINES: dict[str, list[tuple[str, str, str]]] = {
     ],
     "Alarms run a second": [
         ("4", "ours, grouped", "in groups"),
-        ("4", "ours, one by one", "one by one"),
+        ("4", "ours, ordinary", "of ordinary classes"),
         ("4", "Celery, no-op", "Celery's no-op tasks"),
+        ("4", "Celery by hand, connections kept", "Celery's tasks that lock and save a row"),
         ("4", "Procrastinate, no-op", "Procrastinate's"),
     ],
     "1,000 due in the same second: late by (p99)": [
         ("5", "ours, grouped", "in groups"),
-        ("5", "ours, one by one", "one by one"),
+        ("5", "ours, ordinary", "of ordinary classes"),
         ("5", "Celery, ETA", "Celery's ETA tasks"),
     ],
     "600 spread over a minute: late by": [("6", "p50", "in the middle"), ("6", "p99", "at p99")],

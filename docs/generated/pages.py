@@ -10,6 +10,7 @@ from docs.generated.figures import figures
 from docs.generated.glossary import linked
 from docs.generated.messages import checks, findings
 from docs.generated.operations import known_scopes, operations
+from docs.generated.selection import selection
 from docs.generated.settings import settings
 from docs.generated.sources import ROOT
 
@@ -22,6 +23,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "operations": operations,
     "scopes": known_scopes,
     "figures": figures,
+    "selection": selection,
 }
 FOLDER = ROOT / "docs"
 _END = "<!-- end of what make docs writes -->"

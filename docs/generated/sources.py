@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -9,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("durable_objects", "batcher", "cleaner", "reminders", "project")
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Return the file of each module of ours by its dotted name, the engine's first; migrations are left out."""
     return {

@@ -1,10 +1,10 @@
-"""Verbs: what an operator can do to objects in admin, one turn each, after a question; reported and logged."""
+"""Does verbs to objects in admin, one turn each, after a question; reports and logs them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
@@ -12,130 +12,34 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import unquote
-from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from durable_objects import kinds
-from durable_objects.admin import display
-from durable_objects.admin.base import EngineAdmin
-from durable_objects.admin.columns import paused_of, status_of
-from durable_objects.admin.forms import CopyForm, PauseForm
+from durable_objects.admin import display, permissions
+from durable_objects.admin.base import EngineAdmin, allows
+from durable_objects.admin.columns import alarm_of, is_paused_by_itself, now_of, status_of
+from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, PAUSE, RESUME, REVIVE, Verb
+from durable_objects.alarms.predicates import is_idle
 from durable_objects.errors import DurableObjectError
 from durable_objects.handler_errors import formattable, is_failure, named
 from durable_objects.logs import get_logger
 from durable_objects.models import DurableObject, as_handle
-from durable_objects.operations import actions as operations
-from durable_objects.operations import copies, pauses
-from durable_objects.tables import Alarm, Object
+from durable_objects.operations import reasons
+from durable_objects.tables import Alarm, Object, Operation
 
 logger = get_logger(__name__)
 
 #: Rows that one confirmation covers, and failures that are reported one by one.
 AT_MOST = 500
 FAILURES_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Verb:
-    """Something to do to an object, given its handle and the row that was chosen.
-
-    ``call`` returns False if there was nothing to do, and raises if it was refused. ``permission`` (``change``, ``add``
-    or ``delete``) is checked for the object's own class. ``fits`` are the states of the alarm in which a page offers
-    it; None: all. ``effect`` describes what it would change of one object, for the question; a text that ``call``
-    returns describes what it did, for the message. ``without_class`` does it to the row of an object whose class this
-    code does not have; None: not possible. ``form`` asks for more with the question; what was given is passed to
-    ``call_with`` together with ``by``, the user's name: that is called in place of the other two.
-    """
-
-    name: str
-    label: str
-    question: str
-    done: str
-    call: Callable[[DurableObject, Any], object]
-    permission: str = "change"
-    fits: frozenset[str] | None = None
-    without_class: Callable[[Object], object] | None = None
-    effect: Callable[[DurableObject], str] | None = None
-    form: type[forms.Form] | None = None
-    call_with: Callable[[Object, dict[str, Any]], object] | None = None
-
-
-FIRE_NOW = Verb(
-    "fire_now",
-    "Fire now",
-    "Run these alarms now?",
-    "Set to run now",
-    lambda handle, row: operations.fire_now(handle),
-    fits=frozenset({"idle", "armed", "retrying", "due", "overdue", "limited", "paused"}),
-)
-CANCEL = Verb(
-    "cancel_alarms",
-    "Cancel alarm",
-    "Cancel these alarms? What they were set for will not happen.",
-    "Alarm cancelled",
-    lambda handle, row: operations.cancel(handle),
-    fits=frozenset({"armed", "retrying", "due", "overdue", "limited", "paused", "dead", "running", "parked"}),
-    without_class=operations.cancel,
-)
-REVIVE = Verb(
-    "revive",
-    "Revive",
-    "Revive these dead alarms? They run now, with all their retries.",
-    "Revived",
-    lambda handle, row: operations.revive(handle),
-    fits=frozenset({"dead"}),
-)
-DELETE = Verb(
-    "delete_objects",
-    "Delete with storage, alarm and history",
-    "Delete these objects with their storage, alarm and history? This cannot be undone.",
-    "Deleted",
-    lambda handle, row: handle.delete(),
-    permission="delete",
-    without_class=operations.delete,
-)
-
-
-PAUSE = Verb(
-    "pause_objects",
-    "Pause",
-    "Pause these objects? Their alarms keep their times, and run once they are resumed. No run is stopped.",
-    "Paused",
-    lambda handle, row: pauses.pause(handle),
-    without_class=pauses.pause,
-    form=PauseForm,
-    call_with=lambda row, given: pauses.pause(row, **given),
-)
-RESUME = Verb(
-    "resume_objects",
-    "Resume",
-    "Resume these objects? What has come due meanwhile runs at once.",
-    "Resumed",
-    lambda handle, row: pauses.resume(handle),
-    without_class=pauses.resume,
-)
-
-
-def _copy(row: Object, given: dict[str, Any]) -> str:
-    copied = copies.copy(row, **given)
-    return f"to {display.label(copied.name)}, {'armed' if given['armed'] else 'paused'}, entries: {copied.entries}"
-
-
-COPY = Verb(
-    "copy_objects",
-    "Copy",
-    "Store this object again under another name, with its entries, own fields, alarm and schedules? What apps keep of "
-    "it in tables of their own is not copied.",
-    "Copied",
-    lambda handle, row: False,
-    permission="add",
-    form=CopyForm,
-    call_with=_copy,
-)
+#: Rows of a question whose ``preview`` is shown.
+PREVIEWED = 10
 
 
 class OperableAdmin(EngineAdmin):
@@ -145,7 +49,13 @@ class OperableAdmin(EngineAdmin):
     """
 
     verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE, PAUSE, RESUME)
+    #: The foreign key to the object, of rows of an app: those whose object its class's admin hides are hidden too.
+    object_column: ClassVar[str] = ""
     change_form_template = "admin/durable_objects/operable.html"
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        rows = super().get_queryset(request)
+        return permissions.shown(self.admin_site, request, rows, self.object_column) if self.object_column else rows
 
     def target(self, row: Any) -> Object:
         """Return the object that a row of this list stands for."""
@@ -155,6 +65,14 @@ class OperableAdmin(EngineAdmin):
         """Return the row's state, which the question shows, and by which its page offers verbs."""
         return status_of(request, self.target(row))
 
+    def linked(self, target: Object, text: str) -> SafeString | str:
+        """Return a text about an object as a link to its page, where its class has one here."""
+        handle = as_handle(target)
+        if handle is None or not self.admin_site.is_registered(type(handle)):
+            return text
+        name = f"{self.admin_site.name}:{handle._meta.app_label}_{handle._meta.model_name}_change"
+        return format_html('<a href="{}">{}</a>', reverse(name, args=[target.pk]), text)
+
     def may_use(self, request: HttpRequest, verb: Verb) -> bool:
         """Return whether the user may do this to some of the objects: then the list offers the action."""
         return any(self.may(request, verb, model) for model in kinds.classes())
@@ -163,11 +81,7 @@ class OperableAdmin(EngineAdmin):
         self, request: HttpRequest, verb: Verb, model: type[models.Model], handle: DurableObject | None = None
     ) -> bool:
         """Return whether the class's own admin lets the user do this to objects of the class, or to this one."""
-        if self.admin_site.is_registered(model):
-            asked = getattr(self.admin_site.get_model_admin(model), f"has_{verb.permission}_permission")
-            return bool(asked(request) if verb.permission == "add" else asked(request, handle))
-        code = get_permission_codename(verb.permission, model._meta)
-        return bool(request.user.has_perm(f"{model._meta.app_label}.{code}"))
+        return allows(self.admin_site, request, verb.permission, model, handle)
 
     def may_change(self, request: HttpRequest, verb: Verb, target: Object) -> bool:
         """Return whether the user may do this to the object.
@@ -179,8 +93,7 @@ class OperableAdmin(EngineAdmin):
         if handle is not None:
             return self.may(request, verb, type(handle), handle)
         kind = kinds.content_types().get_for_id(target.kind_id)
-        code = f"{kind.app_label}.{verb.permission}_{kind.model}"
-        return verb.without_class is not None and bool(request.user.has_perm(code))
+        return verb.without_class is not None and permissions.may_without_class(request, verb.permission, kind)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -213,8 +126,11 @@ class OperableAdmin(EngineAdmin):
 
     def operate(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse:
         """Ask; once that was confirmed, do it and redirect to where the user came from."""
-        rows = list(queryset.order_by("pk")[: AT_MOST + 1])
+        rows, form_class = list(queryset.order_by("pk")[: AT_MOST + 1]), verb.asked_with()
         if len(rows) > AT_MOST:
+            has_operations = self.admin_site.is_registered(Operation)
+            if has_operations and (everything := self.on_everything(request, verb)) is not None:
+                return HttpResponseRedirect(self._start_url(*everything))
             rows = rows[:AT_MOST]
             self.message_user(
                 request, f"More than {AT_MOST} were chosen: only the first {AT_MOST} are taken.", messages.WARNING
@@ -222,22 +138,36 @@ class OperableAdmin(EngineAdmin):
         if not rows:
             self.message_user(request, "None of the chosen rows exists any more.", messages.WARNING)
         elif request.POST.get("confirmed") != "yes":
-            return self._ask(request, verb, rows, verb.form() if verb.form else None)
+            return self._ask(request, verb, rows, form_class() if form_class else None)
         else:
-            form = verb.form(request.POST) if verb.form else None
+            form = form_class(request.POST) if form_class else None
             if form is not None and not form.is_valid():
                 return self._ask(request, verb, rows, form)
             self._do(request, verb, rows, form.cleaned_data if form else {})
         return HttpResponseRedirect(self._way_back(request, verb, rows))
 
+    def on_everything(self, request: HttpRequest, verb: Verb) -> tuple[str, str] | None:
+        """Return the verb of an operation, and the selection, that do this to all that the list shows; None where no
+        operation does.
+        """
+        selection = self.selection_text(request)
+        return (verb.of_many, selection) if verb.of_many and selection is not None else None
+
+    def selection_text(self, request: HttpRequest) -> str | None:
+        """Return the selection that the list shows, for an operation on all of it; None where there is none."""
+        return None
+
     def offered(self, request: HttpRequest, row: Any) -> list[Verb]:
         """Return the verbs that this object's page offers to the user."""
         target, word = self.target(row), self.status(request, row).word
         handle = as_handle(target)
-        unfit = {DELETE.name, PAUSE.name if target.pk in paused_of(request).objects else RESUME.name}
+        unfit = {DELETE.name, PAUSE.name if is_paused_by_itself(request, target) else RESUME.name}
         verbs = [verb for verb in self.verbs if verb.name not in unfit and (verb.fits is None or word in verb.fits)]
+        slot = alarm_of(row) if isinstance(row, Object | Alarm) else None
+        is_set = isinstance(row, Object | Alarm) and slot is not None and not is_idle(slot)
+        verbs = [verb for verb in verbs if verb.needs_alarm is None or verb.needs_alarm is is_set]
         if handle is not None and not handle.has_alarm_handler():
-            verbs = [verb for verb in verbs if verb is not FIRE_NOW]
+            verbs = [verb for verb in verbs if verb is not FIRE_NOW and verb.needs_alarm is not False]
         return [verb for verb in verbs if self.may_change(request, verb, target)]
 
     def _action(self, verb: Verb) -> Callable[..., HttpResponse]:
@@ -256,19 +186,20 @@ class OperableAdmin(EngineAdmin):
             "media": self.media,
             "verb": verb,
             "form": form,
-            "chosen": [self._described(request, verb, row) for row in rows],
+            "chosen": [self._described(request, verb, row, previewed=at < PREVIEWED) for at, row in enumerate(rows)],
             "checkbox": ACTION_CHECKBOX_NAME,
             "from_page": request.POST.get("from_page") == "yes" or request.method == "GET",
             "filters": request.META.get("QUERY_STRING", "") if request.method == "POST" else "",
             "list_url": self._list_url(),
+            "asked_at": request.path,
             "back_url": self._way_back(request, verb, rows, refused=True),
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/durable_objects/confirm.html", context)
 
-    def _described(self, request: HttpRequest, verb: Verb, row: Any) -> dict[str, Any]:
+    def _described(self, request: HttpRequest, verb: Verb, row: Any, *, previewed: bool) -> dict[str, Any]:
         target, status = self.target(row), self.status(request, row)
-        handle = as_handle(target) if verb.effect is not None else None
+        handle = as_handle(target) if verb.effect or verb.preview else None
         return {
             "pk": row.pk,
             "label": display.label(target.name),
@@ -276,7 +207,9 @@ class OperableAdmin(EngineAdmin):
             "class": display.class_of(target),
             "badge": display.badge(status.word),
             "sentence": status.sentence,
+            "becomes": verb.becomes(alarm_of(row), now_of(request)) if verb.becomes else "",
             "effect": verb.effect(handle) if verb.effect is not None and handle is not None else "",
+            "preview": verb.preview(handle, row) if previewed and verb.preview and handle is not None else "",
         }
 
     def _do(self, request: HttpRequest, verb: Verb, rows: list[Any], given: dict[str, Any]) -> None:
@@ -310,8 +243,12 @@ class OperableAdmin(EngineAdmin):
         if not self.may_change(request, verb, target):
             raise DurableObjectError(f"you may not {verb.permission} objects of {display.class_of(target)}")
         user: Any = request.user
+        is_risky = verb.is_destructive or (verb.is_risky is not None and verb.is_risky(row))
+        reason = reasons.read(given.get("reason", ""), required=is_risky) if verb.keeps_reason else ""
         if verb.call_with is not None:
             done = verb.call_with(target, {"by": user.get_username(), **given})
+        elif handle is not None and verb.because is not None:
+            done = verb.because(handle, row, reason)
         elif handle is not None:
             done = verb.call(handle, row)
         elif verb.without_class is not None:
@@ -319,16 +256,23 @@ class OperableAdmin(EngineAdmin):
         if done is False:
             raise DurableObjectError("there was nothing to do")
         what = done if isinstance(done, str) else ""
-        message = f"{verb.done}: {what}." if what else f"{verb.done}."
+        message = f"{verb.done}: {what}" if what else verb.done
+        message += f" ({reason})" if reason else ""
+        if is_risky:
+            reasons.tell(verb.done, target, user.get_username(), reason)
         LogEntry.objects.create(
             user_id=user.pk,
             content_type_id=target.kind_id,
             object_id=str(target.pk),
             object_repr=target.name[:200],
             action_flag=DELETION if verb is DELETE else CHANGE,
-            change_message=message if isinstance(row, Object | Alarm) else f"{verb.done} ({row}).",
+            change_message=f"{message}." if isinstance(row, Object | Alarm) else f"{message} ({row}).",
         )
         return what
+
+    def _start_url(self, verb: str, selection: str) -> str:
+        query = urlencode({"verb": verb, "selection": selection})
+        return f"{reverse(f'{self.admin_site.name}:durable_objects_operation_start')}?{query}"
 
     def _list_url(self) -> str:
         return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist")

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.templatetags.admin_list import pagination
 from django.contrib.admin.utils import get_fields_from_path
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import url_params_from_lookup_dict
 from django.contrib.auth import get_permission_codename
-from django.core.exceptions import ValidationError
+from django.core.exceptions import EmptyResultSet, ValidationError
 from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, reverse
 from django.utils.functional import cached_property
 
+from durable_objects.admin import theme
 from durable_objects.admin.forms import ChangesForm, ReadableJSONField
 from durable_objects.conf import engine
 
@@ -28,7 +33,7 @@ if TYPE_CHECKING:  # generic in the stubs only
     _ChangeList = ChangeList
     _Paginator = Paginator[Any]
 else:
-    _BaseModelAdmin, _ModelAdmin, _ChangeList, _Paginator = object, admin.ModelAdmin, ChangeList, Paginator
+    _BaseModelAdmin, _ModelAdmin, _ChangeList, _Paginator = object, theme.ModelAdmin, ChangeList, Paginator
 
 #: Lookups that the address of a list may have behind a field's name: those that Django's own filters write.
 _FILTERED_BY = ("exact", "isnull", "isempty", "gte", "lt")
@@ -58,11 +63,27 @@ class HidesSecrets(_BaseModelAdmin):
 
 
 class SortableChangeList(_ChangeList):
-    """A list that is sorted by the columns that offer it, and by no other."""
+    """A list that is sorted by the columns that offer it, and by no other, and ``narrowed`` by its admin."""
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> models.QuerySet[Any]:
+        """Return the rows of the list."""
+        rows: models.QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
+        admin: Any = self.model_admin
+        return admin.narrowed(request, rows) if isinstance(admin, AnswersAddresses) else rows
 
     def get_ordering_field(self, field_name: Any) -> Any:
         """Return the field behind a column; None where ``sortable_by`` lacks it, whatever the address asks for."""
         return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
+
+    @property
+    def pages(self) -> dict[str, Any]:
+        """What Django's own template shows of the pages."""
+        return pagination(self)
+
+    @property
+    def counted(self) -> str:
+        """The number of rows, "2,000+" where no more are counted."""
+        return f"{self.result_count:,}{'+' * (self.result_count >= getattr(self.paginator, 'LIMIT', inf))}"
 
 
 class AnswersAddresses(_ModelAdmin):
@@ -88,6 +109,10 @@ class AnswersAddresses(_ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         """Return the change list that sorts only by what it offers."""
         return SortableChangeList
+
+    def narrowed(self, request: HttpRequest, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Return those of the rows that the list shows, after its filters and ``get_search_results``."""
+        return rows
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Return the row that an address names; None also for a key that no row can have."""
@@ -126,6 +151,7 @@ class BaseAdmin(HidesSecrets, AnswersAddresses):
     """The base of every admin class here: keeps secrets, answers every address, saves only what a user changed."""
 
     form: type[ChangesForm] = ChangesForm
+    object_history_template = "admin/durable_objects/history.html"
 
     def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         """Return Django's form field; that of JSON refuses whatever cannot be read or stored."""
@@ -142,10 +168,7 @@ class BaseAdmin(HidesSecrets, AnswersAddresses):
 
     def may_see(self, request: HttpRequest, model: type[models.Model]) -> bool:
         """Return whether the user may view rows of another model, which this one's page shows too."""
-        if self.admin_site.is_registered(model):
-            return bool(self.admin_site.get_model_admin(model).has_view_permission(request))
-        code = get_permission_codename("view", model._meta)
-        return bool(request.user.has_perm(f"{model._meta.app_label}.{code}"))
+        return allows(self.admin_site, request, "view", model)
 
 
 class BoundedPaginator(_Paginator):
@@ -168,12 +191,19 @@ class EngineAdmin(BaseAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     change_list_template = "admin/durable_objects/list.html"
+    change_form_template = "admin/durable_objects/page.html"
 
     class Media:
         css = {"all": ["durable_objects/admin.css"]}
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         return super().get_queryset(request).using(engine.DATABASE)
+
+    def may_do_to_all(self, request: HttpRequest, permission: str) -> bool:
+        """Return whether operations may do this to all rows, for a user who has the permission: not where they are
+        shown or judged one by one; made to be overridden.
+        """
+        return not judges_rows(self.admin_site, request, permission, self.model)
 
 
 class ReadOnlyAdmin(EngineAdmin):
@@ -187,6 +217,69 @@ class ReadOnlyAdmin(EngineAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
+
+
+def allows(
+    site: admin.AdminSite, request: HttpRequest, permission: str, model: type[models.Model], row: Any = None
+) -> bool:
+    """Return whether the model's own admin lets the user do this (``view``, ``change`` …) to rows, or to this one,
+    which has to be among those that it shows the user.
+    """
+    if site.is_registered(model):
+        page = site.get_model_admin(model)
+        asked = getattr(page, f"has_{permission}_permission")
+        if row is not None and judges_rows(site, request, permission, model):
+            # An object's handle has no key, and of its own fields the defaults: what is judged is the row.
+            own = {"pk": row.pk} if row.pk is not None else {"name": row.name}
+            row = page.get_queryset(request).filter(**own).first()
+            if row is None:
+                return False
+        return bool(asked(request) if permission == "add" else asked(request, row))
+    code = get_permission_codename(permission, model._meta)
+    return bool(request.user.has_perm(f"{model._meta.app_label}.{code}"))
+
+
+def judges_rows(site: admin.AdminSite, request: HttpRequest, permission: str, model: type[models.Model]) -> bool:
+    """Return whether the model's own admin decides row by row: shows the user some only, by a ``get_queryset`` of its
+    own, or has a ``has_…_permission`` of its own.
+    """
+    if not site.is_registered(model):
+        return False
+    page, name = site.get_model_admin(model), f"has_{permission}_permission"
+    if permission != "add" and getattr(type(page), name) is not getattr(admin.ModelAdmin, name):
+        return True
+    return shows_some(site, request, model)
+
+
+def shows_some(site: admin.AdminSite, request: HttpRequest, model: type[models.Model]) -> bool:
+    """Return whether the model's own admin shows the user some rows only, by a ``get_queryset`` of its own."""
+    if not site.is_registered(model):
+        return False
+    known: dict[type[models.Model], bool] = request.__dict__.setdefault("_narrows", {})
+    if model not in known:
+        shown = site.get_model_admin(model).get_queryset(request)
+        every = model._default_manager.get_queryset()
+        known[model] = _rows_asked_for(shown) != _rows_asked_for(every)
+    return known[model]
+
+
+def _rows_asked_for(rows: models.QuerySet[Any]) -> object:
+    try:
+        return rows.order_by().values("pk").query.sql_with_params()
+    except EmptyResultSet:
+        return None
+
+
+def address_on(site: admin.AdminSite | str, name: str, *args: Any, **query: Any) -> str:
+    """Return the address of a page of an admin site (or of that of this name), with a query; "" where the site has no
+    such page: it need not have the admins of all models.
+    """
+    site_name = site if isinstance(site, str) else site.name
+    try:
+        address = reverse("admin:" + name, args=args, current_app=site_name)
+    except NoReverseMatch:
+        return ""
+    return f"{address}?{urlencode(query)}" if query else address
 
 
 def key_of(model: type[models.Model], text: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -34,11 +34,15 @@ __all__ = [
     "class_name",
     "class_of",
     "gist",
+    "in_both_zones",
     "is_known",
     "label",
     "masked",
     "relative",
     "short",
+    "short_id",
+    "since",
+    "size",
     "span",
     "status_of",
     "to_come",
@@ -60,6 +64,27 @@ def to_come(moment: datetime | None, now: datetime) -> SafeString | str:
     if moment is None or moment >= now:
         return when(moment, now)
     return _both_ways(moment, f"due since {span(now - moment)}")
+
+
+def in_both_zones(moment: datetime) -> str:
+    """Write a moment in the current time zone, and in UTC if that is another."""
+    here, there = absolute(moment), f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return here if here == there else f"{here} ({there})"
+
+
+def since(what: str, moment: datetime, now: datetime) -> SafeString:
+    """Show since when something is as it is, as HTML: ``died 3h ago``."""
+    return _both_ways(moment, f"{what} {relative(moment, now)}")
+
+
+def size(number: int) -> str:
+    """Show a size in bytes, which no line breaks."""
+    return f"{number:,}\u00a0B"
+
+
+def short_id(value: object) -> SafeString:
+    """Show an id by its first 8 characters; the whole of it when pointed at."""
+    return format_html('<span title="{0}" class="do-id">{1}</span>', value, str(value)[:8])
 
 
 def badge(word: str) -> SafeString:

@@ -2,54 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.contenttypes.models import ContentType
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
 from durable_objects import kinds
-from durable_objects.admin.base import BoundedPaginator, key_of
-from durable_objects.admin.columns import now_of
+from durable_objects.admin.base import key_of
+from durable_objects.admin.columns import errors_of, now_of
 from durable_objects.admin.display import class_name, label, short
-from durable_objects.alarms.queries import STATES, condition
+from durable_objects.admin.permissions import shown
+from durable_objects.alarms.queries import STATES
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm, Object
 
 
-class StateFilter(admin.SimpleListFilter):
-    """By the alarm's state."""
+def named(beginning: str, model: type[Model], at: str = "") -> Q:
+    """Return the condition of rows whose object, with its columns ``at``, is of this class or a subclass of it, and
+    has a name that begins so. Its class is named because names are indexed within it.
+    """
+    return Q(**{f"{at}kind__in": kinds.of_class(model), f"{at}name__startswith": beginning})
+
+
+class SelectionFilter(admin.SimpleListFilter):
+    """A filter of a list that is ``SearchedBySelection``: what it says is a qualifier there, and done there."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return all rows."""
+        return queryset
+
+
+class StateFilter(SelectionFilter):
+    """By the alarm's state; where the list has a default state, "All" asks for all."""
 
     title = "alarm"
     parameter_name = "state"
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        self._by_default = model_admin.default_of(request)
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         # Objects without an alarm are what no index finds; `manage.py objects list` can take its time over it.
         idle: set[str] = set() if model_admin.model is Alarm else {"idle"}
         return [(state, title) for state, title in STATES.items() if state not in idle]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        state, now = self.value(), now_of(request)
-        if state not in STATES or (state == "idle" and queryset.model is not Alarm):
-            return queryset
-        if queryset.model is Alarm:
-            return queryset.filter(condition(state, now))
-        # Objects by their alarms, as many as a list shows: a join in the order of the list might read all of them.
-        alarms = Alarm.objects.using(engine.DATABASE).filter(condition(state, now), *_of_class(request, queryset))
-        first = alarms.order_by(*[] if state in {"dead", "running"} else ["wake_at"]).values_list("pk", flat=True)
-        return queryset.filter(pk__in=list(first[: BoundedPaginator.LIMIT]))
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Yield the choices, the default state chosen where none is asked for."""
+        every, *states = super().choices(changelist)
+        if self._by_default:
+            every["query_string"] = changelist.get_query_string({"state": "all"})
+            every["selected"] = self.value() == "all"
+            for choice, (state, _) in zip(states, self.lookup_choices, strict=True):
+                choice["selected"] = (self.value() or self._by_default) == state
+        yield every
+        yield from states
 
 
-def _of_class(request: HttpRequest, queryset: QuerySet[Any]) -> list[Q]:
-    """Return a condition on alarms for the class of the list, or for the one that was chosen."""
-    if queryset.model is not Object:
-        return [Q(object__kind=queryset.model.kind_pk())]
-    chosen = key_of(ContentType, request.GET.get(KindFilter.parameter_name, ""))
-    return [Q(object__kind=chosen)] if chosen is not None else []
-
-
-class KindFilter(admin.SimpleListFilter):
+class KindFilter(SelectionFilter):
     """By class: those that this code has, and those that it lacks but that have objects (parked)."""
 
     title = "class"
@@ -60,12 +73,35 @@ class KindFilter(admin.SimpleListFilter):
         shown = [*known, *kinds.unknown()]
         return sorted([(str(kind.pk), class_name(kind)) for kind in shown], key=lambda choice: choice[1].lower())
 
+
+class ErrorFilter(SelectionFilter):
+    """By error: those of which the most alarms died, and the one that a link asks for."""
+
+    title = parameter_name = "error"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        asked, found = self.value(), errors_of(request, model_admin)
+        others = [] if not asked or asked in found else [(asked, short(label(asked)))]
+        return [*found.items(), *others]
+
+
+class EndedFilter(admin.SimpleListFilter):
+    """Runs by when they ended."""
+
+    title = parameter_name = "ended"
+
+    _SPANS: ClassVar[dict[str, tuple[str, timedelta]]] = {
+        "hour": ("In the last hour", timedelta(hours=1)),
+        "day": ("In the last 24 hours", timedelta(days=1)),
+        "week": ("In the last 7 days", timedelta(days=7)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, title) for name, (title, _) in self._SPANS.items()]
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = key_of(ContentType, self.value() or "")
-        if chosen is None:
-            return queryset
-        column = "kind" if queryset.model is Object else "object__kind"
-        return queryset.filter(**{column: chosen})
+        _, span = self._SPANS.get(self.value() or "", ("", None))
+        return queryset if span is None else queryset.filter(ended_at__gte=now_of(request) - span)
 
 
 class ObjectFilter(admin.SimpleListFilter):
@@ -80,7 +116,8 @@ class ObjectFilter(admin.SimpleListFilter):
         if asked is None:
             return []
         key = key_of(Object, asked)
-        row = Object.objects.using(engine.DATABASE).filter(pk=key).first() if key is not None else None
+        rows = shown(model_admin.admin_site, request, Object.objects.using(engine.DATABASE))
+        row = rows.filter(pk=key).first() if key is not None else None
         return [(asked, short(label(row.name)) if row else "no object with this id")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin
+from django.db.models import Model
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
 
+from durable_objects.admin import theme
 from durable_objects.admin.base import HidesSecrets
+from durable_objects.models import DurableObject
 
 if TYPE_CHECKING:  # generic in the stubs only
     _FormSet = BaseInlineFormSet[Any, Any, Any]
     _StackedInline = admin.StackedInline[Any, Any]
 else:
-    _FormSet, _StackedInline = BaseInlineFormSet, admin.StackedInline
+    _FormSet, _StackedInline = BaseInlineFormSet, theme.StackedInline
+
+
+Row = TypeVar("Row", bound=Model)
 
 
 class SettingsFormSet(_FormSet):
@@ -24,6 +30,13 @@ class SettingsFormSet(_FormSet):
     def get_default_prefix(cls) -> str:
         """Return the prefix of each field's name in the form."""
         return "settings"
+
+    def get_queryset(self) -> Any:
+        """Return the rows, each with the object whose page this is: its text names it."""
+        rows = super().get_queryset()
+        for row in rows:
+            setattr(row, self.fk.name, self.instance)
+        return rows
 
     def initial_form_count(self) -> int:
         """Return the number of rows by now: somebody else may have added the first while the page was open."""
@@ -46,6 +59,13 @@ class SettingsInline(HidesSecrets, _StackedInline):
         """Return whether the user may change both these settings and their object."""
         above = self.admin_site.get_model_admin(self.parent_model)
         return self.has_change_permission(request, obj) and above.has_change_permission(request, obj)
+
+    @staticmethod
+    def stored(context: dict[str, Any], handle: DurableObject, model: type[Row]) -> Row | None:
+        """Return the object's row of settings: as the form on the page has read it, where that shows what is stored."""
+        forms = [each.formset for each in context["inline_admin_formsets"]]
+        read = [each for each in forms if each.model is model and not each.is_bound]
+        return next(iter(read[0].get_queryset()), None) if read else handle.row_of(model)
 
     @staticmethod
     def changes(formset: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db import models
@@ -12,8 +12,9 @@ from django.utils.safestring import SafeString
 
 from durable_objects.admin import display
 from durable_objects.admin.base import EngineAdmin
-from durable_objects.admin.columns import now_of
+from durable_objects.admin.columns import moment, now_of
 from durable_objects.admin.forms import PausesForm
+from durable_objects.admin.permissions import shown
 from durable_objects.alarms.pauses import Target
 from durable_objects.kinds import content_types
 from durable_objects.operations import pauses
@@ -27,8 +28,14 @@ class PauseAdmin(EngineAdmin):
     form = PausesForm
     list_display = ("what", "reason", "by")
     list_filter = ("scope",)
+    #: On the page of a pause.
+    on_page: ClassVar[Any] = ("what", "reason", "by", moment("since"), moment("until"))
     ordering = ("-since",)
     sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """Return the pauses, without those of objects that the admins of their classes hide."""
+        return shown(self.admin_site, request, super().get_queryset(request))
 
     def get_list_display(self, request: HttpRequest) -> Any:
         @admin.display(description="since")
@@ -44,11 +51,11 @@ class PauseAdmin(EngineAdmin):
         return [*self.list_display, since, until]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = ("what", "reason", "minutes") if obj is None else ("what", "reason", "by", "since", "until")
+        fields = ("what", "reason", "lasts") if obj is None else self.on_page
         return [(None, {"fields": fields})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return () if obj is None else ("what", "reason", "by", "since", "until")
+        return () if obj is None else self.on_page
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -10,19 +10,23 @@ from django.contrib import admin
 from django.contrib.admin.widgets import AdminSplitDateTime
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from durable_objects.admin import display
-from durable_objects.admin.actions import OperableAdmin, Verb
+from durable_objects.admin.actions import OperableAdmin
 from durable_objects.admin.base import ReadOnlyAdmin
 from durable_objects.admin.columns import moment, now_of, paused_of
 from durable_objects.admin.filters import KindFilter, ObjectFilter
+from durable_objects.admin.search import SearchedBySelection
 from durable_objects.admin.tables import object_link
+from durable_objects.admin.verbs import Verb
 from durable_objects.alarms.schedules import ARMED
 from durable_objects.errors import InvalidSchedule
 from durable_objects.operations import actions as operations
-from durable_objects.operations.schedules import STATES, condition, word_of
+from durable_objects.operations.schedules import SEARCHED_BY, STATES, condition, matching, word_of
+from durable_objects.operations.selection import Selection
 from durable_objects.recurrence import misfire
 from durable_objects.schedules import info_of
 from durable_objects.tables import Object, Schedule
@@ -55,6 +59,7 @@ CANCEL = Verb(
     "Schedule cancelled",
     lambda handle, row: operations.cancel_schedule(row.object, row.name),
     fits=frozenset({"armed", "due", "retrying", "dead", "paused"}),
+    tone="danger",
 )
 
 
@@ -78,10 +83,16 @@ class OutageForm(forms.Form):
     begin = forms.SplitDateTimeField(label="Nothing runs from", widget=AdminSplitDateTime)
     end = forms.SplitDateTimeField(label="to", widget=AdminSplitDateTime)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["end"].help_text = f"Both in the zone {timezone.get_current_timezone_name()}."
+
 
 @admin.register(Schedule)
-class ScheduleAdmin(OperableAdmin, ReadOnlyAdmin):
+class ScheduleAdmin(SearchedBySelection, OperableAdmin, ReadOnlyAdmin):
     """Every schedule; those that will run by due time."""
+
+    searched_by = SEARCHED_BY
 
     verbs: ClassVar[tuple[Verb, ...]] = (RUN, REVIVE, CANCEL)
     list_display = ("label", "object_label", "rule_words")
@@ -90,13 +101,17 @@ class ScheduleAdmin(OperableAdmin, ReadOnlyAdmin):
     fields: ClassVar[Any] = (
         "label", "object_label", "method", "given", "rule_words", "policy", "times", "state_word", "retry_count",
         moment("scheduled_at", "next occurrence"), moment("due_at"), moment("died_at", "dead occurrence"), "error",
-        "declared",
+        "origin",
     )  # fmt: skip
     readonly_fields = fields
     ordering = ("-pk",)
     sortable_by = ()
     list_per_page = 50
     change_form_template = "admin/durable_objects/schedule.html"
+
+    def matching(self, request: HttpRequest, rows: QuerySet[Any], selection: Selection) -> QuerySet[Any]:
+        """Return the schedules that are meant."""
+        return rows.filter(matching(selection))
 
     def target(self, row: Schedule) -> Object:
         """Return the schedule's object."""
@@ -118,7 +133,7 @@ class ScheduleAdmin(OperableAdmin, ReadOnlyAdmin):
         def state(row: Schedule) -> SafeString:
             return display.badge(self.status(request, row).word)
 
-        return [*self.list_display, state, due, "error_gist"]
+        return [self.list_display[0], state, *self.list_display[1:], due, "error_gist"]
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Sort by due time where an index has it: among those that will run."""
@@ -143,7 +158,7 @@ class ScheduleAdmin(OperableAdmin, ReadOnlyAdmin):
     @admin.display(description="object")
     def object_label(self, row: Schedule) -> SafeString:
         """Show the object's name and class, with a link."""
-        return object_link(row.object)
+        return object_link(self.admin_site, row.object)
 
     @admin.display(description="when")
     def rule_words(self, row: Schedule) -> str:
@@ -154,6 +169,11 @@ class ScheduleAdmin(OperableAdmin, ReadOnlyAdmin):
     def state_word(self, row: Schedule) -> SafeString:
         """Show the state; what is due is shown as armed in a list of many."""
         return display.badge(word_of(row, None))
+
+    @admin.display(description="set by")
+    def origin(self, row: Schedule) -> str:
+        """Show whether the class declares it or its object's code has set it."""
+        return "its class, which declares it" if row.declared else "the object's code"
 
     @admin.display(description="arguments")
     def given(self, row: Schedule) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -19,6 +22,9 @@ from durable_objects.tables import AlarmRun, Object
 
 #: At most this many rows are read or deleted by one statement of the pruning, so that its transaction stays short.
 AT_ONCE = 1_000
+#: Surplus runs of this many objects are looked for by one statement: where each object has one again and again, a
+#: statement for each would be most of what pruning costs.
+OBJECTS_AT_ONCE = 100
 
 
 def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[str, Any]:
@@ -43,11 +49,15 @@ def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[
 def storing(conn: BaseDatabaseWrapper, rows: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
     """Yield the statement that stores the rows, if there are any."""
     if rows:
-        columns = list(rows[0])
-        marks = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * len(rows))
-        values = [row[name] for row in rows for name in columns]
+        values = [value for row in rows for value in row.values()]
         params = [clock.to_database(conn, value) if isinstance(value, datetime) else value for value in values]
-        yield f"INSERT INTO {AlarmRun._meta.db_table} ({', '.join(columns)}) VALUES {marks}", params
+        yield _inserting(tuple(rows[0]), len(rows)), params
+
+
+@functools.lru_cache
+def _inserting(columns: tuple[str, ...], rows: int) -> str:
+    marks = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * rows)
+    return f"INSERT INTO {AlarmRun._meta.db_table} ({', '.join(columns)}) VALUES {marks}"
 
 
 class Pruning:
@@ -76,7 +86,7 @@ class Pruning:
         return pruned, not old and not new
 
     def _prune_new(self, end: float) -> tuple[int, bool]:
-        """Delete surplus runs of the next runs' objects, of one of them at least.
+        """Delete surplus runs of the next runs' objects, of some of them at least.
 
         Return how many were deleted, and whether there may be more.
         """
@@ -86,8 +96,11 @@ class Pruning:
         kept, pruned = engine.HISTORY_PER_OBJECT, 0
         beyond = _runs().filter(object=OuterRef("pk")).order_by("-id").values("id")[kept : kept + 1]
         objects = Object.objects.using(engine.DATABASE).filter(pk__in={object_id for _, object_id in runs})
-        for pk, last in objects.annotate(beyond=Subquery(beyond)).exclude(beyond=None).values_list("pk", "beyond"):
-            while some := _delete(_runs().filter(object=pk, id__lte=last)):
+        found = objects.annotate(beyond=Subquery(beyond)).exclude(beyond=None).values_list("pk", "beyond")
+        surplus = [Q(object=pk, id__lte=last) for pk, last in found]
+        for start in range(0, len(surplus), OBJECTS_AT_ONCE):
+            theirs = _runs().filter(reduce(or_, surplus[start : start + OBJECTS_AT_ONCE]))
+            while some := _delete(theirs):
                 pruned += some
                 if time.monotonic() >= end:
                     return pruned, True

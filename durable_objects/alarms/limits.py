@@ -7,7 +7,8 @@ once the lease is over. Only this module writes ``ClassLimit``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, cast
@@ -69,20 +70,27 @@ class Standing:
 
     def holds_back(self, now: datetime) -> bool:
         """Return whether it is the limit that alarms of this class wait for: it is reached, or they run one by one."""
+        return self.is_full or self.is_moving(now)
+
+    def is_moving(self, now: datetime) -> bool:
+        """Return whether it is known without a count that the limit holds them back."""
         moving = self.last_start_at is not None and self.last_start_at > now - backoff.LOST_AFTER
-        return self.is_full or moving or self.start(now) > now
+        return moving or self.start(now) > now
 
 
-class _Limited(Protocol):
+class Limited(Protocol):
     """A class, or a handle."""
 
     @property
-    def alarm_concurrency(self) -> int | None: ...
+    def alarm_concurrency(self) -> int | None:
+        """How many of its runs may go on at a time."""
+
     @property
-    def alarm_rate(self) -> float | None: ...
+    def alarm_rate(self) -> float | None:
+        """How many of them may start in a second."""
 
 
-def of(model: _Limited) -> Limit | None:
+def of(model: Limited) -> Limit | None:
     """Return the limit of a class, or of a handle's class; None if it sets none."""
     if model.alarm_concurrency is None and model.alarm_rate is None:
         return None
@@ -97,8 +105,7 @@ def take_place(kind_id: int, limit: Limit, clock_now: Callable[[], datetime]) ->
     """
     with own_statements(clock.connection()):
         row, now = _locked(kind_id), clock_now()  # in this order: it may have waited for the lock
-        taken = _taken(kind_id, now) if limit.concurrency is not None else 0
-        standing = Standing(limit, taken, row.next_start_at, row.last_start_at)
+        standing = _standings([row], {kind_id: limit}, now)[kind_id]
         start = standing.start(now)
         patience = limit.patience if clock.fake is None else timedelta(0)  # to wait would not make it later
         if standing.is_full or start > now + patience:
@@ -109,7 +116,13 @@ def take_place(kind_id: int, limit: Limit, clock_now: Callable[[], datetime]) ->
 
 def standing(kind_id: int, limit: Limit, now: datetime) -> Standing:
     """Return how a class stands against its limit, without a lock."""
-    return _standing(_rows().filter(pk=kind_id).first() or ClassLimit(kind_id=kind_id), limit, now)
+    return standings({kind_id: limit}, now)[kind_id]
+
+
+def standings(bounds: Mapping[int, Limit], now: datetime) -> dict[int, Standing]:
+    """Return the same of several classes, by as many queries as for one."""
+    there = _rows().in_bulk(bounds)
+    return _standings([there.get(kind_id) or ClassLimit(kind_id=kind_id) for kind_id in bounds], bounds, now)
 
 
 def limited(classes: Mapping[int, type[ObjectClass]]) -> dict[int, Limit]:
@@ -118,21 +131,28 @@ def limited(classes: Mapping[int, type[ObjectClass]]) -> dict[int, Limit]:
     return {kind_id: limit for kind_id, limit in found.items() if limit is not None}
 
 
-def held_back(now: datetime) -> frozenset[int]:
-    """Return the classes whose alarms wait for their limits just now. No query where no class sets any, and one while
-    no run of such a class has started.
+def held_back(now: datetime, runnable: Mapping[int, type[ObjectClass]] | None = None) -> frozenset[int]:
+    """Return the classes whose alarms wait for their limits just now. No query where no class sets any, one while no
+    run of such a class has started, and no more for many classes than for one. ``runnable``: those with objects, where
+    they were asked for before.
     """
     if not any(of(cast("type[ObjectClass]", model)) for model in kinds.classes()):
         return frozenset()
     rows = {row.kind_id: row for row in _rows()}
-    bounds = limited(kinds.runnable()) if rows else {}
-    found = [kind for kind in rows.keys() & bounds.keys() if _standing(rows[kind], bounds[kind], now).holds_back(now)]
-    return frozenset(found)
+    bounds = limited(kinds.runnable() if runnable is None else runnable) if rows else {}
+    its = [rows[kind] for kind in rows.keys() & bounds.keys()]
+    moving = frozenset(row.kind_id for row in its if _standing(row, bounds, Counter()).is_moving(now))
+    found = _standings([row for row in its if row.kind_id not in moving], bounds, now)
+    return moving | {kind for kind, standing in found.items() if standing.is_full}
 
 
-def _standing(row: ClassLimit, limit: Limit, now: datetime) -> Standing:
-    taken = _taken(row.kind_id, now) if limit.concurrency is not None else 0
-    return Standing(limit, taken, row.next_start_at, row.last_start_at)
+def _standings(rows: list[ClassLimit], bounds: Mapping[int, Limit], now: datetime) -> dict[int, Standing]:
+    taken = _taken([row.kind_id for row in rows if bounds[row.kind_id].concurrency is not None], now)
+    return {row.kind_id: _standing(row, bounds, taken) for row in rows}
+
+
+def _standing(row: ClassLimit, bounds: Mapping[int, Limit], taken: Counter[int]) -> Standing:
+    return Standing(bounds[row.kind_id], taken[row.kind_id], row.next_start_at, row.last_start_at)
 
 
 def _locked(kind_id: int) -> ClassLimit:
@@ -144,17 +164,23 @@ def _locked(kind_id: int) -> ClassLimit:
         _rows().bulk_create([ClassLimit(kind_id=kind_id)], ignore_conflicts=True)
 
 
-def _taken(kind_id: int, now: datetime) -> int:
-    """Count the places that are taken: leases in force; and leases that are over while the object is still locked, by
-    a run that has kept its lock for longer than a lease.
+def _taken(kind_ids: Collection[int], now: datetime) -> Counter[int]:
+    """Count the places that are taken, by class: leases in force; and leases that are over while the object is still
+    locked, by a run that has kept its lock for longer than a lease.
     """
-    its = Alarm.objects.using(engine.DATABASE).filter(object__kind=kind_id, leased_until__isnull=False).order_by()
+    if not kind_ids:
+        return Counter()
+    its = Alarm.objects.using(engine.DATABASE).filter(kind__in=kind_ids, leased_until__isnull=False).order_by()
     leased, over = predicates.leased(now), predicates.left_behind(now)
-    found = its.aggregate(leased=Count("pk", filter=leased), over=Count("pk", filter=over))
-    taken: int = found["leased"]
-    if found["over"]:
-        keys = list(its.filter(over).values_list("pk", flat=True)[:MOST_LOOKED_AT])
-        taken += backend_of(clock.connection()).locked_rows(Object._meta.db_table, keys)
+    found = its.values_list("kind_id").annotate(leased=Count("pk", filter=leased), over=Count("pk", filter=over))
+    taken, has_over = Counter[int](), False
+    for kind_id, in_force, ended in found:
+        taken[kind_id] += in_force
+        has_over = has_over or ended > 0
+    if has_over:
+        of = dict(its.filter(over).values_list("pk", "kind_id")[:MOST_LOOKED_AT])
+        locked = backend_of(clock.connection()).locked_rows(Object._meta.db_table, list(of))
+        taken.update(of[key] for key in locked)
     return taken
 
 

@@ -39,12 +39,13 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """What was paused at ``now``: everything, these classes, these objects."""
+    """What was paused at ``now``: everything, these classes, these objects; ``wide``: the pauses of more than one."""
 
     now: datetime
     everything: bool = False
     kinds: frozenset[int] = frozenset()
     objects: frozenset[int] = frozenset()
+    wide: tuple[Pause, ...] = ()
 
     @property
     def is_any(self) -> bool:
@@ -55,15 +56,18 @@ class Paused:
         """Return whether this object is paused, by itself or with others."""
         return self.everything or kind_id in self.kinds or object_id in self.objects
 
-    def condition(self, at: str = "") -> Q:
-        """Return ``holds`` as a condition on alarms, or on objects with an ``at``, as in ``predicates``."""
+    def condition(self, key: str = "pk") -> Q:
+        """Return ``holds`` as a condition on rows that have their kind, and the object's key in this column: alarms and
+        objects have it as their own.
+        """
         if self.everything:
             return Q(pk__isnull=False)
         found = Q(pk__in=[])
         if self.kinds:
-            found |= Q(**{"kind__in" if at else "object__kind__in": self.kinds})
+            found |= Q(kind__in=self.kinds)
         if self.objects:  # by a subquery: a list has a bound on some databases
-            found |= Q(pk__in=in_force(self.now).filter(scope=Pause.Scope.OBJECT).values("object_id"))
+            of_objects = in_force(self.now).filter(scope=Pause.Scope.OBJECT).values("object_id")
+            found |= Q(**{f"{key}__in": of_objects})
         return found
 
 
@@ -73,10 +77,13 @@ def put(target: Target, now: datetime, *, reason: str, by: str, until: datetime 
     rows.update_or_create(**target.row, defaults={"reason": reason, "by": by, "since": now, "until": until})
 
 
-def lift(target: Target, now: datetime) -> bool:
-    """End the pause of this; return whether it stood. Pauses that ended by themselves are forgotten with it."""
+def lift(target: Target, now: datetime, *, stood_at: datetime | None = None) -> bool:
+    """End the pause of this, or only one made by ``stood_at``; return whether it stood. Pauses that ended by themselves
+    are forgotten with it.
+    """
+    made = Q() if stood_at is None else Q(since__lte=stood_at)
     with transaction.atomic(using=engine.DATABASE):
-        lifted, _ = in_force(now).filter(**target.row).delete()
+        lifted, _ = in_force(now).filter(made, **target.row).delete()
         forget_ended(now)
     return lifted > 0
 
@@ -96,6 +103,12 @@ def none_of_its_own(now: datetime) -> Q:
     return ~Q(Exists(in_force(now).filter(object=OuterRef("pk"))))
 
 
+def not_paused(now: datetime) -> Q:
+    """Return the condition of content types whose class is not paused, and nor is everything."""
+    wide = Q(scope=Pause.Scope.EVERYTHING) | Q(kind=OuterRef("pk"))
+    return ~Q(Exists(in_force(now).filter(wide)))
+
+
 def of_object(object_id: int, kind_id: int, now: datetime) -> list[Pause]:
     """Return the pauses that hold this object, the widest first."""
     its = Q(scope=Pause.Scope.EVERYTHING) | Q(kind=kind_id) | Q(object=object_id)
@@ -104,8 +117,8 @@ def of_object(object_id: int, kind_id: int, now: datetime) -> list[Pause]:
 
 def paused(now: datetime) -> Paused:
     """Return what is paused. One small query."""
-    by_scope: dict[str, set[int]] = {scope: set() for scope in Pause.Scope.values}
-    for scope, kind_id, object_id in in_force(now).values_list("scope", "kind_id", "object_id"):
-        by_scope[scope].add(kind_id or object_id or 0)
-    everything, kinds, objects = by_scope.values()
-    return Paused(now, bool(everything), frozenset(kinds), frozenset(objects))
+    found = list(in_force(now))
+    wide = tuple(pause for pause in found if pause.object_id is None)
+    kinds = frozenset(pause.kind_id for pause in wide if pause.kind_id is not None)
+    objects = frozenset(pause.object_id for pause in found if pause.object_id is not None)
+    return Paused(now, any(pause.kind_id is None for pause in wide), kinds, objects, wide)

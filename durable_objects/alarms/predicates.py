@@ -9,10 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from django.db.models import Q
+from django.db.models import Case, Q, Value, When
 
 from durable_objects.alarms import backoff
 from durable_objects.conf import engine
+from durable_objects.database.fields import MomentField
 from durable_objects.tables import Alarm
 
 IDLE, ARMED, DEAD = Alarm.State.IDLE.value, Alarm.State.ARMED.value, Alarm.State.DEAD.value
@@ -99,6 +100,21 @@ def is_awaited(row: _Row) -> bool:
 def awaited(at: str = "") -> Q:
     """Return ``is_awaited`` as a condition."""
     return _where(at, wake_at__isnull=False)
+
+
+def of_itself(condition: Q) -> Q:
+    """Return a condition on alarms with the time of the alarm itself in place of ``wake_at``, which may be that of a
+    schedule of its object: what is done to an alarm is not done because a schedule is late.
+    """
+    found = Q(_connector=condition.connector, _negated=condition.negated)
+    for child in condition.children:
+        if isinstance(child, Q):
+            found.children.append(of_itself(child))
+        elif isinstance(child, tuple) and child[0].startswith("wake_at"):
+            found.children.append(armed() & Q((child[0].replace("wake_at", "due_at"), child[1])))
+        else:
+            found.children.append(child)
+    return found
 
 
 def is_due(row: _Row, now: datetime) -> bool:
@@ -230,11 +246,16 @@ def is_late(row: _Row, now: datetime) -> bool:
 
 
 def late(now: datetime, at: str = "") -> Q:
-    """Return ``is_late`` as a condition."""
-    late = _where(at, wake_ups_lost__gte=_MOST_LOST, wake_up_for__lte=now - backoff.LOST_AFTER_AT_MOST)
-    for wake_ups_lost in range(_MOST_LOST):
-        late |= _where(at, wake_ups_lost=wake_ups_lost, wake_up_for__lte=now - backoff.lost_after(wake_ups_lost))
-    return late
+    """Return ``is_late`` as a condition: one comparison, since alternatives are planned against each index in turn."""
+    cases = [
+        When(**{f"{at}wake_ups_lost": number}, then=_moment(now - backoff.lost_after(number)))
+        for number in range(_MOST_LOST)
+    ]
+    return _where(at, wake_up_for__lte=Case(*cases, default=_moment(now - backoff.LOST_AFTER_AT_MOST)))
+
+
+def _moment(at: datetime) -> Value:
+    return Value(at, MomentField())
 
 
 def is_lost(row: _Row, now: datetime, consumed_to: datetime | None) -> bool:

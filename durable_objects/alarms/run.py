@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -9,6 +10,10 @@ from durable_objects.alarms.backoff import AlarmInfo, key_of
 from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.database import clock
 from durable_objects.errors import AlarmTimeLimitExceeded
+
+
+def nobody_waits() -> None:
+    """Do nothing: the run's wake-up came in a message of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class Run:
     schedule: ScheduledCall | None = None
     leased: bool = False
     requested_alarm: RequestedAlarm | None = None
+    #: Called when it has released its object (``unlocked()``), for those who wait behind it.
+    has_let_go: Callable[[], None] = nobody_waits
     #: ``clock.monotonic()`` when the handler was entered, for the time limit.
     entered: float = field(default_factory=clock.monotonic)
 

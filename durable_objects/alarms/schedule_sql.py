@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects.alarms.error_groups import fingerprint
 from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.database import clock, round_trip
 from durable_objects.database.backends import backend_of
@@ -21,7 +22,9 @@ _FLAGS = ("declared", "is_decided")
 _NUMBERS = ("set_number", "retry_count")
 #: At most this many rows are stored by one statement: SQLite takes 32,766 parameters, unless it was built for more.
 AT_ONCE = 1_000
-_COLUMNS = [f.name for f in Schedule._meta.concrete_fields if f.name not in {"id", "object"}]
+_COLUMNS = [f.name for f in Schedule._meta.concrete_fields if f.name not in {"id", "object", "kind", "error_group"}]
+#: What else is stored: computed of the others, and never read by a turn.
+_STORED = [*_COLUMNS, "error_group"]
 
 
 def load(conn: BaseDatabaseWrapper, object_id: int) -> dict[str, ScheduledCall]:
@@ -55,26 +58,31 @@ def _read(name: str, value: Any) -> Any:
 
 
 def storing(
-    conn: BaseDatabaseWrapper, changes: Mapping[int, Mapping[str, ScheduledCall | None]]
+    conn: BaseDatabaseWrapper, changes: Mapping[tuple[int, int], Mapping[str, ScheduledCall | None]]
 ) -> Iterator[Statement]:
-    """Yield the statements that store what turns changed, by object and name. Needs the objects' locks."""
+    """Yield the statements that store what turns changed, by object with its kind, and name. Needs the
+    objects' locks.
+    """
     rows: list[list[Any]] = []
-    for object_id, calls in changes.items():
+    for (object_id, kind_id), calls in changes.items():
         if deleted := [name for name, call in calls.items() if call is None]:
             marks = ", ".join(["%s"] * len(deleted))
             yield f"DELETE FROM {_TABLE} WHERE object_id = %s AND name IN ({marks})", [object_id, *deleted]
         kept = [call for call in calls.values() if call is not None]
-        rows += [[object_id, *(_stored(conn, name, getattr(call, name)) for name in _COLUMNS)] for call in kept]
+        rows += [[object_id, kind_id, *(_stored(conn, call, name) for name in _STORED)] for call in kept]
     for begin in range(0, len(rows), AT_ONCE):
         some = rows[begin : begin + AT_ONCE]
-        marks = ", ".join([f"({', '.join(['%s'] * (len(_COLUMNS) + 1))})"] * len(some))
-        assignments = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "name")
-        insert = f"INSERT INTO {_TABLE} (object_id, {', '.join(_COLUMNS)}) VALUES {marks}"
+        marks = ", ".join([f"({', '.join(['%s'] * (len(_STORED) + 2))})"] * len(some))
+        assignments = ", ".join(f"{name} = excluded.{name}" for name in _STORED if name != "name")
+        insert = f"INSERT INTO {_TABLE} (object_id, kind_id, {', '.join(_STORED)}) VALUES {marks}"
         values = [value for row in some for value in row]
         yield f"{insert} ON CONFLICT (object_id, name) DO UPDATE SET {assignments}", values
 
 
-def _stored(conn: BaseDatabaseWrapper, name: str, value: Any) -> Any:
+def _stored(conn: BaseDatabaseWrapper, call: ScheduledCall, name: str) -> Any:
+    if name == "error_group":
+        return fingerprint(call.last_error)
+    value = getattr(call, name)
     if name in _TIMES:
         return clock.to_database(conn, value)
     return microseconds(value) if name == "grace" else value

@@ -28,9 +28,11 @@ from durable_objects.conf import engine
 
 @dataclass(slots=True)
 class Slot:
-    """An object's alarm as it stands in this turn; the fields are those of ``tables.Alarm``."""
+    """An object's alarm as it stands in this turn; its fields are columns of ``tables.Alarm``."""
 
     object_id: int
+    #: Of its object: needed to store the slot.
+    kind_id: int = 0
     stored: bool = False
     state: str = IDLE
     scheduled_at: datetime | None = None
@@ -91,10 +93,17 @@ class Slot:
         """Set the alarm. One that is set for that very time, untried and not running, is left alone (DO-12)."""
         if is_armed(self) and self.scheduled_at == self.due_at == at and self.leased_until is None:
             return
+        self.sets += 1
         self.set(
-            state=ARMED, scheduled_at=at, due_at=at, retry_count=0, crashed_starts=0, wake_ups_lost=0, last_error=""
+            state=ARMED,
+            scheduled_at=at,
+            due_at=at,
+            generation=self.generation + 1,
+            sets=self.sets,
+            set_number=self.sets,
         )
-        self.set(generation=self.generation + 1, set_number=self.next_set_number())
+        if self.stored:  # a new row has these
+            self.set(retry_count=0, crashed_starts=0, wake_ups_lost=0, last_error="")
         if trace != self.set_by_trace:
             self.set(set_by_trace=trace)
         if self.wake_up_for is not None and self.wake_up_for > at:

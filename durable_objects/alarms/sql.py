@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -9,18 +10,27 @@ from typing import Any
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from durable_objects.alarms.error_groups import fingerprint
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
+from durable_objects.database.backends.base import Backend
 from durable_objects.database.round_trip import Row, Statement
 from durable_objects.tables import Alarm, Object, Pause
 
-_TABLE = Alarm._meta.db_table
+TABLE = Alarm._meta.db_table
 _OBJECTS = Object._meta.db_table
 _PAUSES = Pause._meta.db_table
 _TIMES = {"scheduled_at", "due_at", "schedule_due_at", "leased_until", "wake_up_for"}
-_COLUMNS = [f.name for f in Alarm._meta.concrete_fields if f.name != "object" and not f.generated]
-#: Where ``look`` has the number of pauses, before kind and name.
+#: Objects of one content type: alarms have a column of that name as well.
+OF_KIND = f"{_OBJECTS}.kind_id = %s"
+#: The columns that a turn reads and changes.
+_COLUMNS = [
+    f.name for f in Alarm._meta.concrete_fields if f.name not in {"object", "kind", "error_group"} and not f.generated
+]
+#: New rows from this number on are copied: fewer are not worth a message of their own.
+MANY = 100
+#: Where ``look`` says whether a pause holds the object, before kind and name.
 _PAUSED = len(_COLUMNS) + 2
 #: How a column's value is read that the driver may have given as text; all others are whole numbers.
 _READ: dict[str, Callable[[Any], Any]] = dict.fromkeys(_TIMES, clock.from_database) | {
@@ -32,27 +42,32 @@ def look(conn: BaseDatabaseWrapper, where: str, params: Sequence[Any], *, for_ru
     """Return the statement that reads these objects' slots, the database's now, and their kinds and names; and for a
     run whether they are paused.
 
-    Never joined to the lock.
+    Never joined to the lock. ``where`` is a condition on the objects' table, such as ``OF_KIND``.
     """
-    expression, now = clock.now_sql(conn)
-    moment = backend_of(conn).select_moment
+    expression, now = clock.now_expression(conn)
+    text = _looking(type(backend_of(conn)), expression, where, for_run=for_run)
+    return text, [*now, *(now if for_run else ()), *params]
+
+
+@functools.lru_cache
+def _looking(backend: type[Backend], now: str, where: str, *, for_run: bool) -> str:
+    moment = backend.select_moment
     columns = ", ".join(moment(f"slot.{name}") if name in _TIMES else f"slot.{name}" for name in _COLUMNS)
-    both = f"{_OBJECTS} LEFT JOIN {_TABLE} slot ON slot.object_id = id"
-    paused, paused_params = _pauses(conn) if for_run else ("", [])
-    read = f"id, {expression}, {columns}, {paused}kind_id, name"
-    return f"SELECT {read} FROM {both} WHERE {where}", [*now, *paused_params, *params]
+    paused = f"{_pauses(now)}, " if for_run else ""
+    read = f"id, {moment(now)}, {columns}, {paused}{_OBJECTS}.kind_id, name"
+    return f"SELECT {read} FROM {_OBJECTS} LEFT JOIN {TABLE} slot ON slot.object_id = id WHERE {where}"
 
 
-def _pauses(conn: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
-    """Return the column that counts the pauses which hold an object."""
-    now, params = clock.now_expression(conn)
+def _pauses(now: str) -> str:
+    """Return the column that is 1 where a pause holds the object, else 0."""
     held = f"scope = '{Pause.Scope.EVERYTHING}' OR p.kind_id = {_OBJECTS}.kind_id OR p.object_id = {_OBJECTS}.id"
-    return f"(SELECT COUNT(*) FROM {_PAUSES} p WHERE (until IS NULL OR until > {now}) AND ({held})), ", params
+    found = f"SELECT 1 FROM {_PAUSES} p WHERE (until IS NULL OR until > {now}) AND ({held})"
+    return f"CAST(EXISTS ({found}) AS integer)"
 
 
 def slot_of(row: Row) -> tuple[Slot, datetime]:
     """Return the slot in a row that ``look`` gave, as it was then, and the database's now."""
-    slot = Slot(int(row[0]))
+    slot = Slot(int(row[0]), int(row[-2]))
     if row[2] is not None:
         slot.stored = True
         for name, value in zip(_COLUMNS, row[2:_PAUSED], strict=True):
@@ -62,24 +77,55 @@ def slot_of(row: Row) -> tuple[Slot, datetime]:
     return slot, clock.from_database(row[1])
 
 
+def copy_new(conn: BaseDatabaseWrapper, slots: Sequence[Slot]) -> None:
+    """Store those that have no row yet, where they are many and the database has a faster way; leave the others to
+    ``storing``. Needs the objects' locks, which keep such a row from being made meanwhile.
+    """
+    backend = backend_of(conn)
+    if not backend.copies or len(slots) < MANY:
+        return
+    for changed, group in _by_columns([slot for slot in slots if not slot.stored]).items():
+        backend.copy(TABLE, ["object_id", "kind_id", *changed], (_values(conn, slot, changed) for slot in group))
+
+
 def storing(conn: BaseDatabaseWrapper, slots: Iterable[Slot]) -> Iterator[Statement]:
-    """Yield the statements that store what turns changed: one for all slots of which the same columns changed.
+    """Yield the statements that store what turns changed: one for all slots of which the same columns changed. The
+    other columns of a row that is new have the database's defaults, which are those of ``Slot``.
 
     Needs the objects' locks.
     """
+    for changed, group in _by_columns(slots).items():
+        values = [value for slot in group for value in _values(conn, slot, changed)]
+        yield _upserting(changed, len(group)), values
+
+
+def _by_columns(slots: Iterable[Slot]) -> dict[tuple[str, ...], list[Slot]]:
+    """Return those that were changed, by what was, which is about to be stored."""
     by_columns: dict[tuple[str, ...], list[Slot]] = {}
     for slot in slots:
         if slot.changed:
+            if "last_error" in slot.changed:
+                slot.changed.add("error_group")
             by_columns.setdefault(tuple(sorted(slot.changed)), []).append(slot)
             slot.stored, slot.changed = True, set()
-    for changed, group in by_columns.items():
-        values = []
-        for slot in group:
-            values.append(slot.object_id)
-            for name in _COLUMNS:
-                value = getattr(slot, name)
-                values.append(clock.to_database(conn, value) if name in _TIMES else value)
-        marks = ", ".join([f"({', '.join(['%s'] * (len(_COLUMNS) + 1))})"] * len(group))
-        assignments = ", ".join(f"{name} = excluded.{name}" for name in changed)
-        insert = f"INSERT INTO {_TABLE} (object_id, {', '.join(_COLUMNS)}) VALUES {marks}"
-        yield f"{insert} ON CONFLICT (object_id) DO UPDATE SET {assignments}", values
+    return by_columns
+
+
+def _values(conn: BaseDatabaseWrapper, slot: Slot, columns: Sequence[str]) -> Row:
+    """Return the row's values: those of its key and its kind, then of these columns."""
+    values: list[Any] = [slot.object_id, slot.kind_id]
+    for name in columns:
+        if name == "error_group":
+            values.append(fingerprint(slot.last_error))
+        else:
+            value = getattr(slot, name)
+            values.append(clock.to_database(conn, value) if name in _TIMES else value)
+    return tuple(values)
+
+
+@functools.lru_cache
+def _upserting(changed: tuple[str, ...], rows: int) -> str:
+    marks = ", ".join([f"({', '.join(['%s'] * (len(changed) + 2))})"] * rows)
+    assignments = ", ".join(f"{name} = excluded.{name}" for name in changed)
+    insert = f"INSERT INTO {TABLE} (object_id, kind_id, {', '.join(changed)}) VALUES {marks}"
+    return f"{insert} ON CONFLICT (object_id) DO UPDATE SET {assignments}"

@@ -43,6 +43,19 @@ def moment(when: datetime | timedelta, now: datetime) -> datetime:
     return at
 
 
+def alarm_at(when: datetime | timedelta, now: datetime) -> datetime:
+    """Return the moment that an alarm is set for: a past time means now. Raises as ``moment``."""
+    return max(now, moment(when, now))
+
+
+def later(moment: datetime, span: timedelta) -> datetime:
+    """Return the moment and the span. Raises ``InvalidAlarmTime`` where that leads past the year 9999."""
+    try:
+        return moment + span
+    except OverflowError:
+        raise InvalidAlarmTime(f"alarm time {moment} + {span} is not between 1970 and the year 9999") from None
+
+
 def _plain(when: datetime) -> datetime:
     """Return the moment in UTC as a plain ``datetime``, not of a library's subclass."""
     at = when.astimezone(UTC)

@@ -7,8 +7,8 @@ nothing of the code that ran: it is no failure of a handler, and to a caller it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from django.db import DatabaseError, Error, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -94,22 +94,35 @@ def trouble(error: BaseException | None) -> ObjectBusy | None:
     return None
 
 
-@contextmanager
-def own_statements(conn: BaseDatabaseWrapper) -> Iterator[None]:
+def own_statements(conn: BaseDatabaseWrapper) -> AbstractContextManager[None]:
     """Raise ``ObjectBusy`` for what the block's statements, the engine's own, meet in the database.
 
     The transaction cannot end well then, unless its innermost ``atomic()`` block is left with the error: swallowed
     there, it is raised again where the turn ends.
     """
-    try:
-        yield
-    except Error as error:
-        busy = as_busy(conn, error)
+    return _OwnStatements(conn)
+
+
+class _OwnStatements(AbstractContextManager[None]):
+    """No generator, which would cost each of a run's statements more."""
+
+    __slots__ = ("_conn",)
+
+    def __init__(self, conn: BaseDatabaseWrapper) -> None:
+        self._conn = conn
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is None or error is None or not issubclass(kind, Error):
+            return
+        busy = as_busy(self._conn, error)
         if busy is None:
-            raise
-        if conn.in_atomic_block:
-            conn.needs_rollback = True
-            setattr(conn, _WHY, busy)
+            return
+        if self._conn.in_atomic_block:
+            self._conn.needs_rollback = True
+            setattr(self._conn, _WHY, busy)
         raise busy from error
 
 

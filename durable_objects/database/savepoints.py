@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.transaction import TransactionManagementError
+from django.db.transaction import Atomic, TransactionManagementError
 
 from durable_objects.database.backends import backend_of
-from durable_objects.database.backends.base import Backend
+from durable_objects.database.backends.base import Backend, Statement
 from durable_objects.database.errors import note_limits
 from durable_objects.database.statement_text import BEFORE_FIRST_WORD, text_of
 
@@ -44,6 +45,12 @@ _TOKEN = re.compile(
 #: What follows the first word of a statement that ends or begins a whole transaction.
 _NOISE = {"WORK", "TRANSACTION"}
 _ENDS = {"ABORT", "COMMIT", "END", "BEGIN", "START"}
+
+
+#: The savepoint of ``SentBlock``, and the statements that a message opens and releases it by.
+_SENT = "durable_objects_run"
+SENDING: Statement = f"SAVEPOINT {_SENT}", ()
+RELEASING: Statement = f"RELEASE SAVEPOINT {_SENT}", ()
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +111,31 @@ class Savepoints:
         del self.open[place:]
         if verb == "ROLLBACK":  # it is still there, with nothing in it
             self.open.append(Savepoint(name))
+
+
+class SentBlock(Atomic):
+    """An ``atomic()`` block that takes no round trip if it ends well: ``SENDING`` was sent with a message before it,
+    ``RELEASING`` is with the next one after it, before what that stores: a savepoint that writes takes a transaction id
+    of its own. Undone it is like any other.
+    """
+
+    def __init__(self, conn: BaseDatabaseWrapper) -> None:
+        super().__init__(conn.alias, True, False)
+        self._conn = conn
+
+    def __enter__(self) -> None:
+        self._conn.savepoint_ids.append(_SENT)
+        self._conn.atomic_blocks.append(self)
+        of(self._conn)._note("SAVEPOINT", _SENT)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None and not self._conn.needs_rollback:
+            names: list[Any] = self._conn.savepoint_ids
+            names[-1] = None  # Django has nothing to release then
+            of(self._conn)._note("RELEASE", _SENT)
+        super().__exit__(kind, error, traceback)
 
 
 def check_not_ended(conn: BaseDatabaseWrapper) -> None:

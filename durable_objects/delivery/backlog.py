@@ -11,12 +11,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
 
-from django.db.models import Count, F, Max, Min, Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models.functions import Coalesce
 
 from durable_objects.alarms import backoff, pauses, predicates
 from durable_objects.alarms.predicates import FORGOTTEN
+from durable_objects.alarms.queries import grouped, moments_of
 from durable_objects.conf import engine
+from durable_objects.database import clock
+from durable_objects.database.fields import MomentField, by
 from durable_objects.tables import Alarm, AlarmRun
 
 #: The last consumed wake-up is looked for among this many of the runs that ended last.
@@ -59,22 +65,28 @@ class Unconsumed:
         return self.last + pause
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Backlog:
     """How many due alarms of some classes have a wake-up out, and how much more may be sent.
 
     ``consumed_to``: what was sent before then was consumed or is lost; None: no consumption is on record.
     ``has_consumer``: whether workers consume, as far as one knows. ``out``: due alarms whose wake-up may be in the
-    broker; ``late``: those of them for which it was sent when they were overdue. ``waiting``: wake-ups that wait for
-    their time, counted to MAX_OUT. ``unconsumed``: by class, what may have been lost.
+    broker; ``late``: those of them for which it was sent when they were overdue. ``unconsumed``: by class, what may
+    have been lost.
     """
 
+    now: datetime
     consumed_to: datetime | None
     has_consumer: bool
     out: int
     late: int
-    waiting: int
     unconsumed: dict[int, Unconsumed]
+
+    @cached_property
+    def waiting(self) -> int:
+        """The wake-ups that wait for their time, counted to MAX_OUT. A query of its own, for what is not due yet."""
+        ahead = _alarms().filter(predicates.due_within(self.now, engine.HORIZON) & predicates.waiting(self.now))
+        return ahead.values("pk")[: engine.MAX_OUT].count()
 
     @property
     def capacity(self) -> int:
@@ -96,35 +108,42 @@ class Backlog:
         return int(max(engine.MAX_OUT // SHARE, 1)) if self.has_consumer else 0
 
 
-def look(now: datetime, kinds: Collection[int]) -> Backlog:
-    """Return the backlog of these classes. Reads indexes: what is due, what waits, the last runs."""
+def look(now: datetime, kinds: Collection[int] | QuerySet[Any]) -> Backlog:
+    """Return the backlog of these classes, which may be a query for them. Reads indexes: what is due, the last runs."""
     consumed_to, last_end = _consumed(now)
-    due = predicates.due(now) & predicates.out(now) & predicates.free(now) & Q(object__kind__in=kinds)
+    due = predicates.due(now) & predicates.out(now) & predicates.free(now) & Q(kind__in=kinds)
     due &= pauses.none_of_its_own(now)
     since = Q(wake_up_for__gte=consumed_to or FORGOTTEN)
-    counted = _alarms().filter(due & (since | predicates.in_transit(now))).order_by("wake_at")
-    found = (
-        _alarms()
-        .filter(pk__in=counted.values("pk")[:MOST])
-        .values("object__kind_id")
-        .annotate(
-            out=Count("pk"),
-            late=Count("pk", filter=Q(wake_up_for__gt=F("wake_at") + LATE)),
-            number=Count("pk", filter=since),
-            first=Min("wake_up_for", filter=since),
-            last=Max("wake_up_for", filter=since),
-            fewest=Min("wake_ups_lost", filter=since),
-        )
-    )
     out, late, unconsumed = 0, 0, {}
-    for row in found:
-        out, late = out + row["out"], late + row["late"]
-        if row["number"]:
-            unconsumed[row["object__kind_id"]] = Unconsumed(row["number"], row["first"], row["last"], row["fewest"])
+    for kind_id, number_out, number_late, number, *seen in _counted(due & (since | predicates.in_transit(now)), since):
+        out, late = out + number_out, late + number_late
+        if number:
+            first, last, fewest = seen
+            unconsumed[kind_id] = Unconsumed(number, clock.from_database(first), clock.from_database(last), fewest)
     may_be_lost = any(each.first <= now - backoff.LOST_AFTER for each in unconsumed.values())
     has_consumer = not may_be_lost or (last_end is not None and last_end > now - backoff.LOST_AFTER)
-    ahead = _alarms().filter(predicates.due_within(now, engine.HORIZON) & predicates.waiting(now))
-    return Backlog(consumed_to, has_consumer, out, late, ahead.values("pk")[: engine.MAX_OUT].count(), unconsumed)
+    return Backlog(now, consumed_to, has_consumer, out, late, unconsumed)
+
+
+def _counted(out: Q, since: Q) -> list[tuple[int, int, int, int, Any, Any, int]]:
+    """Return, by class, of the first due of these alarms: how many, how many were sent late, how many ``since``; of the
+    last ones when the first and the last were sent, and the smallest ``wake_ups_lost``.
+
+    One read of the table: joined with itself it would be planned for each pair of its partitions.
+    """
+    sent_late = Q(wake_up_for__gt=F("wake_at") + LATE)
+    rows = (
+        _alarms()
+        .filter(out)
+        .order_by(by("wake_at"))
+        .annotate(
+            sent_late=Case(When(sent_late, then=1)),
+            sent=Case(When(since, then=F("wake_up_for"))),
+            lost=Case(When(since, then=F("wake_ups_lost"))),
+        )
+    )
+    columns = "COUNT(*), COUNT(sent_late), COUNT(sent), MIN(sent), MAX(sent), MIN(lost)"
+    return grouped(rows.values_list("kind_id", "sent_late", "sent", "lost")[:MOST], columns, "kind_id")
 
 
 def _consumed(now: datetime) -> tuple[datetime | None, datetime | None]:
@@ -133,15 +152,14 @@ def _consumed(now: datetime) -> tuple[datetime | None, datetime | None]:
     A run's row has the time its wake-up was sent for; that of a rescue has not, which was sent at some time before it
     was picked up. A rescue has a lease while it runs, which shows the same before it ends.
     """
-    last = AlarmRun.objects.using(engine.DATABASE).order_by("-ended_at")
-    runs = list(last.values_list("wake_up_for", "picked_up_at", "ended_at")[:RUNS])
-    consumed = [wake_up_for or picked_up_at for wake_up_for, picked_up_at, _ in runs]
-    leased = (
-        _alarms().filter(predicates.leased(now), crashed_starts__gt=0).aggregate(until=Max("leased_until"))["until"]
-    )
-    if leased is not None:
-        consumed.append(leased - engine.LEASE)
-    return min(max(consumed), now) if consumed else None, runs[0][2] if runs else None
+    last = AlarmRun.objects.using(engine.DATABASE).order_by(by("-ended_at"))
+    runs = last.values_list(Coalesce("wake_up_for", "picked_up_at"), "ended_at")[:RUNS]
+    rescued = _alarms().filter(predicates.leased(now), crashed_starts__gt=0).order_by(by("-leased_until"))
+    leased = rescued.values_list("leased_until", Value(None, MomentField()))[:1]
+    found = moments_of(runs, leased)
+    consumed = [at if end is not None else at - engine.LEASE for at, end in found if at is not None]
+    ends = [end for _, end in found if end is not None]
+    return min(max(consumed), now) if consumed else None, max(ends, default=None)
 
 
 def _alarms() -> QuerySet[Alarm]:

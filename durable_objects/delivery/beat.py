@@ -18,6 +18,8 @@ TASK = "durable_objects.dispatch_alarms"
 #: Passes that no worker took expire after this. A worker judges it by its own clock: one that is this far ahead of
 #: beat's discards all of them. What has piled up until then does nothing once the first pass was made.
 EXPIRES_AFTER = timedelta(minutes=10)
+#: Databases in which this process has seen beat's tables: nobody drops them while it runs.
+_with_tables: set[str] = set()
 #: What is shorter than this, a clock may well be off by.
 SKEW_EXPECTED = timedelta(minutes=1)
 
@@ -44,18 +46,23 @@ def database() -> str:
 
 def has_tables() -> bool:
     """Return whether beat's tables exist where its models are read. Raises what the database raises."""
-    with connections[database()].cursor() as cursor:
-        tables = connections[database()].introspection.table_names(cursor)
-    return installed.get_model("django_celery_beat", "PeriodicTask")._meta.db_table in tables
+    alias = database()
+    if alias not in _with_tables:
+        with connections[alias].cursor() as cursor:
+            tables = connections[alias].introspection.table_names(cursor)
+        if installed.get_model("django_celery_beat", "PeriodicTask")._meta.db_table not in tables:
+            return False
+        _with_tables.add(alias)
+    return True
 
 
-def entries() -> list[Any]:
+def entries() -> list[Any] | None:
     """Return the periodic tasks that call the dispatcher, read where beat reads them: a router may choose the database.
 
-    Empty where beat is not installed, or its tables do not exist. Raises what the database raises.
+    None where beat is not installed, or its tables do not exist. Raises what the database raises.
     """
     if not is_installed() or not has_tables():
-        return []
+        return None
     return list(_model("PeriodicTask").using(database()).filter(task=TASK))
 
 
@@ -68,13 +75,13 @@ def periodic_tasks() -> list[Any]:
 def is_switched_off() -> bool:
     """Return whether entries call the dispatcher and none is enabled. Raises what the database raises."""
     found = entries()
-    return bool(found) and not any(entry.enabled for entry in found)
+    return bool(found) and not any(entry.enabled for entry in found or [])
 
 
 def mend_entry() -> None:
     """Make the entry where it is missing, and enable all. Raises what the database raises."""
     keep_entry(database())
-    for entry in entries():
+    for entry in entries() or []:
         entry.enabled = True
         entry.save()  # notifies beat
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from celery import current_app
+from celery.app.routes import MapRoute
 from celery.exceptions import QueueNotFound
 from django.conf import settings
 from kombu import Connection
@@ -213,6 +214,18 @@ class QueueMissing(RouteFailed):
 def queue(object_id: int = 1, wake_up_number: int = 1) -> str | None:
     """Return the queue that this wake-up is sent to; None where it is routed to an exchange. Raises ``RouteFailed``."""
     return _routed("durable_objects.fire_alarm", (object_id, wake_up_number, False))
+
+
+def takes_several() -> bool:
+    """Return whether one message may carry several wake-ups: it goes where each would go alone. A function among the
+    routes may go by the object.
+    """
+    try:
+        if all(isinstance(route, MapRoute) for route in current_app.amqp.routes):
+            return _routed("durable_objects.fire_alarms", ()) == queue()
+    except RouteFailed:
+        pass
+    return False
 
 
 def pass_queue() -> str | None:

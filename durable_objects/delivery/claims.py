@@ -8,19 +8,33 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
+from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
-from django.db.models.functions import Greatest
 
 from durable_objects import kinds, process
 from durable_objects.alarms import pauses, predicates
 from durable_objects.alarms.predicates import FORGOTTEN
+from durable_objects.alarms.queries import grouped
 from durable_objects.class_attributes import ObjectClass
 from durable_objects.conf import engine
-from durable_objects.database.fields import MomentField
+from durable_objects.database import clock, round_trip
+from durable_objects.database.backends import backend_of
+from durable_objects.database.fields import by
 from durable_objects.tables import Alarm
+
+#: ``look`` reads no more alarms than this.
+MOST = 10_000
+#: Rows that one statement marks.
+ROWS = 1_000
+
+_MARK_SENT = (
+    f"UPDATE {Alarm._meta.db_table} SET wake_up_for = column2, "
+    "wake_up_number = wake_up_number + CASE WHEN wake_up_for IS NULL THEN 1 ELSE 0 END, "
+    "wake_ups_lost = wake_ups_lost + CASE WHEN wake_up_for IS NULL THEN 0 ELSE 1 END"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +49,30 @@ class Claim:
     rescue: bool
 
 
+def sent(now: datetime) -> QuerySet[ContentType]:
+    """Return, not read yet, the classes whose wake-ups are sent: those that can be run, and are not paused."""
+    return kinds.of_runnable().filter(pauses.not_paused(now))
+
+
 def sent_kinds(now: datetime) -> dict[int, type[ObjectClass]]:
-    """Return the classes whose wake-ups are sent: those that can be run, and are not paused."""
-    held = pauses.paused(now)
-    return {} if held.everything else {pk: known for pk, known in kinds.runnable().items() if pk not in held.kinds}
+    """Return the classes of ``sent``. One query."""
+    return kinds.runnable_of(sent(now))
+
+
+def any_due_soon(now: datetime) -> bool:
+    """Return whether there is anything to choose from: the rest of a pass costs many times as much as this look."""
+    return Alarm.objects.using(engine.DATABASE).filter(predicates.due_soon(now)).exists()
 
 
 def unsent(now: datetime, of_kinds: Collection[int]) -> QuerySet[Alarm]:
     """Return armed alarms of these classes, due or due soon, that no wake-up is out for; the first due first."""
-    return publishable(now, of_kinds).filter(predicates.unsent()).order_by("wake_at")
+    return publishable(now, of_kinds).filter(predicates.unsent()).order_by(by("wake_at"))
 
 
 def lost(now: datetime, of_kinds: Collection[int], consumed_to: datetime | None) -> QuerySet[Alarm]:
     """Return those whose wake-up is lost; the first sent first, so that each has its turn."""
-    return publishable(now, of_kinds).filter(predicates.lost(now, consumed_to)).order_by("wake_up_for", "wake_at")
+    its = publishable(now, of_kinds).filter(predicates.lost(now, consumed_to))
+    return its.order_by(by("wake_up_for"), by("wake_at"))
 
 
 def unconsumed(now: datetime, kind: int) -> QuerySet[Alarm]:
@@ -58,15 +82,41 @@ def unconsumed(now: datetime, kind: int) -> QuerySet[Alarm]:
     end of the queue, if there is one.
     """
     late = publishable(now, [kind]).filter(predicates.due(now), predicates.late(now))
-    return late.order_by("wake_ups_lost", "-wake_at")
+    return late.order_by("wake_ups_lost", by("-wake_at"))
 
 
 def publishable(now: datetime, of_kinds: Collection[int]) -> QuerySet[Alarm]:
     """Return armed alarms of these classes, due or due soon, not paused by themselves, with no run going: what the
     others choose from.
     """
-    its = Q(object__kind__in=of_kinds) & pauses.none_of_its_own(now)
+    its = Q(kind__in=of_kinds) & pauses.none_of_its_own(now)
     return Alarm.objects.using(engine.DATABASE).filter(predicates.due_soon(now), its, predicates.free(now))
+
+
+class There(NamedTuple):
+    """Classes with alarms that are to be sent, since no wake-up is out for them, or one that is late: alarms that are
+    due, and (``ahead``) that are due soon.
+    """
+
+    unsent: Collection[int]
+    late: Collection[int]
+    unsent_ahead: Collection[int]
+    late_ahead: Collection[int]
+
+
+def look(now: datetime, of_kinds: Collection[int]) -> There:
+    """Return which of these classes have any; all, where there are more than ``MOST`` alarms to look at.
+
+    Usually little is due soon, and one read of it costs less than each of the queries that would find nothing.
+    """
+    due, is_unsent, is_late = predicates.due(now), predicates.unsent(), predicates.late(now)
+    conditions = (due & is_unsent, due & is_late, is_unsent, is_late)
+    which = Case(*[When(each, then=Value(place)) for place, each in enumerate(conditions)])
+    rows = publishable(now, of_kinds).order_by().annotate(which=which).values_list("kind_id", "which")[:MOST]
+    found = grouped(rows, "COUNT(*)", "kind_id, which")
+    if sum(number for *_, number in found) >= MOST:
+        return There(*[of_kinds] * len(conditions))
+    return There(*[{kind_id for kind_id, which, _ in found if which == place} for place in range(len(conditions))])
 
 
 def claim(
@@ -83,7 +133,7 @@ def claim(
         return []
     columns = (
         "object_id",
-        "object__kind_id",
+        "kind_id",
         "wake_up_number",
         "wake_at",
         "retry_count",
@@ -102,17 +152,24 @@ def claim(
             rescue = wake_up_for is not None or leased_until is not None
             number = wake_up_number + (wake_up_for is None)
             claims.append(Claim(object_id, kind_id, number, wake_at, retry_count, rescue))
-        at: Any = Greatest(F("wake_at"), Value(now, MomentField()))
-        if start is not None and claims:
+        if start is not None:
             claims = [replace(each, wake_at=max(each.wake_at, now, start(at))) for at, each in enumerate(claims)]
-            at = Case(*[When(pk=each.object_id, then=Value(each.wake_at, MomentField())) for each in claims])
-        first = predicates.unsent()
-        Alarm.objects.using(engine.DATABASE).filter(pk__in=[each.object_id for each in claims]).update(
-            wake_up_number=F("wake_up_number") + Case(When(first, then=1), default=0),
-            wake_ups_lost=F("wake_ups_lost") + Case(When(first, then=0), default=1),
-            wake_up_for=at,
-        )
+        _mark_sent(now, claims)
     return claims
+
+
+def _mark_sent(now: datetime, claims: list[Claim]) -> None:
+    """Store that these wake-ups are sent, each for its time, or now. Not by Django: that writes a condition per row."""
+    conn = clock.connection()
+    row = f"(CAST(%s AS bigint), {backend_of(conn).moment_parameter})"
+    statements: list[round_trip.Statement] = []
+    for first in range(0, len(claims), ROWS):
+        some = claims[first : first + ROWS]
+        values = [value for each in some for value in (each.object_id, clock.to_database(conn, max(each.wake_at, now)))]
+        statements.append(
+            (f"{_MARK_SENT} FROM (VALUES {', '.join([row] * len(some))}) sent WHERE object_id = column1", values)
+        )
+    round_trip.send(conn, statements)
 
 
 def mark_all_lost(now: datetime, *, alone: bool) -> None:

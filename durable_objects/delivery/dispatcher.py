@@ -14,7 +14,7 @@ from durable_objects.alarms import history, limits, pauses
 from durable_objects.class_attributes import ObjectClass
 from durable_objects.conf import engine
 from durable_objects.database import clock
-from durable_objects.delivery import backlog, claims, limited, processes, publisher
+from durable_objects.delivery import backlog, bulk_operations, claims, limited, processes, publisher
 
 #: Seconds between two prunings of the history, and how many of a pass one may take; what is left is next pass's.
 PRUNE_EVERY = 60.0
@@ -76,6 +76,7 @@ def run_pass(limit: int | None = None, *, share: bool = True, between: bool = Fa
         clock.connection().close_if_unusable_or_obsolete()
     made = _make_pass(limit, share, between)
     if publisher.has_consumer():
+        bulk_operations.ask_again(clock.now())
         processes.sign(clock.now(), refused=publisher.is_broken())
     return made
 
@@ -138,11 +139,16 @@ class _Choice:
 def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Choice:
     """Claim what is due, never sent or lost, the longest first; then, within its own capacity, what is due soon."""
     now = clock.now()
+    if not claims.any_due_soon(now):
+        return _Choice([], behind=False, probes=0)
     sent = claims.sent_kinds(now)
     known = {kind_id: model for kind_id, model in sent.items() if limits.of(model) is None}
     found = backlog.look(now, known)
-    soon = [claims.unsent(now, known), claims.lost(now, known, found.consumed_to)]
-    overdue = [rows.filter(wake_at__lte=now) for rows in soon]
+    # One that is behind does not look: it knows that there is more.
+    there = claims.There(*[sent.keys()] * 4) if between else claims.look(now, sent)
+    unsent, late, unsent_ahead, late_ahead = (known.keys() & kinds for kinds in there)
+    overdue = [claims.unsent(now, unsent), claims.lost(now, late, found.consumed_to)]
+    overdue = [rows.filter(wake_at__lte=now) for rows in overdue]
     left = 2 * engine.MAX_OUT + backlog.FEW * len(known) if limit is None else limit
 
     most = min(found.capacity, left)
@@ -152,11 +158,15 @@ def _claim(limit: int | None, share: bool = True, between: bool = False) -> _Cho
     behind = len(due) == most and (most > 0 or (found.has_consumer and any(rows.exists() for rows in overdue)))
     probes = _probe(now, known, found, left - len(due))
     left -= len(due) + len(probes)
-    most = min(max(found.capacity_early - len(due), found.share if share else 0), left)
-    ahead = claims.claim(now, most, *[rows.filter(wake_at__gt=now) for rows in soon])
-    wake_ups = [_wake_up(each, known[each.kind_id]) for each in [*due, *probes, *ahead]]
+    ahead: list[claims.Claim] = []
+    if unsent_ahead or late_ahead:
+        most = min(max(found.capacity_early - len(due), found.share if share else 0), left)
+        soon = [claims.unsent(now, unsent_ahead), claims.lost(now, late_ahead, found.consumed_to)]
+        ahead = claims.claim(now, most, *[rows.filter(wake_at__gt=now) for rows in soon])
+    chosen = [*due, *probes, *ahead]
+    wake_ups = [publisher.wake_up(each, known[each.kind_id], each.kind_id, rescue=each.rescue) for each in chosen]
     if limit is None:
-        wake_ups += limited.claim(now, sent)
+        wake_ups += limited.claim(now, {kind_id: sent[kind_id] for kind_id in set().union(*there)})
     return _Choice(wake_ups, behind, len(probes))
 
 
@@ -179,11 +189,6 @@ def _probe(
             some = claims.claim(now, min(most, limit - len(claimed)), claims.unconsumed(now, kind))
         claimed += some
     return claimed
-
-
-def _wake_up(claim: claims.Claim, model: type[ObjectClass]) -> publisher.WakeUp:
-    grouped = model.alarm_groups and not claim.rescue and not claim.retry_count
-    return publisher.wake_up(claim, model.alarm_time_limit, rescue=claim.rescue, grouped=grouped)
 
 
 def _prune() -> int:

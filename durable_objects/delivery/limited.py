@@ -5,16 +5,20 @@ Each alarm that a call sets has a wake-up of its own, as ever. One that finds no
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.db import Error
-from django.db.models import QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
+from durable_objects import kinds
 from durable_objects.alarms import limits, predicates
 from durable_objects.alarms.limits import Limit, Standing
 from durable_objects.class_attributes import ObjectClass
 from durable_objects.conf import engine
 from durable_objects.database import clock
+from durable_objects.database.fields import by
 from durable_objects.delivery import backlog, claims, publisher
 from durable_objects.errors import ObjectBusy
 from durable_objects.logs import get_logger
@@ -24,24 +28,37 @@ logger = get_logger(__name__)
 
 
 def claim(now: datetime, of: dict[int, type[ObjectClass]]) -> list[publisher.WakeUp]:
-    """Claim wake-ups of these classes for the time of two passes: each for the moment at which its run may start."""
-    bounds = limits.limited(of)
+    """Claim wake-ups of these classes for the time of two passes: each for the moment at which its run may start.
+
+    One query where none of them has anything to send; three more, and some for each that has a place for an alarm.
+    """
+    until, bounds = now + 2 * engine.DISPATCH_EVERY, limits.limited(of)
+    bounds = {kind_id: bounds[kind_id] for kind_id in _to_be_sent(bounds, now, until)} if bounds else {}
     if not bounds:
         return []
-    until = now + 2 * engine.DISPATCH_EVERY
     has_consumer = backlog.look(now, bounds).has_consumer
+    standings = limits.standings(bounds, now)
+    counted = _out(bounds, now, until, in_transit=has_consumer)
     claimed: list[publisher.WakeUp] = []
     for kind_id, limit in bounds.items():
-        standing = limits.standing(kind_id, limit, now)
-        out = _out(kind_id, now, until, in_transit=has_consumer)
+        standing, out = standings[kind_id], counted[kind_id]
         number = min(_free(standing, out, now, until), engine.MAX_OUT)
-        rows = claims.publishable(now, [kind_id]).filter(wake_at__lte=until).order_by("wake_at")
+        if not number and has_consumer:
+            continue
+        rows = claims.publishable(now, [kind_id]).filter(wake_at__lte=until).order_by(by("wake_at"))
         unsent, late = rows.filter(predicates.unsent()), rows.filter(predicates.late(now))
         first = standing.start(now) + out * limit.spacing
         if not has_consumer:  # those that are lost are among those that are out
             claimed += _wake_ups(now, out + number, now, limit, of[kind_id], late)
         claimed += _wake_ups(now, number, first, limit, of[kind_id], unsent, *([late] if has_consumer else []))
     return claimed
+
+
+def _to_be_sent(of_kinds: Collection[int], now: datetime, until: datetime) -> list[int]:
+    """Return those of these classes that have alarms which are due by then, with no wake-up out or a late one."""
+    its = claims.publishable(now, of_kinds).filter(kind=OuterRef("pk"), wake_at__lte=until)
+    some = its.filter(predicates.unsent() | predicates.late(now)).order_by()
+    return list(kinds.content_types().filter(pk__in=of_kinds).filter(Exists(some)).values_list("pk", flat=True))
 
 
 def send_next(kind_id: int, model: type[ObjectClass]) -> None:
@@ -75,18 +92,19 @@ def _free(standing: Standing, out: int, now: datetime, until: datetime) -> int:
     return max(min(numbers), 0)
 
 
-def _out(kind_id: int, now: datetime, until: datetime, *, in_transit: bool) -> int:
-    """Count the wake-ups of a class that will have come until then: where nobody consumes any, those that are lost
+def _out(of_kinds: Collection[int], now: datetime, until: datetime, *, in_transit: bool) -> Counter[int]:
+    """Count, by class, the wake-ups that will have come until then: where nobody consumes any, those that are lost
     count as well, so that the broker is not flooded.
     """
     soon = Alarm.objects.using(engine.DATABASE).filter(wake_at__lte=until)  # by the index
-    of_kind = soon.filter(object__kind=kind_id, wake_up_for__lte=until)
+    of_kind = soon.filter(kind__in=of_kinds, wake_up_for__lte=until)
     rows = of_kind.filter(predicates.in_transit(now) if in_transit else ~predicates.forgotten())
-    return rows.filter(predicates.free(now)).order_by().count()
+    counted = rows.filter(predicates.free(now)).order_by().values_list("kind_id").annotate(number=Count("pk"))
+    return Counter(dict(counted))
 
 
 def _wake_ups(
     now: datetime, number: int, first: datetime, limit: Limit, model: type[ObjectClass], *of: QuerySet[Alarm]
 ) -> list[publisher.WakeUp]:
     claimed = claims.claim(now, number, *of, start=lambda at: first + at * limit.spacing)
-    return [publisher.wake_up(each, model.alarm_time_limit, rescue=each.rescue) for each in claimed]
+    return [publisher.wake_up(each, model, each.kind_id, rescue=each.rescue) for each in claimed]

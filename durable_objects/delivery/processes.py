@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import IntegrityError, transaction
 
@@ -17,6 +18,8 @@ from durable_objects.tables import Dispatcher
 SIGN_EVERY = 1.0
 #: The row of a process that has not passed for this long is deleted.
 FORGOTTEN_AFTER = timedelta(days=1)
+#: Processes that are read at most, those that passed last first.
+AT_MOST = 200
 #: Beat stores every three minutes what it has sent.
 BEAT_WRITES_WITHIN = timedelta(minutes=4)
 
@@ -61,18 +64,43 @@ def stopped_after() -> timedelta:
     return longest
 
 
-def trouble(now: datetime) -> str | None:
-    """Return why no wake-ups are dispatched, in a sentence without a host's name; None while they are."""
-    rows = Dispatcher.objects.using(engine.DATABASE).order_by("-last_pass_at")
-    last = rows.first()
-    if last is None:
-        return f"No dispatcher has made a pass for a day or more, if ever: {_whose_turn(now)}."
+class Failing(NamedTuple):
+    """What keeps wake-ups from being dispatched: ``dispatcher`` (none passes) or ``broker``, and a sentence."""
+
+    code: str
+    text: str
+
+
+def passing() -> list[Dispatcher]:
+    """Return the processes that have made passes, as far as they are not forgotten, the last first. One query."""
+    return list(Dispatcher.objects.using(engine.DATABASE).order_by("-last_pass_at", "pk")[:AT_MOST])
+
+
+def failing(now: datetime, rows: list[Dispatcher] | None = None) -> Failing | None:
+    """Return what keeps wake-ups from being dispatched, without a host's name; None if nothing does. ``rows``: what
+    ``passing`` returned, where it was asked before.
+    """
+    rows = passing() if rows is None else rows
+    if not rows:
+        return Failing("dispatcher", "No dispatcher has made a pass for a day or more, if ever")
+    last = rows[0]
     if last.last_pass_at < now - stopped_after():
-        return f"No dispatcher has made a pass for {span(now - last.last_pass_at)}: {_whose_turn(now)}."
-    awake = rows.filter(last_pass_at__gte=now - stopped_after())
-    if last.refused_since is not None and not awake.filter(refused_since=None).exists():
-        return f"The broker has taken no wake-ups for {span(now - last.refused_since)}: look after the broker."
+        return Failing("dispatcher", f"No dispatcher has made a pass for {span(now - last.last_pass_at)}")
+    awake = [row for row in rows if row.last_pass_at >= now - stopped_after()]
+    if last.refused_since is not None and all(row.refused_since for row in awake):
+        return Failing("broker", f"The broker has taken no wake-ups for {span(now - last.refused_since)}")
     return None
+
+
+def advice(code: str, now: datetime) -> str:
+    """Return what to do about what ``failing`` found: who should have passed, and how one is started."""
+    return "look after the broker" if code == "broker" else _whose_turn(now)
+
+
+def trouble(now: datetime) -> str | None:
+    """Return why no wake-ups are dispatched and what to do, in a sentence without a host's name; None if they are."""
+    found = failing(now)
+    return None if found is None else f"{found.text}: {advice(found.code, now)}."
 
 
 def _whose_turn(now: datetime) -> str:
@@ -80,9 +108,9 @@ def _whose_turn(now: datetime) -> str:
     by_command = "start `manage.py alarms dispatch --loop`"
     if engine.DISPATCHED_BY == "command" or not beat.is_installed():
         return by_command
-    if not beat.has_tables():
-        return f"beat's tables are missing; `manage.py migrate` makes them, or {by_command}"
     entries = beat.entries()
+    if entries is None:
+        return f"beat's tables are missing; `manage.py migrate` makes them, or {by_command}"
     if not entries:
         return f"beat has no entry for it; `manage.py alarms doctor --fix` makes one, or {by_command}"
     if not any(entry.enabled for entry in entries):

@@ -5,14 +5,17 @@ A wake-up is a hint. What fails here is made up for by the dispatcher, so no fun
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from logging import INFO, WARNING
+from typing import Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from durable_objects import failpoints
+from durable_objects import failpoints, process
+from durable_objects.alarms import limits
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock
 from durable_objects.delivery import claims
@@ -30,14 +33,27 @@ MOST_AFTER_COMMIT = 100
 
 #: One message carries at most this many alarms, whose times differ by at most this much.
 MOST_PER_MESSAGE = 100
-GROUPED_WITHIN = timedelta(milliseconds=50)
+TOGETHER_WITHIN = timedelta(milliseconds=50)
+
+#: Alarms that are due together and run each in a transaction of its own go in at least this many messages, if they are
+#: as many: for as many threads of workers. Those that wait behind a slow one are fewer, and most of them quick.
+FEWEST_MESSAGES, FEWEST_SENT_ON = 32, 8
+
+
+class Shares(enum.Enum):
+    """What a wake-up may share with others that are due at about the same time."""
+
+    NOTHING = "nothing"
+    #: The message: they run one after the other, each in a transaction of its own.
+    MESSAGE = "message"
+    #: The message and the transaction that they run in (``alarm_groups``).
+    TRANSACTION = "transaction"
 
 
 @dataclass(frozen=True, slots=True)
 class WakeUp:
-    """The message for one alarm. ``rescue``: an earlier message got lost, perhaps with its worker.
-
-    ``grouped``: it may go in one message with others.
+    """The message for one alarm. ``rescue``: an earlier message got lost, perhaps with its worker. ``waits``: how often
+    it was put off. ``kind_id`` names the object's class, where that is known.
     """
 
     object_id: int
@@ -45,8 +61,22 @@ class WakeUp:
     at: datetime
     retries: int
     time_limit: timedelta
+    kind_id: int | None = None
     rescue: bool = False
-    grouped: bool = False
+    waits: int = 0
+    shares: Shares = Shares.NOTHING
+
+
+class Woken(limits.Limited, Protocol):
+    """What of a class, or of a handle's, says how its alarms are woken."""
+
+    @property
+    def alarm_time_limit(self) -> timedelta:
+        """What a run may take."""
+
+    @property
+    def alarm_groups(self) -> bool:
+        """Whether its runs may share a transaction."""
 
 
 class NotPrepared(Exception):
@@ -78,7 +108,7 @@ class Budget:
 @dataclass(slots=True)
 class _Publisher:
     publish: Callable[[WakeUp], None] | None = None
-    publish_group: Callable[[Sequence[WakeUp]], None] | None = None
+    publish_several: Callable[[Sequence[WakeUp]], None] | None = None
     is_private: Callable[[], bool] = lambda: False
     worker_here: bool = False
     broken_until: float = 0.0
@@ -90,23 +120,25 @@ _publisher = _Publisher()
 def register(
     publish: Callable[[WakeUp], None],
     is_private: Callable[[], bool],
-    publish_group: Callable[[Sequence[WakeUp]], None] | None = None,
+    publish_several: Callable[[Sequence[WakeUp]], None] | None = None,
 ) -> None:
-    """Set how a wake-up is sent, or several in one message, and whether the broker is private to this process.
+    """Set how a wake-up is sent, or several that share a message, and whether the broker is private to this process.
 
     Called by ``tasks``.
     """
-    _publisher.publish, _publisher.is_private, _publisher.publish_group = publish, is_private, publish_group
+    _publisher.publish, _publisher.is_private, _publisher.publish_several = publish, is_private, publish_several
 
 
-def worker_started() -> None:
-    """Note that this process runs a worker of its own, which consumes from its private memory broker."""
-    _publisher.worker_here = True
+def worker_started(threads: int | None = None) -> None:
+    """Note that this process runs a worker of its own, in n threads, which consumes from its private memory
+    broker.
+    """
+    _publisher.worker_here, process.threads = True, threads
 
 
 def worker_stopped() -> None:
     """Note that the worker of ``worker_started`` has ended."""
-    _publisher.worker_here = False
+    _publisher.worker_here, process.threads = False, None
 
 
 def has_worker() -> bool:
@@ -144,23 +176,31 @@ def budget_of(conn: BaseDatabaseWrapper) -> Budget:
     return budget
 
 
-def wake_up(
-    alarm: Slot | claims.Claim, time_limit: timedelta, *, rescue: bool = False, grouped: bool = False
-) -> WakeUp:
-    """Return the wake-up for this alarm. Raises ``ValueError`` when it is not armed."""
+def wake_up(alarm: Slot | claims.Claim, of: Woken, kind_id: int, *, rescue: bool = False) -> WakeUp:
+    """Return the wake-up for this alarm ``of`` a class, or of a handle's. Raises ``ValueError`` when it is not armed.
+
+    What is retried, rescued or has limits shares nothing: it takes a start of its own.
+    """
     if alarm.wake_at is None:
         raise ValueError(f"object {alarm.object_id} has no armed alarm to send a wake-up for")
-    return WakeUp(alarm.object_id, alarm.wake_up_number, alarm.wake_at, alarm.retry_count, time_limit, rescue, grouped)
+    shares = Shares.TRANSACTION if of.alarm_groups else Shares.MESSAGE
+    if rescue or alarm.retry_count or limits.of(of) is not None:
+        shares = Shares.NOTHING
+    return WakeUp(
+        alarm.object_id, alarm.wake_up_number, alarm.wake_at, alarm.retry_count, of.alarm_time_limit, kind_id, rescue,
+        shares=shares,
+    )  # fmt: skip
 
 
-def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) -> int:
+def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False, fewest: int | None = None) -> int:
     """Send the wake-ups; return how many were sent. The first that fails stops the rest and opens the circuit breaker.
 
     What the budget leaves no time for is not tried. ``probe``: try although the breaker is open, for those who can
-    wait; what gets through closes it.
+    wait; what gets through closes it. ``fewest``: into how many messages those go at least that only share a message,
+    if they are as many (default: ``FEWEST_MESSAGES``).
     """
     sent, failed = 0, []
-    for message in _messages(wake_ups):
+    for message in _messages(wake_ups, fewest or FEWEST_MESSAGES):
         try:
             if not has_consumer() or (is_broken() and not probe) or not budget.is_left():
                 failed += message
@@ -180,30 +220,38 @@ def publish(wake_ups: Iterable[WakeUp], budget: Budget, *, probe: bool = False) 
     return sent
 
 
-def _messages(wake_ups: Iterable[WakeUp]) -> Iterator[list[WakeUp]]:
-    """Yield messages: grouped wake-ups that are due at about the same time in one, all others one by one."""
-    grouped: list[WakeUp] = []
+def _messages(wake_ups: Iterable[WakeUp], fewest: int) -> Iterator[list[WakeUp]]:
+    """Yield messages: wake-ups that share one and are due at about the same time together, all others one by one."""
+    shared: dict[tuple[Shares, timedelta], list[WakeUp]] = {}
     for wake_up in wake_ups:
-        if wake_up.grouped and _publisher.publish_group is not None:
-            grouped.append(wake_up)
+        if wake_up.shares is not Shares.NOTHING and _publisher.publish_several is not None:
+            shared.setdefault((wake_up.shares, wake_up.time_limit), []).append(wake_up)
         else:
             yield [wake_up]
+    for (shares, _), several in shared.items():
+        for due in _due_together(several):
+            size = MOST_PER_MESSAGE
+            if shares is Shares.MESSAGE:
+                size = min(max(len(due) // fewest, 1), MOST_PER_MESSAGE)
+            yield from (due[start : start + size] for start in range(0, len(due), size))
+
+
+def _due_together(wake_ups: Iterable[WakeUp]) -> Iterator[list[WakeUp]]:
+    """Yield these in the order of their times, those together that are not far from the first of them."""
     now = datetime.now(UTC)
-    message: list[WakeUp] = []
-    for wake_up in sorted(grouped, key=lambda each: (each.time_limit, each.at)):
-        first = message[0] if message else wake_up
-        apart = max(wake_up.at, now) - max(first.at, now) > GROUPED_WITHIN or wake_up.time_limit != first.time_limit
-        if apart or len(message) == MOST_PER_MESSAGE:
-            yield message
-            message = []
-        message.append(wake_up)
-    if message:
-        yield message
+    together: list[WakeUp] = []
+    for wake_up in sorted(wake_ups, key=lambda each: each.at):
+        if together and max(wake_up.at, now) - max(together[0].at, now) > TOGETHER_WITHIN:
+            yield together
+            together = []
+        together.append(wake_up)
+    if together:
+        yield together
 
 
 def _publish(message: Sequence[WakeUp]) -> None:
-    if _publisher.publish_group is not None and len(message) > 1:
-        _publisher.publish_group(message)
+    if _publisher.publish_several is not None and len(message) > 1:
+        _publisher.publish_several(message)
     elif _publisher.publish is not None:
         _publisher.publish(message[0])
 

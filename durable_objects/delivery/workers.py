@@ -5,10 +5,13 @@ A worker may have remote control off, or be too busy to answer: that none answer
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from celery import current_app
@@ -24,6 +27,8 @@ from durable_objects.delivery.brokers import Flaw
 SECONDS_TO_ANSWER = 1.0
 #: How long a worker waits for its database before it answers without.
 _SECONDS_FOR_DATABASE = 0.5
+#: The tasks that run alarms: of one object, of several.
+WAKE_UPS = ("durable_objects.fire_alarm", "durable_objects.fire_alarms")
 _COMMAND = "durable_objects_installation"
 
 
@@ -33,6 +38,29 @@ class Listener(NamedTuple):
     worker: str
     queues: frozenset[str]
     may_be_ours: bool = True
+
+
+class Work(NamedTuple):
+    """What the worker of this process has in hand: tasks that run, how long the longest has and for which object;
+    ``taken``: wake-ups that it ever took.
+    """
+
+    busy: int = 0
+    longest: timedelta | None = None
+    longest_object: int | None = None
+    taken: int = 0
+
+
+def work_in_hand() -> Work:
+    """Return what the worker of this process has in hand, in any pool; nothing where there is none."""
+    state: Any = sys.modules.get("celery.worker.state")  # which only a worker loads
+    if state is None:
+        return Work()
+    running = sorted((each for each in _now_in(state.active_requests) if each.time_start), key=_begun)
+    taken = sum(state.total_count[task] for task in WAKE_UPS)
+    if not running:
+        return Work(taken=taken)
+    return Work(len(running), timedelta(seconds=max(0.0, time.time() - _begun(running[0]))), _object(running[0]), taken)
 
 
 def answer() -> None:
@@ -126,6 +154,26 @@ def _ask(command: str, seconds: float, **how: Any) -> list[tuple[str, Any]]:
     brokers.wait_for([threading.Thread(target=broadcast, daemon=True)], 2 * seconds)  # each answer prolongs it
     answers = [each for answer in list(found) for each in answer.items()]
     return [(worker, answer) for worker, answer in answers if not (isinstance(answer, dict) and "error" in answer)]
+
+
+def _now_in(requests: Any) -> list[Any]:
+    """Return what is in a set that other threads change."""
+    while True:
+        with suppress(RuntimeError):
+            return list(requests)
+
+
+def _begun(request: Any) -> float:
+    return float(request.time_start)
+
+
+def _object(request: Any) -> int | None:
+    """Return the object whose alarm a task runs; the first of a group; None for any other task."""
+    if request.name not in WAKE_UPS or not request.args:
+        return None
+    first = request.args[0]
+    first = first[0][0] if isinstance(first, list) and first else first
+    return first if isinstance(first, int) else None
 
 
 def _own_within(seconds: float) -> str | None:

@@ -22,6 +22,7 @@ from durable_objects.doctor.finding import Finding, Question
 from durable_objects.formatting import class_name, gist, span
 from durable_objects.models import as_handle
 from durable_objects.operations import actions, metrics
+from durable_objects.operations.delivery_state import DeliveryState
 from durable_objects.operations.explain import why_late
 from durable_objects.operations.pauses import sentence
 from durable_objects.operations.schedules import schedules_in
@@ -59,7 +60,8 @@ def late(now: datetime) -> Late:
         return Late(by, None)
     number = count(alarms_in("due", now).filter(predicates.due(now - LATE_AFTER)))
     are = "alarm is" if number == 1 else "alarms are"
-    return Late(by, f"{metrics.counted(number)} {are} late, the oldest by {span(by)}. {why_late(oldest, now)}")
+    why = why_late([oldest], DeliveryState(now))[oldest.pk]
+    return Late(by, f"{metrics.counted(number)} {are} late, the oldest by {span(by)}. {why}")
 
 
 def _late(now: datetime) -> Iterator[Finding]:
@@ -101,7 +103,7 @@ def _dead_schedules(now: datetime) -> Iterator[Finding]:
 
 def _parked(now: datetime) -> Iterator[Finding]:
     for kind in kinds.unknown():
-        number = count(alarms_in("armed", now).filter(object__kind=kind))
+        number = count(alarms_in("armed", now).filter(kind=kind))
         if number:
             text = f"Alarms of a class that this code does not have: {metrics.counted(number)} of {class_name(kind)}."
             advice = "Deploy the class, or cancel them."

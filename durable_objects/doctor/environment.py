@@ -81,11 +81,11 @@ def _beat_entry(now: datetime) -> Iterator[Finding]:
     if engine.DISPATCHED_BY != "beat" or scheduled or not beat.is_installed():
         return
     awake = processes.trouble(now) is None
-    if not beat.has_tables():
+    entries = beat.entries()
+    if entries is None:
         text = "The tables of django-celery-beat are missing: beat cannot run."
         yield Finding("beat_entry", text, "Run `manage.py migrate`.", is_trouble=not awake)
         return
-    entries = beat.entries()
     if any(entry.enabled for entry in entries):
         yield from _short_lived(entries, awake)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -41,7 +42,7 @@ class Range:
 
     def sql(self) -> tuple[str, list[str]]:
         """Return conditions on ``key`` that an index can use, with their parameters."""
-        end_of_prefix = _next_prefix(self.prefix) if self.prefix else None
+        end_of_prefix = next_prefix(self.prefix) if self.prefix else None
         bounds = [
             ("key >= %s", self.start),
             ("key > %s", self.after),
@@ -62,7 +63,7 @@ class Change:
     cleared: bool = False
 
 
-def _next_prefix(prefix: str) -> str | None:
+def next_prefix(prefix: str) -> str | None:
     """Return the first text after all that begin with ``prefix``; None when there is none."""
     stem = prefix.rstrip("\U0010ffff")
     if not stem:
@@ -71,11 +72,12 @@ def _next_prefix(prefix: str) -> str | None:
     return stem[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
 
 
-def get(conn: BaseDatabaseWrapper, object_id: int, keys: Sequence[str]) -> dict[str, str]:
-    """Return the texts of those of the keys that are there."""
+def get(conn: BaseDatabaseWrapper, owner: int | Statement, keys: Sequence[str]) -> dict[str, str]:
+    """Return the texts of those of the keys that are there. ``owner``: the object's key, or the query for it."""
+    object_sql, params = _owner(owner)
     found: dict[str, str] = {}
     for chunk in _chunks(keys):
-        found.update(round_trip.send(conn, [reading("%s", [object_id], chunk)]))
+        found.update(round_trip.send(conn, [reading(object_sql, params, chunk)]))
     return found
 
 
@@ -85,14 +87,18 @@ def reading(object_sql: str, params: Sequence[Any], keys: Sequence[str]) -> Stat
     return f"SELECT key, value FROM {_TABLE} WHERE object_id = {object_sql} AND key IN ({marks})", [*params, *keys]
 
 
-def scan(conn: BaseDatabaseWrapper, object_id: int, where: Range, limit: int | None) -> dict[str, str]:
-    """Return the entries in the range, in key order."""
-    conditions, params = where.sql()
+def scan(conn: BaseDatabaseWrapper, owner: int | Statement, where: Range, limit: int | None) -> dict[str, str]:
+    """Return the entries in the range, in key order. ``owner`` as for ``get``."""
+    (object_sql, of), (conditions, params) = _owner(owner), where.sql()
     order = "DESC" if where.reverse else "ASC"
-    sql = f"SELECT key, value FROM {_TABLE} WHERE object_id = %s{conditions} ORDER BY key {order}"
+    sql = f"SELECT key, value FROM {_TABLE} WHERE object_id = {object_sql}{conditions} ORDER BY key {order}"
     if limit is not None:
         sql += f" LIMIT {int(limit)}"
-    return dict(round_trip.send(conn, [(sql, [object_id, *params])]))
+    return dict(round_trip.send(conn, [(sql, [*of, *params])]))
+
+
+def _owner(owner: int | Statement) -> tuple[str, Sequence[Any]]:
+    return ("%s", [owner]) if isinstance(owner, int) else (f"({owner[0]})", owner[1])
 
 
 def storing(turns: Iterable[Change]) -> Iterator[Statement]:
@@ -109,9 +115,14 @@ def storing(turns: Iterable[Change]) -> Iterator[Statement]:
             if text is not None:
                 puts += (change.object_id, key, text)
     for values in _chunks(puts, 3 * _CHUNK):
-        marks = ", ".join(["(%s, %s, %s)"] * (len(values) // 3))
-        upsert = "ON CONFLICT (object_id, key) DO UPDATE SET value = excluded.value"
-        yield f"INSERT INTO {_TABLE} (object_id, key, value) VALUES {marks} {upsert}", values
+        yield _upserting(len(values) // 3), values
+
+
+@functools.lru_cache
+def _upserting(rows: int) -> str:
+    marks = ", ".join(["(%s, %s, %s)"] * rows)
+    upsert = "ON CONFLICT (object_id, key) DO UPDATE SET value = excluded.value"
+    return f"INSERT INTO {_TABLE} (object_id, key, value) VALUES {marks} {upsert}"
 
 
 def _chunks(items: Iterable[Item], size: int = _CHUNK) -> Iterator[list[Item]]:

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from durable_objects import class_attributes
-from durable_objects.alarms.predicates import ARMED
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock, connection
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_connection_lost, trouble, was_session_lost
 from durable_objects.delivery import publisher
 from durable_objects.execution import run_outcomes
-from durable_objects.execution.executor import WAIT_FOR_LOCK, Firing
+from durable_objects.execution.firing import WAIT_FOR_LOCK, Firing
 from durable_objects.execution.wake_up_admission import WAIT_UNTIL_DUE, Admission, judge
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.logs import get_logger
@@ -82,6 +81,8 @@ class _Group:
         self.time_limit, self.waiting, self.size = time_limit, waiting, len(waiting)
         self.alone: list[publisher.WakeUp] = []
         self.ran = 0
+        #: How many the next transaction locks: what its time leaves no run for would be locked for nothing.
+        self.at_once = len(waiting)
         self.arrived = clock.monotonic()
 
     def is_in_time(self) -> bool:
@@ -92,18 +93,18 @@ class _Group:
         """Wake these by messages of their own."""
         now = clock.now()
         for object_id in list(object_ids):
-            slot = Slot(object_id, state=ARMED, due_at=now, wake_up_number=self.waiting.pop(object_id))
-            self.alone.append(publisher.wake_up(slot, self.time_limit))
+            self.alone.append(publisher.WakeUp(object_id, self.waiting.pop(object_id), now, 0, self.time_limit))
 
     def run_some(self) -> None:
         """Run, in one transaction, what can run now; drop what is not wanted any more, wait for what is early."""
         decided: set[int] = set()
         odd: set[int] = set()
         paused: list[Turn] = []
-        ran, pause = 0, WAIT_UNTIL_DUE.total_seconds()
+        ran, pause, is_out_of_time = 0, WAIT_UNTIL_DUE.total_seconds(), False
+        keys = list(self.waiting)[: self.at_once]
+        looks_at_all = len(keys) == len(self.waiting)
         with BulkTransaction(Limits(WAIT_FOR_LOCK, self.time_limit, is_run=True)) as bulk:
             begun = clock.monotonic()
-            keys = list(self.waiting)
             where = f"id IN ({', '.join(['%s'] * len(keys))})"
             turns = bulk.lock(where, keys, _handle, skip_locked=True)
             odd.update(set(keys) - {turn.object_id for turn in turns})
@@ -121,16 +122,19 @@ class _Group:
                     odd.add(turn.object_id)
                 elif admission is Admission.EARLY:
                     pause = min(pause, early.total_seconds())
-                elif not bulk.turns or clock.monotonic() - begun < SECONDS_PER_TRANSACTION:
+                elif bulk.turns and clock.monotonic() - begun >= SECONDS_PER_TRANSACTION:
+                    is_out_of_time = True
+                else:
                     bulk.turns.append(turn)
                     ran += self._run(turn)
                     decided.add(turn.object_id)
+            self.at_once = len(bulk.turns) if is_out_of_time else 2 * self.at_once
             bulk.turns += paused
         self.ran += ran
         for object_id in decided:
             del self.waiting[object_id]
         self.leave_alone(*odd)
-        if self.waiting and not decided:
+        if self.waiting and not decided and looks_at_all:
             time.sleep(pause)
 
     def _run(self, turn: Turn) -> bool:

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import models
+from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from durable_objects.admin import BaseAdmin, ChangesForm
+from durable_objects.admin import BaseAdmin, ChangesForm, moment
+from durable_objects.formatting import absolute
 from durable_objects.http import scopes, tokens
 from durable_objects.http.models import ApiToken
 
 #: Tokens that one confirmation covers.
 AT_MOST = 500
+
+
+def at(name: str, title: str) -> Callable[[ApiToken], str]:
+    """Return a column that shows a moment of the token with its zone, or "never"."""
+
+    @admin.display(description=title, ordering=name)
+    def shown(row: ApiToken) -> str:
+        return written(getattr(row, name))
+
+    shown.__name__ = name
+    return shown
+
+
+def written(value: datetime | None) -> str:
+    """Write a moment with its zone; "never" for none."""
+    return "never" if value is None else absolute(value)
 
 
 class NewTokenForm(ChangesForm):
@@ -42,9 +62,16 @@ class ApiTokenAdmin(BaseAdmin):
 
     form = NewTokenForm
     fields = ("name", "scopes", "name_prefix", "channels", "expires_at")
-    list_display = ("name", "begins", "state", "opens", "name_prefix", "last_used_at", "expires_at", "created_at")
+    list_display: Any = (
+        "name", "state", "begins", "opens", "name_prefix",
+        at("last_used_at", "last used"), at("expires_at", "expires"), at("created_at", "created"),
+    )  # fmt: skip
     search_fields = ("name", "prefix")
     actions = ("revoke",)
+
+    class Media:
+        css: ClassVar[Any] = {"all": ["durable_objects/admin.css"]}
+        js = (Script("durable_objects/copy.js", defer=True),)
 
     def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> Any:
         if obj is None:
@@ -56,10 +83,7 @@ class ApiTokenAdmin(BaseAdmin):
             "opens",
             "name_prefix",
             "channels",
-            "created_at",
-            "expires_at",
-            "last_used_at",
-            "revoked_at",
+            *map(moment, ["created_at", "expires_at", "last_used_at", "revoked_at"]),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> Any:
@@ -93,6 +117,14 @@ class ApiTokenAdmin(BaseAdmin):
         only_save = {"show_save_and_continue": False, "show_save_and_add_another": False}
         return super().add_view(request, form_url, (extra_context or {}) | only_save)
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Offer to revoke a token that was not."""
+        row = context.get("original")
+        context["may_revoke"] = row is not None and row.revoked_at is None and self.has_revoke_permission(request)
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
         """Make the token; the answer to this very request shows it."""
         setattr(request, "_token_shown_once", obj.issue())
@@ -107,6 +139,8 @@ class ApiTokenAdmin(BaseAdmin):
             "opts": self.opts,
             "row": obj,
             "token": request.__dict__.pop("_token_shown_once"),
+            "media": self.media,
+            "expires": written(obj.expires_at),
             "seconds": tokens.TRUSTED_FOR,
         }
         return TemplateResponse(request, "admin/durable_objects_http/apitoken/made.html", context)
@@ -115,14 +149,21 @@ class ApiTokenAdmin(BaseAdmin):
     def revoke(self, request: HttpRequest, queryset: models.QuerySet[ApiToken]) -> HttpResponse:
         """Ask first, then revoke, each one logged."""
         rows = list(queryset.filter(revoked_at=None)[:AT_MOST])
-        back = reverse(f"{self.admin_site.name}:durable_objects_http_apitoken_changelist")
+        from_page = request.POST.get("from_page") == "yes"
+        name = f"{self.admin_site.name}:durable_objects_http_apitoken"
+        back = list_url = reverse(f"{name}_changelist")
+        if from_page and rows:
+            back = reverse(f"{name}_change", args=[rows[0].pk])
         if rows and request.POST.get("confirmed") != "yes":
             context = {
                 **self.admin_site.each_context(request),
                 "title": "Revoke",
                 "opts": self.opts,
-                "rows": rows,
+                "media": self.media,
+                "rows": [(row, written(row.last_used_at)) for row in rows],
                 "checkbox": ACTION_CHECKBOX_NAME,
+                "from_page": from_page,
+                "list_url": list_url,
                 "back": back,
             }
             return TemplateResponse(request, "admin/durable_objects_http/apitoken/revoke.html", context)

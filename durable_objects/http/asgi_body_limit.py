@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -92,12 +93,19 @@ async def _is_wanted(scope: Scope, headers: dict[bytes, str]) -> bool:
 
 
 def meta_of(scope: Scope) -> dict[str, str]:
-    """Return what says where a request comes from, by the names that it has in ``HttpRequest.META``."""
+    """Return the headers of a request and where it comes from, as they will be in ``HttpRequest.META``."""
     meta = {"REMOTE_ADDR": (scope.get("client") or ("",))[0]}
     for name, value in scope["headers"]:
-        if name == b"x-forwarded-for":
-            meta["HTTP_X_FORWARDED_FOR"] = value.decode("latin-1")
+        if b"_" not in name:  # else it might be taken for another
+            key, text = _key_of(name), value.decode("latin-1")
+            meta[key] = f"{meta[key]},{text}" if key in meta else text
     return meta
+
+
+@lru_cache(maxsize=256)
+def _key_of(header: bytes) -> str:
+    key = header.decode("latin-1").upper().replace("-", "_")
+    return key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"
 
 
 @sync_to_async(thread_sensitive=False)

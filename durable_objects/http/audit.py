@@ -24,7 +24,7 @@ def record(principal: Principal, method: str, path: str, status: int, address: s
 
 
 class AuditLog:
-    """Middleware that records what takes Django's way, refused or not; the fast path under ASGI records by itself."""
+    """Middleware that records what takes Django's way, refused or not; the fast path records by itself."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -179,8 +179,12 @@ def path_as_sent(request: HttpRequest) -> bytes:
     scope: dict[str, Any] = getattr(request, "scope", {})
     if raw := scope.get("raw_path"):
         return bytes(raw).partition(b"?")[0]
-    sent: str = request.META.get("REQUEST_URI") or request.META.get("RAW_URI") or ""  # waitress, gunicorn
-    return sent.partition("?")[0].encode("latin-1", "replace")
+    return uri_of(request.META).partition("?")[0].encode("latin-1", "replace")
+
+
+def uri_of(environ: Mapping[str, Any]) -> str:
+    """Return the target of a request as it was sent; empty where the WSGI server does not pass it on."""
+    return environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""  # waitress, gunicorn
 
 
 def is_percent_encoded_utf8(path: bytes) -> bool:

@@ -10,7 +10,6 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import click
@@ -20,12 +19,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.db.models import Model, QuerySet
 
-from durable_objects import DurableObjectError, escaping, kinds
+from durable_objects import DurableObjectError, InvalidInput, durations, escaping, kinds
 from durable_objects.conf import engine
 from durable_objects.database.messages import message_for, one_line
 from durable_objects.errors import InvalidName
 from durable_objects.handler_errors import formattable, is_failure, named
-from durable_objects.kinds import content_types, label_of
+from durable_objects.kinds import label_of
 from durable_objects.management import streams
 from durable_objects.management.streams import lines_of
 from durable_objects.models import DurableObject
@@ -171,33 +170,18 @@ def find_class(label: str) -> type[DurableObject]:
     try:
         model = apps.get_model(label)
     except (LookupError, ValueError) as error:
-        raise CommandError(f"no class {label!r}: {_what_a_kind_is(label)}") from error
+        raise CommandError(f"no class {label!r}: {kinds.hint(label)}") from error
     if not issubclass(model, DurableObject) or model.is_base():
-        raise CommandError(f"{label} is not a durable object: {_what_a_kind_is(label)}")
+        raise CommandError(f"{label} is not a durable object: {kinds.hint(label)}")
     return model
-
-
-def _what_a_kind_is(label: str) -> str:
-    """Say what a KIND looks like, and which of those in this code and database come near ``label``."""
-    kinds_there = [f"{kind.app_label}.{kind.model}" for kind in kinds.unknown()]
-    labels = sorted([model._meta.label for model in kinds.classes()] + kinds_there)
-    by_name = {each.lower().rpartition(".")[2]: each for each in labels}
-    wanted = label.lower().rpartition(".")[2]
-    near = [each for each in labels if each.lower().rpartition(".")[2] == wanted]
-    near = near or [by_name[name] for name in get_close_matches(wanted, by_name)]
-    hint = f"did you mean {' or '.join(near)}?" if near else "`manage.py objects list` shows those that have objects"
-    return f"KIND is app_label.ClassName; {hint}"
 
 
 def find_kind(label: str) -> ContentType:
     """Return the content type of this label, also for a class that this code does not have. Raises ``CommandError``."""
-    app, _, model = label.lower().partition(".")
-    kind = content_types().filter(app_label__iexact=app, model=model).first()
+    kind = kinds.find(label)
     if kind is None:
         find_class(label)
         raise CommandError(f"no object of {label!r} was ever made: run migrate (and makemigrations before)")
-    if kinds.class_of(kind) is None and not Object.objects.using(engine.DATABASE).filter(kind=kind).exists():
-        find_class(label)  # neither a class of objects here, nor one that has parked objects
     return kind
 
 
@@ -252,11 +236,24 @@ def paged(rows: QuerySet[Row]) -> Iterator[Row]:
 
 
 def moment(text: str) -> datetime | timedelta:
-    """Read an ISO 8601 time, or seconds from now. Raises ``CommandError``."""
+    """Read an ISO 8601 time, or a span from now as ``span_of`` does. Raises ``CommandError``."""
     try:
-        return timedelta(seconds=float(text)) if text.replace(".", "", 1).isdigit() else datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:
-        raise CommandError(f"{text!r} is neither an ISO time nor a number of seconds: {error}") from error
+        return datetime.fromisoformat(text) if "-" in text else span_of(text)
+    except (ValueError, InvalidInput) as error:
+        raise CommandError(f"{text!r} is neither an ISO time nor a span of time from now: {error}") from error
+
+
+def span_of(text: str) -> timedelta:
+    """Read a span of time: ``15m``, ``1h 30m``; a number alone is seconds. Raises ``InvalidInput``."""
+    return durations.parse(f"{text}s" if text.replace(".", "", 1).isdigit() else text)
+
+
+def span_argument(text: str) -> timedelta:
+    """Read a span of time that was given as an option. Raises ``ArgumentTypeError``."""
+    try:
+        return span_of(text)
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 @contextmanager

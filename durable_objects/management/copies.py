@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +64,8 @@ class CopyVerbs(VerbCommand):
         paused = not options["armed"]
         name = f"{stored.kind} {label(stored.name)}"
         text = f"{name}: {stored.entries} entries, alarm {stored.alarm}"
-        then = f". It is paused: `alarms resume {stored.kind} NAME` lets its alarm and schedules run" if paused else ""
+        which = f"{stored.kind} {shlex.quote(stored.name)}"
+        then = f". It is paused: `alarms resume {which}` lets its alarm and schedules run" if paused else ""
         self.say(options, {**stored.as_dict(), "paused": paused}, text + then)
 
 

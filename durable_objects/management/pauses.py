@@ -12,12 +12,12 @@ from durable_objects.alarms.pauses import Target, in_force
 from durable_objects.database import clock
 from durable_objects.database.monotonic import monotonic
 from durable_objects.formatting import absolute, span
-from durable_objects.management.base import VerbCommand, find_kind, find_row, moment
+from durable_objects.management.base import VerbCommand, find_kind, find_row, moment, span_argument
 from durable_objects.operations import metrics, pauses
 from durable_objects.tables import Object, Pause
 
 #: How long ``drain`` waits where nothing else is given, and how often it says what it waits for.
-SECONDS_TO_DRAIN = 300.0
+LONGEST_DRAIN = timedelta(minutes=5)
 SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -30,17 +30,17 @@ class PauseVerbs(VerbCommand):
         _add_what(pausing)
         pausing.add_argument("--reason", default="", help="shown to whoever asks why nothing runs")
         pausing.add_argument(
-            "--until", metavar="WHEN", help="end by itself: ISO time with its offset, or seconds from now"
+            "--until", metavar="WHEN", help="end by itself: ISO time with its offset, or from now: 15m, 1h30m"
         )
         pausing.add_argument("--by", help="who asks for it; default: the user of this process")
         draining = verbs.add_parser("drain", help="wait until nothing of what is paused runs any more")
         _add_what(draining)
         draining.add_argument(
             "--within",
-            type=float,
-            default=SECONDS_TO_DRAIN,
-            metavar="SECONDS",
-            help="give up after so long, default 300",
+            type=span_argument,
+            default=LONGEST_DRAIN,
+            metavar="SPAN",
+            help="give up after so long: 30s, 10m; default: 5m",
         )
         _add_what(verbs.add_parser("resume", help="end a pause: what has come due runs from the next pass on"))
         verbs.add_parser("pauses", help="list what is paused, since when, until when, by whom and why")
@@ -63,14 +63,12 @@ class PauseVerbs(VerbCommand):
                 shown = monotonic()
                 self.stderr.write(f"{_still(found)}; waiting for {span(left)} more", self.style.NOTICE)
 
-        drained = pauses.drain(what, timedelta(seconds=options["within"]), waiting)
+        drained = pauses.drain(what, options["within"], waiting)
         found = pauses.running(what)
         figures = {"drained": drained, "locked": found.locked, "unlocked": found.unlocked}
         name = pauses.name_of(pauses.target_of(what))
         if not drained:
-            raise CommandError(
-                f"not drained within {span(timedelta(seconds=options['within']))}: {_still(found)} of {name}"
-            )
+            raise CommandError(f"not drained within {span(options['within'])}: {_still(found)} of {name}")
         behind = f" Left behind by workers that are gone: {found.left_behind}." if found.left_behind else ""
         self.say(options, figures, f"Nothing of {name} runs, and nothing starts until it is resumed.{behind}")
 

@@ -14,14 +14,16 @@ from django.db import IntegrityError
 
 from durable_objects import events
 from durable_objects.alarms import schedules
-from durable_objects.alarms.predicates import is_armed, is_dead, is_idle
+from durable_objects.alarms.predicates import is_armed
 from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.alarms.slot import Slot
+from durable_objects.alarms.times import later
 from durable_objects.conf import engine
 from durable_objects.errors import ClassUnknown, DurableObjectError
 from durable_objects.models import DurableObject, as_handle
+from durable_objects.operations import changes
 from durable_objects.operations.parked import Parked
-from durable_objects.tables import Object
+from durable_objects.tables import Alarm, Object
 from durable_objects.turns import calls
 from durable_objects.turns.handle import Handle
 from durable_objects.turns.turn import Turn
@@ -34,16 +36,7 @@ def fire_now(obj: Object) -> None:
 
     Raises ``DurableObjectError`` for a dead alarm, which must be revived instead.
     """
-
-    def fire(turn: Turn) -> None:
-        slot = turn.slot
-        _refuse_dead(slot, obj)
-        if is_armed(slot):
-            slot.hasten(turn.now)
-        else:
-            handle_of(obj).storage.set_alarm(turn.now)
-
-    _in_turn(obj, fire)
+    _in_turn(obj, changes.run_now)
 
 
 def move(obj: Object, when: datetime | timedelta) -> None:
@@ -51,16 +44,35 @@ def move(obj: Object, when: datetime | timedelta) -> None:
     handle_of(obj).storage.set_alarm(when)
 
 
+def put_off(obj: Object, when: datetime | timedelta) -> tuple[datetime | None, datetime]:
+    """Set the alarm to a time, or later by a span: from its time, or from now if that is past or none is set.
+
+    Return the time before and after. Raises ``InvalidAlarmTime``, ``AlarmHandlerMissing``.
+    """
+    handle = handle_of(obj)
+
+    def change(turn: Turn) -> tuple[datetime | None, datetime]:
+        before = time_of(turn.slot)
+        at = later_by(before, when, turn.now) if isinstance(when, timedelta) else when
+        handle.storage.set_alarm(at)
+        return before, max(at, turn.now)
+
+    return _in_turn(obj, change)
+
+
+def later_by(before: datetime | None, span: timedelta, now: datetime) -> datetime:
+    """Return a time put off by a span: from itself, or from now if it is past or None. Raises ``InvalidAlarmTime``."""
+    return later(max(before or now, now), span)
+
+
+def time_of(slot: Slot | Alarm | None) -> datetime | None:
+    """Return when the alarm itself is due; None where none is armed, whatever schedules the object has."""
+    return slot.due_at if slot is not None and is_armed(slot) else None
+
+
 def cancel(obj: Object) -> bool:
     """Delete the alarm, armed or dead; return whether there was one. Needs no class."""
-
-    def delete_alarm(turn: Turn) -> bool:
-        was_set = not is_idle(turn.slot)
-        turn.request_alarm(None)
-        return was_set
-
-    handle = _handle_if_known(obj)
-    return _in_turn_of(Parked(obj), delete_alarm, obj.pk) if handle is None else _in_turn(handle, delete_alarm)
+    return in_turn(obj, changes.cancel)
 
 
 def delete(obj: Object) -> bool:
@@ -93,11 +105,10 @@ def revive(obj: Object) -> None:
     """Arm a dead alarm again, due now and with all its retries. Raises ``DurableObjectError`` when it is not dead."""
 
     def arm_again(turn: Turn) -> None:
-        slot = turn.slot
-        if not is_dead(slot):
-            raise DurableObjectError(f"the alarm of {obj.name!r} is not dead but {slot.state}: nothing was revived")
-        slot.revive(turn.now)
-        events.alarm_revived(turn.conn, turn.handle, slot.scheduled_at)
+        if not changes.revive(turn):
+            raise DurableObjectError(
+                f"the alarm of {obj.name!r} is not dead but {turn.slot.state}: nothing was revived"
+            )
 
     _in_turn(obj, arm_again)
 
@@ -148,13 +159,7 @@ def _change_schedule(
             report(turn, call)
         return changed != call
 
-    handle = _handle_if_known(obj)
-    return _in_turn_of(Parked(obj), apply, obj.pk) if handle is None else _in_turn(handle, apply)
-
-
-def _refuse_dead(slot: Slot, obj: Object) -> None:
-    if is_dead(slot):
-        raise DurableObjectError(f"the alarm of {obj.name!r} is dead: revive it instead")
+    return in_turn(obj, apply)
 
 
 def _handle_if_known(obj: Object) -> DurableObject | None:
@@ -170,6 +175,12 @@ def handle_of(obj: Object) -> DurableObject:
             "can have. Its alarm can be cancelled, and the object deleted; anything else needs the class and a name."
         )
     return handle
+
+
+def in_turn(obj: Object, change: Callable[[Turn], Result]) -> Result:
+    """Change the object in a turn, the open one or its own. Needs no class: without it no ``initialize()`` runs."""
+    handle = _handle_if_known(obj)
+    return _in_turn_of(Parked(obj), change, obj.pk) if handle is None else _in_turn(handle, change)
 
 
 def _in_turn(obj: Object, change: Callable[[Turn], Result]) -> Result:

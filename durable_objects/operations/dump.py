@@ -189,7 +189,7 @@ def _set_alarm(turn: Turn, handle: DurableObject, alarm: dict[str, Any] | None, 
         return "none"
     if alarm["state"] == DEAD:
         turn.slot.die(str(alarm["last_error"]))
-        turn.slot.set(scheduled_at=moment_of(alarm["scheduled_at"]), retry_count=int(alarm["retry_count"]))
+        turn.slot.set(scheduled_at=moment_of(alarm["scheduled_at"]), retry_count=_retries(alarm["retry_count"]))
         return "dead"
     if alarm["state"] != ARMED or not arm:
         return "held"
@@ -197,6 +197,12 @@ def _set_alarm(turn: Turn, handle: DurableObject, alarm: dict[str, Any] | None, 
         raise AlarmHandlerMissing(f"{handle.key[0]} has no alarm() method, so its alarm cannot be set")
     turn.request_alarm(moment_of(alarm["due_at"] or alarm["scheduled_at"]))
     return "armed"
+
+
+def _retries(count: Any) -> int:
+    if type(count) is not int or count < 0:
+        raise InvalidInput(f"the alarm's retry_count is {count!r}: it must be a whole number from 0 on")
+    return count
 
 
 def _try_out(handle: DurableObject, header: dict[str, Any], rest: Iterator[tuple[str, str]]) -> Imported:

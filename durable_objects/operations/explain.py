@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -25,13 +25,14 @@ from durable_objects.alarms.predicates import (
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.database.backends import backend_of
-from durable_objects.delivery import backlog, brokers, claims, processes, workers
+from durable_objects.delivery import brokers, workers
 from durable_objects.delivery.brokers import Flaw
-from durable_objects.formatting import absolute, class_of, gist, is_known, relative, span
+from durable_objects.formatting import absolute, class_of, gist, is_known, is_traceback, relative, span
 from durable_objects.models import as_handle
 from durable_objects.operations import limits, schedules
+from durable_objects.operations.delivery_state import DeliveryState
 from durable_objects.operations.pauses import sentence
-from durable_objects.tables import Alarm, AlarmRun, Object, Pause
+from durable_objects.tables import Alarm, AlarmRun, Object, Pause, Process, Schedule
 from durable_objects.validation import show
 
 
@@ -54,12 +55,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Explanation:
-    """How the alarm stands, why, what comes next, and the last run step by step."""
+    """How the alarm stands, why, what comes next, the last run step by step; whether a pause of its own holds it."""
 
     status: Status
     why: list[str]
     next: list[str]
     run: AlarmRun | None
+    slot: Alarm | None = None
+    schedules: list[Schedule] = field(default_factory=list)
+    paused_by_itself: bool = False
 
     @property
     def steps(self) -> list[Step]:
@@ -83,23 +87,28 @@ class Explanation:
 #: Says what keeps workers from taking what is sent to a queue: nothing, some flaws, or None where it cannot be asked.
 Ask = Callable[[str], list[Flaw] | None]
 
+_LOCKED = "The object is locked right now: its alarm, or a call on it, is running. A wake-up waits for the lock."
 
-def explain(row: Object, now: datetime, *, ask: Ask | None = None) -> Explanation:
+
+def explain(
+    row: Object, now: datetime, *, ask: Ask | None = None, newest: Sequence[AlarmRun] | None = None
+) -> Explanation:
     """Explain the object's alarm at ``now`` from its slot and its history. A handful of queries, no lock.
 
     Only with ``ask``, which may take seconds, are broker and workers asked, and only where they may be the reason.
+    ``newest``: the object's last runs, newest first, where they were read before.
     """
-    slot = Alarm.objects.using(engine.DATABASE).filter(pk=row.pk).first()
+    slot = getattr(row, "alarm_row", None)  # no query for a row selected with it
     runs = AlarmRun.objects.using(engine.DATABASE).filter(object_id=row.pk).order_by("-id")
     handle = as_handle(row)
     known, held = is_known(row), pauses.of_object(row.pk, row.kind_id, now)
     limit = limits.held_back(handle, now) if handle and slot and is_due(slot, now) else None
     status = status_of(slot, now, known=known, paused=bool(held), limited=limit is not None)
-    run = runs.first()
+    run = next(iter(runs[:1] if newest is None else newest), None)
     retries = handle.alarm_max_retries if handle else None
     why: list[str] = []
     if slot is None or status.word == "idle":
-        following = ["Nothing, until the object's code sets an alarm or an operator fires it."]
+        following = ["Nothing, until the object's code sets an alarm or an operator runs it."]
     elif status.word == "running":
         why, following = _running(slot, now)
     elif status.word == "dead":
@@ -114,15 +123,19 @@ def explain(row: Object, now: datetime, *, ask: Ask | None = None) -> Explanatio
     elif held:
         following = [_after_pause(held)]
     else:
-        why, following = _armed_because(slot, now, retries, None if limit else ask)
+        locked = [_LOCKED, *_locked_by(slot)] if _locked([slot], now) else []
+        why, following = _armed_because(slot, DeliveryState(now), locked, retries, None if limit else ask)
         if limit is not None:
             why, following = [limit[0], *why], [limit[1]]
         elif ask is None and _is_with_workers(slot, now):
             following.append("`manage.py alarms explain` asks the broker and the workers as well.")
         if run and run.outcome == AlarmRun.Outcome.SNOOZED and run.scheduled_at == slot.scheduled_at:
             why.append(f"Its last run {gist(run.error)}")
-    why += schedules.sentences(row.pk, now)
-    return Explanation(status, [*(sentence(each, now) for each in held), *why], following, run)
+    planned = schedules.first_of(row.pk)
+    why += schedules.sentences(planned, now)
+    why[:0] = [sentence(each, now) for each in held]
+    by_itself = any(each.scope == Pause.Scope.OBJECT for each in held)
+    return Explanation(status, why, following, run, slot, planned, by_itself)
 
 
 def steps_of(run: AlarmRun) -> list[Step]:
@@ -150,7 +163,7 @@ def status_of(alarm: Alarm | None, now: datetime, *, known: bool, paused: bool, 
     if is_leased(alarm, now):
         return Status("running", "A run is in unlocked(). Its worker keeps the object by a lease, and renews it.")
     if is_dead(alarm):
-        return Status("dead", "Its retries are used up.")
+        return Status("dead", _died_of(alarm))
     due = alarm.wake_at or now
     if known and paused:
         return Status("paused", f"Due {relative(due, now)}, and not before its pause is over.")
@@ -159,11 +172,26 @@ def status_of(alarm: Alarm | None, now: datetime, *, known: bool, paused: bool, 
     return _armed(alarm, due, now, known)
 
 
-def why_late(slot: Alarm, now: datetime) -> str:
-    """Say in a sentence what delays an overdue alarm. Names no host and no object: anyone may read it."""
-    if not is_known(slot.object):
-        return f"No class {class_of(slot.object)}."
-    return _armed_because(slot, now, None, None)[0][0]
+def _died_of(slot: Alarm) -> str:
+    """Say why no retry comes. What was given up has a reason where what failed has a traceback."""
+    if is_traceback(slot.last_error) or not slot.last_error:
+        return "Its retries are used up."
+    return f"Given up, so no retry comes: {gist(slot.last_error).rstrip('.')}."
+
+
+def why_late(slots: Collection[Alarm], delivery: DeliveryState) -> dict[int, str]:
+    """Say by object, in a sentence each, what delays these overdue alarms. Names no host and no object: anyone may
+    read it. As many queries for many as for one.
+    """
+    general = " ".join(each for each in (delivery.trouble, *delivery.workers.obstacles()) if each)
+    locked = frozenset() if general else _locked(slots, delivery.now)
+
+    def why(slot: Alarm) -> str:
+        if not is_known(slot.object):
+            return f"No class {class_of(slot.object)}."
+        return general or _armed_because(slot, delivery, [_LOCKED] if slot.pk in locked else [])[0][0]
+
+    return {slot.pk: why(slot) for slot in slots}
 
 
 def _armed(alarm: Alarm, due: datetime, now: datetime, known: bool) -> Status:
@@ -184,11 +212,15 @@ def _is_with_workers(slot: Alarm, now: datetime) -> bool:
     return is_out and (slot.wake_at or now) <= now
 
 
-def _armed_because(slot: Alarm, now: datetime, retries: int | None, ask: Ask | None) -> tuple[list[str], list[str]]:
+def _armed_because(
+    slot: Alarm, delivery: DeliveryState, locked: list[str], retries: int | None = None, ask: Ask | None = None
+) -> tuple[list[str], list[str]]:
+    """Say why an armed alarm has not run, and what comes next. ``locked``: sentences on who has the object locked."""
+    now, obstacle = delivery.now, brokers.obstacle()
     due = slot.wake_at or now
-    is_locked = due <= now and _is_locked(slot)
-    trouble, obstacle = processes.trouble(now), brokers.obstacle()
-    why, following = [trouble] if trouble else [], []
+    why, following = [delivery.trouble] if delivery.trouble else [], []
+    if due <= now and not locked:
+        why += delivery.workers.obstacles()
     if due > now + engine.HORIZON:
         why.append(f"It is further away than HORIZON ({span(engine.HORIZON)}), so only the database knows of it yet.")
         following.append(f"A dispatcher sends its wake-up from {absolute(due - engine.HORIZON)} on.")
@@ -198,15 +230,13 @@ def _armed_because(slot: Alarm, now: datetime, retries: int | None, ask: Ask | N
         why.append(f"The worker was {slot.leased_by or 'one whose name is not on record'}.")
         following.append("A dispatcher sends a wake-up again, and the new run takes over.")
     else:
-        flaws = [obstacle] if obstacle else _asked(slot, None if is_locked else ask)  # locked: a worker has it, perhaps
-        where, comes = _wake_up(slot, due, now, flaws)
+        flaws = [obstacle] if obstacle else _asked(slot, None if locked else ask)  # locked: a worker has it, perhaps
+        where, comes = _wake_up(slot, due, delivery, flaws)
         why += [where, *(flaw.text for flaw in flaws or [] if flaw is not obstacle)]
         following += [*(flaw.advice for flaw in flaws or []), *([comes] if comes else [])]
     if obstacle:
         why.append(obstacle.text)
-    if is_locked:
-        locked = "The object is locked right now: its alarm, or a call on it, is running. A wake-up waits for the lock."
-        why[:0] = [locked, *_locked_by(slot)]
+    why[:0] = locked
     if slot.crashed_starts:
         crashed = f"Runs that started and never ended (the worker crashed or was killed): {slot.crashed_starts}"
         why.append(f"{crashed}; after {backoff.MAX_CRASHED_STARTS} the alarm is dead.")
@@ -226,13 +256,13 @@ def _asked(slot: Alarm, ask: Ask | None) -> list[Flaw] | None:
     return None
 
 
-def _wake_up(slot: Alarm, due: datetime, now: datetime, flaws: list[Flaw] | None) -> tuple[str, str | None]:
+def _wake_up(slot: Alarm, due: datetime, delivery: DeliveryState, flaws: list[Flaw] | None) -> tuple[str, str | None]:
     """Say where the wake-up's message is, and what happens next. With something in ``flaws`` no worker takes it; with
     nothing in it one has answered.
     """
-    is_taken = not flaws
+    now, is_taken = delivery.now, not flaws
     if slot.wake_up_for is None:
-        return _not_out(slot, due, now)
+        return _not_out(slot, due, delivery)
     if is_forgotten(slot):
         return f"Wake-up {slot.wake_up_number} is to be sent again.", _next_pass()
     lost_at = slot.wake_up_for + backoff.lost_after(slot.wake_ups_lost)
@@ -243,8 +273,8 @@ def _wake_up(slot: Alarm, due: datetime, now: datetime, flaws: list[Flaw] | None
     if is_late(slot, now):
         lost = f"Wake-up {number} has counted as lost for {span(now - lost_at)}: no worker has taken it.{again}"
         if flaws is None:
-            return lost + _where_to(slot, ": does a worker consume from it?"), _sent_again(slot, now)
-        return lost + _where_to(slot) + listens, _next_pass() if flaws else _sent_again(slot, now)
+            return lost + _where_to(slot, ": does a worker consume from it?"), _sent_again(slot, delivery)
+        return lost + _where_to(slot) + listens, _next_pass() if flaws else _sent_again(slot, delivery)
     if is_waiting(slot, now) or due > now:
         holder = "the broker or in a worker" if is_taken else "the broker"
         return (
@@ -280,9 +310,9 @@ def _next_pass() -> str:
     return f"The next dispatcher's pass sends one (every {span(engine.DISPATCH_EVERY)})."
 
 
-def _not_out(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
+def _not_out(slot: Alarm, due: datetime, delivery: DeliveryState) -> tuple[str, str]:
     """Say why no wake-up is out, and when one is sent."""
-    found, none = backlog.look(now, claims.sent_kinds(now)), "No wake-up is out for it."
+    now, found, none = delivery.now, delivery.backlog, "No wake-up is out for it."
     if due > now and not found.capacity_early:
         full = f"{none} MAX_OUT ({engine.MAX_OUT:,}) wake-ups wait ahead of their time already."
         return full, f"Each pass sends at least {found.share} more, earliest first; once due, it goes before those."
@@ -294,9 +324,9 @@ def _not_out(slot: Alarm, due: datetime, now: datetime) -> tuple[str, str]:
     return none, _next_pass()
 
 
-def _sent_again(slot: Alarm, now: datetime) -> str:
+def _sent_again(slot: Alarm, delivery: DeliveryState) -> str:
     """Say when a wake-up that counts as lost is sent again."""
-    found = backlog.look(now, claims.sent_kinds(now))
+    found = delivery.backlog
     unconsumed = found.consumed_to is None or (slot.wake_up_for is not None and slot.wake_up_for >= found.consumed_to)
     if unconsumed and any(not each.is_small for each in found.unconsumed.values()):
         return (
@@ -309,6 +339,10 @@ def _sent_again(slot: Alarm, now: datetime) -> str:
 def _running(slot: Alarm, now: datetime) -> tuple[list[str], list[str]]:
     until = slot.leased_until or now
     why = [f"Leased by {slot.leased_by or 'a worker'} until {absolute(until)} ({relative(until, now)})."]
+    running = Process.objects.using(engine.DATABASE).filter(process=slot.leased_by, busy_with=slot.pk).first()
+    if running is not None and running.busy_since is not None:
+        since = running.busy_since
+        why.insert(0, f"Running since {absolute(since)} ({relative(since, now)}), in a thread of {running.process}.")
     if slot.leased_generation != slot.generation:
         why.append("The alarm was set or deleted during the run; that stands when the run ends.")
     following = [
@@ -334,10 +368,11 @@ def _dead(slot: Alarm, run: AlarmRun | None, now: datetime) -> tuple[list[str], 
     return why, ["Nothing runs until it is revived, or the object's code sets another alarm."]
 
 
-def _is_locked(slot: Alarm) -> bool:
-    """Return whether a transaction has the object's row locked. Does not wait; False where only PostgreSQL can tell."""
-    conn = clock.connection()
-    return not conn.in_atomic_block and backend_of(conn).is_row_locked(Object._meta.db_table, slot.pk)
+def _locked(slots: Collection[Alarm], now: datetime) -> frozenset[int]:
+    """Return which of these that are due a transaction has locked, without waiting; none where nobody can tell."""
+    conn, keys = clock.connection(), [slot.pk for slot in slots if is_due(slot, now)]
+    locked = backend_of(conn).locked_rows(Object._meta.db_table, keys) if keys and not conn.in_atomic_block else ()
+    return frozenset(locked)
 
 
 def _locked_by(slot: Alarm) -> list[str]:

@@ -22,7 +22,7 @@ class Parked:
     declared_schedules = ()
     read_ahead: ClassVar[tuple[str | type[models.Model], ...]] = ()
     #: Of its turn, which does nothing slow.
-    alarm_time_limit = timedelta(minutes=1)
+    alarm_time_limit: ClassVar[timedelta] = timedelta(minutes=1)
 
     def __init__(self, row: Object) -> None:
         self.name = row.name

@@ -69,13 +69,14 @@ def pause(what: What, *, reason: str = "", by: str = "", until: datetime | timed
     logger.warning("%s is paused", name_of(target), extra=about("paused", scope=target.scope))
 
 
-def resume(what: What) -> bool:
+def resume(what: What, *, stood_at: datetime | None = None) -> bool:
     """End the pause of exactly this; return whether there was one. What waits runs from the dispatcher's next pass on.
 
-    An object stays paused while its class or everything is.
+    An object stays paused while its class or everything is. ``stood_at``: only a pause that was made by then, not one
+    that has replaced it since.
     """
     target = target_of(what)
-    lifted = pauses.lift(target, clock.now())
+    lifted = pauses.lift(target, clock.now(), stood_at=stood_at)
     if lifted:
         logger.warning("%s is resumed", name_of(target), extra=about("resumed", scope=target.scope))
     return lifted
@@ -92,12 +93,12 @@ def running(what: What) -> Running:
     # Transactions first, leases then: a run that ends the one with the other is seen at least once.
     locked = backend.runs(target.kind_id)
     if target.object_id is not None:
-        locked = int(locked > 0 and backend.is_row_locked(Object._meta.db_table, target.object_id))
+        locked = len(backend.locked_rows(Object._meta.db_table, [target.object_id])) if locked else 0
     now, rows = clock.now(), Alarm.objects.using(engine.DATABASE).order_by()
     if target.object_id is not None:
         rows = rows.filter(pk=target.object_id)
     elif target.kind_id is not None:
-        rows = rows.filter(object__kind=target.kind_id)
+        rows = rows.filter(kind=target.kind_id)
     unlocked = count(rows.filter(predicates.leased(now)))
     return Running(locked, unlocked, count(rows.filter(predicates.left_behind(now))))
 

@@ -6,9 +6,12 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
+from durable_objects.alarms.pauses import paused
 from durable_objects.alarms.schedules import ARMED, CANCELLED
 from durable_objects.conf import engine
 from durable_objects.formatting import absolute, gist, label, relative
+from durable_objects.operations.selection import Selection
+from durable_objects.operations.selection.qualifiers import has_error
 from durable_objects.recurrence.rules import Rule
 from durable_objects.tables import Schedule
 
@@ -20,13 +23,28 @@ STATES = {
     "armed": "Armed",
     "due": "Due now",
     "retrying": "Retrying",
+    "paused": "Paused",
     "dead": "With a dead occurrence",
     "cancelled": "Cancelled on the object",
 }
 
 
+#: The qualifiers of a selection that schedules are searched by.
+SEARCHED_BY = ("class:", "name:", "error:")
+
+
+def matching(selection: Selection) -> Q:
+    """Return the condition of the schedules that a selection by ``SEARCHED_BY`` means."""
+    error = selection.get("error:")
+    failed = Q(died_at__isnull=False) | Q(state=ARMED, retry_count__gt=0)
+    of_error = Q() if error is None else failed & has_error(error, "last_error", "error_group")
+    return selection.of_rows() & of_error
+
+
 def condition(state: str, now: datetime) -> Q:
     """Return the condition of schedules in one of ``STATES``."""
+    if state == "paused":
+        return Q(state=ARMED) & paused(now).condition("object")
     return {
         "armed": Q(state=ARMED),
         "due": Q(state=ARMED, due_at__lte=now),
@@ -36,11 +54,14 @@ def condition(state: str, now: datetime) -> Q:
     }[state]
 
 
-def sentences(object_id: int, now: datetime) -> list[str]:
-    """Describe when each of the object's schedules runs next, or why not: of the first ``SHOWN``."""
-    rows = list(
-        Schedule.objects.using(engine.DATABASE).filter(object=object_id).order_by("due_at", "name")[: SHOWN + 1]
-    )
+def first_of(object_id: int) -> list[Schedule]:
+    """Return the object's schedules by due time: the first ``SHOWN``, and one more if there are more."""
+    rows = Schedule.objects.using(engine.DATABASE).filter(object=object_id)
+    return list(rows.order_by("due_at", "name")[: SHOWN + 1])
+
+
+def sentences(rows: list[Schedule], now: datetime) -> list[str]:
+    """Describe when each of an object's schedules (``first_of``) runs next, or why not."""
     more = ["There are more schedules: `manage.py schedules list` has them all."] if len(rows) > SHOWN else []
     return [_sentence(row, now) for row in rows[:SHOWN]] + more
 

@@ -10,19 +10,25 @@ from typing import Any, Self
 
 from django.db import Error, transaction
 
-from durable_objects import class_attributes, events, failpoints
+from durable_objects import class_attributes, events, failpoints, tracing
+from durable_objects.alarms.declarations import declarations_of
 from durable_objects.alarms.slot import Slot
-from durable_objects.alarms.times import check_alarm_time, moment
+from durable_objects.alarms.sql import OF_KIND
+from durable_objects.alarms.times import alarm_at, check_alarm_time, moment
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection, savepoints
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import as_busy, own_statements
 from durable_objects.delivery import publisher
 from durable_objects.errors import ObjectBusy
-from durable_objects.turns import attempts, lock
+from durable_objects.turns import attempts, calls, lock
 from durable_objects.turns.commit import Flush
 from durable_objects.turns.handle import Handle, Owner, check_has_handler
-from durable_objects.turns.turn import Turn
+from durable_objects.turns.lock import Locked
+from durable_objects.turns.subclass_fields import own_fields
+from durable_objects.turns.transaction import unlocked_on
+from durable_objects.turns.turn import Turn, open_turns
+from durable_objects.validation import check_name
 
 #: Returns the object of this key, content type and name; None for one that is to be left out.
 HandleOf = Callable[[int, int, str], Handle | None]
@@ -35,50 +41,74 @@ When = datetime | timedelta
 
 def set_alarms(by_name: Callable[[str], Owner], times: Mapping[str, When]) -> None:
     """Set the alarm of each object; see ``ObjectManager.set_alarms``. ``by_name`` returns the handles."""
-    wanted = {name: (by_name(name), when) for name, when in sorted(times.items())}
-    now = clock.now()
-    for handle, when in wanted.values():
-        class_attributes.refuse_flaw(type(handle))
-        check_has_handler(handle)
+    for name in times:
+        check_name(name)
+    names = sorted(times)
+    if not names:
+        return
+    owner, now = by_name(names[0]), clock.now()
+    class_attributes.refuse_flaw(type(owner))
+    check_has_handler(owner)
+    for when in times.values():
         check_alarm_time(when)
         moment(when, now)
-    names = list(wanted)
-    for start in range(0, len(names), MAX_OBJECTS):
-        _set({name: wanted[name] for name in names[start : start + MAX_OBJECTS]})
+    joined = _joined(by_name, names)
+    others = [name for name in names if name not in joined]
+    for start in range(0, len(others), MAX_OBJECTS):
+        _set(owner, by_name, {name: times[name] for name in others[start : start + MAX_OBJECTS]})
+    for name, turn in joined.items():
+        turn.request_alarm(alarm_at(times[name], turn.now))
 
 
-def _set(wanted: Mapping[str, tuple[Owner, When]]) -> None:
+def _joined(by_name: Callable[[str], Owner], names: Sequence[str]) -> dict[str, Turn]:
+    """Return the open turns on objects of these names: a call on such an object joins its turn."""
+    conn = clock.connection()
+    if not (open_turns(conn) or unlocked_on(conn)):
+        return {}
+    return {name: turn for name in names if (turn := calls.current(by_name(name))) is not None}
+
+
+def _set(owner: Owner, by_name: Callable[[str], Owner], times: Mapping[str, When]) -> None:
     """Set these alarms in one transaction, which is run again when the database makes it give way."""
-    first = next(iter(wanted.values()))[0]
-    kind_id = first.kind_pk()  # may ask the database, which must not be the first in the transaction
+    owner.kind_pk()  # may ask the database, which must not be the first in the transaction
 
     def arm(bulk: BulkTransaction) -> None:
         try:
             with bulk:
-                _arm(bulk, kind_id, wanted)
+                _arm(bulk, owner, by_name, times)
         except ObjectBusy as error:
-            if busy := lock.as_busy(error, first.key, bulk.limits):
+            if busy := lock.as_busy(error, owner.key, bulk.limits):
                 raise busy from error.__cause__
             raise
 
-    limits = Limits(engine.LOCK_TIMEOUT, first.alarm_time_limit)
-    attempts.run(first.key, lambda: BulkTransaction(limits), arm)
+    limits = Limits(engine.LOCK_TIMEOUT, owner.alarm_time_limit)
+    attempts.run(owner.key, lambda: BulkTransaction(limits), arm)
 
 
-def _arm(bulk: BulkTransaction, kind_id: int, wanted: Mapping[str, tuple[Owner, When]]) -> None:
-    def handle_of(object_id: int, kind_id: int, name: str) -> Owner:
-        return wanted[name][0]
-
-    turns = bulk.make(kind_id, list(wanted), handle_of)
-    made = {turn.handle.name for turn in turns}
-    if names := [name for name in wanted if name not in made]:
-        where = f"kind_id = %s AND name IN ({', '.join(['%s'] * len(names))})"
-        turns += bulk.lock(where, [kind_id, *names], handle_of, skip_locked=False)
-    for turn in turns:
+def _arm(bulk: BulkTransaction, owner: Owner, by_name: Callable[[str], Owner], times: Mapping[str, When]) -> None:
+    rows = bulk.make(owner.kind_pk(), list(times))
+    events.objects_created(bulk.conn, type(owner), (by_name(row.name) for row in rows))
+    made = {row.name for row in rows}
+    if names := [name for name in times if name not in made]:
+        where = f"{OF_KIND} AND name IN ({', '.join(['%s'] * len(names))})"
+        rows += bulk.locked(where, [owner.kind_pk(), *names], skip_locked=False)
+    if _is_plain(owner):
+        trace = tracing.current()
+        for slot, now, _, name in rows:
+            slot.arm(alarm_at(times[name], now), trace)
+            bulk.store(slot, owner, now)
+        return
+    for turn in bulk.turns_of(rows, lambda object_id, kind_id, name: by_name(name)):
         bulk.turns.append(turn)
         with turn.running():
             turn.start()
-            turn.request_alarm(max(turn.now, moment(wanted[turn.handle.name][1], turn.now)))
+            turn.request_alarm(alarm_at(times[turn.handle.name], turn.now))
+
+
+def _is_plain(owner: Owner) -> bool:
+    """Return whether nothing of its class's begins a turn: then there need not be one where only the alarm is set."""
+    model = type(owner)
+    return not (owner.has_initialize() or declarations_of(model) or own_fields(model))
 
 
 class BulkTransaction(AbstractContextManager["BulkTransaction"]):
@@ -88,12 +118,12 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
     unlocked and no other object can be called from it: ``must_run_alone`` says that one of them tried.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, sends_wake_ups: bool = True) -> None:
         self.conn = clock.connection()
         self.joins = connection.joins_transaction(self.conn)
         #: What is written out at the end: to be filled with those turns that have started.
         self.turns: list[Turn] = []
-        self._flush = Flush()
+        self._flush = Flush(sends_wake_ups=sends_wake_ups)
         self._is_committed = False
         #: None where it joins the caller's transaction; the second until the transaction has begun with them.
         self.limits = self._unsent_limits = None if self.joins else limits
@@ -112,6 +142,8 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         try:
             if self.joins:
                 lock.check_isolation(self.conn)
+                for other in open_turns(self.conn).values():
+                    other.refuse_if_shared()
         except BaseException as refused:
             connection.end(self.conn, self._atomic, refused)
             raise
@@ -138,25 +170,30 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         """Return a turn of each object that meets the condition, begun but not started; those that others have locked
         are waited for, or with ``skip_locked`` left out.
         """
-        rows = lock.take_several(
+        return self.turns_of(self.locked(where, params, skip_locked=skip_locked), handle_of)
+
+    def locked(self, where: str, params: Sequence[Any], *, skip_locked: bool) -> list[Locked]:
+        """Lock as ``lock`` does; return the rows, for turns or for ``store``."""
+        return lock.take_several(
             self.conn, where, params, self._unsent_limits, skip_locked=skip_locked, for_run=self._for_run
         )
-        return self._turns(rows, handle_of)
 
-    def make(self, kind_id: int, names: Sequence[str], handle_of: HandleOf) -> list[Turn]:
-        """Make the rows that are missing; return turns of these, as ``lock`` does, which need no lock."""
+    def make(self, kind_id: int, names: Sequence[str]) -> list[Locked]:
+        """Make the rows that are missing; return these as ``locked`` does, which need no lock."""
         rows = lock.make_several(self.conn, kind_id, names, self._unsent_limits)
         self._unsent_limits = None
-        turns = self._turns(rows, handle_of)
-        for turn in turns:
-            events.object_created(self.conn, turn.handle)
-        return turns
+        return rows
 
-    def _turns(self, rows: Sequence[tuple[Slot, datetime, int, str]], handle_of: HandleOf) -> list[Turn]:
+    def store(self, slot: Slot, handle: Handle, now: datetime) -> None:
+        """Store this slot of a locked row without a turn. ``handle``: any of its class."""
+        self._flush.store(slot, handle, now)
+
+    def turns_of(self, rows: Sequence[Locked], handle_of: HandleOf) -> list[Turn]:
+        """Return a turn of each of these rows, begun but not started."""
         turns = []
         if rows:
-            reading = clock.keep_reading(self.conn, min(now for _, now, _, _ in rows))
-        for slot, _, kind_id, name in sorted(rows, key=lambda row: row[0].object_id):
+            reading = clock.keep_reading(self.conn, min(row.now for row in rows))
+        for slot, _, kind_id, name in sorted(rows, key=lambda row: row.slot.object_id):
             handle = handle_of(slot.object_id, kind_id, name)
             if handle is not None:
                 turn = Turn(handle, object_id=slot.object_id)
@@ -193,4 +230,6 @@ class BulkTransaction(AbstractContextManager["BulkTransaction"]):
         outermost = connection.depth(self.conn) == 1
         if self.limits is not None:
             lock.restore_limits(self.conn, self.limits, outermost=outermost)
+        with own_statements(self.conn):
+            self._flush.copy_new(self.conn)
         self._flush.send(self.conn, commit=not self.joins and outermost)

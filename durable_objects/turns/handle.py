@@ -26,7 +26,7 @@ class Handle(Protocol):
     """What a turn needs of an object."""
 
     name: str
-    alarm_time_limit: timedelta
+    alarm_time_limit: ClassVar[timedelta]
     alarm_groups: ClassVar[bool]
     alarm_concurrency: ClassVar[int | None]
     alarm_rate: ClassVar[float | None]
@@ -64,6 +64,9 @@ class Owner(Handle, Protocol):
 
     def has_alarm_handler(self) -> bool:
         """Return whether the class has an ``alarm()`` of its own."""
+
+    def has_initialize(self) -> bool:
+        """Return whether the class has an ``initialize()`` of its own."""
 
 
 def check_has_handler(owner: Owner) -> None:

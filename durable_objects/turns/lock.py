@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.slot import Slot
-from durable_objects.database import clock, connection, round_trip
+from durable_objects.alarms.sql import OF_KIND
+from durable_objects.database import clock, connection, round_trip, savepoints
 from durable_objects.database.backends import backend_of
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_lock_timeout, limits_are_changed, note_limits, own_statements
-from durable_objects.database.round_trip import Statement
-from durable_objects.errors import IsolationNotSupported, ObjectBusy, RunSuperseded
+from durable_objects.database.round_trip import Row, Statement
+from durable_objects.errors import InvalidName, IsolationNotSupported, ObjectBusy, RunSuperseded
 from durable_objects.tables import Object
 from durable_objects.turns import read_ahead
 from durable_objects.turns.handle import Key, shown
 from durable_objects.validation import check_name
 
 _TABLE = Object._meta.db_table
+
+#: Databases whose tables were partitioned when an object was last locked by name. There that takes a round trip of its
+#: own: PostgreSQL leaves out the partitions of other objects, unplanned and unlocked, only where it is given the key.
+_in_partitions: set[str] = set()
 
 
 def restore_limits(conn: BaseDatabaseWrapper, limits: Limits, *, outermost: bool) -> None:
@@ -45,35 +50,79 @@ def check_isolation(conn: BaseDatabaseWrapper) -> None:
         )
 
 
+class OtherKind(Exception):
+    """The object with this key is not of the class that was expected, or has a name that no object can have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """The object that is to be locked: by name its row is made when missing, by ``object_id`` it must be there."""
+    """The object that is to be locked: by name its row is made when missing, by ``object_id`` it must be there.
+
+    With that, the name may be None: it is read with the lock, for those that know the class only.
+    """
 
     kind_id: int
-    name: str
+    name: str | None
     object_id: int | None
 
     def condition(self) -> Statement:
         """Return the condition on its row, with its parameters."""
         if self.object_id is not None:
             return "id = %s", [self.object_id]
-        return "kind_id = %s AND name = %s", [self.kind_id, check_name(self.name)]
+        return f"{OF_KIND} AND name = %s", [self.kind_id, check_name(self.name or "")]
+
+    def key(self) -> Statement:
+        """Return SQL for its key, with its parameters."""
+        if self.object_id is not None:
+            return "%s", [self.object_id]
+        where, params = self.condition()
+        return f"(SELECT id FROM {_TABLE} WHERE {where})", params
+
+    def lock(self, conn: BaseDatabaseWrapper) -> Sequence[Statement]:
+        """Return what locks its row and reads its key; by name, also whether the engine's tables are partitioned."""
+        where, params = self.condition()
+        also = f", {backend_of(conn).is_partitioned(alarm_sql.TABLE)}" if self.object_id is None else ""
+        return backend_of(conn).lock((f"SELECT id{also} FROM {_TABLE} WHERE {where}", params))
+
+
+class Locked(NamedTuple):
+    """An object that is locked with others: its slot, the database's now, its kind and name."""
+
+    slot: Slot
+    now: datetime
+    kind_id: int
+    name: str
+
+
+class Taken(NamedTuple):
+    """What comes with the lock: the object's slot and name, the database's now, what else was wanted; whether the row
+    was made.
+    """
+
+    slot: Slot
+    name: str
+    now: datetime
+    read: read_ahead.Read
+    is_new: bool
 
 
 def take(
-    conn: BaseDatabaseWrapper, whose: Whose, limits: Limits | None, wanted: read_ahead.Wanted, *, for_run: bool
-) -> tuple[Slot, datetime, read_ahead.Read, bool]:
-    """Lock the object's row; return its slot, the database's now, what else is wanted, read by later statements of the
-    same round trip, and whether the row was made. ``for_run``: the slot says whether the object is paused, and who
-    drains it sees this run.
+    conn: BaseDatabaseWrapper,
+    whose: Whose,
+    limits: Limits | None,
+    wanted: read_ahead.Wanted,
+    *,
+    for_run: bool,
+    sends_savepoint: bool,
+) -> Taken:
+    """Lock the object's row, and read what is wanted by later statements of the same round trip, or, by name in
+    partitions, of another one.
 
-    With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here.
+    ``for_run``: the slot says whether the object is paused, and who drains it sees this run. ``sends_savepoint``: a
+    ``SentBlock`` follows. With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here. Raises
+    ``ObjectBusy``, ``RunSuperseded`` and ``OtherKind``.
     """
     backend = backend_of(conn)
-    where, params = whose.condition()
-    select = f"SELECT id FROM {_TABLE} WHERE {where}"
-    look = [alarm_sql.look(conn, where, params, for_run=for_run), *wanted.statements(f"({select})", params)]
-    lock = backend.lock((select, params))
     # After the lock, so that none counts which only waits for it; before the look, so that none is missed.
     noted = backend.note_run(whose.kind_id) if for_run else ()
     before: Sequence[Statement] = ()
@@ -81,6 +130,14 @@ def take(
     if limits is not None:
         outermost = connection.depth(conn) == 1
         before, after = backend.begin(limits, outermost=outermost), backend.after_lock(limits, outermost=outermost)
+    if sends_savepoint:
+        after = [*after, savepoints.SENDING]
+    lock = whose.lock(conn)
+    if whose.object_id is None and conn.alias in _in_partitions:
+        whose = _locked(conn, whose, [*before, *lock])
+        before, lock = (), lock if whose.object_id is None else ()
+    where, params = whose.condition()
+    look = [alarm_sql.look(conn, where, params, for_run=for_run), *wanted.statements(*whose.key())]
     inserts = is_new = False
     while True:
         results = round_trip.send_each(conn, [*before, *lock, *noted, *after, *look], typed=len(wanted.models))
@@ -88,12 +145,40 @@ def take(
         is_new = is_new or (inserts and (bool(results[0]) or not backend.returns_inserted))
         # A row that came into being after the lock was asked for is not locked.
         if rows and (not lock or results[len(before)]):
-            return (*alarm_sql.slot_of(rows[0]), wanted.read(others), is_new)
+            if lock:
+                _note_partitions(conn, results[len(before)][0])
+            slot, now = alarm_sql.slot_of(rows[0])
+            name = _name_in(rows[0], whose) if whose.name is None else whose.name
+            return Taken(slot, name, now, wanted.read(others), is_new)
         if whose.object_id is not None:
             raise RunSuperseded(f"object {whose.object_id} ({whose.name!r}) is gone: it was deleted meanwhile")
-        insert, values = _inserting(whose.kind_id, [whose.name])
+        insert, values = _inserting(whose.kind_id, [whose.name or ""])
         before, after = [(f"{insert} RETURNING id" if backend.returns_inserted else insert, values)], ()
         inserts = True
+
+
+def _locked(conn: BaseDatabaseWrapper, whose: Whose, statements: Sequence[Statement]) -> Whose:
+    """Lock by a message of its own; return the same by its key, or as it was where there is no row."""
+    rows = round_trip.send(conn, statements)
+    if not rows:
+        return whose
+    _note_partitions(conn, rows[0])
+    return replace(whose, object_id=int(rows[0][0]))
+
+
+def _note_partitions(conn: BaseDatabaseWrapper, locked: Row) -> None:
+    if len(locked) == 2:  # by name
+        (_in_partitions.add if locked[1] == "t" else _in_partitions.discard)(conn.alias)
+
+
+def _name_in(row: Row, whose: Whose) -> str:
+    kind_id, name = int(row[-2]), str(row[-1])
+    try:
+        if kind_id == whose.kind_id:
+            return check_name(name)
+    except InvalidName as error:
+        raise OtherKind(str(error)) from error
+    raise OtherKind(f"object {whose.object_id} is of kind {kind_id}, not {whose.kind_id}")
 
 
 def take_several(
@@ -104,9 +189,8 @@ def take_several(
     *,
     skip_locked: bool,
     for_run: bool,
-) -> list[tuple[Slot, datetime, int, str]]:
-    """Lock the rows of these objects in the order of their keys; return the slot, the database's now, kind and name of
-    each. ``for_run`` as for ``take``.
+) -> list[Locked]:
+    """Lock the rows of these objects in the order of their keys, and return them. ``for_run`` as for ``take``.
 
     As ``take``, but with a round trip more: the slots are those of the rows that were locked.
     """
@@ -120,19 +204,16 @@ def take_several(
         locked = round_trip.send(conn, [*before, *lock])
         if not locked:
             return []
-        params = [int(row[0]) for row in locked]
-        where = f"id IN ({', '.join(['%s'] * len(params))})"
+        where, params = backend.among("id", [int(row[0]) for row in locked])
         kinds = sorted({int(row[1]) for row in locked}) if for_run else []
         noted = [statement for kind_id in kinds for statement in backend.note_run(kind_id)]
         rows = round_trip.send(conn, [*noted, *after, alarm_sql.look(conn, where, params, for_run=for_run)])
     else:
         rows = round_trip.send(conn, [alarm_sql.look(conn, where, params, for_run=for_run)])
-    return [(*alarm_sql.slot_of(row), int(row[-2]), row[-1]) for row in rows]
+    return [_as_locked(row) for row in rows]
 
 
-def make_several(
-    conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str], limits: Limits | None
-) -> list[tuple[Slot, datetime, int, str]]:
+def make_several(conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str], limits: Limits | None) -> list[Locked]:
     """Make the rows of those objects that have none, and return these as ``take_several`` does; with ``limits``, a
     transaction of one's own begins with it. Nobody else can see them before the commit, so that they need no lock.
     """
@@ -142,39 +223,44 @@ def make_several(
     insert, values = _inserting(kind_id, names)
     before = backend.begin(limits, outermost=connection.depth(conn) == 1) if limits else ()
     expression, params = clock.now_sql(conn)
-    made = round_trip.send(conn, [*before, (f"{insert} RETURNING id, name, {expression}", [*values, *params])])
-    if not made:
-        return []
-    now = clock.from_database(made[0][2])
-    return [(Slot(int(object_id)), now, kind_id, name) for object_id, name, _ in made]
+    statements = [(f"{insert} RETURNING id, name", values), (f"SELECT {expression}", params)]
+    *_, made, [(now,)] = round_trip.send_each(conn, [*before, *statements])
+    now = clock.from_database(now)
+    return [Locked(Slot(int(object_id), kind_id), now, kind_id, name) for object_id, name in made]
 
 
-def _make_missing(
-    conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str]
-) -> list[tuple[Slot, datetime, int, str]]:
+def _make_missing(conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str]) -> list[Locked]:
     """Do so in a database that one transaction at a time writes to: nobody else makes what is missing."""
 
     def where(names: Sequence[str]) -> Statement:
-        return f"kind_id = %s AND name IN ({', '.join(['%s'] * len(names))})", [kind_id, *names]
+        return f"{OF_KIND} AND name IN ({', '.join(['%s'] * len(names))})", [kind_id, *names]
 
     condition, params = where(names)
     there = {name for (name,) in round_trip.send(conn, [(f"SELECT name FROM {_TABLE} WHERE {condition}", params)])}
     if not (missing := [name for name in names if name not in there]):
         return []
     rows = round_trip.send(conn, [_inserting(kind_id, missing), alarm_sql.look(conn, *where(missing))])
-    return [(*alarm_sql.slot_of(row), int(row[-2]), row[-1]) for row in rows]
+    return [_as_locked(row) for row in rows]
+
+
+def _as_locked(row: Row) -> Locked:
+    return Locked(*alarm_sql.slot_of(row), int(row[-2]), row[-1])
 
 
 def peek(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> tuple[Slot, datetime] | None:
     """Return the object's slot and the database's now, without a lock; None for an object without a row."""
-    rows = round_trip.send(conn, [alarm_sql.look(conn, "kind_id = %s AND name = %s", [kind_id, check_name(name)])])
+    rows = round_trip.send(conn, [alarm_sql.look(conn, f"{OF_KIND} AND name = %s", [kind_id, check_name(name)])])
     return alarm_sql.slot_of(rows[0]) if rows else None
+
+
+def key_of(kind_id: int, name: str) -> Statement:
+    """Return the query for the object's primary key, without a lock; part of another statement in parentheses."""
+    return f"SELECT id FROM {_TABLE} WHERE kind_id = %s AND name = %s", [kind_id, check_name(name)]
 
 
 def find(conn: BaseDatabaseWrapper, kind_id: int, name: str) -> int | None:
     """Return the object's primary key if it has a row, without a lock."""
-    find = f"SELECT id FROM {_TABLE} WHERE kind_id = %s AND name = %s"
-    rows = round_trip.send(conn, [(find, [kind_id, check_name(name)])])
+    rows = round_trip.send(conn, [key_of(kind_id, name)])
     return int(rows[0][0]) if rows else None
 
 

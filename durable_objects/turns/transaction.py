@@ -16,9 +16,10 @@ from durable_objects.alarms.run import Run
 from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.database import clock, connection, savepoints
+from durable_objects.database.backends import backend_of
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import LeftOpen, as_busy, forget_trouble, own_statements, why_broken
-from durable_objects.database.savepoints import Savepoints
+from durable_objects.database.savepoints import Savepoints, SentBlock
 from durable_objects.delivery import publisher
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.handler_errors import in_short, is_failure
@@ -57,10 +58,13 @@ class LockedTransaction:
     #: What the engine's own statements met in a savepoint that cannot end well, though somebody may have caught it.
     trouble: ObjectBusy | None = None
 
-    def __init__(self, handle: Handle, object_id: int | None, lock_timeout: timedelta | None) -> None:
+    def __init__(
+        self, handle: Handle, object_id: int | None, lock_timeout: timedelta | None, *, is_for_handler: bool = False
+    ) -> None:
         """Prepare for the object of this handle; with ``object_id`` its row must be there, else it may be made.
 
-        A ``lock_timeout`` says that it is for a run of the alarm.
+        A ``lock_timeout`` says that it is for a run of the alarm; ``is_for_handler``, that nothing is written before
+        ``savepoint``, so that this one comes with the lock.
         """
         self.key = handle.key
         self.conn = clock.connection()
@@ -68,6 +72,9 @@ class LockedTransaction:
         self._handle = handle
         self._object_id = object_id
         self._lock_timeout = lock_timeout
+        self._sends_savepoint = is_for_handler and backend_of(self.conn).takes_several_statements
+        #: Whether the savepoint that came with the lock is to be entered, and to be released by the next message.
+        self._is_sent = self._is_to_be_released = False
         self._atomics: list[transaction.Atomic] = []
         self._watches = False
         #: What of this object was unlocked when this was.
@@ -106,14 +113,18 @@ class LockedTransaction:
         self.savepoints = savepoints.watch(self.conn)
         self._watches, self._savepoints_around = True, self.savepoints.enter()
         for_run = self._lock_timeout is not None
-        self.slot, now, read, is_new = lock.take(self.conn, whose, self.limits, wanted, for_run=for_run)
-        self._object_id = self.slot.object_id
-        self.reading = clock.keep_reading(self.conn, now)
+        taken = lock.take(self.conn, whose, self.limits, wanted, for_run=for_run, sends_savepoint=self._sends_savepoint)
+        self._is_sent, self._is_to_be_released = self._sends_savepoint, False
+        self.slot, self._object_id = taken.slot, taken.slot.object_id
+        self.reading = clock.keep_reading(self.conn, taken.now)
+        if whose.name is None:
+            self._handle.name = taken.name
+            self.key = self._handle.key
         self._check_fence()
         self._publish_after_commit()
-        if is_new:
+        if taken.is_new:
             events.object_created(self.conn, self._handle)
-        return read
+        return taken.read
 
     def _publish_after_commit(self) -> None:
         """Note the commit, and publish the wake-ups that will be in what is sent: before any hook of the user's."""
@@ -140,7 +151,9 @@ class LockedTransaction:
         if (limits := self.limits) is not None:
             lock.restore_limits(self.conn, limits, outermost=self._blocks_around == 0)
         commits = not self.joins and len(self._atomics) == 1 == connection.depth(self.conn)
-        flush.send(self.conn, commit=commits)
+        before = [savepoints.RELEASING] if self._is_to_be_released else []
+        self._is_to_be_released = False
+        flush.send(self.conn, before, commit=commits)
 
     def close(self, error: BaseException | None) -> None:
         """End the transaction: commit, or with an error roll back. Raises when the commit is refused."""
@@ -163,7 +176,7 @@ class LockedTransaction:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Open a savepoint that can be left and entered again by ``unlocked()``: a handler runs in it."""
-        self._push()
+        self._push_savepoint()
         try:
             yield
             self.refuse_if_broken()
@@ -216,6 +229,7 @@ class LockedTransaction:
         try:
             if self.run is not None:
                 leases.keep(self.run)
+                self.run.has_let_go()
             connection.return_to_pool(self.conn)
             yield
         except BaseException as error:
@@ -239,6 +253,9 @@ class LockedTransaction:
             self.slot.lease(self.reading.now(), run.generation)
             run.fence, run.leased = self.slot.fence, True
         try:
+            self.refuse_if_broken()
+            while len(self._atomics) > 1:  # nothing is open in them: so the commit can go with the write-out
+                self._pop(None)
             release()
         except BaseException as error:
             if run is not None and before is not None and not self.is_committed:
@@ -266,7 +283,7 @@ class LockedTransaction:
             self.lost = self.lost or error
             raise
         while len(self._atomics) < level:
-            self._push()
+            self._push_savepoint()
         self.end_unlocked()
         failpoints.reach("turn.locked_again")
 
@@ -300,10 +317,16 @@ class LockedTransaction:
             )
             raise outer.lost
 
-    def _push(self) -> None:
-        atomic = transaction.atomic(using=self.conn.alias)
-        atomic.__enter__()
-        self._atomics.append(atomic)
+    def _push(self, block: transaction.Atomic | None = None) -> None:
+        block = block or transaction.atomic(using=self.conn.alias)
+        block.__enter__()
+        self._atomics.append(block)
+
+    def _push_savepoint(self) -> None:
+        sent, self._is_sent = self._is_sent, False
+        self._push(SentBlock(self.conn) if sent else None)
 
     def _pop(self, error: BaseException | None) -> None:
-        connection.end(self.conn, self._atomics.pop(), error)
+        block = self._atomics.pop()
+        connection.end(self.conn, block, error)
+        self._is_to_be_released = isinstance(block, SentBlock) and error is None

@@ -7,7 +7,7 @@ by whatever instance, and an instance may be shared by threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,7 @@ from django.db import transaction as django_transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects import failpoints, tracing
-from durable_objects.alarms import history, limits, schedules
+from durable_objects.alarms import history, schedules
 from durable_objects.alarms.run import RequestedAlarm, Run
 from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.alarms.slot import Slot
@@ -48,14 +48,21 @@ class Turn:
     slot: Slot
     initializing = False
 
-    def __init__(self, handle: Handle, *, object_id: int | None = None, lock_timeout: timedelta | None = None) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        *,
+        object_id: int | None = None,
+        lock_timeout: timedelta | None = None,
+        is_for_handler: bool = False,
+    ) -> None:
         """Prepare for this object. With ``object_id`` its row must be there, else ``RunSuperseded``; without, it is
-        made when missing. ``lock_timeout`` is that of a run of the alarm.
+        made when missing. ``lock_timeout`` and ``is_for_handler`` are those of ``LockedTransaction``.
         """
         self.handle, self.key = handle, handle.key
         #: Other calls or runs are in this transaction too; what cannot be done there asks to be run again alone.
         self.is_shared = self.must_run_alone = False
-        self._transaction = LockedTransaction(handle, object_id, lock_timeout)
+        self._transaction = LockedTransaction(handle, object_id, lock_timeout, is_for_handler=is_for_handler)
         self.conn = self._transaction.conn
         self.instances = Instances(handle)
 
@@ -140,6 +147,7 @@ class Turn:
         turns, transaction = open_turns(self.conn), self._transaction
         try:
             read = transaction.acquire(whose, wanted, check_isolation=transaction.joins and not turns)
+            self.key = transaction.key  # of one without a name, it is known now
             turns[self.key] = self
             self._begin(read)
         except BaseException as error:
@@ -175,11 +183,9 @@ class Turn:
             clock.drop_reading(self.conn)
         self._transaction.close(error)
 
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
+    def savepoint(self) -> AbstractContextManager[None]:
         """Open a savepoint that ``unlocked()`` knows how to leave and enter again: a handler runs in it."""
-        with self._transaction.savepoint():
-            yield
+        return self._transaction.savepoint()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -365,8 +371,6 @@ class Turn:
             )
         self._buffer.forget_read()
 
-    # -- the write-out
-
     def _write_out(self, before_sending: Callable[[], None] = lambda: None) -> None:
         """Store entries, slot and history: at most one DELETE, and one INSERT … ON CONFLICT into each table."""
         flush = Flush()
@@ -388,13 +392,8 @@ class Turn:
         elif requested is not None:
             self.slot.apply(requested.at, requested.trace)
         if layer.schedules:
-            flush.schedules[self.object_id] = layer.schedules
+            flush.schedules[self.object_id, self.slot.kind_id] = layer.schedules
             self.slot.set(schedule_due_at=schedules.first_due(self.schedules()))
-        limited = limits.of(self.handle) is not None
-        is_wanted = self.slot.needs_wake_up(self.now, limited=limited) and publisher.can_publish()
-        if is_wanted and (self.is_shared or publisher.has_capacity(self.conn)):
-            self.slot.mark_published(self.now)
-            groups, limit = self.handle.alarm_groups, self.handle.alarm_time_limit
-            flush.wake_ups.append(publisher.wake_up(self.slot, limit, grouped=groups))
-        flush.slots.append(self.slot)
+        sends_wake_up = self.is_shared or publisher.has_capacity(self.conn)
+        flush.store(self.slot, self.handle, self.now, sends_wake_up=sends_wake_up)
         flush.runs += self._ended

@@ -35,7 +35,7 @@ class EmbeddedWorker:
         self._thread.start()
         if not self._ready.wait(SECONDS_TO_START):
             raise RuntimeError(f"the embedded Celery worker was not ready within {SECONDS_TO_START:.0f} s; see the log")
-        embedding.worker_started()
+        embedding.worker_started(THREADS)
 
     def is_alive(self) -> bool:
         """Return whether it still takes messages."""

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Count
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
-from durable_objects.admin import CANCEL, DELETE, FIRE_NOW, NOTHING, REVIVE, DurableObjectAdmin, Verb
+from durable_objects.admin import CANCEL, DELETE, FIRE_NOW, NOTHING, REVIVE, DurableObjectAdmin, Verb, shown
 from durable_objects.formatting import label, short
 from reminders.models import Digest, Plan
 
@@ -47,6 +47,16 @@ class DigestAdmin(DurableObjectAdmin):
             setattr(row, "shown_waiting", counts.get(row.name, 0))
         return changelist
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Read the reminders that wait and that the user may see."""
+        row = context.get("original")
+        if row is not None:
+            plans = shown(self.admin_site, request, Plan.objects.in_digest(row.name), "object")
+            setattr(row, "shown_plans", list(plans.select_related("object")[: SHOWN + 1]))
+        return super().render_change_form(request, context, *args, **kwargs)
+
     @admin.display(description="waiting")
     def waiting(self, row: Any) -> int:
         """Return how many reminders wait in it."""
@@ -56,6 +66,5 @@ class DigestAdmin(DurableObjectAdmin):
     @admin.display(description="reminders")
     def reminders(self, row: Any) -> str:
         """Return the names of those that wait, the longest waiting first."""
-        plans = Plan.objects.in_digest(row.name).select_related("object")[: SHOWN + 1]
-        names = [short(label(plan.object.name)) for plan in plans]
+        names = [short(label(plan.object.name)) for plan in row.shown_plans]
         return ", ".join([*names[:SHOWN], *(["…"] if len(names) > SHOWN else [])]) or NOTHING

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
+from django.forms.widgets import Script
 from django.http import HttpRequest
 from django.utils.dateparse import parse_duration
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
-from durable_objects.admin import BaseAdmin, ChangesForm
+from durable_objects import durations
+from durable_objects.admin import NOTHING, BaseAdmin, ChangesForm
+from durable_objects.recurrence.zones import zone_names
 from reminders import links
 from reminders.conf import defaults
 from reminders.models import Recipient
@@ -26,11 +31,27 @@ WINDOWS = [
 ]
 
 
+class ZoneInput(forms.TextInput):
+    """A field for a time zone, which a browser completes from all that there are."""
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        """Add the list of zones behind the field."""
+        field = super().render(name, value, {**(attrs or {}), "list": "do-zones"}, renderer)
+        zones = format_html_join("", '<option value="{}">', ([zone] for zone in zone_names()))
+        return format_html('{}<datalist id="do-zones">{}</datalist>', field, zones)
+
+
 class RecipientForm(ChangesForm):
     """Never shows the secret again: an empty field leaves it as it is."""
 
     secret_fields = ("webhook_secret",)
     address_fields = ("webhook_url",)
+    time_zone = forms.CharField(
+        max_length=100,
+        initial=lambda: defaults.TIME_ZONE,
+        widget=ZoneInput(attrs={"class": "vTextField"}),
+        help_text="Such as Europe/Berlin: type a part of the name.",
+    )
     digest_window = forms.TypedChoiceField(
         label="Digest",
         choices=WINDOWS,
@@ -51,7 +72,7 @@ class RecipientForm(ChangesForm):
         super().__init__(*args, **kwargs)
         window = self.instance.digest_window
         if window is not None and str(window) not in dict(WINDOWS):
-            setattr(self.fields["digest_window"], "choices", [*WINDOWS, (str(window), str(window))])
+            setattr(self.fields["digest_window"], "choices", [*WINDOWS, (str(window), durations.write(window))])
 
 
 @admin.register(Recipient)
@@ -59,7 +80,7 @@ class RecipientAdmin(BaseAdmin):
     """Everyone whom reminders are for."""
 
     form = RecipientForm
-    list_display = ("name", "time_zone", "quiet_hours", "digest_window", "email")
+    list_display: Any = ("name", "time_zone", "quiet_hours", "window", "email")
     search_fields = ("name",)
     fields = ("name", "time_zone", "quiet_hours", "digest_window", "email", "webhook_url", "webhook_secret", "calendar")
     readonly_fields = ("calendar",)
@@ -67,10 +88,22 @@ class RecipientAdmin(BaseAdmin):
     actions = ("renew_calendar",)
     show_full_result_count = False
 
+    class Media:
+        css: ClassVar[Any] = {"all": ["durable_objects/admin.css"]}
+        js = (Script("durable_objects/copy.js", defer=True),)
+
+    @admin.display(description="digest", ordering="digest_window")
+    def window(self, row: Recipient) -> str:
+        """Show how long reminders are gathered."""
+        return durations.write(row.digest_window) if row.digest_window else NOTHING
+
     @admin.display(description="calendar feed")
-    def calendar(self, row: Recipient) -> str:
-        """Return the secret address of the person's calendar."""
-        return f"{defaults.PUBLIC_URL.rstrip('/')}{links.feed_url(row)}" if row.pk else "-"
+    def calendar(self, row: Recipient) -> SafeString | str:
+        """Show the secret address of the person's calendar, to be followed or copied."""
+        if not row.pk:
+            return NOTHING
+        address = f"{defaults.PUBLIC_URL.rstrip('/')}{links.feed_url(row)}"
+        return format_html('<a href="{}" data-copy>{}</a>', address, address)
 
     @admin.action(description="Replace the calendar address; the old one stops working", permissions=["change"])
     def renew_calendar(self, request: HttpRequest, queryset: QuerySet[Recipient]) -> None:

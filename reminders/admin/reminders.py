@@ -7,8 +7,10 @@ from datetime import UTC
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ORDER_VAR
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from durable_objects import now
@@ -17,18 +19,21 @@ from durable_objects.admin import (
     FIRE_NOW,
     NOTHING,
     REVIVE,
+    BoundedPaginator,
     DurableObjectAdmin,
+    SortableChangeList,
     Verb,
     alarm_of,
     badge,
+    named,
     now_of,
     to_come,
     when,
 )
 from durable_objects.formatting import gist, short
 from durable_objects.models import Alarm, DurableObject
-from reminders import delivery
-from reminders.forms import REPEATS, ReminderForm
+from reminders import delivery, repeats
+from reminders.forms import ReminderForm
 from reminders.models import Delivery, DeliveryFailed, Plan, Recipient, Reminder
 from reminders.snooze_presets import PRESETS, Preset
 
@@ -54,7 +59,7 @@ def _snooze(preset: Preset) -> Verb:
 
     label = f"Snooze: {preset.label}"
     question = "Put off the next delivery? Later ones stay."
-    return Verb(f"snooze_{preset.name}", label, question, label, snooze, fits=ALIVE, effect=effect)
+    return Verb(f"snooze_{preset.name}", label, question, label, snooze, fits=ALIVE, effect=effect, tone="quiet")
 
 
 def try_out(handle: DurableObject, row: Any) -> None:
@@ -67,17 +72,29 @@ def try_out(handle: DurableObject, row: Any) -> None:
         raise DeliveryFailed("; ".join(failures))
 
 
-DELIVER_NOW = replace(FIRE_NOW, name="deliver_now", label="Deliver now", fits=ALIVE - {"running", "dead"})
+def seen_before(handle: DurableObject, row: Any) -> str:
+    """Return the message as it would be delivered now, and to whom."""
+    plan = handle.plan() if isinstance(handle, Reminder) else None
+    return "It was never set." if plan is None else delivery.preview(plan, handle.name)
+
+
+DELIVER_NOW = replace(
+    FIRE_NOW, name="deliver_now", label="Deliver now", question="Deliver these reminders now? Later ones stay.",
+    fits=ALIVE - {"running", "dead"}, preview=seen_before,
+)  # fmt: skip
 TEST_SEND = Verb(
-    "test_send", "Test-send", "Send a test message by each channel now? Nothing else changes.", "Test sent", try_out
-)
+    "test_send", "Test-send", "Send a test message by each channel now? Nothing else changes.", "Test sent", try_out,
+    preview=seen_before, tone="quiet",
+)  # fmt: skip
 SKIP = Verb(
     "skip", "Skip this one", "Leave out the next delivery? Later ones stay.", "Skipped",
     lambda handle, row: handle.skip() and None, fits=ALIVE,  # type: ignore[attr-defined]  # a Reminder's
+    of_many="skip", tone="quiet",
 )  # fmt: skip
 CANCEL_REMINDER = Verb(
     "cancel_reminders", "Cancel", "Cancel these reminders and all their later deliveries?", "Cancelled",
     lambda handle, row: handle.cancel(), fits=ALIVE,  # type: ignore[attr-defined]  # a Reminder's
+    of_many="cancel_reminders", tone="danger",
 )  # fmt: skip
 
 
@@ -104,6 +121,24 @@ class PlanStateFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=plans.values("pk"))
 
 
+class ByNext(SortableChangeList):
+    """The list that shows what comes next first; under a filter or a search, by key.
+
+    Those that come first are found by the index of due alarms; behind them the newest of the others. Nothing else is
+    sorted, however many there are.
+    """
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> models.QuerySet[Any]:
+        found: models.QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
+        if self.query or self.has_active_filters or ORDER_VAR in self.params:
+            return found
+        alarms = Alarm.objects.filter(kind_id=Reminder.kind_pk(), wake_at__isnull=False).order_by("wake_at")
+        first = [*alarms.values_list("pk", flat=True)[: BoundedPaginator.LIMIT]]
+        if len(first) < BoundedPaginator.LIMIT:
+            first += Reminder.objects.order_by("-pk").values_list("pk", flat=True)[: BoundedPaginator.LIMIT]
+        return found.filter(pk__in=first).order_by(models.F("alarm_row__wake_at").asc(nulls_last=True), "-pk")
+
+
 @admin.register(Reminder)
 class ReminderAdmin(DurableObjectAdmin):
     """Reminders: what each says, when and to whom; what comes next, and what was delivered."""
@@ -114,7 +149,7 @@ class ReminderAdmin(DurableObjectAdmin):
     search_help_text = "The beginning of a name, or a person"
     shows_storage = False
     verbs: ClassVar[tuple[Verb, ...]] = (
-        *map(_snooze, PRESETS), SKIP, DELIVER_NOW, TEST_SEND, REVIVE, CANCEL_REMINDER, DELETE,
+        DELIVER_NOW, REVIVE, *map(_snooze, PRESETS), SKIP, TEST_SEND, CANCEL_REMINDER, DELETE,
     )  # fmt: skip
 
     class Media:
@@ -130,15 +165,19 @@ class ReminderAdmin(DurableObjectAdmin):
             return ["whole_name", "message", "person", "repeats"]
         name = "name" if obj is None else "whole_name"
         return [
-            name, "message", ("local_time", "time_zone"), "repeats", "rule", "person", "channels", "urgent",
-            "skip_if_late",
+            name, "message", ("local_time", "time_zone"), "repeats", "week_days", "rule", "person", "channels",
+            "urgent", "skip_if_late",
         ]  # fmt: skip
 
     def get_list_display(self, request: HttpRequest) -> Any:
         @admin.display(description="next delivery")
-        def next_delivery(row: Any) -> str:
+        def next_delivery(row: Any) -> SafeString | str:
             plan = row.shown_plan
-            return to_come(plan.next_at if plan and plan.state == Plan.State.SET else None, now_of(request))
+            if plan is None or plan.state != Plan.State.SET:
+                return NOTHING
+            local = f"{plan.next_at.astimezone(plan.zone):%a %d %b, %H:%M} ({plan.clock})"
+            shown = to_come(plan.next_at, now_of(request))
+            return shown if plan.clock == "UTC" else format_html('{} <span class="do-aside">{}</span>', shown, local)
 
         @admin.display(description="last error")
         def last_error(row: Any) -> str:
@@ -161,18 +200,24 @@ class ReminderAdmin(DurableObjectAdmin):
             setattr(row, "shown_plan", row.plan())
         return row
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return the list that has what comes next first."""
+        return ByNext
+
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        if not search_term:
-            return queryset, False
-        theirs = models.Q(pk__in=Plan.objects.filter(person=search_term).values("pk"))
-        return queryset.filter(theirs | models.Q(name__startswith=search_term)), False
+        theirs = Plan.objects.to_or_once_to(search_term).values_list("pk", flat=True)[: BoundedPaginator.LIMIT]
+        if not (search_term and theirs.exists()):
+            return super().get_search_results(request, queryset, search_term)
+        # Each by its index, and no more than a list shows: with "or" the database would read all reminders.
+        so_named = Reminder.objects.filter(named(search_term, Reminder)).order_by("name").values_list("pk", flat=True)
+        return queryset.filter(pk__in=[*theirs, *so_named[: BoundedPaginator.LIMIT]]), False
 
     def changeform_view(
         self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        saves = {"show_save": True, "show_save_and_continue": False, "show_save_and_add_another": False}
+        saves = {"show_save": False, "show_save_and_continue": False, "show_save_and_add_another": False}
         return super().changeform_view(request, object_id, form_url, {**saves, **(extra_context or {})})
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -201,7 +246,7 @@ class ReminderAdmin(DurableObjectAdmin):
     @admin.display(description="message")
     def message(self, row: Any) -> str:
         """Return the beginning of what is delivered."""
-        return short(row.shown_plan.message) if row.shown_plan else NOTHING
+        return short(row.shown_plan.message, 40) if row.shown_plan else NOTHING
 
     @admin.display(description="person")
     def person(self, row: Any) -> str:
@@ -210,9 +255,8 @@ class ReminderAdmin(DurableObjectAdmin):
 
     @admin.display(description="repeats")
     def repeats(self, row: Any) -> str:
-        """Return how it recurs: a choice of the form, or the beginning of its rule."""
-        rule = row.shown_plan.recurrence if row.shown_plan else None
-        return dict(REPEATS).get(rule, short(rule)) if rule else NOTHING
+        """Return how it recurs: a choice of the form, week days, or the beginning of its rule."""
+        return repeats.describe(row.shown_plan.recurrence if row.shown_plan else None) or NOTHING
 
     @staticmethod
     def _deliveries(request: HttpRequest, row: Any) -> list[dict[str, Any]]:

@@ -13,5 +13,9 @@ one_line_of(logger)
 
 @register("log")
 def log(message: Message) -> None:
-    """Write the reminder to the log."""
+    """Write the reminder, or the alert, to the log."""
+    if message.alert is not None:
+        extra = {"key": message.key, "alert": message.alert.key, "event": f"alert_{message.alert.event}"}
+        logger.warning("%s", message.text, extra=extra)
+        return
     logger.info("REMINDER: %s", message.marked, extra={"reminder": message.reminder, "key": message.key})

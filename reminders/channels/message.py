@@ -10,6 +10,19 @@ from durable_objects import escaping
 
 
 @dataclass(frozen=True)
+class AboutAlert:
+    """What a message about an alert is about: ``event`` is *opened*, *grew*, *stands*, *resolved* or *test*; ``key`` is
+    the same in all messages about one alert; ``since`` is from when on the condition holds (aware UTC).
+    """
+
+    event: str
+    condition: str
+    object_class: str
+    key: str
+    since: datetime
+
+
+@dataclass(frozen=True)
 class Message:
     """What a channel delivers. ``key`` is the same on every retry of one occurrence, so that a receiver can tell a
     repeated delivery; ``planned_at`` is when the occurrence was to be delivered (aware UTC), ``late`` how long ago that
@@ -19,6 +32,8 @@ class Message:
 
     A digest has its reminders as ``items``, each with its own key (the one that it would have by itself), its time in
     the series as ``planned_at``, and its links; ``text`` lists them, ``reminder`` is empty.
+
+    One about an alert has ``alert``, and the rule in words as ``reminder``.
     """
 
     key: str
@@ -30,6 +45,7 @@ class Message:
     links: Mapping[str, str] = field(default_factory=dict)
     to: str = ""
     items: tuple[Message, ...] = ()
+    alert: AboutAlert | None = None
 
     @classmethod
     def of_digest(cls, key: str, person: str, planned_at: datetime, items: Sequence[Message]) -> Message:

@@ -9,6 +9,7 @@ from durable_objects import outgoing, signing
 from durable_objects.http_bodies import readable
 from durable_objects.masking import scrub, secrets_of
 from reminders.channels import Message, Refused, register
+from reminders.channels.message import AboutAlert
 from reminders.conf import defaults
 from reminders.tables import Recipient
 
@@ -73,6 +74,8 @@ def payload(message: Message) -> dict[str, object]:
             {"key": item.key, "planned_at": item.planned_at.isoformat(), **_data(item)} for item in message.items
         ]
         data = {"version": DIGEST_VERSION, "person": message.person, "reminders": reminders}
+    if message.alert is not None:
+        kind, data = f"alert.{message.alert.event}", _alert_data(message, message.alert)
     return {"type": kind, "timestamp": message.planned_at.isoformat(), "data": data}
 
 
@@ -82,6 +85,18 @@ def _data(message: Message) -> dict[str, object]:
         "person": message.person or None,
         "message": message.text,
         "late_seconds": round(message.late.total_seconds()),
+        "links": dict(message.links),
+    }
+
+
+def _alert_data(message: Message, alert: AboutAlert) -> dict[str, object]:
+    return {
+        "rule": message.reminder,
+        "condition": alert.condition,
+        "class": alert.object_class or None,
+        "alert": alert.key or None,
+        "since": alert.since.isoformat(),
+        "message": message.text,
         "links": dict(message.links),
     }
 

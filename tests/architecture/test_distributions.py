@@ -17,7 +17,8 @@ from tests.support.wheels import build_wheels
 
 #: What no wheel may be without: the types' marker, and what Django's pages are made of.
 NEEDED = {
-    "durable_objects": {"py.typed", "templates/admin/durable_objects/overview.html", "static/durable_objects/admin.css",
+    "durable_objects": {"py.typed", "templates/admin/durable_objects/overview/panels.html",
+                        "static/durable_objects/admin.css",
                         "http/templates/admin/durable_objects_http/apitoken/made.html"},
     "batcher": {"py.typed", "templates/admin/batcher/batcher.html", "migrations/0001_initial.py"},
     "cleaner": {"py.typed", "static/cleaner/admin.css", "migrations/0001_initial.py"},

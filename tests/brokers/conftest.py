@@ -41,6 +41,7 @@ class Running:
     site: Site
     broker: OwnRedis | OwnRabbit
     worker: Process
+    pool: str
 
 
 @pytest.fixture(scope="module")
@@ -54,5 +55,5 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         site = stack.enter_context(Site(folder, database, broker.url, engine={"DISPATCH_EVERY": 1}))
         site.migrate()
         worker = site.worker(pool=pool, concurrency=2 if pool == "prefork" else 8)
-        yield Running(site, broker, worker)
+        yield Running(site, broker, worker, pool)
         worker.kill()  # a clean stop takes seconds

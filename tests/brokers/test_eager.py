@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(publisher, "_publisher", publisher._Publisher())
-    publisher.register(tasks._publish, tasks._broker_is_private, tasks._publish_group)
+    publisher.register(tasks._publish, tasks._broker_is_private, tasks._publish_several)
     monkeypatch.setattr(Scripted, "script", Script(), raising=False)
     app.conf.task_always_eager = True
     yield

@@ -292,7 +292,7 @@ def test_a_delay_under_a_second_is_the_workers_to_wait(
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(tasks.fire_alarm, "apply_async", lambda args, **options: sent.append(options))
     before = datetime.now(UTC)
-    tasks._send((1, 1), timedelta(seconds=delay), retries=0)
+    tasks._send((1, 1), timedelta(seconds=delay), None, retries=0)
     [options] = sent
     assert options.get("countdown") == countdown
     assert "eta" not in options

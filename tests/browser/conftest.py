@@ -6,10 +6,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 #: As few doors to the outside as a browser can be talked into; a test loads pages of its own server only.
@@ -23,6 +24,17 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PASSWORD = "browser"
+#: What a page may take to load or to change, in milliseconds, on a machine that has much else to do.
+WITHIN = 30_000
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+NARROW: ViewportSize = {"width": 390, "height": 844}
+#: How a page is looked at.
+FORMS: list[tuple[str, ViewportSize, Literal["light", "dark"]]] = [
+    ("wide-light", WIDE, "light"),
+    ("wide-dark", WIDE, "dark"),
+    ("narrow-light", NARROW, "light"),
+    ("narrow-dark", NARROW, "dark"),
+]
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +63,8 @@ def page(browser: Browser) -> Iterator[Page]:
     """
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(WITHIN)
+    expect.set_options(timeout=WITHIN)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on(
@@ -69,19 +82,28 @@ def admin(page: Page, live_server: LiveServer) -> Page:
     page.goto(f"{live_server.url}/admin/")
     page.fill("#id_username", "ada")
     page.fill("#id_password", PASSWORD)
-    page.click("input[type=submit]")
-    page.wait_for_selector("#user-tools")
+    page.press("#id_password", "Enter")
+    page.wait_for_url(lambda url: "/login/" not in url)
     return page
 
 
 @pytest.fixture
 def screenshot(page: Page) -> Callable[[str], None]:
-    """``screenshot("name")`` keeps a picture of the whole page in TEST_SCREENSHOTS, for a person to look at."""
+    """``screenshot("name")`` keeps pictures of the whole page in TEST_SCREENSHOTS, for a person to look at: wide and
+    narrow, light and dark.
+    """
     folder = os.environ.get("TEST_SCREENSHOTS")
 
     def take(name: str) -> None:
-        if folder:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+        if not folder:
+            return
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        before = page.viewport_size or WIDE
+        for form, size, scheme in FORMS:
+            page.set_viewport_size(size)
+            page.emulate_media(color_scheme=scheme)
+            page.screenshot(path=Path(folder) / f"{name}.{form}.png", full_page=True)
+        page.set_viewport_size(before)
+        page.emulate_media(color_scheme="null")  # as it was; None would change nothing
 
     return take

@@ -75,11 +75,18 @@ def test_a_refused_batch_is_read_downloaded_and_replayed(
     download.value.save_as(tmp_path / "items.json")
     assert (tmp_path / "items.json").read_text() == '[{"id":1},"two"]'
     admin.get_by_role("button", name="Replay").click()
+    question = admin.locator(".do-preview")
+    expect(question).to_contain_text(f"POST {upstream.url}")
+    expect(question).to_contain_text('"items":[{"id":1},"two"]')
+    screenshot("batch-replay-question")
+    assert len(upstream.keys) == 1
     admin.get_by_role("button", name="Yes: replay").click()
     expect(admin.locator(".messagelist")).to_contain_text("Replay requested: orders.")
     run_due_alarms()
     admin.reload()
-    expect(admin.locator("#content")).to_contain_text("delivered")
+    expect(admin.locator("#content")).to_contain_text("The upstream has all 2 items, by try 2.")
+    expect(admin.locator(".do-line")).to_contain_text("Try 1: 400")
+    screenshot("batch-replayed")
     assert len(upstream.keys) == 2
     assert len(set(upstream.keys)) == 1
 
@@ -105,3 +112,58 @@ def test_without_javascript_a_batch_is_given_up(
         page.get_by_role("button", name="Yes: fail now").click()
         expect(page.locator(".messagelist")).to_contain_text("Given up: orders.")
     assert Batch.objects.get().status == "failed"
+
+
+def test_an_item_that_spoils_its_batch_is_dropped(
+    admin: Page, live_server: LiveServer, screenshot: Screenshot, upstream: Upstream
+) -> None:
+    """From the failed batch: the item is dropped with a reason, the others are delivered, and it is kept with why."""
+    orders = Batcher.objects.get_by_name("orders")
+    orders.configure(upstream_url=upstream.url, window=timedelta(0))
+    upstream.script(Answer(422, body=b"no such sku"))
+    orders.add_items(["tea", "poison", "milk"])
+    run_due_alarms()
+    admin.goto(f"{live_server.url}/admin/batcher/batch/{Batch.objects.get().pk}/change/")
+    expect(admin.locator("#content")).to_contain_text("Known: the upstream has none of the items.")
+    admin.get_by_role("row", name="poison").get_by_role("link", name="Drop…").click()
+    expect(admin.locator(".do-preview")).to_have_text('"poison"')
+    screenshot("batch-drop-question")
+    admin.get_by_role("button", name="Yes: drop the item").click()
+    expect(admin.locator(".messagelist")).to_have_count(0)
+    admin.get_by_label("Reason").fill("discontinued")
+    admin.get_by_role("button", name="Yes: drop the item").click()
+    expect(admin.locator(".messagelist")).to_contain_text("Item dropped: orders (item 1, 'discontinued', kept as batch")
+    run_due_alarms()
+    admin.reload()
+    screenshot("batch-was-split")
+    assert upstream.items[3:] == ["tea", "milk"]
+    assert [row.answer for row in Batch.objects.filter(status="failed", was_split=False)] == ["dropped: discontinued"]
+    assert "discontinued" in LogEntry.objects.get().get_change_message()
+
+
+def test_what_waits_for_an_upstream_is_tried_now(
+    admin: Page, live_server: LiveServer, screenshot: Screenshot, upstream: Upstream
+) -> None:
+    """From the list of upstreams to the one that is left alone, and with one button and a yes the probe goes."""
+    orders = Batcher.objects.get_by_name("orders")
+    orders.configure(upstream_url=upstream.url, window=timedelta(0), max_retries=0)
+    upstream.default = Answer(503, body=b"down")
+    orders.add_items(["tea"])
+    run_due_alarms()
+    for _ in range(5):
+        orders.flush()
+        run_due_alarms()
+    upstream.default = Answer(200)
+    admin.goto(f"{live_server.url}/admin/batcher/upstream/")
+    expect(admin.locator("#result_list")).to_contain_text("open")
+    screenshot("upstreams")
+    admin.locator("#result_list a").first.click()
+    expect(admin.locator("#content")).to_contain_text("A batch waits for it, of orders.")
+    screenshot("upstream-open")
+    admin.get_by_role("button", name="Try now…").click()
+    admin.get_by_role("button", name="Yes: flush").click()
+    expect(admin.locator(".messagelist")).to_contain_text("Flush requested: orders.")
+    run_due_alarms()
+    admin.goto(f"{live_server.url}/admin/batcher/upstream/")
+    expect(admin.locator("#result_list")).to_contain_text("closed")
+    assert upstream.items[-1] == "tea"

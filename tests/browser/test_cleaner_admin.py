@@ -54,7 +54,7 @@ def test_a_model_is_cleaned(admin: Page, settings: Any, screenshot: Screenshot) 
     admin.get_by_role("button", name="Dry run…").click()
     screenshot("cleaner-dry-run-asked")
     admin.get_by_role("button", name="Yes: dry run").click()
-    expect(messages(admin)).to_contain_text("30 of the 31 rows would be deleted: old sessions.")
+    expect(messages(admin)).to_contain_text("Counted: old sessions (30 of the 31 rows would be deleted: old-0 of ")
     screenshot("cleaner-dry-run")
 
     admin.get_by_role("button", name="Clean now…").click()
@@ -71,7 +71,7 @@ def test_a_model_is_cleaned(admin: Page, settings: Any, screenshot: Screenshot) 
     admin.get_by_role("button", name="Yes: stop").click()
     expect(content(admin)).to_contain_text("Stopped. Deletes")
     admin.get_by_role("link", name="History", exact=True).click()
-    for done in ("Counted.", "Set to run now.", "Stopped."):
+    for done in ("Counted: 30 of the 31", "Set to run now.", "Stopped."):
         expect(content(admin)).to_contain_text(done)
 
 
@@ -115,5 +115,5 @@ def test_it_all_works_without_scripts(browser: Browser, live_server: LiveServer,
     page.goto(f"{live_server.url}/admin/cleaner/periodiccleaner/{cleaner.pk}/change/")
     page.get_by_role("button", name="Dry run…").click()
     page.get_by_role("button", name="Yes: dry run").click()
-    expect(messages(page)).to_contain_text("1 of the 1 rows would be deleted: cache.")
+    expect(messages(page)).to_contain_text("Counted: cache (1 of the 1 rows would be deleted: old of 1970-01-01 ")
     context.close()

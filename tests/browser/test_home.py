@@ -20,9 +20,9 @@ def test_the_first_page_fits_and_follows_the_colour_scheme(
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.goto(live_server.url)
-    screenshot(f"home-{scheme}-{width}")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}[scheme]
+    screenshot(f"home-{scheme}-{width}")
     page.get_by_role("link", name="Admin").click()
     expect(page.locator("#id_username")).to_be_visible()

@@ -32,7 +32,7 @@ def test_an_object_and_a_class_are_paused(admin: Page, live_server: LiveServer, 
     admin.goto(live_server.url + reverse("admin:tests_scripted_change", args=[obj.pk]))
     admin.get_by_role("button", name="Pause…").click()
     admin.get_by_label("Reason").fill("the prices are wrong")
-    admin.get_by_label("Minutes").fill("90")
+    admin.locator("[name=lasts]").fill("90m")
     screenshot("pause-asked")
     admin.get_by_role("button", name="Yes: pause").click()
     expect(admin.locator(".messagelist")).to_contain_text("Paused: orders.")
@@ -48,7 +48,7 @@ def test_an_object_and_a_class_are_paused(admin: Page, live_server: LiveServer, 
     expect(admin.locator("#result_list")).to_contain_text("new columns")
     screenshot("pause-list")
     admin.goto(live_server.url + reverse("admin:durable_objects_overview"))
-    expect(admin.locator(".do-attention")).to_contain_text("new columns")
+    expect(admin.locator("#do-sentence")).to_contain_text("new columns")
     screenshot("pause-overview")
     assert run_due_alarms() == []
     assert Pause.objects.count() == 2

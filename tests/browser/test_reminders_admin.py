@@ -54,6 +54,27 @@ def test_a_reminder_is_previewed_then_saved(
     assert Plan.objects.get().fire_at == datetime(2030, 3, 30, 1, 30, tzinfo=UTC)
 
 
+def test_a_weekly_reminder_by_boxes(admin: Page, live_server: LiveServer, screenshot: Callable[[str], None]) -> None:
+    """Monday and Thursday are ticked, the preview shows them and the message, Save sets it: no rule is typed."""
+    Recipient.objects.create(name="ada", time_zone="America/New_York")
+    fill_in(admin, live_server)
+    admin.fill("#id_local_time", "2030-04-01T09:00")
+    admin.select_option("#id_repeats", label="Every week")
+    admin.get_by_label("Mon").check()
+    admin.get_by_label("Thu").check()
+    admin.get_by_role("button", name="Preview").click()
+    expect(admin.locator(".do-ahead li")).to_have_count(5)
+    days = admin.locator(".do-ahead li time").all_inner_texts()
+    assert [day[:3] for day in days] == ["Mon", "Thu", "Mon", "Thu", "Mon"]
+    expect(admin.locator(".do-ahead")).to_contain_text("Mon 03:00 for ada (America/New_York)")
+    expect(admin.locator(".do-subject")).to_have_text("Stand up!")
+    screenshot("reminder-weekly")
+    admin.get_by_role("button", name="Save").click()
+    expect(admin.locator("#result_list")).to_contain_text("Every Mon, Thu")
+    screenshot("reminder-list-weekly")
+    assert Plan.objects.get().recurrence == "FREQ=WEEKLY;BYDAY=MO,TH"
+
+
 def test_a_rule_that_never_comes_is_told_in_the_form(
     admin: Page, live_server: LiveServer, screenshot: Callable[[str], None]
 ) -> None:
@@ -108,8 +129,12 @@ def test_a_recipient(admin: Page, live_server: LiveServer, screenshot: Callable[
     screenshot("recipient-refused")
     admin.fill("#id_quiet_hours", "22:00-07:00")
     admin.get_by_role("button", name="Save and continue editing").click()
-    expect(admin.locator(".field-calendar")).to_contain_text("/remind/calendar/")
+    feed = admin.locator(".field-calendar").get_by_role("link")
+    expect(feed).to_contain_text("/remind/calendar/")
+    expect(admin.locator(".field-calendar").get_by_role("button", name="Copy")).to_be_visible()
     screenshot("recipient")
+    assert admin.request.get(live_server.url + str(feed.get_attribute("href"))).text().startswith("BEGIN:VCALENDAR")
+    assert admin.locator("#do-zones option").count() > 300
 
 
 def test_a_link_asks_before_it_acts(

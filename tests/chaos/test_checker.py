@@ -115,6 +115,12 @@ def _bred(story: Story) -> None:
         story.tell("sent", 10 + number / 10, id=1, wake_up_number=number, waits=0)
 
 
+def _sent_on(story: Story) -> None:
+    for number in range(18):
+        story.tell("taken", 10 + number / 10, id=1, wake_up_number=number, waits=0, shared=True, role="dispatcher")
+        story.tell("sent", 10.05 + number / 10, id=1, wake_up_number=number, waits=0)
+
+
 def _filled(story: Story) -> None:
     for number in range(40):
         story.tell("taken", 10 + number, id=2, wake_up_number=5, waits=0, role="dispatcher")
@@ -172,6 +178,7 @@ def _stuck(story: Story) -> None:
         (_two_keys, {"contents"}),
         (_item_lost, {"lost"}),
         (_bred, {"bred"}),
+        (_sent_on, set()),
         (_filled, {"filled"}),
         (_ended, {"ended"}),
         (_ended_after_a_childs_kill, {"ended"}),

@@ -109,6 +109,13 @@ def _started_while_paused(story: Story) -> None:
     story.tell("resuming", 35, target="o")
 
 
+def _started_while_everything_is_paused(story: Story) -> None:
+    story.tell("pausing", 28, target="everything", seconds=12)
+    story.tell("paused", 29, target="everything")
+    _schedule(story)
+    story.tell("resuming", 35, target="everything")
+
+
 def _one_too_many_at_a_time(story: Story) -> None:
     for number in range(3):
         story.tell("start", 30 + number / 10, **_alone(number, "FewSubject"))
@@ -147,6 +154,7 @@ def _alone(number: int, kind: str) -> Event:
         (_failure_of_a_schedule_counted_twice, {"miscounted"}),
         (_schedule_beside_the_alarm, {"overlapping"}),
         (_started_while_paused, {"paused"}),
+        (_started_while_everything_is_paused, {"paused"}),
         (_one_too_many_at_a_time, {"crowded"}),
         (_too_many_in_a_second, {"crowded"}),
     ],

@@ -69,8 +69,8 @@ class Kind:
             stack.callback(wire.stop)
             url = own.url.replace(str(own.port), str(wire.port))
             settings, engine, load = settings_for(upstream), ENGINE, {"rate": RATE, "items": 4, "dead": MINUTES > 5}
-            if self.name == "together":
-                settings["CHAOS_TOGETHER"] = "1"
+            if self.name in {"together", "messages"}:
+                settings[f"CHAOS_{self.name.upper()}"] = "1"
                 # The dispatcher rings for most of them, and so for several at once; few objects for many callers.
                 engine, load = ENGINE | {"HORIZON": 1}, load | {"subjects": 60, "threads": 8}
             if host:
@@ -93,6 +93,7 @@ KINDS_OF_STORM = [
     Kind("redis", BROKERS["redis"]),
     Kind("rabbitmq", BROKERS["rabbitmq"]),
     Kind("together", BROKERS["redis"]),
+    Kind("messages", BROKERS["redis"]),
     Kind("standby", [*BROKERS["redis"], *STANDBY]),
     Kind("split", [*BROKERS["redis"], *SPLIT]),
 ]
@@ -103,8 +104,9 @@ def test_a_storm(tmp_path: Path, kind: Kind, say: Callable[[str], None]) -> None
     """Random faults for CHAOS_MINUTES: nothing lost, early, overlapping, miscounted, dead without the handler's fault,
     ended by itself or under two contents.
 
-    ``together``: on Redis, with alarms in groups and combined calls; ``standby``: with a synchronous standby that is
-    promoted; ``split``: with a worker on a host of its own that is cut off.
+    ``together``: on Redis, with alarms in groups and combined calls; ``messages``: with alarms that share messages;
+    ``standby``: with a synchronous standby that is promoted; ``split``: with a worker on a host of its own that is cut
+    off.
     """
     say(f"CHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES:g} CHAOS_PACE={PACE:g} on {kind.name}")
     faults = [fault for fault in [*SERVERS, *kind.faults] if fault.kind.startswith(KINDS)]

@@ -17,6 +17,7 @@ from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due
 from tests.conformance.behaviour import behaviour
 from tests.conformance.scenes import HOUR, NOW, SECOND, Boom, again, outcomes, slot
 from tests.models import Counter, LoudCounter, Script, Scripted
+from tests.support.another_class import make_of
 
 pytestmark = pytest.mark.django_db
 
@@ -141,12 +142,12 @@ def test_do_94_objects_of_a_class_that_is_gone_stay(clock: FakeClock, obj: Scrip
     obj.storage.set_alarm(NOW)
     kind = ContentType.objects.get_for_model(Scripted, for_concrete_model=False)
     gone = ContentType.objects.create(app_label="tests", model="gone")
-    Object.objects.update(kind=gone)
+    make_of(gone)
     assert run_due_alarms() == []
     with pytest.raises(ProtectedError):
         gone.delete()
     assert (slot().state, slot().retry_count) == ("armed", 0)
-    Object.objects.update(kind=kind)
+    make_of(kind)
     assert outcomes(run_due_alarms()) == ["succeeded"]
 
 
@@ -154,7 +155,9 @@ def test_do_94_objects_of_a_class_that_is_gone_stay(clock: FakeClock, obj: Scrip
 def test_c14_a_row_with_nothing_but_its_time_runs(clock: FakeClock, obj: Scripted, script: Script) -> None:
     """An armed row whose other columns have their defaults, as a migration that adds them leaves it, runs."""
     obj.storage.put("k", 1)
-    Alarm.objects.create(object_id=obj.pk, state="armed", scheduled_at=clock.now(), due_at=clock.now())
+    Alarm.objects.create(
+        object_id=obj.pk, kind_id=obj.kind_pk(), state="armed", scheduled_at=clock.now(), due_at=clock.now()
+    )
     assert obj.storage.get_alarm() == clock.now()
     assert outcomes(run_due_alarms()) == ["succeeded"]
 

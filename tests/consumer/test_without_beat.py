@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.consumer.foreign import Foreign
 
 #: As if it were not installed; what imports it at all fails.
 AWAY = "import sys\nsys.modules['django_celery_beat'] = None\n"
 
 
+@pytest.mark.slow
 def test_the_engine_works_without_beat(foreign: Callable[..., Foreign]) -> None:
     """Every module but the scheduler for beat imports; checks, doctor and the dispatcher's own loop do their work."""
     project = foreign()

@@ -96,7 +96,7 @@ def test_alarm_that_is_set_already_waits(
     """It is not run, not counted and not lost; the log names the flaw, and other classes' alarms are sent as ever."""
     cls.objects.get_by_name("a").storage.set_alarm(NOW)
     [wake_up] = published
-    monkeypatch.setattr(tasks, "_send", lambda args, delay, **options: None)
+    monkeypatch.setattr(tasks, "_send", lambda args, delay, kind_id, **options: None)
     monkeypatch.setattr(cls, *given)
     if cls is Grouped:
         assert tasks.fire_alarms([(wake_up.object_id, wake_up.wake_up_number)], 60.0) == 0

@@ -21,6 +21,7 @@ from durable_objects import DurableObjectError, kinds
 from durable_objects.tables import Alarm, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
+from tests.support.another_class import make_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,7 +62,8 @@ def diary(name: str, value: int) -> None:
     obj = Scripted.objects.get_by_name(name)
     obj.storage.put("k", value)
     obj.storage.set_alarm(timedelta(0))
-    Object.objects.filter(pk=obj.pk).update(kind=ContentType.objects.get(app_label="tests", model="diary"))
+    kind = ContentType.objects.get(app_label="tests", model="diary")
+    make_of(kind, pk=obj.pk)
 
 
 def test_stale_content_types_take_no_objects_along(clock: FakeClock, script: Script) -> None:
@@ -94,6 +96,7 @@ def test_renamed_class_keeps_its_objects(
     )
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
     assert not Object.objects.filter(kind__model="diary").exists()
+    assert not Alarm.objects.filter(kind__model="diary").exists()
 
 
 @pytest.mark.filterwarnings("ignore:Could not rename content type:RuntimeWarning")  # Django 6.1 says it

@@ -24,6 +24,7 @@ from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.architecture.sources import ROOT
 from tests.models import Account, Counter, Grouped, Impatient, Script, Scripted
+from tests.support.another_class import make_of
 from tests.support.threads import InThread, await_that, run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -195,7 +196,7 @@ def test_bulk_delete(received: Received) -> None:
     received.clear()
     assert Counter.objects.get_by_name("never used").delete() == (0, {})
     gone = ContentType.objects.create(app_label="tests", model="gone")
-    Object.objects.update(kind=gone)
+    make_of(gone)
     assert actions.delete(Object.objects.get(name="c"))
     [(name, facts)] = received
     assert (name, facts["sender"], facts["key"]) == ("object_deleted", None, ("tests.gone", "c"))

@@ -30,7 +30,7 @@ def test_a_pass_that_the_database_refuses_is_one_line(
     (error,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     expected = "kept a lock for longer than the timeout: try again later. It says: database is locked"
     assert error.getMessage().endswith(expected)
-    assert "made again within 5 s" in error.getMessage()
+    assert "made again within 5s" in error.getMessage()
     assert [record for record in caplog.records if record.exc_info] == []
 
 

@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('durable_objects', '0002_schedules_pauses_limits'),
+        ('durable_objects', '0007_kind_of_schedules'),
         ('tests', '0005_limited_classes'),
     ]
 

@@ -12,7 +12,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.db import transaction
-from django.db.models import Model
+from django.db.models import CASCADE, Model
 from django.test import Client
 
 from durable_objects.models import DurableObject
@@ -24,12 +24,12 @@ from tests.support.row_of_each_model import row_of_each_model
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("many_requests")]
 
 #: Classes that staff writes rows of by forms; of the others only objects are changed, by who may change their class.
-WRITTEN = {"Recipient", "ApiToken", "User", "Group", "PeriodicTask", "Pause"}
+WRITTEN = {"AlertRule", "Recipient", "ApiToken", "User", "Group", "PeriodicTask", "Pause"}
 #: Who is answered so has changed nothing: looked at once, after all of them.
 REFUSED = {403, 404, 405}
-#: What everybody is shown, and what all staff is: the page to log in, their own password, a list of nothing.
+#: What everybody is shown, and what all staff is: the page to log in, their own password and zone, a list of nothing.
 OPEN = {"/admin/login/", "/admin/jsi18n/"}
-OWN = {"/admin/", "/admin/password_change/", "/admin/password_change/done/"}
+OWN = {"/admin/", "/admin/password_change/", "/admin/password_change/done/", "/admin/durable_objects/alarm/zone/"}
 
 
 @pytest.fixture
@@ -161,6 +161,7 @@ def _may_write(permission: str) -> set[str]:
         return log | {table._meta.db_table for table in engine}
     through = (field.remote_field.through for field in model._meta.many_to_many)
     many = {table._meta.db_table for table in through if table is not None}
+    many |= {each.related_model._meta.db_table for each in model._meta.related_objects if each.on_delete is CASCADE}
     return log | many | {model._meta.db_table} if model.__name__ in WRITTEN else set()
 
 

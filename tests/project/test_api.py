@@ -197,10 +197,10 @@ def test_a_stream_without_size_is_read(client: Client) -> None:
 def test_a_busy_object(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller of a busy object is asked to come again."""
 
-    def busy(self: Batcher, item: object) -> int:
+    def busy(self: Batcher, item: object, key: str | None = None) -> int:
         raise ObjectBusy("batcher a is busy")
 
-    monkeypatch.setattr(Batcher, "add_item", busy)
+    monkeypatch.setattr(Batcher, "submit", busy)
     response = client.post("/batcher/a", "x", content_type=TEXT, headers=IN)
     refused(response, 503, "busy")
     assert int(response["Retry-After"]) > 0
@@ -212,10 +212,10 @@ def test_an_object_that_takes_no_more(client: Client, monkeypatch: pytest.Monkey
     class Full(DurableObjectError):
         retry_after = timedelta(seconds=7.2)
 
-    def full(self: Batcher, item: object) -> int:
+    def full(self: Batcher, item: object, key: str | None = None) -> int:
         raise Full("batcher a is full")
 
-    monkeypatch.setattr(Batcher, "add_item", full)
+    monkeypatch.setattr(Batcher, "submit", full)
     response = client.post("/batcher/a", "x", content_type=TEXT, headers=IN)
     refused(response, 429, "full")
     assert response["Retry-After"] == "8"
@@ -226,10 +226,10 @@ def test_a_bug(client: Client, settings: Settings, monkeypatch: pytest.MonkeyPat
     """An exception nobody thought of goes to the log, not to the caller."""
     settings.DEBUG = debug
 
-    def broken(self: Batcher, item: object) -> int:
+    def broken(self: Batcher, item: object, key: str | None = None) -> int:
         raise RuntimeError("a secret of ours")
 
-    monkeypatch.setattr(Batcher, "add_item", broken)
+    monkeypatch.setattr(Batcher, "submit", broken)
     response = client.post("/batcher/a", "x", content_type=TEXT, headers=IN)
     assert "secret" not in str(refused(response, 500, "internal"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 import pytest
 from django.db import connections
@@ -12,11 +11,10 @@ from pytest_django import Settings
 from durable_objects.http import tokens
 from durable_objects.http.models import ApiToken
 from tests.support import http_settings
-from tests.support.server_interfaces import Answer, RawRequest, by_asgi, by_fast_path, by_wsgi
+from tests.support.server_interfaces import WAYS, RawRequest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WAYS: dict[str, Callable[[RawRequest], Answer]] = {"WSGI": by_wsgi, "ASGI": by_asgi, "ASGI, fast path": by_fast_path}
 JSON = ("Content-Type", "application/json")
 REMINDER = b'{"message": "m", "fire_at": "2100-01-01T00:00:00Z"}'
 WRITES = [

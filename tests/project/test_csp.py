@@ -11,9 +11,13 @@ from pytest_django import Settings
 
 from project.csp import POLICY, WHILE_DEBUGGING
 from tests.architecture.sources import ROOT, tracked_files
+from tests.support.admin_addresses import addresses
+from tests.support.row_of_each_model import row_of_each_model
 
 pytestmark = pytest.mark.django_db
 INLINE = re.compile(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=|javascript:", re.IGNORECASE)
+#: A tag of a template's, which may name its variables as it likes.
+TAG = re.compile(r"\{%.*?%\}")
 
 
 def policy_of(answer: Any) -> str | None:
@@ -46,8 +50,19 @@ def test_no_template_needs_more() -> None:
     """No template holds a script, a style or a handler of its own (but for the mail, which is no page of ours)."""
     templates = [path for path in tracked_files() if path.suffix == ".html" and not path.name.startswith("email")]
     assert len(templates) > 10
-    found = {path.relative_to(ROOT).as_posix(): INLINE.findall(path.read_text("utf-8")) for path in templates}
+    found = {
+        path.relative_to(ROOT).as_posix(): INLINE.findall(TAG.sub("", path.read_text("utf-8"))) for path in templates
+    }
     assert {name: what for name, what in found.items() if what} == {}
+
+
+@pytest.mark.slow
+def test_no_page_of_admin_needs_more(admin_client: Client) -> None:
+    """Nor does any page of a registered class, whoever wrote its template."""
+    pages = {url: admin_client.get(url) for url in addresses(row_of_each_model())}
+    found = {url: INLINE.findall(page.content.decode()) for url, page in pages.items() if page.status_code == 200}
+    assert len(found) > 50
+    assert {url: what for url, what in found.items() if what} == {}
 
 
 def test_what_is_no_page_says_none(client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import subprocess
 import sys
@@ -12,23 +13,25 @@ from typing import Any
 import httpx
 import pytest
 from django.core.handlers.asgi import ASGIHandler
-from django.db import connections
+from django.db import connection, connections
 from django.db.backends.signals import connection_created
 from pytest_django import Settings
 
-from batcher.fast_path import FastPath
+from batcher import fast_path
+from batcher.fast_path import FastPath, WsgiFastPath
 from batcher.models import Batcher
 from durable_objects.turns import combining
 from project.api import api
 from tests.architecture.sources import ROOT
 from tests.support import http_settings
-from tests.support.server_interfaces import hang_up
+from tests.support.server_interfaces import WAYS, RawRequest, by_wsgi, hang_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 GOOD = {"Authorization": "Bearer good"}
 JSON = GOOD | {"Content-Type": "application/json"}
 
+ITEM = RawRequest("POST", b"/batcher/a", (("Authorization", "Bearer good"),), b"x")
 NUL = ("POST", "/batcher/a", JSON, b'"\\u0000"')
 
 
@@ -72,6 +75,35 @@ def test_its_threads_keep_their_connections() -> None:
         connection_created.disconnect(note)
         hang_up(application)
     assert len(made) == len(set(made)) <= 2
+
+
+@pytest.mark.parametrize(("age", "kept"), [(0, False), (60, True)])
+def test_under_wsgi_a_connection_is_kept_as_in_any_request(
+    age: int, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the thread is the request's, and its connection lasts as long as ``CONN_MAX_AGE`` says."""
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", age)
+    connection.close()
+    assert WAYS["WSGI, fast path"](ITEM).status == 200
+    assert (connection.connection is not None) == kept
+
+
+def test_the_log_of_queries_is_of_one_request(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``DEBUG`` keeps of a request's queries, items and all, is forgotten with the next by both interfaces."""
+    settings.DEBUG = True
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 60)
+    monkeypatch.setattr(fast_path, "THREADS", 1)  # the one that is asked for its log
+    application = FastPath(ASGIHandler(), api)
+    logged: dict[str, list[int]] = {"WSGI": [], "ASGI": []}
+    try:
+        for _ in range(3):
+            assert WAYS["WSGI, fast path"](ITEM).status == 200
+            logged["WSGI"].append(len(connection.queries_log))
+            asyncio.run(two_in_a_row(application))
+            logged["ASGI"].append(application._threads.submit(lambda: len(connection.queries_log)).result())
+    finally:
+        hang_up(application)
+    assert all(0 < counts[1] == counts[2] for counts in logged.values()), logged
 
 
 async def two_in_a_row(application: FastPath) -> None:
@@ -130,3 +162,52 @@ def test_below_another_path() -> None:
     assert (answer.json(), answer.headers["Location"]) == ({"queued": 1}, "/within/api/batcher/a/items/1")
     with pytest.raises(AssertionError, match="Django's way"):
         ask(FastPath(nobody, api, prefix="/within/api/batcher/"), ("POST", "/batcher/a", GOOD, b"x"))
+
+
+def test_under_wsgi_plain_ones_do_not_reach_django() -> None:
+    """A plain post is answered before Django, below the path that it is told; all else is left to Django."""
+
+    def django(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        return [b"Django"]
+
+    shop = WsgiFastPath(django, api, prefix="/within/api/batcher/")
+    environ = {
+        "REQUEST_METHOD": "POST", "PATH_INFO": "/within/api/batcher/a", "QUERY_STRING": "", "CONTENT_LENGTH": "1",
+        "HTTP_HOST": "localhost", "HTTP_AUTHORIZATION": "Bearer good", "REMOTE_ADDR": "127.0.0.1",
+    }  # fmt: skip
+    started: list[tuple[str, dict[str, str]]] = []
+
+    def post(**changes: str) -> bytes:
+        asked = {**environ, "wsgi.input": io.BytesIO(b"x"), **changes}
+        return b"".join(shop(asked, lambda status, headers: started.append((status, dict(headers)))))
+
+    assert post() == b'{"queued": 1}'
+    [(status, headers)] = started
+    assert (status, headers["Location"]) == ("200 OK", "/within/api/batcher/a/items/1")
+    for changed in (
+        {"REQUEST_METHOD": "PUT"}, {"PATH_INFO": "/batcher/a"}, {"SCRIPT_NAME": "/site"}, {"CONTENT_LENGTH": "2"},
+        {"RAW_URI": "/within/api/batcher/%61"}, {"HTTP_IDEMPOTENCY_KEY": "k"}, {"HTTP_AUTHORIZATION": "Bearer bad"},
+    ):  # fmt: skip
+        assert post(**changed) == b"Django", changed
+
+
+def test_under_wsgi_a_body_that_breaks_off_is_malformed() -> None:
+    """Whether the stream ends early or raises, Django's way answers, with 400, and nothing is added."""
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise ConnectionResetError
+
+    for source in (io.BytesIO(b"x"), Broken()):
+        short = RawRequest("POST", b"/batcher/a", (*ITEM.headers, ("Content-Length", "2")), b"x")
+        answer = by_wsgi(short, fast=True, source=source)
+        assert (answer.status, answer.code) == (400, "malformed")
+    assert Batcher.objects.get_by_name("a").queued() == 0
+
+
+@pytest.mark.parametrize("environ", [{}, {"PATH_INFO": "/batcher/x"}], ids=["no path", "no query string"])
+def test_what_a_wsgi_server_leaves_out_as_empty_goes_djangos_way(environ: dict[str, str]) -> None:
+    """A WSGI server may leave out variables that are empty: Django answers such a request."""
+    answer = [b"from Django"]
+    application = WsgiFastPath(lambda environ, start_response: answer, api)
+    assert application({"REQUEST_METHOD": "POST", "SCRIPT_NAME": "/below", **environ}, None) is answer

@@ -25,7 +25,7 @@ def make(client: Client) -> tuple[ApiToken, str]:
     page = client.post(ADD, NEW | {"expires_at_1": ""})
     assert page.status_code == 200
     assert "no-store" in page["Cache-Control"]
-    shown = re.search(r'<code id="token">([^<]*)</code>', page.content.decode())
+    shown = re.search(r'<code id="token" data-copy>([^<]*)</code>', page.content.decode())
     assert shown is not None
     return ApiToken.objects.get(), html.unescape(shown[1])
 

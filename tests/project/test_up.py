@@ -84,7 +84,7 @@ def test_a_person_reads_how_it_begins_and_ends(tmp_path: Path) -> None:
     with Site(tmp_path, f"sqlite:///{tmp_path / 'db.sqlite3'}", "memory://") as site:
         running = site.start("up", "manage.py", "up", "--port", "0", "--no-admin").says("Ctrl-C stops it.")
         assert (running.stop(), "Stopped." in running.text().splitlines()) == (0, True)
-        looping = site.start("loop", "manage.py", "alarms", "dispatch", "--loop").says("A pass every 5 s")
+        looping = site.start("loop", "manage.py", "alarms", "dispatch", "--loop").says("A pass every 5s")
         assert (looping.stop(), "Stopped." in looping.text().splitlines()) == (0, True)
 
 

@@ -12,6 +12,7 @@ from django.db import connection
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
+from django.urls.converters import IntConverter
 
 from tests.support.admin_pages import form_of, list_url, page_url
 
@@ -43,8 +44,17 @@ def addresses(rows: Rows) -> list[str]:
         urls += [reverse("admin:app_list", args=[model._meta.app_label]), f"{list_url(model)}{key}/"]
         for pattern in each.urls:
             if pattern.name:
-                urls.append(reverse(f"admin:{pattern.name}", args=[key] * len(pattern.pattern.converters)))
+                asked = pattern.pattern.converters.items()
+                places = [0 if isinstance(how, IntConverter) and what != "pk" else key for what, how in asked]
+                urls.append(reverse(f"admin:{pattern.name}", args=places))
     return list(dict.fromkeys(urls))
+
+
+def shown(client: Client, rows: Rows) -> list[str]:
+    """Every address that answers with a page of its own; of Django's own history and deletion one each will do."""
+    urls = addresses(rows)
+    by_django = [[url for url in urls if url.endswith(f"/{name}/")][1:] for name in ("history", "delete")]
+    return [url for url in urls if not any(url in listed for listed in by_django) and _is_page(client, url)]
 
 
 def posts(superuser: Client, rows: Rows) -> list[Post]:
@@ -81,6 +91,11 @@ def stored() -> dict[str, list[Any]]:
 def changed(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> set[str]:
     """The tables that are not as they were."""
     return {table for table in after if after[table] != before.get(table)}
+
+
+def _is_page(client: Client, url: str) -> bool:
+    answer = client.get(url)
+    return answer.status_code == 200 and b"<html" in answer.content  # a part of a page is seen on that
 
 
 def _otherwise(form: dict[str, list[str]]) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from batcher.models import Batch, Batcher, Upstream
 from cleaner.models import PeriodicCleaner
 from cleaner.tables import CleanerRun
 from durable_objects.http.models import ApiToken
-from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, Pause, Schedule
+from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Entry, Object, Operation, Pause, Process, Schedule
 from reminders import links
-from reminders.models import Delivery, Digest, Recipient, Reminder
+from reminders.models import Alert, AlertMessage, AlertRule, Delivery, Digest, Recipient, Reminder
 
 #: Keys begin here: in most languages such a number is written with a separator.
 FIRST_KEY = 1_234_567
@@ -32,8 +32,9 @@ SIGNING_SECRET = "whsec_" + base64.b64encode(CANARY.encode() * 5).decode()
 
 def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[Model], Any]:
     """Create a row of each registered class, and its settings if any; ``name`` and ``text`` wherever people type."""
-    for model in (Object, Entry, AlarmRun, Dispatcher, Pause, Schedule, Recipient, Delivery, ApiToken, User, Group,
-                  PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
+    for model in (Object, Entry, AlarmRun, Dispatcher, Operation, Pause, Process, Schedule, Recipient, Delivery,
+                  AlertRule, AlertMessage, ApiToken, User,
+                  Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
                   LogEntry):  # fmt: skip
         _keys_from(model, FIRST_KEY)
     now = timezone.now()
@@ -70,6 +71,19 @@ def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[
         status_code=503, answer=text, sealed_at=now, give_up_at=now, finished_at=now,
         outcomes={"0": {"status": 422, "error": text}}, failed_items=1,
     )  # fmt: skip
+    operation = Operation.objects.create(
+        verb="revive", selection="state:dead", words=text, reason=text, by=name[:150], asked_at=now, ended_at=now,
+        state="done", total=1, failed=1, failures=[{"name": name, "class": "batcher.Batcher", "error": text}],
+    )  # fmt: skip
+    rule = AlertRule.objects.create(
+        condition="dead", channels=["log"], person=name[:200], silenced_until=now + timedelta(days=1),
+        silenced_by=name[:150], silence_reason=text[:500], flaw=text,
+    )  # fmt: skip
+    alert = Alert.objects.create(rule=rule, state="firing", since=now, seen_at=now, text=text)
+    message = AlertMessage.objects.create(
+        rule=rule, alert=alert, key=uuid.uuid4(), about="opened", text=text, channel="log", status="failed",
+        made_at=now, try_at=now, error=text,
+    )  # fmt: skip
     token = ApiToken(name=name[:100], scopes=["batcher:read"], name_prefix=name)
     token.issue()
     return {
@@ -82,10 +96,14 @@ def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[
         Entry: entry,
         AlarmRun: run,
         Schedule: Schedule.objects.create(
-            object_id=batcher.pk, name=name, method="flush", arguments="[[],{}]", rule='{"every":"3600"}',
+            object_id=batcher.pk, kind_id=batcher.kind_pk(), name=name, method="flush", arguments="[[],{}]",
+            rule='{"every":"3600"}',
             misfire="one", scheduled_at=now, due_at=now, set_number=1, last_error=text, died_at=now,
         ),
         Dispatcher: Dispatcher.objects.create(process=name[:100], started_at=now, last_pass_at=now),
+        Process: Process.objects.create(
+            process=name[:100], code_version=text[:100], code_since=now, started_at=now, last_seen_at=now, threads=8,
+        ),
         Pause: Pause.objects.create(  # of what is no object, so that nothing else changes
             scope="class", kind=ContentType.objects.get_for_model(Group), reason=text, by=name[:150], since=now
         ),
@@ -94,6 +112,9 @@ def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[
             origin="https://example.com:443", state="open", failures=7, last_error=text[:200], retry_at=now
         ),
         Recipient: recipient,
+        Operation: operation,
+        AlertRule: rule,
+        AlertMessage: message,
         Delivery: Delivery.objects.create(
             reminder_id=reminder.pk, key=uuid.uuid4(), channel="webhook", status="failed", message=text, error=text,
             occurrence=now, planned_at=now,

@@ -1,4 +1,4 @@
-"""A request as bytes, sent through each interface: WSGI, ASGI, ASGI with the fast path, a socket."""
+"""A request as bytes, sent through each interface: WSGI and ASGI, both also with the fast path; a socket."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -18,7 +19,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 
-from batcher.fast_path import THREADS, FastPath
+from batcher.fast_path import FastPath, WsgiFastPath
 from durable_objects.http.asgi_body_limit import AsgiBodyLimit
 from durable_objects.http.content_type_header import ContentTypeCheck
 from project.api import api
@@ -99,7 +100,7 @@ class Answer:
         return self.status, {name: self.headers.get(name) for name in compared}, self.body
 
 
-def by_wsgi(sent: RawRequest) -> Answer:
+def by_wsgi(sent: RawRequest, *, fast: bool = False, source: io.BytesIO | None = None) -> Answer:
     """Return the WSGI application's answer to what a server makes of the request: equal headers in one, by commas."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": sent.method,
@@ -109,17 +110,19 @@ def by_wsgi(sent: RawRequest) -> Answer:
         "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "127.0.0.1",
         "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": io.StringIO(), "wsgi.multithread": True,
         "wsgi.multiprocess": True, "wsgi.run_once": False, "wsgi.input_terminated": True,
-        "wsgi.input": io.BytesIO(sent.body),
+        "wsgi.input": source or io.BytesIO(sent.body),
     }  # fmt: skip
     for name, value in sent.all_headers():
         key = name.upper().replace("-", "_")
         key = key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"
         environ[key] = f"{environ[key]},{value}" if key in environ else value
     started: list[Any] = []
-    application = ContentTypeCheck(WSGIHandler())
-    response: Any = application(environ, lambda *arguments, **_: started.append(arguments))
+    application: Any = ContentTypeCheck(WSGIHandler())
+    if fast:
+        application = WsgiFastPath(application, api)
+    response = application(environ, lambda *arguments, **_: started.append(arguments))
     body = b"".join(response)
-    response.close()
+    getattr(response, "close", lambda: None)()
     status, headers = started[0]
     return Answer(int(status.split()[0]), {name.lower(): value for name, value in headers}, body)
 
@@ -136,9 +139,13 @@ def by_asgi(sent: RawRequest, *, fast: bool = False) -> Answer:
         hang_up(fast_path)
 
 
-def by_fast_path(sent: RawRequest) -> Answer:
-    """Return the answer of what ``project.asgi`` serves."""
-    return by_asgi(sent, fast=True)
+#: Both interfaces, as Django answers them and as the project serves them.
+WAYS: dict[str, Callable[[RawRequest], Answer]] = {
+    "WSGI": by_wsgi,
+    "ASGI": by_asgi,
+    "WSGI, fast path": partial(by_wsgi, fast=True),
+    "ASGI, fast path": partial(by_asgi, fast=True),
+}
 
 
 def hang_up(application: FastPath) -> None:
@@ -147,13 +154,14 @@ def hang_up(application: FastPath) -> None:
     As many calls as it has threads at most, which wait for each other: so each thread takes one.
     """
     threads = application._threads
-    all_threads = threading.Barrier(THREADS)
+    number = threads._max_workers
+    all_threads = threading.Barrier(number)
 
     def close() -> None:
         all_threads.wait(5)
         connections.close_all()
 
-    for done in [threads.submit(close) for _ in range(THREADS)]:
+    for done in [threads.submit(close) for _ in range(number)]:
         done.result()
     threads.shutdown()
 

@@ -147,7 +147,8 @@ class Processes:
         self.processes.append(process)
         return process
 
-    def _run(self, *arguments: str, seconds: float) -> str:
+    def run(self, *arguments: str, seconds: float) -> str:
+        """Run Python with these arguments to its end; what it wrote to standard output. Fails unless it ends with 0."""
         command = [self.python, *arguments]
         done = subprocess.run(
             command, cwd=self.at, env=self.environment, capture_output=True, text=True, timeout=seconds, check=False
@@ -191,11 +192,11 @@ class Site(Processes):
 
     def manage(self, *arguments: str, seconds: float = SECONDS_TO_START) -> str:
         """Run a management command to its end; what it wrote to standard output. Fails unless it ends with 0."""
-        return self._run("manage.py", *arguments, seconds=seconds)
+        return self.run("manage.py", *arguments, seconds=seconds)
 
     def execute(self, code: str, seconds: float = SECONDS_TO_START) -> str:
         """Run Python code to its end in a process of its own, after ``django.setup()``; what it printed."""
-        return self._run("-c", f"import django; django.setup()\n{code}", seconds=seconds)
+        return self.run("-c", f"import django; django.setup()\n{code}", seconds=seconds)
 
     def worker(
         self, name: str = "worker", *options: str, pool: str = "prefork", concurrency: int = 2, **environment: str

@@ -1,4 +1,4 @@
-"""``manage.py batcher list``, and ``add|show|flush|cancel|replay|fail|receipt|configure NAME``."""
+"""``manage.py batcher list``, and ``add|show|flush|cancel|replay|split|drop|fail|receipt|configure NAME``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from batcher.batch_lifecycle import BY_HAND
 from batcher.management import bulk_add, output, setting_values
 from batcher.models import Batch, Batcher
 from durable_objects.management.base import PlainCommand, lines_of
+from durable_objects.management.reasons import add_reason, reason_of, tell
 
 EXAMPLES = {
     "list": "manage.py batcher list --prefix ord --json",
@@ -24,6 +26,8 @@ EXAMPLES = {
     "cancel": "manage.py batcher cancel orders",
     "replay": "manage.py batcher replay orders\n  manage.py batcher replay orders --unknown\n"
     "  manage.py batcher replay orders 6f1c64c9-9b35-4f0e-9c0b-0f4d5a1de3a1",
+    "split": "manage.py batcher split orders 6f1c64c9-9b35-4f0e-9c0b-0f4d5a1de3a1",
+    "drop": "manage.py batcher drop orders 6f1c64c9-9b35-4f0e-9c0b-0f4d5a1de3a1 17 --reason 'no such sku'",
     "fail": "manage.py batcher fail orders 6f1c64c9-9b35-4f0e-9c0b-0f4d5a1de3a1 --reason 'sent by mail'",
     "receipt": "manage.py batcher receipt orders 17",
     "configure": "manage.py batcher configure orders upstream_url=https://example.com/in window=30 gzip=true\n"
@@ -57,9 +61,16 @@ class Command(PlainCommand):
             "batches", nargs="*", metavar="BATCH", help="ids; default: all failed ones that are proven undelivered"
         )
         replay.add_argument("--unknown", action="store_true", help="also failed ones that may have been delivered")
+        add_reason(replay, "of --unknown; kept in the log")
+        split = self._verb(verbs, "split", "split a batch in two, under keys of their own, and send both now")
+        split.add_argument("batch", metavar="BATCH", help="its id; one that is proven undelivered")
+        drop = self._verb(verbs, "drop", "take an item out of a batch, and send the others now, under another key")
+        drop.add_argument("batch", metavar="BATCH", help="its id; one that is proven undelivered")
+        drop.add_argument("place", metavar="PLACE", type=int, help="the item's place in it, from 0")
+        drop.add_argument("--reason", required=True, help="kept with the item, which stays on record as failed")
         fail = self._verb(verbs, "fail", "give up on batches that are not delivered yet")
         fail.add_argument("batches", nargs="+", metavar="BATCH", help="ids")
-        fail.add_argument("--reason", default="failed by hand")
+        add_reason(fail, "kept with the batches and in the log")
         receipt = self._verb(verbs, "receipt", "show what became of an item")
         receipt.add_argument("item", type=int, help="its number")
         configure = self._verb(
@@ -125,22 +136,35 @@ class Command(PlainCommand):
 
     def _replay(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)
-        failed = output.batches(batcher).filter(status=Batch.Status.FAILED, was_split=False)
-        wanted = options["batches"]
+        every, wanted, unknown = output.batches(batcher), options["batches"], options["unknown"]
+        reason = reason_of(options) if unknown else ""
         if not wanted:
-            proven = failed if options["unknown"] else failed.filter(outcome_unknown=False)
-            wanted = [str(pk) for pk in proven.order_by("sealed_at", "first_item").values_list("pk", flat=True)]
+            failed = every.to_replay(unknown=unknown).order_by("sealed_at", "first_item")
+            wanted = [str(pk) for pk in failed.values_list("pk", flat=True)]
         for batch_id in wanted:
-            batcher.replay(batch_id)
-        left = failed.filter(outcome_unknown=True).count()
+            batcher.replay(batch_id, reason)
+        if unknown and wanted:
+            tell(f"Replayed {len(wanted):,} batches, also what may have been delivered,", batcher, reason)
+        left = every.to_replay(unknown=True).filter(outcome_unknown=True).count()
         found = {"replayed": wanted, "left_unknown": left, **output.state(batcher)}
-        aside = output.batches(batcher).filter(status=Batch.Status.SET_ASIDE)
+        aside = every.filter(status=Batch.Status.SET_ASIDE)
         return found if wanted else found | output.set_aside(batcher.name, aside)
 
-    def _fail(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _split(self, options: dict[str, Any]) -> dict[str, Any]:
         batcher = _of(options)
+        parts = batcher.split(options["batch"])
+        return {"parts": [str(part.pk) for part in parts], **output.state(batcher)}
+
+    def _drop(self, options: dict[str, Any]) -> dict[str, Any]:
+        batcher = _of(options)
+        dropped = batcher.drop_item(options["batch"], options["place"], options["reason"])
+        return {"dropped": str(dropped.pk), **output.state(batcher)}
+
+    def _fail(self, options: dict[str, Any]) -> dict[str, Any]:
+        batcher, reason = _of(options), reason_of(options)
         for batch_id in options["batches"]:
-            batcher.fail(batch_id, options["reason"])
+            batcher.fail(batch_id, reason or BY_HAND)
+            tell(f"Batch {batch_id} given up", batcher, reason)
         return {"failed": options["batches"], **output.state(batcher)}
 
     def _receipt(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from django.core.management.base import CommandParser, DjangoHelpFormatter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cleaner import durations
 from cleaner.models import PeriodicCleaner, in_seconds
 from cleaner.status import CleanerStatus, runs_of, statuses
 from cleaner.tables import CleanerRun
-from durable_objects import InvalidInput, now
+from durable_objects import InvalidInput, durations, now
 from durable_objects.escaping import one_line
 from durable_objects.formatting import label
 from durable_objects.management.base import PlainCommand
+from durable_objects.management.reasons import add_reason, reason_of, tell
 
 EXAMPLES = """examples:
   manage.py cleaner start sessions --interval 1h --max-age 1d
@@ -51,14 +51,14 @@ class Command(PlainCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="start|run|show|stop|list")
         start = self._verb(verbs, "start", "plan cleanups, with the settings given; others stay")
-        start.add_argument("--interval", type=_span, metavar="SPAN", help="time between cleanups, as in 1h30m")
+        start.add_argument("--interval", type=_span, metavar="SPAN", help="time between cleanups, as in 1h 30m")
         start.add_argument("--max-age", type=_span, metavar="SPAN", help="what is older is deleted, as in 1d")
         start.add_argument("--model", metavar="APP.MODEL", help="clean this model of CLEANER['MODELS']; '' for storage")
         start.add_argument("--field", help="its field of time; needed if several are allowed")
         run = self._verb(verbs, "run", "clean now, in this process and to the end; planned cleanups stay as they are")
         run.add_argument("--dry-run", action="store_true", help="only count what would be deleted")
         self._verb(verbs, "show", "show what it cleans, its next and last cleanups, and warnings")
-        self._verb(verbs, "stop", "plan nothing more until it is started again")
+        add_reason(self._verb(verbs, "stop", "plan nothing more until it is started again"))
         listing = verbs.add_parser("list", help=f"list all cleaners, up to {LISTED}")
         listing.add_argument("--json", action="store_true", help="print one line of JSON")
 
@@ -100,13 +100,15 @@ class Command(PlainCommand):
         return _shown(options["name"])
 
     def _stop(self, options: dict[str, Any]) -> dict[str, Any]:
-        PeriodicCleaner.objects.get_by_name(options["name"]).stop()
+        reason, cleaner = reason_of(options), PeriodicCleaner.objects.get_by_name(options["name"])
+        if cleaner.stop():
+            tell("Stopped", cleaner, reason)
         return _shown(options["name"])
 
     def _list(self, options: dict[str, Any]) -> list[dict[str, Any]]:
         cleaners = list(PeriodicCleaner.objects.order_by("name")[:LISTED])
-        found = statuses(cleaners)
-        return [_described(cleaner.name, found[cleaner.pk]) for cleaner in cleaners]
+        found, moment = statuses(cleaners), now()
+        return [_described(cleaner.name, found[cleaner.pk], moment) for cleaner in cleaners]
 
     def _print(self, result: dict[str, Any]) -> None:
         for name, value in result.items():
@@ -137,10 +139,10 @@ def _shown(name: str) -> dict[str, Any]:
         unused = PeriodicCleaner.objects.get_by_name(name)
         return {"cleaner": unused.name, "used": False, "runs": [], "warnings": []}
     runs = [_figures(run) for run in runs_of(row.pk, SHOWN_RUNS)]
-    return {**_described(name, statuses([row])[row.pk]), "runs": runs}
+    return {**_described(name, statuses([row])[row.pk], now()), "runs": runs}
 
 
-def _described(name: str, status: CleanerStatus) -> dict[str, Any]:
+def _described(name: str, status: CleanerStatus, moment: datetime) -> dict[str, Any]:
     settings, progress = status.settings, status.progress
     return {
         "cleaner": name,
@@ -151,7 +153,7 @@ def _described(name: str, status: CleanerStatus) -> dict[str, Any]:
         "next": progress.planned_at,
         "running_since": progress.running_since,
         "last": _figures(status.last) if status.last else None,
-        "warnings": status.warnings(now()),
+        "warnings": status.warnings(moment),
     }
 
 

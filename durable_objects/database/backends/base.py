@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -83,6 +83,10 @@ class Backend(ABC):
     takes_several_statements: ClassVar[bool] = False
     #: Whether ``INSERT`` answers ``RETURNING`` with the rows it made.
     returns_inserted: ClassVar[bool] = False
+    #: Whether there is a way to insert many rows that is faster than ``INSERT``.
+    copies: ClassVar[bool] = False
+    #: Whether a table can be cut into hash partitions.
+    has_partitions: ClassVar[bool] = False
     #: Whether a ``WITH`` may contain a ``DELETE``.
     deletes_in_with: ClassVar[bool] = False
     #: The column by which a row is found most quickly as long as nobody changes it.
@@ -137,8 +141,9 @@ class Backend(ABC):
     def write_moment(self, moment: datetime) -> Any:
         """Return an aware moment in UTC as the driver wants it for a parameter."""
 
+    @staticmethod
     @abstractmethod
-    def select_moment(self, expression: str) -> str:
+    def select_moment(expression: str) -> str:
         """Return the SQL that selects a moment so that the driver gives text in UTC, or an aware one."""
 
     @abstractmethod
@@ -180,6 +185,14 @@ class Backend(ABC):
         """
         return ()
 
+    def is_partitioned(self, table: str) -> str:
+        """Return SQL for whether a table is cut into partitions."""
+        return "FALSE"
+
+    def among(self, column: str, keys: Sequence[int]) -> Statement:
+        """Return the condition that a column has one of these keys."""
+        return f"{column} IN ({', '.join(['%s'] * len(keys))})", keys
+
     def note_run(self, kind_id: int) -> Sequence[Statement]:
         """Return what lets ``runs`` count this transaction, which runs an alarm of a class, as long as it lasts."""
         return ()
@@ -195,17 +208,17 @@ class Backend(ABC):
         """Return what makes all reads of a transaction that was just begun see one state of the database."""
         return ()
 
+    @abstractmethod
+    def epoch(self, column: str) -> str:
+        """Return SQL for a column of moments as whole seconds since 1970."""
+
     def estimated_rows(self, index: str) -> int | None:
         """Return how many rows an index has, as the planner estimates; None where it does not."""
         return None
 
-    def is_row_locked(self, table: str, key: int) -> bool:
-        """Return whether somebody has this row locked; False where that cannot be found out without waiting."""
-        return False
-
-    def locked_rows(self, table: str, keys: Sequence[int]) -> int:
-        """Return how many of these rows somebody else has locked; 0 where one lock is for all of them."""
-        return 0
+    def locked_rows(self, table: str, keys: Sequence[int]) -> set[int]:
+        """Return which of these rows somebody else has locked; none where that cannot be found out without waiting."""
+        return set()
 
     def locked_by(self, table: str, key: int) -> tuple[int, str, str | None, timedelta] | None:
         """Return who has this row locked, if this session may know it: process, application, address, for how long."""
@@ -219,6 +232,13 @@ class Backend(ABC):
 
         Those of the last ``typed`` ones are as a cursor gives them; in the others every value may be text or None.
         """
+
+    def copy(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """Insert rows into a table by the database's fastest way, or by INSERT where it has none (``copies``). None of
+        them may be there.
+        """
+        marks = f"({', '.join(['%s'] * len(columns))})"
+        self.execute([(f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks}", list(row)) for row in rows], 0)
 
     @abstractmethod
     def commit(self, statements: Sequence[Statement]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -54,7 +54,9 @@ class PostgreSQL(Backend):
     has_server = True
     takes_several_statements = True
     returns_inserted = True
+    copies = True
     deletes_in_with = True
+    has_partitions = True
     row_address = "ctid"
 
     def unfit(self) -> str | None:
@@ -98,7 +100,8 @@ class PostgreSQL(Backend):
         """Return it as it is: psycopg writes moments."""
         return moment
 
-    def select_moment(self, expression: str) -> str:
+    @staticmethod
+    def select_moment(expression: str) -> str:
         """Return SQL for text in UTC: PostgreSQL's own goes by the session's TimeZone and DateStyle, to year 10000."""
         return f"to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
 
@@ -141,6 +144,16 @@ class PostgreSQL(Backend):
         sql, params = select
         return [(f"{sql} FOR NO KEY UPDATE{' SKIP LOCKED' if skip_locked else ''}", params)]
 
+    def is_partitioned(self, table: str) -> str:
+        """Look it up in ``pg_class``."""
+        return f"(SELECT relkind = 'p' FROM pg_class WHERE oid = '{table}'::regclass)"
+
+    def among(self, column: str, keys: Sequence[int]) -> Statement:
+        """Take them as one array, whose rows lead the join: each of them then reads the one partition that it is in,
+        where a list is planned against all. The text is the same for any number of keys, so that it is prepared.
+        """
+        return f"{column} IN (SELECT unnest(%s::bigint[]))", ["{" + ",".join(map(str, keys)) + "}"]
+
     def note_run(self, kind_id: int) -> Sequence[Statement]:
         """Take an advisory lock that all runs of a class share, and which ends with the transaction."""
         return [("SELECT pg_advisory_xact_lock_shared(%s, %s)", (_RUNS, kind_id))]
@@ -161,26 +174,21 @@ class PostgreSQL(Backend):
         """Ask for REPEATABLE READ."""
         return [("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", ())]
 
+    def epoch(self, column: str) -> str:
+        """Return SQL for a column of moments as whole seconds since 1970."""
+        return f"CAST(floor(extract(epoch FROM {column})) AS bigint)"
+
     def estimated_rows(self, index: str) -> int | None:
         """Read ``pg_class``."""
         with self.conn.cursor() as cursor:
             cursor.execute("SELECT reltuples FROM pg_class WHERE oid = %s::regclass", [index])
             return int(cursor.fetchone()[0])
 
-    def is_row_locked(self, table: str, key: int) -> bool:
-        """Ask for a lock with SKIP LOCKED."""
-        with self.conn.cursor() as cursor:
-            cursor.execute(f"SELECT 1 FROM {table} WHERE id = %s FOR SHARE SKIP LOCKED", [key])
-            return cursor.fetchone() is None
-
-    def locked_rows(self, table: str, keys: Sequence[int]) -> int:
+    def locked_rows(self, table: str, keys: Sequence[int]) -> set[int]:
         """Ask for a lock on each with SKIP LOCKED."""
         with self.conn.cursor() as cursor:
-            cursor.execute(
-                f"SELECT COUNT(*) FROM (SELECT id FROM {table} WHERE id = ANY(%s) FOR SHARE SKIP LOCKED) free",
-                [list(keys)],
-            )
-            return len(keys) - int(cursor.fetchone()[0])
+            cursor.execute(f"SELECT id FROM {table} WHERE id = ANY(%s) FOR SHARE SKIP LOCKED", [list(keys)])
+            return {*keys} - {key for (key,) in cursor.fetchall()}
 
     def locked_by(self, table: str, key: int) -> tuple[int, str, str | None, timedelta] | None:
         """Look the row's ``xmax`` up in ``pg_stat_activity``."""
@@ -201,6 +209,10 @@ class PostgreSQL(Backend):
         plain = len(results) - typed
         typed_rows = [simple_query.typed_rows(self.conn, result) for result in results[plain:]]
         return [*map(simple_query.text_rows, results[:plain]), *typed_rows]
+
+    def copy(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """Send COPY: a third of what the server does for INSERT, since it neither parses nor looks for each row."""
+        simple_query.copy(self.conn, f"COPY {table} ({', '.join(columns)}) FROM STDIN", rows)
 
     def commit(self, statements: Sequence[Statement]) -> None:
         """Send COMMIT with the message."""

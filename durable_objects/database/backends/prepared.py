@@ -42,6 +42,10 @@ class Prepared:
         self._asked: Counter[str] = Counter()
         self._until = time.monotonic() + LIFETIME
 
+    def begin(self) -> None:
+        """Begin a message: what the last one was to prepare is not there if it was never sent."""
+        self._sent = {}
+
     def parts(self, sql: str, values: Sequence[bytes]) -> list[bytes]:
         """Return what to send for a statement: itself, or EXECUTE, after PREPARE at first; its answer comes last."""
         before = []

@@ -6,8 +6,10 @@ those that a connection sends often may be prepared (``prepared``).
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from django.db import NotSupportedError
@@ -16,7 +18,26 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from durable_objects.database.backends.base import OF_THE_CODE, Row, Statement
 from durable_objects.database.backends.prepared import Prepared
 
+#: What would end a field or a line of COPY's text format, or begin an escape.
+_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
 COMMIT: Statement = "COMMIT", ()
+
+
+@functools.cache
+def _driver() -> Any:
+    """Return what is used of psycopg, which is not there on SQLite: imported once, not by each message."""
+    import psycopg
+    from psycopg import errors, generators, pq
+
+    return SimpleNamespace(
+        ClientCursor=psycopg.ClientCursor,
+        Escaping=pq.Escaping,
+        error_of=errors.error_from_result,
+        execute=generators.execute,
+        fine=(pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK),
+        idle=pq.TransactionStatus.IDLE,
+    )
 
 
 def exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list[Any]:
@@ -25,26 +46,24 @@ def exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list
     What follows a statement that failed is not executed. Inside ``atomic()`` they are part of its transaction, also
     where nothing of it was sent yet: psycopg sends BEGIN with the first statement of its own cursors, not with this.
     """
-    from psycopg import generators
-    from psycopg.errors import error_from_result
-    from psycopg.pq import ExecStatus
-
     conn.close_if_health_check_failed()  # as Django's cursor does: the server may have dropped it meanwhile
     conn.ensure_connection()
     conn.validate_no_broken_transaction()  # not before: of a transaction that went with its session nothing is left
-    driver = conn.connection
+    psycopg, driver = _driver(), conn.connection
     begin = _begin(driver, statements)
     statements = [*begin, *statements]
     prepared = _prepared(driver)
+    if prepared is not None:
+        prepared.begin()
     message, answering = _as_text(driver.pgconn, statements, prepared)
     started = time.monotonic()
     with conn.wrap_database_errors:
         _check_encoding(driver.pgconn)
         driver.pgconn.send_query(message)
-        results: list[Any] = driver.wait(generators.execute(driver.pgconn))
+        results: list[Any] = driver.wait(psycopg.execute(driver.pgconn))
         for place, result in enumerate(results):
-            if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-                error = error_from_result(result)
+            if result.status not in psycopg.fine:
+                error = psycopg.error_of(result)
                 if place == answering[-1] and statements[-1] == COMMIT:
                     _note_error_at_commit(error)
                 if prepared is not None:
@@ -58,11 +77,28 @@ def exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list
     return [results[place] for place in answering[len(begin) :]]
 
 
+def copy(conn: BaseDatabaseWrapper, sql: str, rows: Iterable[Row]) -> None:
+    """Execute ``COPY … FROM STDIN`` with these rows, in the open transaction. Raises Django's database errors."""
+    conn.validate_no_broken_transaction()
+    started = time.monotonic()
+    with conn.wrap_database_errors:
+        _check_encoding(conn.connection.pgconn)
+        with conn.connection.cursor() as cursor, cursor.copy(sql) as copying:
+            copying.write("".join(["\t".join(map(_field, row)) + "\n" for row in rows]))
+    if conn.queries_logged:
+        conn.queries_log.append({"sql": sql, "time": f"{time.monotonic() - started:.3f}"})
+
+
+def _field(value: Any) -> str:
+    """Return a value as COPY's text format has it."""
+    if isinstance(value, str):
+        return value.translate(_ESCAPED)
+    return r"\N" if value is None else str(value)
+
+
 def _begin(driver: Any, statements: Sequence[Statement]) -> Sequence[Statement]:
     """Return the BEGIN that psycopg has not sent yet, nor these statements send; nothing where there is no need."""
-    from psycopg.pq import TransactionStatus
-
-    is_begun = driver.autocommit or driver.pgconn.transaction_status != TransactionStatus.IDLE
+    is_begun = driver.autocommit or driver.pgconn.transaction_status != _driver().idle
     if is_begun or statements[0][0].startswith("BEGIN"):
         return ()
     if driver.isolation_level is None:
@@ -92,9 +128,7 @@ def _prepared(driver: Any) -> Prepared | None:
     """Return what this connection has prepared; None where it may not, or where the driver prepares statements itself
     (``server_side_binding``): after a rollback it drops all that is prepared, whoever did.
     """
-    from psycopg import ClientCursor
-
-    if driver.prepare_threshold is None or not issubclass(driver.cursor_factory, ClientCursor):
+    if driver.prepare_threshold is None or not issubclass(driver.cursor_factory, _driver().ClientCursor):
         return None
     if not hasattr(driver, "durable_objects_prepared"):
         driver.durable_objects_prepared = Prepared(driver.prepare_threshold)
@@ -104,9 +138,7 @@ def _prepared(driver: Any) -> Prepared | None:
 
 def _as_text(pgconn: Any, statements: Iterable[Statement], prepared: Prepared | None) -> tuple[bytes, list[int]]:
     """Return the message, and the places of those of its parts that answer for the statements."""
-    from psycopg.pq import Escaping
-
-    quote = Escaping(pgconn).escape_literal
+    quote = _driver().Escaping(pgconn).escape_literal
 
     def literal(value: Any) -> bytes:
         if value is None:
@@ -127,6 +159,8 @@ def _as_text(pgconn: Any, statements: Iterable[Statement], prepared: Prepared | 
 
 def text_rows(result: Any) -> list[Row]:
     """Return the rows of a result, each value as text or None."""
+    if not result.ntuples:
+        return []
     columns = range(result.nfields)
     return [tuple(_text(result.get_value(row, column)) for column in columns) for row in range(result.ntuples)]
 

@@ -104,7 +104,8 @@ class SQLite(Backend):
         """Return text in UTC."""
         return str(moment.replace(tzinfo=None))
 
-    def select_moment(self, expression: str) -> str:
+    @staticmethod
+    def select_moment(expression: str) -> str:
         """Return the expression: what is stored is text in UTC."""
         return expression
 
@@ -153,6 +154,10 @@ class SQLite(Backend):
         """Execute them and leave the commit to Django."""
         if statements:
             self.execute(statements, 0)
+
+    def epoch(self, column: str) -> str:
+        """Return SQL for a column of moments, which are text, as whole seconds since 1970."""
+        return f"CAST(strftime('%%s', {column}) AS INTEGER)"
 
     def savepoint_name(self, name: str, *, is_quoted: bool) -> str:
         """Return it in lower case: names are the same in any case, also in quotes."""

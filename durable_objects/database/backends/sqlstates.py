@@ -5,6 +5,8 @@ from __future__ import annotations
 from durable_objects.database.backends.base import Meaning, Reason
 
 IN_FAILED_TRANSACTION = "25P02"
+#: Of memory, and of places in the table of locks.
+OUT_OF_MEMORY = "53200"
 #: The server's words when it refuses a connection since it has too many; the driver gives no SQLSTATE then.
 NO_CAPACITY = ("too many clients", "too many connections", "connection slots", "no more connections allowed")
 

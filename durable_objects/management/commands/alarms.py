@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error
-from django.db.models import QuerySet
 
 from durable_objects import doctor
-from durable_objects.alarms.queries import STATES, alarms_in, count
 from durable_objects.conf import engine
 from durable_objects.database import clock, supported
 from durable_objects.database.connection import answers_within
 from durable_objects.database.messages import message_for
-from durable_objects.delivery import dispatcher, publisher, workers
+from durable_objects.delivery import dispatcher, heartbeat, publisher, workers
+from durable_objects.errors import AlarmHandlerMissing
 from durable_objects.escaping import one_line
 from durable_objects.formatting import absolute, gist, label, span
-from durable_objects.handler_errors import is_failure, named
 from durable_objects.management.base import (
-    ManyLines,
     add_object,
-    confirm,
     errors_in_one_line,
     find_kind,
     find_object,
     find_row,
     kind_of,
     moment,
-    paged,
 )
+from durable_objects.management.bulk import BulkCommand, add_how
 from durable_objects.management.from_beat import FromBeatVerb
 from durable_objects.management.pauses import PauseVerbs
-from durable_objects.operations import actions, metrics
+from durable_objects.management.reasons import reason_of, tell
+from durable_objects.management.selecting import add_class, add_state, add_where, selection_of
+from durable_objects.operations import actions
 from durable_objects.operations.explain import Explanation, explain
-from durable_objects.tables import Alarm, Object
+from durable_objects.tables import Alarm, Object, Schedule
 
 #: Verbs that change alarms: their help, and the state of the alarms that ``--all`` takes without ``--state``.
 VERBS = {
@@ -49,19 +49,19 @@ VERBS = {
     "cancel": ("delete the alarm", "armed"),
     "revive": ("arm a dead alarm again, due now and with all its retries", "dead"),
 }
-FAILURES_SHOWN = 20
 #: How long the doctor waits for a connection to the database.
 SECONDS_TO_CONNECT = 10.0
 
 
-class Command(PauseVerbs, FromBeatVerb):
+class Command(PauseVerbs, FromBeatVerb, BulkCommand):
     help = "List alarms, explain why one has not run, change or pause them, and send wake-ups for those that are due."
     examples = """examples:
   manage.py alarms list --state dead
   manage.py alarms explain batcher.Batcher orders
   manage.py alarms move batcher.Batcher orders 2031-01-01T00:00:00+00:00
-  manage.py alarms move batcher.Batcher orders 90                  (seconds from now)
+  manage.py alarms move batcher.Batcher orders 15m                 (from now)
   manage.py alarms revive --all --class batcher.Batcher --prefix eu-
+  manage.py alarms revive --all --where 'class:shop.Payment error:"card declined"'
   manage.py alarms cancel --all --state overdue --yes
   manage.py alarms pause shop.Cart --reason "new columns" && manage.py alarms drain shop.Cart
   manage.py alarms resume shop.Cart
@@ -73,7 +73,7 @@ class Command(PauseVerbs, FromBeatVerb):
         """Add a subcommand for each verb."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         listing = verbs.add_parser("list", help="list alarms, the next one first")
-        _add_filters(listing, default="armed")
+        _add_filters(listing, "armed", narrows=False)
         listing.add_argument("--limit", type=int, default=50, help="alarms to list, default 50")
         add_object(
             verbs.add_parser("explain", help="why the alarm ran when it did, or has not run, and what comes next")
@@ -82,10 +82,10 @@ class Command(PauseVerbs, FromBeatVerb):
             one = verbs.add_parser(verb, help=f"{text}; with --all, every alarm that matches")
             add_object(one, may_miss=True)
             if verb == "move":
-                one.add_argument("when", metavar="WHEN", help="ISO time with its offset, or seconds from now")
+                one.add_argument("when", metavar="WHEN", help="ISO time with its offset, or from now: 15m, 1h30m")
             one.add_argument("--all", action="store_true", help="every alarm that matches, instead of KIND NAME")
-            one.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-            _add_filters(one, default=state)
+            add_how(one)
+            _add_filters(one, state)
         self.add_pause_verbs(verbs)
         self.add_from_beat_verb(verbs)
         passes = verbs.add_parser(
@@ -106,9 +106,9 @@ class Command(PauseVerbs, FromBeatVerb):
         return super().execute(*args, **options)
 
     def _list(self, options: dict[str, Any]) -> None:
-        rows = _matching(options).select_related("object__kind")
-        ordered = rows.order_by("-pk") if options["state"] in {"dead", "idle", "running"} else rows.order_by("wake_at")
-        rows_shown = ((_figures(row), _columns(row)) for row in ordered[: options["limit"]])
+        selection = selection_of(options)
+        rows = selection.alarms(clock.now()).select_related("object__kind").order_by(*selection.ordering)
+        rows_shown = ((_figures(row), _columns(row)) for row in rows[: options["limit"]])
         self.say_table(options, ("DUE", "CLASS", "NAME", "RETRIES", "LAST ERROR"), rows_shown)
 
     def _explain(self, options: dict[str, Any]) -> None:
@@ -118,7 +118,15 @@ class Command(PauseVerbs, FromBeatVerb):
         self.say(options, figures, "\n".join(lines(f"{kind_of(row)} {label(row.name)}", found)))
 
     def _run(self, options: dict[str, Any]) -> None:
-        self._operate(options, actions.fire_now, lambda obj, done: ({"run": True}, "due now"))
+        def run(obj: Object) -> bool:
+            slot = Alarm.objects.filter(object__kind=find_kind(options["kind"]), object__name=obj.name).first()
+            actions.fire_now(obj)
+            return actions.time_of(slot) is not None
+
+        def ran(obj: Object, was_set: bool) -> tuple[dict[str, Any], str]:
+            return {"run": True}, "due now" if was_set else f"due now: alarm(){_schedules_instead(options)}"
+
+        self._operate(options, run, ran)
 
     def _move(self, options: dict[str, Any]) -> None:
         when = moment(options["when"])
@@ -130,11 +138,14 @@ class Command(PauseVerbs, FromBeatVerb):
         self._operate(options, lambda obj: actions.move(obj, when), moved)
 
     def _cancel(self, options: dict[str, Any]) -> None:
-        self._operate(
-            options,
-            actions.cancel,
-            lambda obj, done: ({"cancelled": done}, "cancelled" if done else "there was no alarm"),
-        )
+        reason = reason_of(options)
+
+        def cancelled(obj: Object, done: bool) -> tuple[dict[str, Any], str]:
+            if done:
+                tell("Alarm cancelled", obj, reason)
+            return {"cancelled": done}, "cancelled" if done else "there was no alarm"
+
+        self._operate(options, actions.cancel, cancelled)
 
     def _revive(self, options: dict[str, Any]) -> None:
         self._operate(options, actions.revive, lambda obj, done: ({"revived": True}, "revived, due now"))
@@ -147,36 +158,19 @@ class Command(PauseVerbs, FromBeatVerb):
     ) -> None:
         if options["all"] == (options["name"] is not None):
             raise CommandError(
-                "name one by KIND and NAME, or take all that match by --all (with --class, --prefix, --state)"
+                "name one by KIND and NAME, or take all that match by --all (with --where, --class, --prefix, --state)"
             )
         if options["all"]:
-            self._operate_on_all(options, verb)
+            to = {"to": _at(options["when"])} if options["verb"] == "move" else {}
+            self.do_to_all(options, options["verb"], selection_of(options), **to)
             return
         obj = find_object(options)
-        with errors_in_one_line():
-            figures, text = answer(obj, verb(obj))
+        try:
+            with errors_in_one_line():
+                figures, text = answer(obj, verb(obj))
+        except AlarmHandlerMissing as error:
+            raise CommandError(f"{error}{_schedules_instead(options)}") from error
         self.say(options, figures, text)
-
-    def _operate_on_all(self, options: dict[str, Any], verb: Callable[[Object], object]) -> None:
-        """Do it to each alarm in a turn of its own, page by page; a failure is reported, and the others go on."""
-        found = count(_matching(options))
-        if found:
-            asked = f"{metrics.counted(found)} alarm{'s' if found > 1 else ''}"
-            confirm(options, f"{options['verb']} {asked}?", f"{asked} found: add --yes to {options['verb']}")
-        done, failed = 0, []
-        with self.progress(found, options["verb"]) as bar:
-            for row in paged(_matching(options).select_related("object")):
-                try:
-                    verb(row.object)
-                    done += 1
-                except BaseException as error:  # the object's own initialize() may raise anything
-                    if not is_failure(error):
-                        raise
-                    failed.append(f"{label(row.object.name)}: {named(error)}")
-                bar.update(1)
-        self.say(options, {"done": done, "failed": len(failed), "failures": failed[:FAILURES_SHOWN]}, f"{done} done")
-        if failed:
-            raise ManyLines(f"{len(failed)} failed:", *failed[:FAILURES_SHOWN])
 
     def _dispatch(self, options: dict[str, Any]) -> None:
         if not options["loop"]:
@@ -197,9 +191,11 @@ class Command(PauseVerbs, FromBeatVerb):
             self.stdout.write(
                 f"A pass every {span(engine.DISPATCH_EVERY)}, shown if it did something. Ctrl-C stops it."
             )
+        heartbeat.begin()
         while not stopped.is_set():
             self._pass_again(options)
             stopped.wait(engine.DISPATCH_EVERY.total_seconds())
+        heartbeat.end()
         if not options["json"]:
             self.stdout.write("Stopped.")
 
@@ -244,6 +240,12 @@ class Command(PauseVerbs, FromBeatVerb):
         return doctor.examine(clock.now())
 
 
+def _at(when: str) -> str:
+    """Return the time that is meant, as ISO text."""
+    at = moment(when)
+    return (clock.now() + at if isinstance(at, timedelta) else at).isoformat()
+
+
 def lines(title: str, found: Explanation) -> Iterator[str]:
     """Yield an explanation as lines of text."""
     yield f"{title}: {found.status.word}. {one_line(found.status.sentence)}"
@@ -257,19 +259,10 @@ def lines(title: str, found: Explanation) -> Iterator[str]:
             yield f"  {step.what:<10}{absolute(step.at, 'milliseconds')}{took}".rstrip()
 
 
-def _add_filters(parser: CommandParser, default: str) -> None:
-    parser.add_argument(
-        "--state", choices=list(STATES), default=default, help=f"only alarms in this state; default: {default}"
-    )
-    parser.add_argument("--class", dest="of_class", metavar="KIND", help="only alarms of this class")
-    parser.add_argument("--prefix", default="", help="only objects whose name begins with this")
-
-
-def _matching(options: dict[str, Any]) -> QuerySet[Alarm]:
-    rows = alarms_in(options["state"], clock.now())
-    if options["of_class"]:
-        rows = rows.filter(object__kind=find_kind(options["of_class"]))
-    return rows.filter(object__name__startswith=options["prefix"]) if options["prefix"] else rows
+def _add_filters(parser: CommandParser, state: str, *, narrows: bool = True) -> None:
+    add_where(parser, "alarms")
+    add_state(parser, "alarms", state, narrows=narrows)
+    add_class(parser, "alarms")
 
 
 def _figures(row: Alarm) -> dict[str, Any]:
@@ -283,6 +276,16 @@ def _figures(row: Alarm) -> dict[str, Any]:
         "retry_count": row.retry_count,
         "error": gist(row.last_error),
     }
+
+
+def _schedules_instead(options: dict[str, Any]) -> str:
+    """Say how a schedule is run of an object that had no alarm; empty where it has none of these either."""
+    rows = Schedule.objects.filter(object__kind=find_kind(options["kind"]), object__name=options["name"])
+    first = rows.order_by("name").first()
+    if first is None:
+        return ""
+    names = " ".join([options["kind"], *map(shlex.quote, (options["name"], first.name))])
+    return f". It has schedules: `manage.py schedules run {names}` runs one now"
 
 
 def _columns(row: Alarm) -> tuple[str, ...]:

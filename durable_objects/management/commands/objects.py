@@ -1,4 +1,6 @@
-"""``manage.py objects``: list, show, call, delete, export, import; copy, snapshot, restore."""
+"""``manage.py objects``: list, show, call, delete, export, import; get, put, delete_key; copy, snapshot, restore;
+partition.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from django.db.models import QuerySet
 from durable_objects import InvalidValue
 from durable_objects.alarms.limits import held_back
 from durable_objects.alarms.pauses import Paused, paused
-from durable_objects.alarms.queries import STATES, condition, count
+from durable_objects.alarms.queries import count
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.entries import serializer
@@ -21,21 +23,24 @@ from durable_objects.entries.sql import Range, scan
 from durable_objects.escaping import one_line
 from durable_objects.formatting import HIDDEN, absolute, gist, is_known, label, masked, short, span, value
 from durable_objects.handler_errors import is_failure, named
-from durable_objects.kinds import content_types, label_of
+from durable_objects.kinds import label_of, used
 from durable_objects.management.base import (
     ManyLines,
     add_object,
     confirm,
     errors_in_one_line,
     find_class,
-    find_kind,
     find_object,
     find_row,
     kind_of,
     paged,
 )
-from durable_objects.management.commands.alarms import FAILURES_SHOWN, lines
+from durable_objects.management.commands.alarms import lines
 from durable_objects.management.copies import CopyVerbs, opened
+from durable_objects.management.entries import EntryVerbs
+from durable_objects.management.partitions import PartitionVerb
+from durable_objects.management.reasons import add_reason, reason_of, tell
+from durable_objects.management.selecting import add_state, add_where, selection_of
 from durable_objects.management.streams import lines_of
 from durable_objects.models import DurableObject
 from durable_objects.operations import actions, dump
@@ -47,8 +52,11 @@ from durable_objects.tables import Alarm, AlarmRun, Object
 HOOKS = {"initialize", "alarm", "alarm_died"}
 RUNS = 10
 
+#: Failures that are reported one by one.
+FAILURES_SHOWN = 20
 
-class Command(CopyVerbs):
+
+class Command(CopyVerbs, EntryVerbs, PartitionVerb):
     help = "Show objects of any class, call their methods, copy, restore or delete them, move them between databases."
     examples = """examples:
   manage.py objects list                                     (the classes)
@@ -56,12 +64,15 @@ class Command(CopyVerbs):
   manage.py objects show batcher.Batcher orders
   manage.py objects call batcher.Batcher orders add_item '{"id": 1}'
   manage.py objects call batcher.Batcher orders configure max_items=50 upstream_url='"http://127.0.0.1:9000/"'
+  manage.py objects put shop.Cart ada items '["tea"]' --if-value '[]'
+  manage.py objects put shop.Cart ada seen_at 2031-01-01T09:30:00+01:00 --type datetime
   manage.py objects delete shop.Gone --all --yes             (also if the class is gone from the code)
   manage.py objects export batcher.Batcher > batchers.jsonl
   manage.py objects import batchers.jsonl --dry-run
   manage.py objects copy shop.Cart ada ada-looked-at         (paused, until `alarms resume`)
   manage.py objects snapshot shop.Cart ada ada.jsonl
   manage.py objects restore ada.jsonl --replace
+  manage.py objects partition 16                             (for tens of millions of objects on PostgreSQL)
 
 ARGS are JSON, or NAME=JSON by keyword; text is written '"text"'. Values that JSON lacks (times, tuples …) are written
 as `objects show --json` shows them. `import` leaves alarms on hold unless --arm."""
@@ -71,8 +82,8 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
         verbs = parser.add_subparsers(dest="verb", required=True)
         listing = verbs.add_parser("list", help="list the classes, or the objects of one class by name")
         listing.add_argument("kind", nargs="?", metavar="KIND", help="app_label.ClassName")
-        listing.add_argument("--prefix", default="", help="only objects whose name begins with this")
-        listing.add_argument("--state", choices=list(STATES), help="only objects whose alarm is in this state")
+        add_where(listing, "objects")
+        add_state(listing, "objects whose alarm is")
         listing.add_argument("--after", metavar="NAME", help="continue after this name")
         listing.add_argument("--limit", type=int, default=50, help="objects to list, default 50")
         show = verbs.add_parser("show", help="show an object: its storage, its alarm, explained, and its last runs")
@@ -90,39 +101,43 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
         )
         add_object(away, may_miss=True)
         away.add_argument("--all", action="store_true", help="all objects of KIND, instead of one by NAME")
-        away.add_argument("--prefix", default="", help="with --all: only objects whose name begins with this")
+        add_where(away, "objects")
+        add_reason(away)
         away.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         out = verbs.add_parser(
             "export", help="write objects with their entries and alarms to standard output, as JSON lines"
         )
         out.add_argument("kind", nargs="?", metavar="KIND", help="app_label.ClassName; without it, every class")
-        out.add_argument("--prefix", default="", help="only objects whose name begins with this")
+        add_where(out, "objects")
         back = verbs.add_parser("import", help="store what `export` wrote, alarms on hold")
         back.add_argument("file", metavar="FILE", help="a file, or - for standard input")
         back.add_argument("--arm", action="store_true", help="set the alarms that were armed")
         back.add_argument("--replace", action="store_true", help="overwrite objects that exist already")
         back.add_argument("--dry-run", action="store_true", help="read and check everything, write nothing")
+        self.add_entry_verbs(verbs)
         self.add_copy_verbs(verbs)
+        self.add_partition_verb(verbs)
         for subparser in verbs.choices.values():
             subparser.add_argument("--json", action="store_true", help="print JSON, one value per line")
 
     def _list(self, options: dict[str, Any]) -> None:
-        if options["kind"] is None:
-            for kind, rows in _by_class():
-                self.say(options, {"kind": kind, "objects": count(rows)}, f"{counted(count(rows)):>8}  {kind}")
+        selection = selection_of(options)
+        if not selection.given:
+            for kind, number in _by_class():
+                self.say(options, {"kind": kind, "objects": number}, f"{counted(number):>8}  {kind}")
             return
-        now = clock.now()
-        rows = _objects(options).select_related("kind", "alarm_row")
-        if options["state"]:
-            rows = rows.filter(condition(options["state"], now, "alarm_row__"))
+        now, is_of_one_class = clock.now(), selection.get("class:") is not None
+        rows = selection.objects(now).select_related("kind", "alarm_row")
         if options["after"] is not None:
             rows = rows.filter(name__gt=options["after"])
-        page = list(rows.order_by("name")[: options["limit"] + 1])
+        page = list(rows.order_by("name", "pk")[: options["limit"] + 1])
         held, limited = paused(now), held_back(now)
-        shown = (_row(row, held, limited) for row in page[: options["limit"]])
-        self.say_table(options, ("ALARM", "NAME", "DUE"), shown)
+        header = ("ALARM", "NAME", "DUE") if is_of_one_class else ("ALARM", "NAME", "DUE", "CLASS")
+        lines = (_row(row, held, limited) for row in page[: options["limit"]])
+        self.say_table(options, header, ((figures, columns[: len(header)]) for figures, columns in lines))
         if len(page) > options["limit"] and not options["json"]:
-            self.stdout.write(f"more: --after {json.dumps(page[-2].name, ensure_ascii=False)}")
+            after = f"--after {json.dumps(page[-2].name, ensure_ascii=False)}"
+            self.stdout.write(f"more: {after}" if is_of_one_class else "more: name a KIND, or set --limit higher")
 
     def _show(self, options: dict[str, Any]) -> None:
         row = find_row(options)
@@ -170,7 +185,8 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
 
     def _delete(self, options: dict[str, Any]) -> None:
         if options["kind"] is None or options["all"] == (options["name"] is not None):
-            raise CommandError("name one by KIND and NAME, or take all of KIND by --all (with --prefix)")
+            raise CommandError("name one by KIND and NAME, or take all of KIND by --all (with --where, --prefix)")
+        reason = reason_of(options)
         if options["all"]:
             rows = _objects(options)
             asked = f"{counted(count(rows))} objects of {options['kind']}"
@@ -185,7 +201,9 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
         with self.progress(count(rows), "delete") as bar:
             for row in paged(rows):
                 try:
-                    done += actions.delete(row)
+                    if actions.delete(row):
+                        done += 1
+                        tell("Deleted", row, reason)
                 except BaseException as error:  # the object's own initialize() may raise anything
                     if not is_failure(error):
                         raise
@@ -227,26 +245,20 @@ def _row(row: Object, held: Paused, limited: frozenset[int]) -> tuple[dict[str, 
     status = status_of(slot, held.now, known=is_known(row), paused=is_held, limited=is_limited)
     due = slot.due_at if slot else None
     figures = {"kind": kind_of(row), "name": row.name, "alarm": status.word, "due_at": due and due.isoformat()}
-    return figures, (status.word, label(row.name), absolute(due) if due else "")
+    return figures, (status.word, label(row.name), absolute(due) if due else "", kind_of(row))
 
 
 def _objects(options: dict[str, Any]) -> QuerySet[Object]:
-    rows = Object.objects.using(engine.DATABASE)
-    if options["kind"]:
-        rows = rows.filter(kind=find_kind(options["kind"]))
-    return rows.filter(name__startswith=options["prefix"]) if options["prefix"] else rows
+    return selection_of(options).objects(clock.now())
 
 
 def _kind_id(obj: Object) -> int:
     return obj.kind_pk() if isinstance(obj, DurableObject) else obj.kind_id
 
 
-def _by_class() -> Iterator[tuple[str, QuerySet[Object]]]:
-
-    for kind in content_types().order_by("app_label", "model"):
-        rows = Object.objects.using(engine.DATABASE).filter(kind=kind)
-        if rows.exists():
-            yield label_of(kind.pk), rows
+def _by_class() -> Iterator[tuple[str, int]]:
+    for kind in used():
+        yield label_of(kind.pk), count(Object.objects.using(engine.DATABASE).filter(kind=kind))
 
 
 def _method(obj: DurableObject, name: str) -> Callable[..., Any]:

@@ -17,14 +17,15 @@ from durable_objects.management.base import (
     VerbCommand,
     add_object,
     confirm,
-    find_kind,
     find_row,
     kind_of,
     moment,
     paged,
 )
+from durable_objects.management.reasons import add_reason, reason_of, tell
+from durable_objects.management.selecting import add_class, add_where, selection_of
 from durable_objects.operations import actions
-from durable_objects.operations.schedules import STATES, schedules_in
+from durable_objects.operations.schedules import SEARCHED_BY, STATES, matching, schedules_in
 from durable_objects.recurrence import misfire
 from durable_objects.recurrence.rules import Rule
 from durable_objects.schedules import ScheduleInfo, info_of
@@ -43,6 +44,7 @@ class Command(VerbCommand):
     help = "List the named schedules of objects, show when one runs, and run, revive or cancel it."
     examples = """examples:
   manage.py schedules list --class shop.Shelf
+  manage.py schedules list --where 'name:eu-* error:"no stock"'
   manage.py schedules show shop.Shelf main order
   manage.py schedules preview shop.Shelf main order --down 2031-01-01T00:00+00:00 2031-01-02T00:00+00:00
   manage.py schedules run shop.Shelf main order
@@ -73,6 +75,8 @@ class Command(VerbCommand):
                 one.add_argument("--all", action="store_true", help="every one with a dead occurrence that matches")
                 one.add_argument("--yes", action="store_true", help="do not ask for confirmation")
                 _add_filters(one)
+            if verb == "cancel":
+                add_reason(one)
         for subparser in verbs.choices.values():
             subparser.add_argument("--json", action="store_true", help="print JSON, one value per line")
 
@@ -107,7 +111,9 @@ class Command(VerbCommand):
         self._change(options)
 
     def _cancel(self, options: dict[str, Any]) -> None:
-        self._change(options)
+        reason = reason_of(options)
+        row = self._change(options)
+        tell(f"Schedule {row.name!r} cancelled", row.object, reason)
 
     def _revive(self, options: dict[str, Any]) -> None:
         if options["all"] == (options["schedule"] is not None):
@@ -131,13 +137,14 @@ class Command(VerbCommand):
         if failed:
             raise ManyLines(f"{len(failed)} failed:", *failed[:FAILURES_SHOWN])
 
-    def _change(self, options: dict[str, Any]) -> None:
+    def _change(self, options: dict[str, Any]) -> Schedule:
         verb = options["verb"]
         _, change, what = VERBS[verb]
         row = _find(options)
         if not change(row.object, row.name):
             raise CommandError(f"{label(row.object.name)} has no {what} {row.name!r}: nothing was done")
         self.say(options, {"done": verb}, {"run": "due now", "revive": "revived, due now", "cancel": "cancelled"}[verb])
+        return row
 
 
 def _add_schedule(parser: CommandParser, *, may_miss: bool = False) -> None:
@@ -146,15 +153,15 @@ def _add_schedule(parser: CommandParser, *, may_miss: bool = False) -> None:
 
 
 def _add_filters(parser: CommandParser) -> None:
-    parser.add_argument("--class", dest="of_class", metavar="KIND", help="only schedules of this class")
-    parser.add_argument("--prefix", default="", help="only objects whose name begins with this")
+    add_where(parser, "schedules", example='name:eu-* error:"no stock"')
+    add_class(parser, "schedules")
 
 
 def _matching(options: dict[str, Any], state: str) -> QuerySet[Schedule]:
-    rows = schedules_in(state, clock.now())
-    if options["of_class"]:
-        rows = rows.filter(object__kind=find_kind(options["of_class"]))
-    return rows.filter(object__name__startswith=options["prefix"]) if options["prefix"] else rows
+    selection = selection_of(options | {"state": None})
+    if unknown := [name for name, _ in selection.given if name not in SEARCHED_BY]:
+        raise CommandError(f"schedules cannot be chosen by {unknown[0]} Allowed: {' '.join(SEARCHED_BY)}")
+    return schedules_in(state, clock.now()).filter(matching(selection))
 
 
 def _find(options: dict[str, Any]) -> Schedule:

@@ -19,12 +19,14 @@ from django.core.management.base import CommandError
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
+from batcher.fast_path import WsgiFastPath
 from durable_objects import embedding, now
 from durable_objects.http import tokens
 from durable_objects.http.conf import http
 from durable_objects.http.content_type_header import ContentTypeCheck
 from durable_objects.logs import get_logger
 from durable_objects.management.base import PlainCommand
+from project.api import api
 from project.embedded.dispatcher import Dispatcher
 from project.embedded.first_admin import make_admin
 from project.embedded.web import WebServer, listening_socket
@@ -72,6 +74,7 @@ class Command(PlainCommand):
         web = self.web(listener)
         connections.close_all()
         dispatcher.start()
+        embedding.begin_heartbeat()
         self.announce(options, address_of(options["host"], web.port), token, admin, worker is not None)
         died = self.serve(web, dispatcher, worker)
         self.stop(web, dispatcher, worker, died)
@@ -100,7 +103,7 @@ class Command(PlainCommand):
 
     def web(self, listener: Any) -> WebServer:
         """Return the web server, with an application that is made after all that it needs is there."""
-        return WebServer(ContentTypeCheck(get_wsgi_application()), listener)
+        return WebServer(WsgiFastPath(ContentTypeCheck(get_wsgi_application()), api), listener)
 
     def announce(
         self, options: dict[str, Any], address: str, token: str, admin: tuple[str, str | None] | None, worker: bool
@@ -148,6 +151,7 @@ class Command(PlainCommand):
         dispatcher.stop(SECONDS_TO_STOP / 3)
         if worker is not None and not worker.stop(end - time.monotonic()):
             self.stderr.write("Stopped before an alarm had ended; it runs again after the next start.")
+        embedding.end_heartbeat()
         if died is not None:
             self.stderr.write(f"The {died} ended by itself; the log says why.")
         connections.close_all()

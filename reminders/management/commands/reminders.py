@@ -13,6 +13,7 @@ from durable_objects import InvalidAlarmTime, now
 from durable_objects.escaping import one_line
 from durable_objects.formatting import label, short
 from durable_objects.management.base import PlainCommand
+from durable_objects.management.reasons import add_reason, reason_of, tell
 from durable_objects.models import as_handle
 from durable_objects.validation import refusal
 from reminders import digests, zone_changes
@@ -78,7 +79,7 @@ class Command(PlainCommand):
         listed.add_argument("--person", metavar="NAME", help="only this person's")
         listed.add_argument("--limit", type=int, default=100, metavar="N", help="(default: 100)")
         self._verb(verbs, "show", "what is set, its next times and last deliveries")
-        self._verb(verbs, "cancel", "cancel a reminder, the whole series")
+        add_reason(self._verb(verbs, "cancel", "cancel a reminder, the whole series"))
         snooze = self._verb(verbs, "snooze", "put off the next delivery; the rest of the series stays")
         snooze.add_argument("by", metavar="BY", help=f"90s, 20m, 1h, 2d, or {_menu()}")
 
@@ -160,7 +161,10 @@ class Command(PlainCommand):
         }  # fmt: skip
 
     def _cancel(self, options: dict[str, Any]) -> dict[str, Any]:
-        return {"reminder": options["name"], "cancelled": _reminder(options).cancel()}
+        reason, reminder = reason_of(options), _reminder(options)
+        if cancelled := reminder.cancel():
+            tell("Cancelled", reminder, reason)
+        return {"reminder": options["name"], "cancelled": cancelled}
 
     def _snooze(self, options: dict[str, Any]) -> dict[str, Any]:
         reminder = _reminder(options)

@@ -7,10 +7,13 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
+from batcher.admin import batches
 from batcher.models import Batch, Batcher, BatcherSettings, Upstream
 from durable_objects.tables import Alarm, Object
 from durable_objects.testing import FakeClock
@@ -64,6 +67,44 @@ def test_a_batcher_without_its_secrets(admin_client: Client, orders: Batcher) ->
         assert [secret for secret in ("s3cret", SECRET, SECRET[6:]) if secret in page] == []
 
 
+def test_what_waits_is_listed(admin_client: Client, alarm_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page has the first items that wait, with their numbers, ages and keys, and says how many more there are; what
+    somebody has written among them by hand is left out. Hidden keys stay hidden, and it takes who may see storage.
+    """
+    orders = Batcher.objects.get_by_name("orders")
+    orders.add_items([{"n": f"<{at}>"} for at in range(23)])
+    orders.storage.put("item:00000000000000000002a", "no item")
+    alarm_clock.advance(timedelta(seconds=4))
+    page = text_of(admin_client, page_url(Batcher, orders.pk))
+    assert "Waiting items Item Came Value Key 1 4s ago" in page
+    assert '{"n": "<18>"} item:00000000000000000019' in page
+    assert '{"n": "<20>"} item:' not in page.partition("Storage")[0]
+    assert "The oldest first; 4 more wait." in page
+    vic = staff(["batcher.view_batcher"])
+    assert "Waiting items" not in text_of(vic, page_url(Batcher, orders.pk))
+    monkeypatch.setattr(Batcher, "masked_keys", ("item:*",))
+    hidden = text_of(admin_client, page_url(Batcher, orders.pk))
+    assert "<18>" not in hidden
+    assert "hidden by masked_keys item:00000000000000000019" in hidden
+
+
+def test_large_items_are_read_in_part(admin_client: Client, alarm_clock: FakeClock) -> None:
+    """Of large items the page reads about a megabyte, and shows the beginning of each."""
+    orders = Batcher.objects.get_by_name("orders")
+    orders.add_items(["x" * 400_000] * 4)
+    page = text_of(admin_client, page_url(Batcher, orders.pk)).partition("Storage")[0]
+    assert "The oldest first; 2 more wait." in page
+    assert "x" * 300 not in page
+
+
+def test_what_the_batcher_keeps_for_itself_is_folded(admin_client: Client, orders: Batcher) -> None:
+    """Its items stand open in the storage, its own book behind a word."""
+    page = admin_client.get(page_url(Batcher, orders.pk)).content.decode()
+    _, _, storage = page.partition("item:0000")
+    item, _, book = storage.partition(">line</a>")
+    assert ("the app's own" in item, "the app's own" in book) == (False, True)
+
+
 def test_secrets_are_typed_and_kept(admin_client: Client, orders: Batcher) -> None:
     """Empty fields for secrets change nothing; what is typed takes the place of what was set."""
     url, address = page_url(Batcher, orders.pk), "http://127.0.0.1:9/in"
@@ -109,16 +150,20 @@ def test_a_batch(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) 
     """List and page tell status, items, tries, answer and key; nothing of it becomes markup, nothing can be edited."""
     batch = batch_of(orders, alarm_clock)
     listed = text_of(admin_client, list_url(Batch))
-    assert f"{batch.pk} orders failed 2 0 4 503" in listed
+    assert f"{str(batch.pk)[:8]} failed orders 2 0 4 503" in listed
     page = text_of(admin_client, page_url(Batch, batch.pk))
-    for text in ["<h1>down</h1>", '[{"n":"<b>"},2]', "Attempts: 4", "Replay"]:
+    for text in ["<h1>down</h1>", '0 {"n": "<b>"}', "Tries: 4", "Replay"]:
         assert text in page
     assert admin_client.post(page_url(Batch, batch.pk), {"status": "delivered"}).status_code == 403
     assert admin_client.post(page_url(Batch, batch.pk, "delete")).status_code == 403
 
 
-def test_batches_are_found(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
-    """By key, by the beginning of the batcher's name, by status."""
+@pytest.mark.parametrize("most", [0, batches.MOST_NAMED])
+def test_batches_are_found(
+    admin_client: Client, orders: Batcher, alarm_clock: FakeClock, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """By key, by the beginning of the batcher's name, however many have it, by status."""
+    monkeypatch.setattr(batches, "MOST_NAMED", most)
     batch = batch_of(orders, alarm_clock)
     other = Batcher.objects.get_by_name("other")
     other.save()
@@ -126,6 +171,21 @@ def test_batches_are_found(admin_client: Client, orders: Batcher, alarm_clock: F
     for query in [f"q={batch.pk}", "q=ord", "status=failed"]:
         rows = admin_client.get(f"{list_url(Batch)}?{query}").context["cl"].result_list
         assert [row.pk for row in rows] == [batch.pk], query
+
+
+def test_batches_of_a_name_are_those_of_its_batchers(
+    admin_client: Client, orders: Batcher, alarm_clock: FakeClock
+) -> None:
+    """The batchers of a name are found first, so that PostgreSQL knows how many there are, and goes by age."""
+    batch_of(orders, alarm_clock)
+    with CaptureQueriesContext(connection) as captured:
+        assert admin_client.get(f"{list_url(Batch)}?q=ord").context["cl"].result_count == 1
+    of_batches = [each["sql"] for each in captured if '"batcher_batch"' in each["sql"]]
+    assert of_batches
+    for sql in of_batches:
+        assert f'"batcher_id" IN ({orders.pk})' in sql
+        assert '"name" LIKE' not in sql
+        assert '"name"::text LIKE' not in sql
 
 
 def test_replay(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
@@ -193,7 +253,7 @@ def test_what_became_of_the_items(admin_client: Client, orders: Batcher, alarm_c
     whole = batch_of(orders, alarm_clock, was_split=True)
     part = batch_of(orders, alarm_clock, parent=whole, outcomes={"1": {"status": 422, "error": "no <sku>"}})
     page = text_of(admin_client, page_url(Batch, part.pk))
-    assert "1: 422 no <sku>" in page
+    assert "1 2 422 no <sku>" in page
     assert f"a part of {whole.pk}" in page
     page = text_of(admin_client, page_url(Batch, whole.pk))
     assert f"into {part.pk}" in page
@@ -226,15 +286,15 @@ def test_flush(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) ->
 
 #: By the breaker's state, the end of its pause, and the batcher's next try, in seconds from now: when the probe goes.
 PROBES = {
-    ("open", 60, 10): "in 1 min, with this batcher's next try (2",
-    ("open", 60, 600): "in 10 min, with this batcher's next try (2",
-    ("open", -54, 120): "in 2 min, with this batcher's next try (2",
+    ("open", 60, 10): "in 1m, with this batcher's next try (2",
+    ("open", 60, 600): "in 10m, with this batcher's next try (2",
+    ("open", -54, 120): "in 2m, with this batcher's next try (2",
     ("open", -54, -5): "now, with this batcher's next try (2",
-    ("open", None, 120): "in 2 min, with this batcher's next try (2",
+    ("open", None, 120): "in 2m, with this batcher's next try (2",
     ("open", -54, None): "with the next batch that is tried.",
-    ("open", 60, None): "in 1 min at the earliest (2",
-    ("half_open", 20, 120): "under way; it counts as lost in 20 s.",
-    ("half_open", -20, 120): "in 2 min, with this batcher's next try (2",
+    ("open", 60, None): "in 1m at the earliest (2",
+    ("half_open", 20, 120): "under way; it counts as lost in 20s.",
+    ("half_open", -20, 120): "in 2m, with this batcher's next try (2",
 }
 
 
@@ -254,7 +314,7 @@ def test_an_open_breaker_is_told(
     assert f"{shown} The next probe: {PROBES[case]}" in page
     listed = text_of(admin_client, list_url(Upstream))
     assert f"http://127.0.0.1:9 {state.replace('_', ' ')} 7 503" in listed
-    assert ("ago" in listed, "in 1 min at the earliest" in listed) == (False, (state, pause) == ("open", 60))
+    assert ("ago" in listed, "in 1m at the earliest" in listed) == (False, (state, pause) == ("open", 60))
 
 
 def test_what_is_to_come_is_never_told_as_past(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) -> None:
@@ -262,9 +322,9 @@ def test_what_is_to_come_is_never_told_as_past(admin_client: Client, orders: Bat
     batch_of(orders, alarm_clock, status="set_aside", finished_at=None, next_try_at=alarm_clock.now())
     alarm_clock.advance(timedelta(seconds=70))
     page = text_of(admin_client, page_url(Batcher, orders.pk))
-    assert "Next batch due since 1 min" in page
-    assert "due since 1 min 10 s" in page
-    assert "due since 1 min 10 s" in text_of(admin_client, list_url(Batch))
+    assert "Next batch due since 1m" in page
+    assert "due since 1m 10s" in page
+    assert "due since 1m 10s" in text_of(admin_client, list_url(Batch))
 
 
 def test_a_breaker_that_closed_awaits_no_probe(admin_client: Client, orders: Batcher) -> None:
@@ -299,5 +359,5 @@ def test_a_list_of_batchers_asks_little(
         batch_of(batcher, alarm_clock, status_code=400 + number)
     with django_assert_max_num_queries(16):
         text = text_of(admin_client, list_url(Batcher))
-    assert "b07 8 armed" in text
+    assert "b07 armed 8 in" in text
     assert "failed 407" in text

@@ -17,6 +17,8 @@ from batcher.models import Upstream as Row
 from batcher.responses import Answer as Read
 from batcher.responses import Verdict
 from batcher.upstream import origin_of
+from durable_objects import now
+from durable_objects.conditions import ask
 from durable_objects.testing import FakeClock
 from tests.support.passing_time import follow, pass_time
 from tests.support.upstream import Answer, Upstream
@@ -123,11 +125,10 @@ def test_a_failed_probe_doubles_the_pause(upstream: Upstream, alarm_clock: FakeC
 def test_success_writes_nothing_where_nothing_failed(
     batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock
 ) -> None:
-    """The row of a busy upstream is not written by every post: not even made, and once closed left alone."""
+    """The row of a busy upstream is made by its first answer, and not written by any post after that."""
     batcher.add_item("a")
     pass_time(alarm_clock, WINDOW)
-    assert not Row.objects.exists()
-    Row.objects.create(origin=origin_of(upstream.url))
+    assert Row.objects.get().origin == origin_of(upstream.url)
     gate = circuit_breaker.ask(upstream.url, alarm_clock.now())
     with CaptureQueriesContext(connection) as asked:
         circuit_breaker.record(gate, UP)
@@ -214,3 +215,14 @@ def test_switched_off(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClo
 def test_what_one_breaker_stands_for(url: str, origin: str) -> None:
     """Scheme, host and port: not the path, and never a password."""
     assert origin_of(url) == origin
+
+
+def test_an_alert_is_about_each_upstream_that_is_down() -> None:
+    """The condition *batcher.breaker_open* names them with their last error, and holds from its number on."""
+    Row.objects.create(origin="https://a.example:443", state="open", last_error="503")
+    Row.objects.create(origin="https://b.example:443", state="half_open", last_error="timed out")
+    Row.objects.create(origin="https://c.example:443", failures=2, last_error="503")
+    found = ask("batcher.breaker_open", now())
+    assert found is not None
+    assert list(found.subjects.values()) == ["https://a.example:443: 503", "https://b.example:443: timed out"]
+    assert ask("batcher.breaker_open", now(), at_least=3) is None

@@ -11,6 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
 
 from cleaner.models import CleanerProgress, CleanerRun, CleanerSettings, PeriodicCleaner
 from durable_objects.testing import FakeClock
@@ -42,7 +43,7 @@ def save(client: Client, cleaner: PeriodicCleaner, **fields: str) -> str:
 
 def test_a_cleaner(admin_client: Client, sessions: PeriodicCleaner, alarm_clock: FakeClock) -> None:
     """List and page tell the plan and what the last cleanup did; the list asks as much for many as for one."""
-    assert "sessions well storage in 1 h" in text_of(admin_client, list_url(PeriodicCleaner))
+    assert "sessions well storage in 1h" in text_of(admin_client, list_url(PeriodicCleaner))
     text = text_of(admin_client, page_url(PeriodicCleaner, sessions.pk))
     assert "Deletes entries of its own storage older than 1d, every 1h." in text
     assert "Removed 1 of 2 examined Expired rows left 0 Oldest left" in text
@@ -57,11 +58,22 @@ def test_a_cleaner(admin_client: Client, sessions: PeriodicCleaner, alarm_clock:
     assert len(many) == len(one)
 
 
+def test_the_page_asks_little(
+    admin_client: Client, alarm_clock: FakeClock, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    """A cleaner's page takes twenty queries, though it has settings of its own."""
+    cleaner = PeriodicCleaner.objects.get_by_name("own")
+    cleaner.configure(interval=timedelta(hours=1))
+    admin_client.get(page_url(PeriodicCleaner, cleaner.pk))
+    with django_assert_max_num_queries(20):
+        assert "own" in text_of(admin_client, page_url(PeriodicCleaner, cleaner.pk))
+
+
 def test_a_cleaner_that_falls_behind(admin_client: Client, sessions: PeriodicCleaner, alarm_clock: FakeClock) -> None:
     """List and page warn when a planned cleanup does not come, when one failed, and when expired rows were left."""
     alarm_clock.advance(timedelta(hours=3))
     for url in (list_url(PeriodicCleaner), page_url(PeriodicCleaner, sessions.pk)):
-        assert "Behind: a cleanup was due 2 h ago. Is a worker running?" in text_of(admin_client, url)
+        assert "Behind: a cleanup was due 2h ago. Is a worker running?" in text_of(admin_client, url)
     CleanerRun.objects.update(remaining=7)
     assert "at least 7 expired rows were left" in text_of(admin_client, list_url(PeriodicCleaner))
     CleanerRun.objects.update(error="OSError: <disk>")
@@ -107,9 +119,10 @@ def test_a_dry_run_tells_what_it_counted(admin_client: Client, sessions: Periodi
     sessions.storage.put("older", {"timestamp": 2})
     assert "Nothing is deleted." in choose(admin_client, PeriodicCleaner, "dry_run", [sessions.pk]).content.decode()
     shown = confirm(admin_client, PeriodicCleaner, "dry_run", [sessions.pk])
-    assert shown == ["1 of the 2 rows would be deleted: sessions.", "Counted: sessions."]
+    counted = "1 of the 2 rows would be deleted: older of 1970-01-01 00:00:00 UTC"
+    assert shown == [f"Counted: sessions ({counted})."]
     assert len(sessions.storage.list()) == 2
-    assert LogEntry.objects.get().change_message == "Counted."
+    assert LogEntry.objects.get().change_message == f"Counted: {counted}."
     viewer = staff(["cleaner.view_periodiccleaner"])
     assert "Dry run" not in text_of(viewer, page_url(PeriodicCleaner, sessions.pk))
 

@@ -218,7 +218,7 @@ def test_a_batch_waits_for_a_place(batcher: Batcher, upstream: Upstream, alarm_c
             assert (Batch.objects.get().status, Batch.objects.get().attempts) == ("open", 0)
     follow(alarm_clock, batcher, alarm_clock.now() + 20 * SECOND)
     assert (Batch.objects.get().status, Batch.objects.get().attempts, upstream.items) == ("delivered", 1, ["a"])
-    assert not Breaker.objects.exists()
+    assert [(each.state, each.failures) for each in Breaker.objects.all()] == [("closed", 0)]
 
 
 @pytest.mark.slow

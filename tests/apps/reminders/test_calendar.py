@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from itertools import accumulate, count, islice
@@ -20,13 +21,14 @@ from durable_objects.testing import FakeClock
 from reminders import calendar_feed, links
 from reminders.models import Plan, Recipient, Reminder
 from tests.support.calendar_readers import by_library, by_rfc
+from tests.support.examples import examples
 from tests.support.passing_time import follow, outcomes
 from tests.support.recurrence_by_counting import any_rules, any_starts
 from tests.support.sent_messages import Sent
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("project.urls")]
 
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "40"))
+EXAMPLES = examples(40)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -389,3 +391,10 @@ def test_summer_time_begins_by_the_clock_before_it(ada: Recipient, reminder: Rem
         change = (onset - standard).replace(tzinfo=UTC)
         offsets = [moment.astimezone(ZoneInfo(zone)).utcoffset() for moment in (change - timedelta(seconds=1), change)]
         assert offsets == [standard, daylight], onset
+
+
+def test_icalendar_is_loaded_by_the_feed_only() -> None:
+    """A process that loads the addresses, as each worker does for its checks, does not load icalendar."""
+    code = "import django, sys; django.setup(); import project.urls; print('icalendar' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False"]

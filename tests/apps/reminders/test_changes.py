@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -216,6 +217,17 @@ def test_the_list_of_a_person_is_one_query(alarm_clock: FakeClock) -> None:
     assert listed == [(f"r{number}", f"m{number}") for number in (4, 3, 2, 1)]
     assert len(queries) == 1
     assert "reminders_of_person" in Plan.objects.of_person("ada").explain() or connection.vendor == "postgresql"
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="run with TEST_DATABASE_URL=postgresql://…")
+def test_a_person_is_searched_by_indexes() -> None:
+    """What is set for a person is found by one index, and what has ended by another, of which it gives both columns."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = Plan.objects.to_or_once_to("ada").explain().splitlines()
+    conditions = {line.split()[5]: after for line, after in itertools.pairwise(plan) if "Index Scan on" in line}
+    assert sorted(conditions) == ["reminders_ended", "reminders_of_person"]
+    assert "state" in conditions["reminders_ended"]
 
 
 def test_the_zone_is_the_recipients(reminder: Reminder) -> None:

@@ -47,7 +47,7 @@ def test_a_recipients_window_in_admin(admin_client: Client) -> None:
     assert ada.digest_window == 3 * HOUR
     Recipient.objects.update(digest_window=timedelta(minutes=7))
     page = admin_client.get(url).content.decode()
-    assert '<option value="0:07:00" selected>0:07:00</option>' in page
+    assert '<option value="0:07:00" selected>7m</option>' in page
     data = {**form, "digest_window": "0:07:00", "initial-digest_window": "0:07:00", "email": "a@example.org"}
     assert admin_client.post(url, data).status_code == 302
     ada.refresh_from_db()
@@ -63,7 +63,7 @@ def test_a_recipients_window_in_admin(admin_client: Client) -> None:
 def test_what_waits_in_admin(admin_client: Client, waiting: list[Reminder], alarm_clock: FakeClock, sent: Sent) -> None:
     """A digest's page names what waits, a reminder's says that it does, and "Send now" sends it."""
     digest = Digest.objects.get(name="ada")
-    assert "ada 2" in text_of(admin_client, list_url(Digest))
+    assert "ada armed 2" in text_of(admin_client, list_url(Digest))
     assert "milk, tea" in text_of(admin_client, page_url(Digest, digest.pk))
     page = text_of(admin_client, page_url(Reminder, waiting[0].pk))
     assert "in digest Next: " in page
@@ -74,7 +74,7 @@ def test_what_waits_in_admin(admin_client: Client, waiting: list[Reminder], alar
     assert len(sent) == 1
     assert "In a digest." in text_of(admin_client, page_url(Reminder, waiting[0].pk))
     assert text_of(admin_client, f"{list_url(Reminder)}?plan=in_digest").count("milk") == 0
-    assert "ada 0" in text_of(admin_client, list_url(Digest))
+    assert "ada idle 0" in text_of(admin_client, list_url(Digest))
 
 
 def test_the_list_of_digests_counts_in_one_query(
@@ -87,7 +87,7 @@ def test_the_list_of_digests_counts_in_one_query(
     pass_time(alarm_clock)
     with django_assert_max_num_queries(100) as seen:
         text = text_of(admin_client, list_url(Digest))
-    assert [f"{person} 1" in text for person in ("ada", "bob", "eve")] == [True] * 3
+    assert [f"{person} armed 1" in text for person in ("ada", "bob", "eve")] == [True] * 3
     assert sum('"reminders_plan"' in query["sql"] for query in seen.captured_queries) == 1
 
 
@@ -101,7 +101,7 @@ def test_a_preview_says_what_waits_for_a_digest(admin_client: Client, *, options
     data = {**form, "repeats": "", "person": "ada", "_preview": "Preview", **options}
     page = admin_client.post("/admin/reminders/reminder/add/", data).content.decode()
     assert "12:30" in page
-    assert ("Then waits for the digest of ada, 1 h at most." in page) == waits
+    assert ("Then waits for the digest of ada, 1h at most." in page) == waits
 
 
 @pytest.mark.usefixtures("waiting")

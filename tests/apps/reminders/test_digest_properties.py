@@ -4,7 +4,6 @@ crashes and a digest that is deleted. Whatever comes: nothing is lost, doubled, 
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,9 +21,10 @@ from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due
 from reminders.channels import Message, Refused, TryLater
 from reminders.digests import Digest
 from reminders.models import Plan, Recipient, Reminder
+from tests.support.examples import examples
 from tests.support.sent_messages import Sent
 
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "6"))
+EXAMPLES = examples(6)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 NAMES = range(4)

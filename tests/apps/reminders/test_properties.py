@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,11 +17,12 @@ from durable_objects.testing import FakeClock
 from reminders.channels import Message
 from reminders.models import Reminder
 from reminders.recurrence import Series
+from tests.support.examples import examples
 from tests.support.passing_time import outcomes
 from tests.support.recurrence_by_dateutil import ZONES, expand, rules, starts
 from tests.support.sent_messages import Sent
 
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "8"))
+EXAMPLES = examples(8)
 _numbers = count()
 
 STEPS = st.lists(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -14,9 +13,10 @@ from hypothesis import strategies as st
 from durable_objects import InvalidInput
 from durable_objects.recurrence.series import Place
 from reminders.recurrence import Series
+from tests.support.examples import examples
 from tests.support.recurrence_by_counting import any_rules, any_starts, times
 
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "100"))
+EXAMPLES = examples(100)
 #: Years that the second reading goes through for each rule, and times that are compared.
 WINDOW = timedelta(days=366 * 5)
 AT_MOST = 30

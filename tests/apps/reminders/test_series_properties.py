@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -13,9 +12,10 @@ from hypothesis import strategies as st
 
 from durable_objects import InvalidInput
 from reminders.recurrence import Series
+from tests.support.examples import examples
 from tests.support.recurrence_by_dateutil import ZONES, expand, moment, rules, starts
 
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))
+EXAMPLES = examples(25)
 MANY = 500
 AT_MOST = 40
 

@@ -199,7 +199,8 @@ def keys(evidence: Evidence) -> Found:
 
 
 def wake_ups(evidence: Evidence) -> Found:
-    """Wake-ups do not breed: an order, a step of its way and a run send one each, however often each is delivered.
+    """Wake-ups do not breed: an order, a step of its way and a run send one each, however often each is delivered; and
+    so does a message that it shares, behind a slow neighbour.
 
     What dispatchers send again for what got lost is left out, and so is what waits for an object that is locked.
     """
@@ -210,9 +211,10 @@ def wake_ups(evidence: Evidence) -> Found:
     for event in evidence.of("sent"):
         if event["id"] in ids and not event["waits"] and event["role"] not in ("dispatcher", "up", "second"):
             sent[ids[event["id"]]] += 1
+    shared = Counter(ids[event["id"]] for event in evidence.of("taken") if event["id"] in ids and event.get("shared"))
     for name, count in sent.items():
         asked = sum(entry["op"] in ("set", "schedule") for entry in evidence.logs.get(name, []))
-        allowed = 2 * (asked + len(evidence.runs.get(name, [])) + skips[name]) + 2
+        allowed = 2 * (asked + len(evidence.runs.get(name, [])) + skips[name] + shared[name]) + 2
         if count > allowed:
             yield Violation("bred", f"{name}: {count} wake-ups were sent, {allowed} at most have a reason")
 

@@ -18,9 +18,10 @@ from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.database import connection, round_trip
 from durable_objects.database.backends import backend_of
+from durable_objects.database.savepoints import SENDING
 from durable_objects.delivery import backlog, claims, dispatcher, publisher
 from durable_objects.errors import ObjectBusy
-from durable_objects.execution import executor, scheduled_runs, waiting_line, wake_up_admission
+from durable_objects.execution import firing, scheduled_runs, waiting_line, wake_up_admission
 from durable_objects.tables import Alarm
 from durable_objects.turns import lock, read_ahead, transaction, write_buffer
 from tests.chaos.storm import record
@@ -97,7 +98,7 @@ def robust() -> None:
 
 def row_count() -> None:
     """How often an alarm has failed is taken from the message, which a rescue does not know."""
-    new_run, wake_up = executor.Firing.new_run, publisher.wake_up
+    new_run, wake_up = firing.Firing.new_run, publisher.wake_up
 
     def counted(self: Any, turn: Any) -> Any:
         run = new_run(self, turn)
@@ -106,9 +107,9 @@ def row_count() -> None:
         return run
 
     def no_count(*args: Any, **options: Any) -> publisher.WakeUp:
-        return replace(wake_up(*args, **options), retries=0, grouped=False)
+        return replace(wake_up(*args, **options), retries=0, shares=publisher.Shares.NOTHING)
 
-    _replace(executor.Firing, "new_run", counted)
+    _replace(firing.Firing, "new_run", counted)
     _replace(publisher, "wake_up", no_count)
 
 
@@ -116,17 +117,19 @@ def second_statement() -> None:
     """The slot is read by the statement that locks, joined to the object: as it was before the wait."""
     whole = lock.take
 
-    def take(conn: Any, whose: lock.Whose, limits: Any, wanted: Any, *, for_run: bool) -> Any:
+    def take(conn: Any, whose: lock.Whose, limits: Any, wanted: Any, *, for_run: bool, sends_savepoint: bool) -> Any:
         sql, values = alarm_sql.look(conn, *whose.condition(), for_run=for_run)
         backend, outermost = backend_of(conn), connection.depth(conn) == 1
         before = [
             *(backend.begin(limits, outermost=outermost) if limits else ()),
             *(backend.after_lock(limits, outermost=outermost) if limits else ()),
+            *([SENDING] if sends_savepoint else ()),
         ]
         rows = round_trip.send(conn, [*before, (f"{sql} FOR NO KEY UPDATE OF {lock._TABLE}", values)])
         if not rows:
-            return whole(conn, whose, None, wanted, for_run=for_run)
-        return (*alarm_sql.slot_of(rows[0]), read_ahead.Read(), False)
+            return whole(conn, whose, None, wanted, for_run=for_run, sends_savepoint=False)
+        slot, now = alarm_sql.slot_of(rows[0])
+        return lock.Taken(slot, rows[0][-1], now, read_ahead.Read(), False)
 
     _replace(lock, "take", take)
 
@@ -149,7 +152,7 @@ def conditional() -> None:
 
 def savepoint() -> None:
     """A failure is counted in a transaction of its own, after the run's has been rolled back."""
-    failed, run = executor.Firing._failed, executor.Firing._run
+    failed, run = firing.Firing._failed, firing.Firing._run
 
     def _run(self: Any, turn: Any) -> Any:
         self.in_turn = True
@@ -160,8 +163,8 @@ def savepoint() -> None:
             raise error
         return failed(self, turn, run, error)
 
-    _replace(executor.Firing, "_run", _run)
-    _replace(executor.Firing, "_failed", _failed)
+    _replace(firing.Firing, "_run", _run)
+    _replace(firing.Firing, "_failed", _failed)
 
 
 def ring_number() -> None:
@@ -176,7 +179,7 @@ def ring_number() -> None:
 
 def any_failure() -> None:
     """Only what is an ``Exception`` counts as a failure of the handler that raises it."""
-    _replace(executor, "is_failure", lambda error: isinstance(error, Exception))
+    _replace(firing, "is_failure", lambda error: isinstance(error, Exception))
 
 
 def steady_consumer() -> None:
@@ -202,7 +205,7 @@ def silence() -> None:
 
 def put_off() -> None:
     """What the engine's own statements meet in the database, once a run has begun, is a failure of its handler."""
-    _replace(executor.Firing, "_is_put_off", lambda self, run, error: run is None and isinstance(error, ObjectBusy))
+    _replace(firing.Firing, "_is_put_off", lambda self, run, error: run is None and isinstance(error, ObjectBusy))
 
 
 def who_lives() -> None:

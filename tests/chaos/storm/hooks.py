@@ -20,6 +20,7 @@ from durable_objects.alarms import leases
 from durable_objects.conf import engine
 from durable_objects.database import clock
 from durable_objects.delivery import publisher
+from durable_objects.tasks import KINDS
 from tests.chaos.storm import guards, record
 
 _publish = Producer.publish
@@ -34,8 +35,8 @@ def install() -> None:
         setattr(failpoints, "reach", reach)
         setattr(leases, "renew", renew)
         setattr(Producer, "publish", publish)
-    if os.environ.get("CHAOS_TOGETHER"):
-        setattr(publisher, "GROUPED_WITHIN", timedelta(milliseconds=500))  # so that there are groups
+    if os.environ.get("CHAOS_TOGETHER") or os.environ.get("CHAOS_MESSAGES"):
+        publisher.TOGETHER_WITHIN, publisher.FEWEST_MESSAGES = timedelta(milliseconds=500), 1  # so that some share
     guards.take_out(os.environ.get("CHAOS_TAKEN_OUT", ""))
 
 
@@ -63,14 +64,13 @@ def renew(conn: Any, object_id: int, fence: int) -> bool:
 def publish(self: Producer, body: Any, *args: Any, **options: Any) -> Any:
     """As kombu's; what is no alarm's wake-up goes its usual way."""
     headers = options.get("headers") or {}
-    wake_ups: list[dict[str, int]] = []
+    wake_ups: list[dict[str, Any]] = []
     if headers.get("task") == "durable_objects.fire_alarm":
         wake_up = body[0]
         wake_ups = [{"id": wake_up[0], "wake_up_number": wake_up[1], "waits": wake_up[3] if len(wake_up) > 3 else 0}]
     elif headers.get("task") == "durable_objects.fire_alarms":
-        wake_ups = [
-            {"id": object_id, "wake_up_number": wake_up_number, "waits": 0} for object_id, wake_up_number in body[0][0]
-        ]
+        shared = KINDS in headers
+        wake_ups = [{"id": pair[0], "wake_up_number": pair[1], "waits": 0, "shared": shared} for pair in body[0][0]]
     if not wake_ups:
         return _publish(self, body, *args, **options)
     for each in wake_ups:

@@ -15,6 +15,9 @@ from typing import Any
 #: The folder of the history, and what this process is in it. Without a folder nothing is written.
 FOLDER, ROLE = os.environ.get("CHAOS_HISTORY", ""), os.environ.get("CHAOS_ROLE", "")
 
+#: The target of a pause of everything; others have a class's or an object's name.
+EVERYTHING = "everything"
+
 Event = dict[str, Any]
 _files: dict[int, int] = {}
 

@@ -37,7 +37,7 @@ LIMITED = [{}, {"pause": 0.5}, {"hang": 0.4}, {"fail": 1}]
 #: What is paused, and how often of a hundred: classes, and objects of them.
 PAUSED = [
     (25, "ScheduledSubject"), (15, "FewSubject"), (10, "PacedSubject"), (5, "Subject"),
-    (25, "scheduled"), (20, "subject"),
+    (25, "scheduled"), (16, "subject"), (4, record.EVERYTHING),
 ]  # fmt: skip
 #: A pause ends by itself after so long, should nobody be left to resume.
 SECONDS_OF_A_PAUSE = 12.0
@@ -71,7 +71,7 @@ def _scheduled(chance: random.Random) -> Order:
     number = chance.randrange(OBJECTS)
     name, what = (
         f"scheduled{number}",
-        chance.choices(["every", "once", "unschedule", "set", "cancel"], [40, 25, 10, 20, 5])[0],
+        chance.choices(["every", "cron", "once", "unschedule", "set", "cancel"], [36, 4, 25, 10, 20, 5])[0],
     )
     weights, plans = zip(*TICKS, strict=True)
     if what == "every":
@@ -79,11 +79,14 @@ def _scheduled(chance: random.Random) -> Order:
         when = {"every": 1 + number % 3, "end": end, **POLICIES[number // 2 % 3]}
         plan = chance.choices(plans[:-1], weights[:-1])[0] if chance.random() < 0.5 else {}
         return "schedule", name, ["often", when, plan]
+    if what == "cron":
+        end = (int(time.time()) // 60 + 2) * 60
+        return "schedule", name, ["minutely", {"cron": "* * * * *", "every": 60, "end": end}, {}]
     if what == "once":
-        when = {"after": chance.uniform(-1, 3)}
+        when = {chance.choice(["after", "at"]): chance.uniform(-1, 3)}
         return "schedule", name, [f"once{chance.randrange(2)}", when, chance.choices(plans, weights)[0]]
     if what == "unschedule":
-        return what, name, [chance.choice(["often", "once0", "once1"])]
+        return what, name, [chance.choice(["often", "minutely", "once0", "once1"])]
     return what, name, [chance.uniform(-0.5, 2.5), chance.choice([{}, {"pause": 0.2}])] if what == "set" else []
 
 
@@ -109,7 +112,7 @@ def pause(find: Callable[[str], Any], name: str, seconds: float) -> None:
     close_old_connections()
     record.note("pausing", target=name, seconds=SECONDS_OF_A_PAUSE)
     try:
-        what = getattr(models, name, None) or find(name)
+        what = None if name == record.EVERYTHING else getattr(models, name, None) or find(name)
         pauses.pause(what, until=timedelta(seconds=SECONDS_OF_A_PAUSE))
         if pauses.drain(what, timedelta(seconds=8)):
             record.note("paused", target=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tests.chaos.storm import record
 from tests.chaos.storm.evidence import Evidence, Found, Run, Violation
 
 #: What the subjects' classes set: how many run at a time, and how many start in a second.
@@ -19,7 +20,7 @@ def paused(evidence: Evidence) -> Found:
     for runs in evidence.runs.values():
         for run in runs:
             for what, begin, end in spans:
-                held = what in (run.kind, run.object) and begin < run.start < end
+                held = what in (run.kind, run.object, record.EVERYTHING) and begin < run.start < end
                 if held and not evidence.database_away(run.start, run.start):
                     yield Violation("paused", f"{run} started {run.start - begin:.3f} s into the pause of {what}")
 

@@ -179,22 +179,24 @@ class ScheduledSubject(Subject):
 
     @exclusive(combine=TOGETHER)
     def schedule(self, call: str, name: str, when: dict[str, Any], plan: dict[str, Any]) -> int:
-        """Set the schedule of this name. ``when``, in seconds: ``every``, until ``end`` (of the epoch), or ``after``;
-        ``misfire``, ``grace``.
+        """Set the schedule of this name. ``when``, in seconds: ``every``, until ``end`` (of the epoch), or ``after``,
+        or ``at`` so many from now; ``misfire``, ``grace``. Of a ``cron``, ``every`` says how often it comes.
         """
         self.schedules.set(
             name,
             ScheduledSubject.tick,
             args=[plan],
+            at=now() + timedelta(seconds=when["at"]) if "at" in when else None,
             after=_seconds(when.get("after")),
-            every=_seconds(when.get("every")),
+            every=None if "cron" in when else _seconds(when.get("every")),
+            cron=when.get("cron"),
             end=datetime.fromtimestamp(when["end"], UTC) if "end" in when else None,
             misfire=when.get("misfire", "one"),
             grace=_seconds(when.get("grace")),
         )
         stands = self._turn().schedules()[name]
         first = stands.scheduled_at and stands.scheduled_at.isoformat()
-        number, said = stands.set_number, when | {"plan": plan}
+        number, said = stands.set_number, {**when, "plan": plan}
         return self._log("schedule", call=call, schedule=name, set_number=number, first=first, rule=stands.rule, **said)
 
     @exclusive(combine=TOGETHER)

@@ -9,7 +9,7 @@ from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from durable_objects import ObjectBusy
 from durable_objects.admin import actions
@@ -32,7 +32,8 @@ def _script(script: Script) -> None:
 def dead(name: str) -> Scripted:
     """An object whose alarm is dead."""
     obj = scripted(name, HOUR)
-    Alarm.objects.filter(pk=obj.pk).update(state="dead", due_at=None, retry_count=6, last_error="ValueError: no")
+    error = '  File "shop.py", line 7, in alarm\nValueError: no'
+    Alarm.objects.filter(pk=obj.pk).update(state="dead", due_at=None, retry_count=6, last_error=error)
     return obj
 
 
@@ -99,6 +100,25 @@ def test_what_was_done_is_in_the_history(admin_client: Client, alarm_clock: Fake
         assert "admin Set to run now." in text
 
 
+@pytest.mark.usefixtures("alarm_clock")
+@pytest.mark.parametrize(("verb", "done"), [("cancel_alarms", "Alarm cancelled"), ("delete_objects", "Deleted")])
+def test_what_cannot_be_undone_has_a_reason(
+    verb: str, done: str, admin_client: Client, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The question asks why; the answer is in the object's history and in the log, and required where a setting says
+    so.
+    """
+    obj = scripted("one", HOUR)
+    assert "Reason" in choose(admin_client, Scripted, verb, [obj.pk]).content.decode()
+    settings.DURABLE_OBJECTS = {"REQUIRE_REASON": True}
+    page = choose(admin_client, Scripted, verb, [obj.pk], confirmed="yes", reason=" ").content.decode()
+    assert "This field is required." in page
+    assert obj.storage.get_alarm() is not None
+    assert confirm(admin_client, Scripted, verb, [obj.pk], reason="old orders") == [f"{done}: one."]
+    assert LogEntry.objects.get().change_message == f"{done} (old orders)."
+    assert f"tests.Scripted 'one': {done[:1].lower()}{done[1:]} by hand, by admin: old orders" in caplog.messages
+
+
 def test_a_page_offers_what_fits(admin_client: Client, alarm_clock: FakeClock) -> None:
     """The buttons of a page are those that its alarm can bear; they ask too, and lead back to the page."""
     idle, armed, gone = scripted("idle"), scripted("armed", HOUR), dead("gone")
@@ -131,19 +151,19 @@ def test_the_question_names_what_it_is_about(admin_client: Client, alarm_clock: 
     """The question lists each chosen object with its class and state, and holds no more than it can carry out."""
     objs = [scripted("one", HOUR), dead("gone")]
     text = choose(admin_client, Object, "fire_now", [obj.pk for obj in objs]).content.decode()
-    for expected in ["one", "gone", "tests.Scripted", "Runs in 1 h.", "Its retries are used up."]:
+    for expected in ["one", "gone", "tests.Scripted", "Runs in 1h.", "Its retries are used up."]:
         assert expected in text
 
 
 def test_a_question_is_bounded(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """Of a whole list that was chosen, one answer covers a bounded number, and says so."""
+    """Of a whole list that was chosen, a verb that no operation has covers a bounded number, and says so."""
     monkeypatch.setattr(actions, "AT_MOST", 5)
     Object.objects.bulk_create(Object(kind_id=Scripted.kind_pk(), name=str(number)) for number in range(8))
     first = Object.objects.order_by("pk")[0]
     with django_assert_max_num_queries(20):
-        question = choose(admin_client, Scripted, "fire_now", [first.pk], select_across="1").content.decode()
+        question = choose(admin_client, Object, "copy_objects", [first.pk], select_across="1").content.decode()
     assert question.count('name="_selected_action"') == 5
     assert "More than 5 were chosen: only the first 5 are taken." in question
 

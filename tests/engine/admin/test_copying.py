@@ -29,7 +29,7 @@ def test_an_object_is_copied(model: type[Scripted | Object], admin_client: Clien
     """The question asks for the name; the copy is paused by the user's name, and the log says what was done."""
     obj = scripted("one", HOUR)
     obj.storage.put("key", (1, 2))
-    assert "Copy…" in text_of(admin_client, page_url(Scripted, obj.pk))
+    assert "Copy under another name…" in text_of(admin_client, page_url(Scripted, obj.pk))
     asked = choose(admin_client, model, "copy_objects", [obj.pk]).content.decode()
     assert 'name="name"' in asked
     assert "tables of their own is not copied" in asked
@@ -70,7 +70,7 @@ def test_who_may_copy() -> None:
     Account.objects.get_by_name("ann").deposit(5)
     account = Object.objects.get(name="ann")
     client = staff(["tests.change_scripted", "tests.view_scripted", "durable_objects.view_object"])
-    assert "Copy…" not in text_of(client, page_url(Scripted, obj.pk))
+    assert "Copy under another name…" not in text_of(client, page_url(Scripted, obj.pk))
     choose(client, Object, "copy_objects", [obj.pk, account.pk], confirmed="yes", name="two")
     assert Object.objects.count() == 2
     client = staff(

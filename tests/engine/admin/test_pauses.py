@@ -35,7 +35,7 @@ def test_an_object_is_paused_and_resumed(
     asked = choose(admin_client, model, "pause_objects", [obj.pk]).content.decode()
     assert 'name="reason"' in asked
     assert not Pause.objects.exists()
-    done = confirm(admin_client, model, "pause_objects", [obj.pk], reason="bad data", minutes="90")
+    done = confirm(admin_client, model, "pause_objects", [obj.pk], reason="bad data", lasts="1h 30m")
     assert done == ["Paused: one."]
     pause = Pause.objects.get()
     assert (pause.reason, pause.by, pause.until) == ("bad data", "admin", alarm_clock.now() + timedelta(minutes=90))
@@ -56,9 +56,9 @@ def test_an_object_is_paused_and_resumed(
 def test_a_form_with_errors_is_asked_again(admin_client: Client, alarm_clock: FakeClock) -> None:
     """What cannot be is said beside the field, with what was typed, and nothing is paused."""
     obj = scripted("one", NOW)
-    given = {"confirmed": "yes", "reason": "why", "minutes": "-1"}
+    given = {"confirmed": "yes", "reason": "why", "lasts": "0s"}
     again = choose(admin_client, Scripted, "pause_objects", [obj.pk], **given).content.decode()
-    assert "greater than or equal to 1" in again
+    assert "at least 1s" in again
     assert 'value="why"' in again
     assert not Pause.objects.exists()
 
@@ -68,9 +68,9 @@ def test_everything_and_a_class_are_paused_from_the_list(admin_client: Client, a
     scripted("one", NOW)
     add = reverse("admin:durable_objects_pause_add")
     assert "Everything" in admin_client.get(add).content.decode()
-    admin_client.post(add, {"what": "", "reason": "the first", "minutes": ""})
-    admin_client.post(add, {"what": "", "reason": "a deploy", "minutes": "5"})
-    admin_client.post(add, {"what": str(Scripted.kind_pk()), "reason": "new columns", "minutes": ""})
+    admin_client.post(add, {"what": "", "reason": "the first", "lasts": ""})
+    admin_client.post(add, {"what": "", "reason": "a deploy", "lasts": "5m"})
+    admin_client.post(add, {"what": str(Scripted.kind_pk()), "reason": "new columns", "lasts": ""})
     shown = text_of(admin_client, list_url(Pause))
     for text in ("everything a deploy admin", "tests.Scripted new columns admin", "it is resumed"):
         assert text in shown, text
@@ -115,7 +115,7 @@ def test_the_overview_says_what_is_paused(admin_client: Client, alarm_clock: Fak
     """It is the first thing that one reads there: since when, by whom and why; the tile leads to what waits."""
     scripted("one", NOW)
     pauses.pause(Scripted, reason="new columns", by="ann")
-    page = text_of(admin_client, reverse("admin:durable_objects_overview"))
+    page = text_of(admin_client, reverse("admin:app_list", args=["durable_objects"]))
     assert "by ann (tests.Scripted): new columns." in page
     assert "Paused 1" in page
     assert "one" in text_of(admin_client, f"{list_url(Alarm)}?state=paused")

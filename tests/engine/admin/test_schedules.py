@@ -52,7 +52,7 @@ def test_the_list_and_its_states(schedule: Schedule, clock: FakeClock, admin_cli
 def test_the_page_of_one_previews_an_outage(schedule: Schedule, admin_client: Client) -> None:
     """The page has rule, arguments, policy and the next five times; asked about an outage, what would run."""
     text = page_of(admin_client, schedule)
-    for shown in ("every hour", "n=1", "one run for all; none later than 2 h", "2026-05-01 16:00:00"):
+    for shown in ("every hour", "n=1", "one run for all; none later than 2h", "2026-05-01 16:00:00"):
         assert shown in text
     query = "?begin_0=2026-05-01&begin_1=13:00:00&end_0=2026-05-01&end_1=18:30:00"
     assert "1 runs, 5 skipped" in page_of(admin_client, schedule, query)

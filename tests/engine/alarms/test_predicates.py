@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,13 +17,14 @@ from durable_objects.alarms.slot import Slot
 from durable_objects.conf import engine
 from durable_objects.tables import Alarm, Object
 from tests.models import Scripted
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SPAN = timedelta(hours=1)
 ROWS = 60
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "15"))  # each of so many rows
+EXAMPLES = examples(15)  # each of so many rows
 COLUMNS = ("state", "due_at", "schedule_due_at", "leased_until", "wake_up_for", "wake_ups_lost", "retry_count")
 
 #: Every predicate, with the condition that says the same.
@@ -54,7 +54,7 @@ def pks() -> list[int]:
     """The keys of objects with an alarm, as an operator may find them."""
     kind = ContentType.objects.get_for_model(Scripted, for_concrete_model=False)
     objects = Object.objects.bulk_create(Object(kind=kind, name=str(number)) for number in range(ROWS))
-    Alarm.objects.bulk_create(Alarm(object=obj) for obj in objects)
+    Alarm.objects.bulk_create(Alarm(object=obj, kind=kind) for obj in objects)
     return [obj.pk for obj in objects]
 
 
@@ -99,6 +99,7 @@ def test_every_condition_has_a_predicate() -> None:
         name
         for name, form in inspect.getmembers(predicates, inspect.isfunction)
         if form.__module__ == predicates.__name__ and name[0] != "_" and not name.startswith("is_")
+        if "condition" not in inspect.signature(form).parameters  # what rewrites one has no answer of its own
     }
     assert public == set(PAIRS)
     assert len(PAIRS) > 10

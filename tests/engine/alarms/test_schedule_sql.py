@@ -18,6 +18,6 @@ def test_many_schedules_are_stored_by_several_statements() -> None:
     statement has more parameters than SQLite takes.
     """
     call = ScheduledCall("", "scheduled", "[[], {}]", '{"every": "60"}', "one", None, 1)
-    statements = list(storing(connection, {pk: dict.fromkeys("abc", call) for pk in range(1_000)}))
+    statements = list(storing(connection, {(pk, 1): dict.fromkeys("abc", call) for pk in range(1_000)}))
     assert sum(sql.count("(%s") for sql, _ in statements) == 3_000
     assert all(sql.count("%s") == len(params) <= MOST_PARAMETERS for sql, params in statements)

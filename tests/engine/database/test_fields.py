@@ -13,6 +13,7 @@ from durable_objects.database.fields import MomentField
 from durable_objects.tables import Alarm
 from durable_objects.testing import FakeClock
 from tests.models import Script, Scripted
+from tests.support.examples import examples
 
 START = datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
@@ -29,7 +30,7 @@ anywhere = st.datetimes(START.replace(tzinfo=None), LAST.replace(tzinfo=None), t
 
 
 @pytest.mark.django_db
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=near_the_ends | anywhere, zone=st.sampled_from(ZONES), style=st.sampled_from(STYLES))
 def test_moments_survive_any_session(script: Script, at: datetime, zone: str, style: str) -> None:
     """From the epoch to the last microsecond of 9999, wherever the session believes to be."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, NotSupportedError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from durable_objects import ObjectBusy
 from durable_objects.database import round_trip
 from durable_objects.database.backends import prepared
-from tests.models import Counter, Note, Profile, Profiled
+from durable_objects.delivery import publisher
+from durable_objects.execution.groups import fire_group
+from tests.models import Counter, Grouped, Note, Profile, Profiled, Script
 from tests.support.services import own_session
 
 pytestmark = [
@@ -119,6 +122,16 @@ def test_turns_are_the_same_kept_or_not() -> None:
     assert len(kept()) >= 4
 
 
+def test_groups_of_any_size_are_one_statement(script: Script, published: list[publisher.WakeUp]) -> None:
+    """What a group of alarms reads of its objects is one statement, prepared, however many they are."""
+    for size in range(1, OFTEN + 1):
+        published.clear()
+        for number in range(size):
+            Grouped.objects.get_by_name(f"{size}-{number}").storage.set_alarm(timedelta(0))
+        assert fire_group([(each.object_id, each.wake_up_number) for each in published], timedelta(minutes=1)) == size
+    assert [used for text, used in kept().items() if "unnest" in text] == [True]
+
+
 def test_no_two_connections_name_alike() -> None:
     """A name is one connection's own: behind a pooler that was not declared, nothing else is run by it."""
     one, other = prepared.Prepared(0), prepared.Prepared(0)
@@ -150,6 +163,20 @@ def test_an_error_leaves_nothing_behind_that_is_in_the_way() -> None:
     assert list(before.values()) == [True, True], "by the message that was refused, and by the next under another name"
     round_trip.send(connection, [note("once more")])
     assert kept() == before
+
+
+def test_what_was_never_sent_is_not_taken_for_prepared() -> None:
+    """A message that is refused before it is sent leaves nothing that later ones count on."""
+    for number in range(5):
+        round_trip.send(connection, [note(str(number))])
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL client_encoding = 'LATIN1'")
+        with pytest.raises(NotSupportedError):
+            round_trip.send(connection, [note("misread")])
+        cursor.execute("SET LOCAL client_encoding = 'UTF8'")
+        round_trip.send(connection, [("SELECT 1", ())])
+        round_trip.send(connection, [note("whole")])
+    assert Note.objects.count() == 6
 
 
 def test_a_statement_that_the_server_has_lost_is_said_in_full_the_next_time(caplog: pytest.LogCaptureFixture) -> None:

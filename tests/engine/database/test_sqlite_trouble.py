@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.utils import ConnectionHandler
 
 from durable_objects import ObjectBusy
 from durable_objects.execution.executor import fire
 from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, AlarmRun, Object
+from project.environment import database
 from tests.models import Counter, Script, Scripted
 from tests.support.database_sessions import one_value
 from tests.support.threads import InThread
@@ -39,11 +43,16 @@ def full() -> Iterator[None]:
         one_value(f"PRAGMA max_page_count = {before}")
 
 
-def test_every_connection_waits_for_the_disk() -> None:
-    """``synchronous`` is FULL (2), in every thread: a commit is on disk before it is answered."""
-    assert one_value("PRAGMA synchronous") == 2
-    assert InThread(lambda: one_value("PRAGMA synchronous")).result() == 2
-    assert one_value("PRAGMA journal_mode") == "wal"
+def test_every_connection_waits_for_the_disk(tmp_path: Path) -> None:
+    """In every thread the project's ``synchronous`` is FULL (2): a commit is on disk before it is answered."""
+    project = ConnectionHandler({"default": database(f"sqlite:///{tmp_path / 'db.sqlite3'}", tmp_path)})
+
+    def pragmas() -> list[Any]:
+        """On a connection of this thread's own."""
+        with closing(project["default"]) as conn, conn.cursor() as cursor:
+            return [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "journal_mode")]
+
+    assert pragmas() == InThread(pragmas).result() == [2, "wal"]
 
 
 def test_full_disk_uses_up_no_retry(obj: Scripted, script: Script) -> None:

@@ -21,6 +21,8 @@ from durable_objects.delivery import backlog, dispatcher, publisher
 from durable_objects.execution.executor import fire
 from durable_objects.tables import Alarm, AlarmRun, Object
 from tests.models import Script, Scripted
+from tests.support.another_class import make_of
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,7 +42,7 @@ def alarms_of(
     at = {key: now + value if isinstance(value, timedelta) else value for key, value in columns.items()}
     dues = [now + due_in + n * timedelta(microseconds=500) for n in range(count)]
     Alarm.objects.bulk_create(
-        Alarm(object=obj, state="armed", generation=1, due_at=due, scheduled_at=due, **at)
+        Alarm(object=obj, kind=kind, state="armed", generation=1, due_at=due, scheduled_at=due, **at)
         for obj, due in zip(objects, dues, strict=True)
     )
     return [obj.pk for obj in objects]
@@ -223,7 +225,7 @@ class Row:
             Alarm.objects.filter(pk=pk).update(state=self.how)
         if self.how == "parked":
             ghost, _ = ContentType.objects.get_or_create(app_label="tests", model="ghost")
-            Object.objects.filter(pk=pk).update(kind=ghost)
+            make_of(ghost, pk=pk)
         return pk
 
 
@@ -239,7 +241,7 @@ ROWS = strategies.lists(
 
 
 @given(rows=ROWS, overdue=strategies.integers(1, 60), was_sent=strategies.booleans(), most=strategies.integers(1, 12))
-@limited(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@limited(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 @pytest.mark.usefixtures("script")
 def test_whatever_is_out_what_is_overdue_is_sent(  # noqa: PLR0917  pytest and Hypothesis name them
     published: list[publisher.WakeUp], settings: Settings, rows: list[Row], overdue: int, was_sent: bool, most: int

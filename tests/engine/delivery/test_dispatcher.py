@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 import durable_objects
@@ -20,6 +24,7 @@ from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.models import Counter, Script, Scripted
+from tests.support.another_class import make_of
 from tests.support.threads import run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -86,6 +91,40 @@ def test_one_pass_over_rows_of_every_age(script: Script, published: list[publish
     assert published == []
 
 
+def statements_on_alarms(call: Callable[[], object]) -> list[str]:
+    """The statements that read alarms."""
+    with CaptureQueriesContext(connection) as queries:
+        call()
+    return [each["sql"] for each in queries if '"durable_objects_alarm"' in each["sql"]]
+
+
+def test_a_pass_with_nothing_to_send_reads_alarms_once(script: Script, published: list[publisher.WakeUp]) -> None:
+    """Whether any is due soon is all that is asked while none is. Else what is out, what is leased and what is there to
+    be sent; no query for each kind of what is not there. One alarm that is due soon takes three more.
+    """
+    now = durable_objects.now()
+    slot_of("far", HOUR, now=now)
+    assert len(statements_on_alarms(dispatcher.run_pass)) == 1
+    slot_of("soon", 50 * SECOND, now=now)
+    published.clear()
+    assert len(statements_on_alarms(dispatcher.run_pass)) <= 7
+    assert len(published) == 1
+    assert len(statements_on_alarms(dispatcher.run_pass)) == 4
+
+
+def test_a_pass_orders_by_columns(script: Script, published: list[publisher.WakeUp], settings: Settings) -> None:
+    """No query of a pass, of what is due, lost or ahead, orders moments by the text that is selected of them, for which
+    there is no index: all that is due would be sorted to send the first thousand.
+    """
+    now = durable_objects.now()
+    for name, due_in, columns, *_ in ROWS:
+        slot_of(name, due_in, now=now, **columns)
+    ordered = [sql for sql in statements_on_alarms(dispatcher.run_pass) if "ORDER BY" in sql]
+    assert len(ordered) >= 5
+    for sql in ordered:
+        assert not re.search(r"ORDER BY (.*, )?\d", sql), sql
+
+
 def test_overdue_first_and_never_more_than_there_is_capacity(
     script: Script, published: list[publisher.WakeUp], settings: Settings
 ) -> None:
@@ -100,6 +139,15 @@ def test_overdue_first_and_never_more_than_there_is_capacity(
     assert [wake_up.object_id for wake_up in published] == [pks[1], pks[3], pks[2]]
     fire(pks[1], published[0].wake_up_number)
     assert dispatcher.run_pass().published == 1
+
+
+def test_pass_after_pass_is_one_and_the_same_statement(script: Script, published: list[publisher.WakeUp]) -> None:
+    """What each pass sends is marked, also by a statement that the connection has prepared meanwhile."""
+    for turn in range(10):
+        slot_of(str(turn), -SECOND, now=durable_objects.now())
+        assert dispatcher.run_pass().published == 1
+    assert Alarm.objects.filter(wake_up_for=None).count() == 0
+    assert len({wake_up.object_id for wake_up in published}) == 10
 
 
 def test_many_dispatchers_at_once_publish_once_each(script: Script, published: list[publisher.WakeUp]) -> None:
@@ -150,7 +198,7 @@ def test_unknown_classes_are_left_alone(
     """Alarms of a class that this code lacks are not published, and a class not migrated yet stops nobody else's."""
     now = durable_objects.now()
     parked, known = slot_of("parked", -MINUTE, now=now), slot_of("known", -MINUTE, now=now)
-    Object.objects.filter(pk=parked).update(kind=ContentType.objects.create(app_label="tests", model="gone"))
+    make_of(ContentType.objects.create(app_label="tests", model="gone"), pk=parked)
     monkeypatch.setattr(Counter._meta, "model_name", "unmigrated")
     published.clear()
     dispatcher.run_pass()
@@ -241,6 +289,7 @@ def test_pruning_that_was_not_done_in_its_time_goes_on_in_the_next_pass(
     prune_anew(monkeypatch)
     monkeypatch.setattr(dispatcher, "PRUNE_FOR", 0)
     monkeypatch.setattr(history, "AT_ONCE", at_once)
+    monkeypatch.setattr(history, "OBJECTS_AT_ONCE", 2)
     pruned = [dispatcher.run_pass().pruned for _ in range(20)]
     assert sum(pruned) == 12
     assert max(pruned) < 12
@@ -249,6 +298,24 @@ def test_pruning_that_was_not_done_in_its_time_goes_on_in_the_next_pass(
     obj.storage.set_alarm(clock.now())
     run_due_alarms()
     assert dispatcher.run_pass().pruned == 0
+
+
+def test_surplus_runs_of_many_objects_are_pruned_by_a_few_statements(
+    clock: FakeClock, script: Script, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What pruning asks of the database does not grow with the objects that have one run too many."""
+    settings.DURABLE_OBJECTS = {"HISTORY_PER_OBJECT": 1}
+    statements = []
+    for count in (2, 12):
+        for number in range(count):
+            for _ in range(2):
+                Scripted.objects.get_by_name(f"of {count}: {number}").storage.set_alarm(clock.now())
+                run_due_alarms()
+        prune_anew(monkeypatch)
+        with CaptureQueriesContext(connection) as captured:
+            assert dispatcher._prune() == count
+        statements.append(len(captured))
+    assert statements[0] == statements[1]
 
 
 def prune_anew(monkeypatch: pytest.MonkeyPatch) -> None:

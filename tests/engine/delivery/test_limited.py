@@ -9,17 +9,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from durable_objects import AlarmInfo
+from durable_objects.alarms import limits
 from durable_objects.conf import engine
 from durable_objects.database import clock as engine_clock
-from durable_objects.delivery import dispatcher, publisher
+from durable_objects.delivery import claims, dispatcher, limited, publisher
 from durable_objects.execution.executor import fire
 from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import actions
 from durable_objects.tables import Alarm, AlarmRun, Object
-from tests.models import Grouped, Script, Scripted
+from tests.models import Grouped, Once, Script, Scripted
 from tests.support.limited_alarms import Limiting, due
 from tests.support.threads import InThread
 
@@ -50,6 +53,40 @@ def test_the_dispatcher_sends_what_has_a_place(
     )
     dispatcher.run_pass()
     assert len(published) == len(found)
+
+
+def test_one_query_tells_that_no_class_has_anything_to_send(
+    limit: Limiting, script: Script, published: list[publisher.WakeUp]
+) -> None:
+    """However many classes set limits, a pass asks once for all of them; of those that have something, as ever."""
+    limit(concurrency=2)
+    now = engine_clock.now()
+    sent = claims.sent_kinds(now)
+    assert len(limits.limited(sent)) > 1
+    with CaptureQueriesContext(connection) as queries:
+        assert limited.claim(now, sent) == []
+    assert len(queries) == 1
+    due("a", "b", "c")
+    assert len(limited.claim(engine_clock.now(), sent)) == 2
+
+
+def test_many_classes_that_are_full_cost_no_more_queries_than_one(
+    limit: Limiting, script: Script, published: list[publisher.WakeUp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Places and wake-ups are counted for all classes at once; one that has no place for an alarm is asked no more."""
+    limit(concurrency=1)
+    monkeypatch.setattr(Once, "alarm_concurrency", 1)
+    due("a", "b")
+    Once.objects.set_alarms(dict.fromkeys("cd", NOW))
+    running = Object.objects.filter(name__in="ac").values("pk")
+    Alarm.objects.update(wake_up_for=None)
+    Alarm.objects.filter(pk__in=running).update(leased_until=engine_clock.now() + timedelta(hours=1))
+    counts = []
+    for classes in ([Scripted], [Scripted, Once]):
+        with CaptureQueriesContext(connection) as queries:
+            assert limited.claim(engine_clock.now(), {each.kind_pk(): each for each in classes}) == []
+        counts.append(len(queries) - sum("clock_timestamp" in each["sql"][:30] for each in queries))
+    assert counts[0] == counts[1] > 3
 
 
 def test_the_dispatcher_sends_as_many_as_may_run(

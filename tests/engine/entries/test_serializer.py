@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from durable_objects.entries.serializer import decode, encode
+from tests.support.examples import examples
 
 BERLIN = ZoneInfo("Europe/Berlin")
 FIRST, LAST = datetime.fromisoformat("0001-01-01"), datetime.fromisoformat("9999-12-31T23:59:59.999999")
@@ -87,7 +88,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(values)
 @example({"$type": "date", "value": "2026-01-01"})
 @example({"$type": {"$$type": [{"$type": date(2026, 1, 1)}]}, "$$type": 1})
@@ -101,7 +102,7 @@ def test_round_trip(value: Any) -> None:
     assert exactly(decode(encode(value))) == exactly(value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(values)
 def test_text_is_strict_json(value: Any) -> None:
     """Every database's JSON functions accept the text: no NaN or Infinity as a bare word, no NUL, valid UTF-8."""

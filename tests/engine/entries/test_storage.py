@@ -17,6 +17,7 @@ from durable_objects import InvalidInput, InvalidKey, InvalidValue
 from durable_objects.storage import Storage
 from durable_objects.tables import Alarm, Entry, Object
 from tests.models import Counter, Script, Scripted
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.django_db
 
@@ -125,7 +126,7 @@ operations = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stored=st.dictionaries(keys, st.integers(0, 9)), steps=st.lists(operations, max_size=8))
 def test_a_turn_sees_its_storage_as_a_dict(
     storage: Storage, stored: dict[str, int], steps: list[tuple[Any, ...]]

@@ -13,12 +13,13 @@ from durable_objects import AlarmInfo
 from durable_objects.alarms import backoff
 from durable_objects.conf import engine
 from durable_objects.delivery import publisher
-from durable_objects.execution import executor
+from durable_objects.execution import executor, firing
 from durable_objects.execution.executor import fire
 from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.models import Script, Scripted
+from tests.support.another_class import make_of
 from tests.support.threads import InThread, await_event, await_that, run_in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -134,7 +135,7 @@ def test_retry_comes_with_the_number_of_the_run_that_failed(
 
 def test_busy_object_is_put_off_uncounted(obj: Scripted, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wake-up that cannot have its object soon is put off by 2, 4, 8 … s, and nothing counts."""
-    monkeypatch.setattr(executor, "WAIT_FOR_LOCK", timedelta(milliseconds=50))
+    monkeypatch.setattr(firing, "WAIT_FOR_LOCK", timedelta(milliseconds=50))
     monkeypatch.setattr(backoff, "patience", lambda waits, lock_timeout: timedelta(milliseconds=50))
     obj.storage.set_alarm(NOW)
     pk = Object.objects.get().pk
@@ -232,13 +233,13 @@ def test_object_of_an_unknown_class_is_parked(clock: FakeClock, obj: Scripted, s
     obj.storage.set_alarm(NOW)
     kind = Object.objects.get().kind
     gone = ContentType.objects.create(app_label="tests", model="notdeployedyet")
-    Object.objects.update(kind=gone)
+    make_of(gone)
     parked = fire(obj.pk)
     assert (parked.verdict, parked.delay) == (Verdict.AGAIN, executor.PARKED_FOR)
     assert run_due_alarms() == []
     slot = Alarm.objects.get()
     assert (slot.state, slot.retry_count, slot.crashed_starts) == ("armed", 0, 0)
-    Object.objects.update(kind=kind)
+    make_of(kind)
     gone.delete()
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
 

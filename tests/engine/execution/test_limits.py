@@ -30,6 +30,7 @@ from durable_objects.operations.explain import explain
 from durable_objects.tables import Alarm, AlarmRun, ClassLimit, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from tests.models import Counter, Grouped, Script, Scripted
+from tests.support.examples import examples
 from tests.support.limited_alarms import Limiting, due, pk_of, slot
 from tests.support.threads import InThread, await_event, run_in_threads
 
@@ -292,7 +293,7 @@ def test_explain_names_the_rate(limit: Limiting, script: Script, clock: FakeCloc
     due("a", "b")
     assert fire(pk_of("a")).verdict is Verdict.SUCCEEDED
     found = explain(Object.objects.get(name="b"), clock.now())
-    assert found.why[0] == "alarm_rate of tests.Scripted is 0.1 a second: the next run may start in 10 s."
+    assert found.why[0] == "alarm_rate of tests.Scripted is 0.1 a second: the next run may start in 10s."
     assert found.next[0].startswith("From 2026-05-01 12:00:10.000 UTC on")
     limit(rate=100)
     ClassLimit.objects.update(next_start_at=clock.now())
@@ -346,7 +347,7 @@ STEPS = st.one_of(
 class TestAnyOrder(TestCase):
     """Starts, ends, lost workers and time, in any order."""
 
-    @hypothesis_settings(max_examples=60, deadline=None)
+    @hypothesis_settings(max_examples=examples(60), deadline=None)
     @given(
         concurrency=st.sampled_from([None, 1, 2]),
         rate=st.sampled_from([None, 0.3, 1, 4]),

@@ -18,9 +18,8 @@ from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
 from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.handler_errors import ERROR_LENGTH
-from durable_objects.operations import actions
+from durable_objects.operations import actions, recent_runs
 from durable_objects.operations.explain import explain
-from durable_objects.operations.metrics import lateness
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at, run_due_alarms
 from durable_objects.turns.turn import Turn
@@ -142,11 +141,11 @@ def test_snoozed_or_skipped_is_no_failure_in_the_figures(clock: FakeClock, obj: 
     script.alarm = raising(lambda: Snooze(5 * MINUTE))
     obj.storage.set_alarm(NOW)
     [run] = run_due_alarms()
-    found = lateness(clock.now() + SECOND)
-    assert found is not None
-    assert (found.runs, found.failed) == (1, 0)
+    found = recent_runs.look(clock.now(), MINUTE, 60)
+    assert (found.number, found.failed) == (1, 0)
     AlarmRun.objects.filter(pk=run.pk).update(outcome="skipped")
-    assert lateness(clock.now() + SECOND) is None
+    assert recent_runs.look(clock.now(), MINUTE, 60).number == 0
+    assert recent_runs.lateness(clock.now() + SECOND, 60 * MINUTE) is None
 
 
 def test_snoozed_between_failures_uses_up_no_retry(clock: FakeClock, obj: Scripted, script: Script) -> None:

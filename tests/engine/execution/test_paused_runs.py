@@ -12,7 +12,8 @@ from django.db.models import F
 
 from durable_objects import AlarmInfo
 from durable_objects.delivery import dispatcher, publisher
-from durable_objects.execution.executor import Firing, fire
+from durable_objects.execution.executor import fire
+from durable_objects.execution.firing import Firing
 from durable_objects.execution.groups import fire_group
 from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import pauses

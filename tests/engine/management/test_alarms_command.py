@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from durable_objects.tables import Object
 from durable_objects.testing import FakeClock, run_due_alarms
-from tests.models import Impatient, Script, Scripted
+from tests.models import Counter, Impatient, Script, Scripted
 from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,8 +43,9 @@ def test_list_shows_the_next_one_first(clock: FakeClock, script: Script) -> None
 
 
 def test_move_run_and_cancel(clock: FakeClock, obj: Scripted, script: Script) -> None:
-    """An alarm is moved to a time or by seconds from now, run at once, and deleted."""
+    """An alarm is moved to a time or by a span from now, run at once, and deleted."""
     assert alarms("move", KIND, obj.name, "90") == [{"alarm": (clock.now() + timedelta(seconds=90)).isoformat()}]
+    assert alarms("move", KIND, obj.name, "1h 30m") == [{"alarm": (clock.now() + timedelta(minutes=90)).isoformat()}]
     assert alarms("move", KIND, obj.name, "2031-01-01T01:00:00+01:00") == [{"alarm": "2031-01-01T00:00:00+00:00"}]
     assert alarms("run", KIND, obj.name) == [{"run": True}]
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
@@ -52,6 +53,24 @@ def test_move_run_and_cancel(clock: FakeClock, obj: Scripted, script: Script) ->
     obj.storage.set_alarm(timedelta(hours=1))
     assert alarms("cancel", KIND, obj.name) == [{"cancelled": True}]
     assert obj.storage.get_alarm() is None
+
+
+@pytest.mark.parametrize("arguments", [("run", "tests.Counter", "a"), ("move", "tests.Counter", "a", "5m")])
+def test_an_object_with_schedules_alone_is_led_to_them(arguments: tuple[str, ...], clock: FakeClock) -> None:
+    """Where there is no alarm to run or to move, the error names the command that runs a schedule."""
+    Counter.objects.get_by_name("a").schedules.set("nightly", "add", every=timedelta(hours=1), args=[1])
+    with pytest.raises(CommandError, match=r"It has schedules: `manage\.py schedules run tests\.Counter a nightly`"):
+        alarms(*arguments)
+
+
+def test_running_an_alarm_beside_schedules_says_what_ran(clock: FakeClock, obj: Scripted) -> None:
+    """Where only schedules were set, `run` says that it is alarm() that runs, and how a schedule is run."""
+    obj.schedules.set("nightly", "scheduled", every=timedelta(hours=1))
+    hint = f"due now: alarm(). It has schedules: `manage.py schedules run {KIND} {obj.name} nightly` runs one now"
+    for told in (hint, "due now"):
+        out = StringIO()
+        call_command("alarms", "run", KIND, obj.name, stdout=out)
+        assert out.getvalue() == f"{told}\n"
 
 
 def test_revive_is_for_the_dead_only(clock: FakeClock) -> None:
@@ -80,7 +99,7 @@ def test_revive_is_for_the_dead_only(clock: FakeClock) -> None:
         (("explain", "test.scriptd", "a"), r"did you mean tests.Scripted\?"),
         (("explain", "nothing.like.it", "a"), "KIND is app_label.ClassName; `manage.py objects list` shows"),
         (("run", KIND, ""), "characters"),
-        (("move", KIND, "a", "tomorrow"), "neither an ISO time nor a number of seconds"),
+        (("move", KIND, "a", "tomorrow"), "neither an ISO time nor a span of time"),
         (("move", KIND, "a", "2031-01-01T00:00:00"), "naive"),
     ],
 )
@@ -127,3 +146,32 @@ class Elsewhere:
 
     def db_for_write(self, model: object, **hints: object) -> str:
         return "elsewhere"
+
+
+def test_where_takes_a_selection(clock: FakeClock, script: Script) -> None:
+    """What matches a selection is listed in whatever state it is, and changed in the state that the verb is for."""
+    for name, seconds in (("eu-1", 60), ("eu-2", 30), ("us-1", 30)):
+        Scripted.objects.get_by_name(name).storage.set_alarm(timedelta(seconds=seconds))
+    dying = Impatient.objects.get_by_name("eu-3")
+    dying.storage.set_alarm(timedelta(0))
+    run_due_alarms()
+    clock.advance(timedelta(seconds=2))
+    run_due_alarms()
+    assert {row["name"] for row in alarms("list", "--where", "eu-")} == {"eu-1", "eu-2", "eu-3"}
+    assert [row["name"] for row in alarms("list", "--where", "error:patience")] == ["eu-3"]
+    assert [row["name"] for row in alarms("list", "--where", "eu- due<45s")] == ["eu-2"]
+    assert alarms("cancel", "--all", "--where", "eu-", "--yes")[0]["done"] == 2
+    assert alarms("revive", "--all", "--where", "error:patience", "--yes")[0]["done"] == 1
+    with pytest.raises(CommandError, match=r'"state:deaf" names no state. Allowed: idle, armed'):
+        alarms("list", "--where", "state:deaf")
+    with pytest.raises(CommandError, match="--where has name:, and an option too: leave out one of them"):
+        alarms("list", "--where", "eu-", "--prefix", "us-")
+
+
+def test_objects_of_any_class_are_found_by_what_they_store(clock: FakeClock, script: Script) -> None:
+    """``objects list`` finds by a stored value, over all classes, and shows the class of each."""
+    Scripted.objects.get_by_name("a").storage.put("customer", "ann")
+    Scripted.objects.get_by_name("b").storage.put("customer", "bob")
+    out = StringIO()
+    call_command("objects", "list", "--where", "key:customer value:ann", stdout=out)
+    assert out.getvalue().split() == ["idle", "a", "tests.Scripted"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from durable_objects.operations import pauses
 from durable_objects.tables import Schedule
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
@@ -46,6 +47,29 @@ def dead(obj: Scripted, script: Script, clock: FakeClock) -> Scripted:
     return obj
 
 
+def test_a_selection_chooses_schedules(obj: Scripted, dead: Scripted) -> None:
+    """``--where`` chooses by class, name and error, as the list in admin does; what it cannot mean is refused."""
+    Scripted.objects.get_by_name("b").schedules.set("x", "scheduled", every=HOUR)
+    group = Schedule.objects.exclude(error_group="").values_list("error_group", flat=True)[0]
+
+    def found(where: str, *more: str) -> list[str]:
+        return [row["schedule"] for row in schedules("list", "--where", where, *more)]
+
+    assert found("name:b") == ["x"]
+    assert found(f"class:{KIND} name:a error:division") == ["bad"]
+    assert found(f"error:{group}", "--state", "dead") == ["bad"]
+    assert found("class:tests.Counter") == []
+    for where, says in [("due<1h", "cannot be chosen by due<"), ("state:dead", "cannot be chosen by state:")]:
+        with pytest.raises(CommandError, match=says):
+            found(where)
+    with pytest.raises(CommandError, match="leave out one of them"):
+        found("name:a", "--prefix", "b")
+    call_command("schedules", "revive", "--all", "--where", "name:b", "--yes", stdout=StringIO())
+    assert Schedule.objects.get(name="bad").died_at is not None
+    call_command("schedules", "revive", "--all", "--where", "error:division", "--yes", stdout=StringIO())
+    assert Schedule.objects.get(name="bad").died_at is None
+
+
 def test_list_shows_the_next_one_first(obj: Scripted, clock: FakeClock) -> None:
     """Schedules come in the order in which they are due, with what one asks; filters leave out others."""
     obj.schedules.set("later", "scheduled", cron="0 18 * * *", zone="Europe/Berlin")
@@ -59,6 +83,27 @@ def test_list_shows_the_next_one_first(obj: Scripted, clock: FakeClock) -> None:
     assert [row["schedule"] for row in schedules("list", "--prefix", "b")] == ["x"]
     assert [row["schedule"] for row in schedules("list", "--class", KIND, "--limit", "1")] == ["sooner"]
     assert "every hour" in text("list")
+
+
+def test_paused_schedules_are_listed(obj: Scripted, clock: FakeClock) -> None:
+    """Those that would run are paused with their object, its class, or everything."""
+    obj.schedules.set("a", "scheduled", every=HOUR)
+    other = Scripted.objects.get_by_name("b")
+    other.schedules.set("b", "scheduled", every=HOUR)
+
+    def paused() -> list[str]:
+        return sorted(row["schedule"] for row in schedules("list", "--state", "paused"))
+
+    assert paused() == []
+    pauses.pause(other)
+    assert paused() == ["b"]
+    pauses.pause(Scripted)
+    assert paused() == ["a", "b"]
+    pauses.resume(other)
+    pauses.resume(Scripted)
+    assert paused() == []
+    pauses.pause(None)
+    assert paused() == ["a", "b"]
 
 
 def test_show_and_preview(obj: Scripted, clock: FakeClock) -> None:

@@ -15,6 +15,7 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 
 from durable_objects import AlarmHandlerMissing, ClassUnknown, DurableObjectError, InvalidInput, ObjectBusy
+from durable_objects.alarms.error_groups import fingerprint
 from durable_objects.operations import copies, dump, pauses
 from durable_objects.tables import Alarm, Object, Pause, Schedule
 from durable_objects.testing import FakeClock, run_due_alarms
@@ -37,8 +38,9 @@ def full(obj: Scripted, clock: FakeClock) -> Scripted:
     obj.schedules.set("hourly", "scheduled", every=HOUR, args=(1, {2}), kwargs={"at": clock.now()}, misfire="all")
     obj.schedules.set("nightly", "scheduled", cron="30 3 * * *", zone="Europe/Berlin", grace=HOUR)
     obj.schedules.set("died", "scheduled", at=clock.now() + HOUR)
+    error = "ValueError: no"
     Schedule.objects.filter(name="died").update(
-        state="dead", due_at=None, died_at=clock.now(), retry_count=6, last_error="ValueError: no"
+        state="dead", due_at=None, died_at=clock.now(), retry_count=6, last_error=error, error_group=fingerprint(error)
     )
     return obj
 
@@ -292,7 +294,7 @@ def test_the_commands(full: Scripted, tmp_path: Path, monkeypatch: pytest.Monkey
     assert set(Pause.objects.values_list("object__name", flat=True)) == {"b", "d"}
     out = StringIO()
     call_command("objects", "restore", str(file), "--replace", stdout=out)
-    assert "tests.Scripted a: 253 entries, alarm armed. It is paused: `alarms resume" in out.getvalue()
+    assert "253 entries, alarm armed. It is paused: `alarms resume tests.Scripted a` lets its alarm" in out.getvalue()
 
 
 def test_what_the_commands_refuse(full: Scripted, tmp_path: Path) -> None:

@@ -80,9 +80,7 @@ def test_late_and_why(clock: FakeClock, script: Script) -> None:
     code, lines = ask()
     assert (code, codes(lines)) == (1, {"late", "dispatcher"})
     figures = health.report()
-    cause = (
-        "2 alarms are late, the oldest by 1 min 35 s. No dispatcher has made a pass for 1 min 35 s: is beat running?"
-    )
+    cause = "2 alarms are late, the oldest by 1m 35s. No dispatcher has made a pass for 1m 35s: is beat running?"
     assert figures["cause"].startswith(cause)
     assert lines[0]["text"] == figures["cause"]
     assert "web-1" not in json.dumps(figures)
@@ -240,7 +238,7 @@ def test_clocks_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = engine_clock.now
     monkeypatch.setattr(engine_clock, "now", lambda: honest() + timedelta(seconds=5))
     (finding,) = environment._clock_skew(honest())
-    assert re.search(r" 5(\.\d+)? s behind the database's", finding.text)
+    assert re.search(r" 5(\.\d+)?s behind the database's", finding.text)
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *asked: Question) -> None:

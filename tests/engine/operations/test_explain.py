@@ -11,10 +11,12 @@ from django.core.management import CommandError
 from django.db import connection
 from django.test import override_settings
 
+from durable_objects import GiveUp
 from durable_objects.alarms.backoff import lost_after
 from durable_objects.delivery import processes
+from durable_objects.operations.delivery_state import DeliveryState
 from durable_objects.operations.explain import explain, steps_of, why_late
-from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Object
+from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Object, Process
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.engine.management.test_alarms_command import KIND, alarms
 from tests.models import Script, Scripted
@@ -29,6 +31,11 @@ def explained(obj: Object, clock: FakeClock) -> str:
     """All sentences on an object's alarm, as one text."""
     found = explain(Object.objects.get(pk=obj.pk), clock.now())
     return " ".join([found.status.word, found.status.sentence, *found.why, "Next:", *found.next])
+
+
+def why_late_now(clock: FakeClock) -> str:
+    """Return why the only alarm is late."""
+    return why_late([Alarm.objects.get()], DeliveryState(clock.now())).popitem()[1]
 
 
 def passed(clock: FakeClock, ago: timedelta = timedelta(0), *, refused: bool = False) -> None:
@@ -47,39 +54,39 @@ def change(obj: Scripted, **columns: object) -> None:
 CASES: dict[str, tuple[Callable[[Scripted, FakeClock], object], list[str]]] = {
     "far": (
         lambda obj, clock: obj.storage.set_alarm(timedelta(days=2)),
-        ["armed Runs in 2 d.", "further away than HORIZON (1 min)", "A dispatcher sends its wake-up from 2026-05-03"],
+        ["armed Runs in 2d.", "further away than HORIZON (1m)", "A dispatcher sends its wake-up from 2026-05-03"],
     ),
     "no wake-up out": (
         lambda obj, clock: obj.storage.set_alarm(10 * SECOND),
-        ["No wake-up is out for it.", "The next dispatcher's pass sends one (every 5 s)."],
+        ["No wake-up is out for it.", "The next dispatcher's pass sends one (every 5s)."],
     ),
     "ahead of its time": (
         lambda obj, clock: change(obj, wake_up_number=3, wake_up_for=clock.now() + MINUTE),
         [
             "Wake-up 3 is out, and waits for its time in the broker or in a worker. It goes to the queue 'alarms'.",
-            "A worker runs it in 1 min.",
+            "A worker runs it in 1m.",
         ],
     ),
     "in the broker": (
         lambda obj, clock: change(obj, due_at=clock.now() - SECOND, wake_up_number=3, wake_up_for=clock.now() - SECOND),
-        ["Wake-up 3 has been out for 1 s: the broker has it", "the queue 'alarms'.", "a dispatcher sends it again."],
+        ["Wake-up 3 has been out for 1s: the broker has it", "the queue 'alarms'.", "a dispatcher sends it again."],
     ),
     "lost": (
         lambda obj, clock: change(
             obj, due_at=clock.now() - MINUTE, wake_up_number=3, wake_ups_lost=1, wake_up_for=clock.now() - MINUTE
         ),
-        ["overdue", "Wake-up 3 has counted as lost for 40 s", "Sent again so far: 1 times.", "'alarms': does a worker"],
+        ["overdue", "Wake-up 3 has counted as lost for 40s", "Sent again so far: 1 times.", "'alarms': does a worker"],
     ),
     "leased": (
         lambda obj, clock: change(obj, leased_until=clock.now() + MINUTE, leased_by="web-1:77", leased_generation=1),
-        ["running", "Leased by web-1:77 until 2026-05-01 12:01:00 UTC (in 1 min).", "the lease runs out at that time"],
+        ["running", "Leased by web-1:77 until 2026-05-01 12:01:00 UTC (in 1m).", "the lease runs out at that time"],
     ),
     "left behind": (
         lambda obj, clock: change(
             obj, due_at=clock.now() - MINUTE, leased_until=clock.now() - SECOND, leased_by="web-1:77", crashed_starts=3
         ),
         [
-            "The lease of its run ended 1 s ago",
+            "The lease of its run ended 1s ago",
             "The worker was web-1:77.",
             "started and never ended (the worker crashed or was killed): 3; after 10 the alarm is dead",
         ],
@@ -91,7 +98,7 @@ CASES: dict[str, tuple[Callable[[Scripted, FakeClock], object], list[str]]] = {
             due_at=clock.now() + 4 * SECOND,
             last_error="Traceback\nValueError: upstream answered 503",
         ),
-        ["Failed runs: 2. The next try is in 4 s.", "This is retry 2 of 6; the last run failed: "],
+        ["Failed runs: 2. The next try is in 4s.", "This is retry 2 of 6; the last run failed: "],
     ),
 }
 
@@ -106,6 +113,38 @@ def test_an_alarm_is_explained(case: str, clock: FakeClock, obj: Scripted) -> No
     text = explained(obj, clock)
     assert [sentence for sentence in sentences if sentence not in text] == [], text
     assert "dispatcher has made" not in text
+
+
+def test_a_run_says_since_when_and_where(clock: FakeClock, obj: Scripted) -> None:
+    """Of a run that goes on in unlocked() it is known since when, and in which process."""
+    obj.storage.set_alarm(MINUTE)
+    at = clock.now()
+    change(obj, leased_until=at + MINUTE, leased_by="web-1:77")
+    Process.objects.create(
+        process="web-1:77", threads=8, busy=1, busy_since=at - 52 * SECOND, busy_with=obj.pk, code_since=at,
+        started_at=at, last_seen_at=at,
+    )  # fmt: skip
+    assert "Running since 2026-05-01 11:59:08 UTC (52s ago), in a thread of web-1:77." in explained(obj, clock)
+
+
+def test_busy_workers_are_a_reason_beside_others(clock: FakeClock, obj: Scripted) -> None:
+    """That no thread is free is given as a reason of what is due, and hides no other one; nor does another hide it."""
+    obj.storage.set_alarm(MINUTE)
+    at = clock.now()
+    Process.objects.create(
+        process="host:1", threads=8, busy=8, busy_since=at - 52 * SECOND, busy_with=obj.pk, code_since=at,
+        started_at=at, last_seen_at=at,
+    )  # fmt: skip
+    busy = "All 8 threads are busy (8 of 8), the longest for 52s."
+    assert busy not in explained(obj, clock), "which is not due"
+    change(obj, due_at=at - MINUTE)
+    nobody = "No dispatcher has made a pass for a day or more"
+    assert busy in explained(obj, clock)
+    late = why_late_now(clock)
+    assert busy in late
+    assert nobody in late
+    passed(clock)
+    assert why_late_now(clock) == busy
 
 
 def test_max_out_is_the_reason(clock: FakeClock, obj: Scripted) -> None:
@@ -133,7 +172,7 @@ def test_that_no_worker_takes_any_is_the_reason(clock: FakeClock, obj: Scripted)
         other.storage.set_alarm(MINUTE)
         change(other, due_at=clock.now() - MINUTE, wake_up_number=1, wake_up_for=clock.now() - MINUTE)
     text = explained(other, clock)
-    assert "Wake-up 1 has counted as lost for 50 s" in text
+    assert "Wake-up 1 has counted as lost for 50s" in text
     assert "No worker has taken anything sent since then: is a worker running? Start " in text
 
 
@@ -147,7 +186,21 @@ def test_a_dead_one_says_since_when_and_why(clock: FakeClock, obj: Scripted, scr
     run_due_alarms()
     clock.advance(3 * MINUTE)
     text = explained(obj, clock)
-    assert "Dead since 2026-05-01 12:00:00 UTC (3 min ago), at retry 6: ValueError: refused by <b>upstream</b>" in text
+    assert "Dead since 2026-05-01 12:00:00 UTC (3m ago), at retry 6: ValueError: refused by <b>upstream</b>" in text
+
+
+def test_one_that_gave_up_says_so(clock: FakeClock, obj: Scripted, script: Script) -> None:
+    """A dead alarm that was given up at its first run says that, and the reason, and not that retries are used up."""
+
+    def give_up(obj: Scripted, info: object) -> None:
+        raise GiveUp("the card was refused")
+
+    script.alarm = give_up
+    obj.storage.set_alarm(timedelta(0))
+    run_due_alarms()
+    text = explained(obj, clock)
+    assert "dead Given up, so no retry comes: the card was refused." in text
+    assert "used up" not in text
 
 
 def test_a_parked_one_says_so(clock: FakeClock) -> None:
@@ -162,11 +215,11 @@ def test_nobody_dispatches(clock: FakeClock, obj: Scripted) -> None:
     obj.storage.set_alarm(MINUTE)
     assert "No dispatcher has made a pass for a day or more, if ever: is beat running?" in explained(obj, clock)
     passed(clock, 3 * MINUTE)
-    assert "No dispatcher has made a pass for 3 min: is beat running?" in explained(obj, clock)
+    assert "No dispatcher has made a pass for 3m: is beat running?" in explained(obj, clock)
     with override_settings(DURABLE_OBJECTS={"DISPATCHED_BY": "command"}):
-        assert "for 3 min: start `manage.py alarms dispatch --loop`." in explained(obj, clock)
+        assert "for 3m: start `manage.py alarms dispatch --loop`." in explained(obj, clock)
     passed(clock, SECOND, refused=True)
-    assert "The broker has taken no wake-ups for 1 s" in explained(obj, clock)
+    assert "The broker has taken no wake-ups for 1s" in explained(obj, clock)
     passed(clock)
     assert "The broker" not in explained(obj, clock)
 
@@ -191,7 +244,7 @@ def test_a_run_under_the_lock_is_seen(clock: FakeClock, obj: Scripted) -> None:
         asked: list[str] = []
         explain(Object.objects.get(), clock.now(), ask=asked.append)
         assert asked == [], "no worker is asked for what one is doing"
-        assert str(pid) not in why_late(Alarm.objects.get(), clock.now()), "which is not for everybody"
+        assert str(pid) not in why_late_now(clock), "which is not for everybody"
     finally:
         other.close()
 

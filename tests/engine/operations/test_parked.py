@@ -15,6 +15,7 @@ from django.db import connection
 
 from durable_objects import DurableObjectError, doctor, health
 from durable_objects.alarms import queries
+from durable_objects.conditions import ask
 from durable_objects.database import clock as engine_clock
 from durable_objects.errors import ClassUnknown
 from durable_objects.execution import executor
@@ -24,6 +25,7 @@ from durable_objects.operations.explain import explain
 from durable_objects.tables import Alarm, Entry, Object
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
+from tests.support.another_class import make_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,7 +49,9 @@ def parked(kind: tuple[str, str], name: str = "lost", by: timedelta = DAY, **val
     row = Object.objects.create(kind=content_type, name=name)
     Entry.objects.create(object=row, key="k", value="1")
     due = engine_clock.now() - by
-    Alarm.objects.create(object=row, **{"state": "armed", "due_at": due, "scheduled_at": due} | values)
+    Alarm.objects.create(
+        object=row, kind_id=row.kind_id, **{"state": "armed", "due_at": due, "scheduled_at": due} | values
+    )
     return row
 
 
@@ -151,9 +155,9 @@ def test_a_run_in_progress_elsewhere_is_reported(verb: Any, clock: FakeClock, sc
         self.storage.set_alarm(DAY)
         with self.unlocked():
             row = Object.objects.get(name="a")
-            Object.objects.filter(pk=row.pk).update(kind=ContentType.objects.create(app_label="x", model="y"))
+            make_of(ContentType.objects.create(app_label="x", model="y"), pk=row.pk)
             assert verb(Object.objects.get(pk=row.pk))
-            Object.objects.filter(pk=row.pk).update(kind=kind)
+            make_of(kind, pk=row.pk)
 
     script.alarm = handler
     runs = [run.outcome for run in run_due_alarms()]  # of one that is deleted nothing is kept
@@ -242,3 +246,15 @@ def test_what_an_object_is_cannot_be_written_past_the_engine(write: Any, script:
     with pytest.raises(DurableObjectError):
         write(Scripted.objects.filter(name="a"))
     assert list(Object.objects.values()) == before
+
+
+def test_an_alert_is_about_the_classes_that_are_gone(clock: FakeClock) -> None:
+    """The condition *parked* counts each of them, and holds from its number on."""
+    parked(("ghost", "phantom"))
+    parked(("tests", "gone"), "other")
+    found = ask("parked", engine_clock.now(), at_least=2)
+    assert found is not None
+    assert sorted(found.subjects.values()) == [
+        "1 of ghost.phantom (unknown here)", "1 of tests.gone (unknown here)"
+    ]  # fmt: skip
+    assert ask("parked", engine_clock.now(), at_least=3) is None

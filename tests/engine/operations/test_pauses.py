@@ -27,6 +27,7 @@ from durable_objects.operations.explain import explain
 from durable_objects.tables import Alarm, Object, Pause
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Counter, Grouped, Script, Scripted
+from tests.support.examples import examples
 from tests.support.threads import InThread, await_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -184,7 +185,7 @@ def test_it_is_not_late_and_said_everywhere(
     assert "late" not in findings
     found = explain(Object.objects.get(name="a"), clock.now())
     assert found.status.word == "paused"
-    assert "by ann, until 2026-05-01 13:01:00 UTC (in 59 min)" in found.why[0]
+    assert "by ann, until 2026-05-01 13:01:00 UTC (in 59m)" in found.why[0]
     assert "new columns." in found.why[0]
     assert found.next[0].startswith("From 2026-05-01 13:01:00 UTC on, or once it is resumed before, the next pass")
     assert command("list", "--state", "paused")[0]["name"] == "a"
@@ -318,7 +319,7 @@ def test_drain_is_refused_inside_a_transaction(due: Scripted) -> None:
 def test_the_commands(due: Scripted, clock: FakeClock) -> None:
     """``pause``, ``drain``, ``resume`` and ``pauses`` by class, object and ``--all``, for people and as JSON."""
     text = said("pause", "tests.Scripted", "--reason", "deploy", "--by", "ann", "--until", "90")
-    assert text.startswith("Paused since 2026-05-01 12:01:00 UTC by ann, until 2026-05-01 12:02:30 UTC (in 1 min 30 s)")
+    assert text.startswith("Paused since 2026-05-01 12:01:00 UTC by ann, until 2026-05-01 12:02:30 UTC (in 1m 30s)")
     assert "(tests.Scripted): deploy." in text
     assert command("pause", "tests.Scripted", "a", "--by", "")[0]["what"] == "tests.Scripted 'a'"
     assert command("pause", "--all")[0]["scope"] == "everything"
@@ -347,7 +348,7 @@ def test_the_command_that_drains_gives_up(due: Scripted, clock: FakeClock) -> No
     pauses.pause(None)
     err = StringIO()
     with pytest.raises(
-        CommandError, match=r"not drained within 300 ms: 1 still runs \(1 in unlocked\(\)\) of everything"
+        CommandError, match=r"not drained within 300ms: 1 still runs \(1 in unlocked\(\)\) of everything"
     ):
         call_command("alarms", "drain", "--all", "--within", "0.3", stderr=err)
     assert err.getvalue().startswith("1 still runs (1 in unlocked()); waiting for ")
@@ -357,7 +358,7 @@ def test_the_command_that_drains_gives_up(due: Scripted, clock: FakeClock) -> No
 class TestConditions(TestCase):
     """Which objects a set of pauses holds."""
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(
         pausing=st.lists(
             st.tuples(

@@ -16,6 +16,7 @@ from durable_objects import InvalidSchedule
 from durable_objects.recurrence import misfire, rules
 from durable_objects.recurrence.misfire import MOST_CAUGHT_UP, MOST_COUNTED, POLICIES, decide, preview
 from durable_objects.recurrence.rules import Rule
+from tests.support.examples import examples
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -108,7 +109,7 @@ def up_to(rule: Rule, after: datetime, until: datetime) -> list[datetime]:
     return list(islice(takewhile(lambda at: at <= until, rule.following(after)), MOST_COUNTED))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     rule=any_rule(),
     begin=st.timedeltas(timedelta(0), 120 * DAY),
@@ -166,7 +167,7 @@ def test_the_last_hundred_of_thousands(due: int) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("grace", [None, MINUTE, 300 * DAY])
+@pytest.mark.parametrize("grace", [None, pytest.param(MINUTE, marks=pytest.mark.slow), 300 * DAY])
 @pytest.mark.parametrize(
     "rule",
     [

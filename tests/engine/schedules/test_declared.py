@@ -82,6 +82,16 @@ def test_an_object_has_them_from_its_first_turn(declare: Callable[..., None], cl
     assert counter.storage.get("ticks") == 2
 
 
+def test_objects_that_set_alarms_makes_have_them(
+    declare: Callable[..., None], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their first turn is that of ``set_alarms``, which sets what the class declares as well."""
+    monkeypatch.setattr(Counter, "alarm", lambda self, info: None)
+    declare(tick=every(hours=1)(fresh()))
+    Counter.objects.set_alarms({"a": DAY, "b": DAY})
+    assert (names("a"), names("b")) == (["tick"], ["tick"])
+
+
 def test_a_first_turn_that_is_undone_sets_nothing(declare: Callable[..., None], clock: FakeClock) -> None:
     """Schedules are set with the turn, or not."""
 

@@ -11,10 +11,11 @@ from django.urls import reverse
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from durable_objects.operations import actions
-from durable_objects.tables import AlarmRun, Object, Schedule
+from durable_objects.operations import actions, pauses
+from durable_objects.tables import AlarmRun, Object, Pause, Schedule
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.django_db
 
@@ -124,17 +125,17 @@ def test_run_now_is_one_run_more(obj: Scripted, clock: FakeClock, script: Script
 STEPS = st.lists(
     st.tuples(st.just("advance"), st.integers(1, 400))
     | st.tuples(st.just("set"), st.sampled_from([7, 30, 60, 90]))
-    | st.tuples(st.sampled_from(["again", "cancel"]), st.just(0)),
+    | st.tuples(st.sampled_from(["again", "cancel", "pause", "resume"]), st.just(0)),
     min_size=1,
-    max_size=12,
+    max_size=16,
 )
 
 
 class Era:
-    """A rule while it stands: every so many minutes of the epoch, from one minute to another, by plain counting."""
+    """A rule while it stands and may run: every so many minutes of the epoch, by plain counting."""
 
     def __init__(self, every: int, since: int) -> None:
-        self.every, self.since, self.until = every, since, since
+        self.every, self.since, self.until = every, since, since - 1
 
     def times(self) -> list[int]:
         """The minutes that are the rule's."""
@@ -146,43 +147,62 @@ def minute_of(at: datetime) -> int:
     return int(at.timestamp() // 60)
 
 
-def walk(obj: Scripted, clock: FakeClock, steps: list[tuple[str, int]], options: dict[str, Any]) -> list[Era]:
-    """Take the steps; return the rules that stood."""
-    eras: list[Era] = []
-    stands = False
-    for step, amount in steps:
+class Walk:
+    """The steps taken on one schedule, and the rules that stood."""
+
+    def __init__(self, obj: Scripted, clock: FakeClock, paused: pauses.What, options: dict[str, Any]) -> None:
+        self.obj, self.clock, self.paused, self.options = obj, clock, paused, options
+        self.eras: list[Era] = []
+        self.stands = False
+
+    def take(self, step: str, amount: int) -> None:
+        """Take one step, and let run what is due: while the object is paused that is nothing."""
         if step == "advance":
-            clock.advance(amount * MINUTE)
-            if stands:
-                eras[-1].until = minute_of(clock.now())
+            self.clock.advance(amount * MINUTE)
+        elif step == "pause":
+            pauses.pause(self.paused)
+        elif step == "resume":
+            pauses.resume(self.paused)
         elif step == "cancel":
-            assert obj.schedules.cancel("a") is stands
-            stands = False
-        elif step == "set" or stands:
-            every = amount or eras[-1].every
-            obj.schedules.set("a", "scheduled", every=every * MINUTE, **options)
-            if not stands or every != eras[-1].every:
-                eras.append(Era(every, minute_of(clock.now())))
-            stands = True
+            assert self.obj.schedules.cancel("a") is self.stands
+            self.stands = False
+        elif step == "set" or self.stands:
+            self._set(amount or self.eras[-1].every)
         run_due_alarms()
-    return eras
+        if self.stands and not Pause.objects.exists():
+            self.eras[-1].until = minute_of(self.clock.now())
+
+    def _set(self, every: int) -> None:
+        self.obj.schedules.set("a", "scheduled", every=every * MINUTE, **self.options)
+        if not self.stands or every != self.eras[-1].every:
+            self.eras.append(Era(every, minute_of(self.clock.now())))
+        self.stands = True
 
 
-@given(steps=STEPS, policy=st.sampled_from(["one", "skip", "all"]), grace=st.sampled_from([None, 20 * MINUTE]))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@given(
+    steps=STEPS,
+    policy=st.sampled_from(["one", "skip", "all"]),
+    grace=st.sampled_from([None, 20 * MINUTE]),
+    scope=st.sampled_from(["everything", "class", "object"]),
+)
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 def test_each_time_is_run_or_skipped_once(
-    script: Script, steps: list[tuple[str, int]], policy: str, grace: timedelta | None
+    script: Script, steps: list[tuple[str, int]], policy: str, grace: timedelta | None, scope: str
 ) -> None:
-    """Over any sequence of setting, replacing, cancelling and outages, each time of a rule while it stood is run once
-    or skipped once, and no other is.
+    """Over any sequence of setting, replacing, cancelling, pauses and outages, each time of a rule while it stood is
+    run once or skipped once, and no other is; but what waited for a pause is gone with a rule cancelled or replaced.
     """
     AlarmRun.objects.all().delete()
     Object.objects.all().delete()
     with FakeClock(NOON) as clock:
-        eras = walk(Scripted.objects.get_by_name("model"), clock, steps, {"misfire": policy, "grace": grace})
+        obj = Scripted.objects.create(name="model")
+        paused = {"everything": None, "class": Scripted, "object": obj}[scope]
+        walk = Walk(obj, clock, paused, {"misfire": policy, "grace": grace})
+        for step, amount in [*steps, ("resume", 0)]:
+            walk.take(step, amount)
     rows = AlarmRun.objects.filter(outcome="succeeded").values_list("set_number", "scheduled_at")
     run = [(number, minute_of(at)) for number, at in rows]
-    due = [minute for era in eras for minute in era.times()]
+    due = [minute for era in walk.eras for minute in era.times()]
     assert len(run) == len({*run})
     assert {minute for _, minute in run} <= {*due}
     assert len(run) + sum(number_of(text) for text in skipped()) == len(due)

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from durable_objects import AlarmInfo, ObjectBusy
 from durable_objects.alarms import backoff
 from durable_objects.database.backends.sqlite import Queue
-from durable_objects.execution import executor, waiting_line
+from durable_objects.execution import firing, waiting_line
 from durable_objects.execution.executor import fire
 from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.tables import Object
@@ -33,7 +33,7 @@ LOCK_TIMEOUT = 2.0
 @pytest.fixture(autouse=True)
 def _brief(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.DURABLE_OBJECTS = {"LOCK_TIMEOUT": timedelta(seconds=LOCK_TIMEOUT)}
-    monkeypatch.setattr(executor, "WAIT_FOR_LOCK", BRIEFLY)
+    monkeypatch.setattr(firing, "WAIT_FOR_LOCK", BRIEFLY)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from durable_objects.tables import Object
 from tests.models import Note, Script, Scripted
+from tests.support.examples import examples
 from tests.support.storage_and_rows import agree, sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,7 +88,7 @@ def block(obj: Scripted, what: str, steps: list[Any]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(turns=st.lists(st.lists(STEPS, max_size=12), min_size=1, max_size=2))
 def test_any_nest_of_savepoints_agrees(turns: list[list[Any]]) -> None:
     """Storage writes, own rows, savepoints by hand, atomic() and storage.transaction() in any order and depth."""

@@ -1,0 +1,1 @@
+"""The pictures of the admin in README and docs: ``python -m docs.pictures`` makes them again."""
