@@ -42,7 +42,7 @@ def statements_with(client: Client, text: str, model: type[Model], **query: str)
     ("query", "text", "times"),
     [
         ({"q": "key:customer"}, "durable_objects_entry", 1),
-        ({"q": "value:ann"}, "U0.\"value\"", 1),
+        ({"q": "value:ann"}, "%ann%", 1),
         ({"q": "tried>3"}, '"retry_count" > 3', 2),  # once of the dead, once of the retried
         ({"q": "state:idle"}, "'idle'", 1),
     ],
