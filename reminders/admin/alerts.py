@@ -58,10 +58,9 @@ class AlertRuleForm(ChangesForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not self.instance.pk:
-            fresh = AlertRule(channels=list(defaults.CHANNELS))
-            shown = {name: getattr(fresh, name) for name in ("channels", "hold_for", "repeat_every")}
-            self.initial = {**shown, **(self.initial or {})}
+        fresh = AlertRule(channels=list(defaults.CHANNELS))
+        shown = {name: getattr(fresh, name) for name in ("channels", "hold_for", "repeat_every")}
+        self.initial = {**shown, **self.initial}
         if "condition" in self.fields:
             known = [(each.name, each.title) for each in conditions()]
             if self.instance.pk and self.instance.condition not in dict(known):

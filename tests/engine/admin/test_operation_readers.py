@@ -1,21 +1,18 @@
-"""What an operation, a plan and an alert say of objects is for those only who may see these objects."""
+"""What an operation and a plan say of objects is for those only who may see these objects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from durable_objects import now
 from durable_objects.admin import DurableObjectAdmin
 from durable_objects.operations import bulk
 from durable_objects.tables import Alarm, Object, Operation
-from reminders.models import Alert, AlertMessage, AlertRule
 from tests.admin_urls import site
 from tests.models import Grouped, Scripted
 from tests.support.admin_pages import list_url, page_url, staff, text_of
@@ -101,23 +98,3 @@ def test_a_question_shows_no_sample_of_what_may_not_be_seen() -> None:
     assert "Delete 3 objects" in page
     assert "n000000" not in page
     assert "secret" not in page
-
-
-def test_an_alert_quotes_no_error_of_what_may_not_be_seen(operation: Operation) -> None:
-    """What an alert says, and each message about it, is for who is shown all objects."""
-    rule = AlertRule.objects.create(condition="dead", channels=["log"])
-    alert = Alert.objects.create(
-        rule=rule, since=now(), seen_at=now(), text="Dead alarms: 1. The newest says: no secret"
-    )
-    times = dict.fromkeys(["made_at", "try_at"], now())
-    text = f"died\n{alert.text} secret"
-    message = AlertMessage.objects.create(
-        rule=rule, alert=alert, about="opened", text=text, channel="log", key=uuid4(), **times
-    )
-    of_alerts = ["reminders.view_alertrule", "reminders.view_alertmessage"]
-    eve, ann = staff(of_alerts, "eve"), staff([*of_alerts, "durable_objects.view_alarm"], "ann")
-    for url in (page_url(AlertRule, rule.pk), page_url(AlertMessage, message.pk)):
-        assert "secret" in text_of(ann, url)
-        assert "secret" not in eve.get(url).content.decode()
-    assert "secret" not in eve.get(list_url(AlertMessage)).content.decode()
-    assert "died" in text_of(ann, list_url(AlertMessage))
