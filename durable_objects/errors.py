@@ -110,7 +110,7 @@ class ObjectBusy(DurableObjectError):
     """
 
     key: tuple[str, str] | None = None
-    """Class label and name of the object that was not free; None when it was something else."""
+    """Class label and name of the object that was not free; None when it was one of several, or something else."""
 
 
 class ValueChanged(DurableObjectError):

@@ -81,10 +81,11 @@ def copy_new(conn: BaseDatabaseWrapper, slots: Sequence[Slot]) -> None:
     """Store those that have no row yet, where they are many and the database has a faster way; leave the others to
     ``storing``. Needs the objects' locks, which keep such a row from being made meanwhile.
     """
+    new = [slot for slot in slots if not slot.stored]
     backend = backend_of(conn)
-    if not backend.copies or len(slots) < MANY:
+    if len(new) < MANY or not backend.can_copy(TABLE):
         return
-    for changed, group in _by_columns([slot for slot in slots if not slot.stored]).items():
+    for changed, group in _by_columns(new).items():
         backend.copy(TABLE, ["object_id", "kind_id", *changed], (_values(conn, slot, changed) for slot in group))
 
 

@@ -20,7 +20,7 @@ from durable_objects.database import clock, connection, savepoints
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import as_busy, own_statements
 from durable_objects.delivery import publisher
-from durable_objects.errors import ObjectBusy
+from durable_objects.errors import InvalidInput, ObjectBusy
 from durable_objects.turns import attempts, calls, lock
 from durable_objects.turns.commit import Flush
 from durable_objects.turns.handle import Handle, Owner, check_has_handler
@@ -41,6 +41,8 @@ When = datetime | timedelta
 
 def set_alarms(by_name: Callable[[str], Owner], times: Mapping[str, When]) -> None:
     """Set the alarm of each object; see ``ObjectManager.set_alarms``. ``by_name`` returns the handles."""
+    if not isinstance(times, Mapping):  # an iterator would be empty when it is looked at again
+        raise InvalidInput(f"set_alarms() wants a dict of names to times, got a {type(times).__name__}")
     for name in times:
         check_name(name)
     names = sorted(times)
@@ -71,18 +73,19 @@ def _joined(by_name: Callable[[str], Owner], names: Sequence[str]) -> dict[str, 
 def _set(owner: Owner, by_name: Callable[[str], Owner], times: Mapping[str, When]) -> None:
     """Set these alarms in one transaction, which is run again when the database makes it give way."""
     owner.kind_pk()  # may ask the database, which must not be the first in the transaction
+    first = by_name(next(iter(times))).key
 
     def arm(bulk: BulkTransaction) -> None:
         try:
             with bulk:
                 _arm(bulk, owner, by_name, times)
         except ObjectBusy as error:
-            if busy := lock.as_busy(error, owner.key, bulk.limits):
+            if busy := lock.as_busy(error, first, bulk.limits, number=len(times)):
                 raise busy from error.__cause__
             raise
 
     limits = Limits(engine.LOCK_TIMEOUT, owner.alarm_time_limit)
-    attempts.run(owner.key, lambda: BulkTransaction(limits), arm)
+    attempts.run(first, lambda: BulkTransaction(limits), arm)
 
 
 def _arm(bulk: BulkTransaction, owner: Owner, by_name: Callable[[str], Owner], times: Mapping[str, When]) -> None:

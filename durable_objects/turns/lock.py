@@ -270,24 +270,30 @@ def find_by_key(conn: BaseDatabaseWrapper, object_id: int) -> tuple[int, str] | 
     return (int(rows[0][0]), rows[0][1]) if rows else None
 
 
-def as_busy(error: BaseException, key: Key, limits: Limits | None) -> ObjectBusy | None:
+def as_busy(error: BaseException, key: Key, limits: Limits | None, *, number: int = 1) -> ObjectBusy | None:
     """Return the ``ObjectBusy`` for this object when opening its turn raised that for a lock timeout, else None."""
     cause = error.__cause__ if isinstance(error, ObjectBusy) and error.key is None else None
-    return busy(key, limits) if cause is not None and is_lock_timeout(cause) else None
+    return busy(key, limits, number=number) if cause is not None and is_lock_timeout(cause) else None
 
 
-def busy(key: Key, limits: Limits | None) -> ObjectBusy:
-    """Return the error for an object that could not be locked in time; without limits, in those of the caller."""
+def busy(key: Key, limits: Limits | None, *, number: int = 1) -> ObjectBusy:
+    """Return the error for an object that could not be locked in time; without limits, in those of the caller. For a
+    number of them, of which this is the first, it names none: the database does not say which one was not free.
+    """
     if limits is None:
         timeout = "the lock timeout of the transaction around it"
     else:
         seconds = f"{limits.lock_timeout.total_seconds():g} s"
         timeout = seconds if limits.is_run else f"LOCK_TIMEOUT ({seconds})"
+    if number == 1:
+        what, whose = shown(key), "it"
+    else:
+        what, whose = f"all of {number:,} objects of {key[0]}, from {key[1]!r} on,", "one of them"
     error = ObjectBusy(
-        f"could not lock {shown(key)} within {timeout}: another call on it still runs. "
+        f"could not lock {what} within {timeout}: another call on {whose} still runs. "
         "Try again later, or shorten that call with unlocked()."
     )
-    error.key = key
+    error.key = key if number == 1 else None
     return error
 
 

@@ -83,8 +83,6 @@ class Backend(ABC):
     takes_several_statements: ClassVar[bool] = False
     #: Whether ``INSERT`` answers ``RETURNING`` with the rows it made.
     returns_inserted: ClassVar[bool] = False
-    #: Whether there is a way to insert many rows that is faster than ``INSERT``.
-    copies: ClassVar[bool] = False
     #: Whether a table can be cut into hash partitions.
     has_partitions: ClassVar[bool] = False
     #: Whether a ``WITH`` may contain a ``DELETE``.
@@ -233,9 +231,13 @@ class Backend(ABC):
         Those of the last ``typed`` ones are as a cursor gives them; in the others every value may be text or None.
         """
 
+    def can_copy(self, table: str) -> bool:
+        """Return whether there is a way to insert many rows into the table that is faster than INSERT."""
+        return False
+
     def copy(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
-        """Insert rows into a table by the database's fastest way, or by INSERT where it has none (``copies``). None of
-        them may be there.
+        """Insert rows into a table by the database's fastest way, or by INSERT where it has none (``can_copy``). None
+        of them may be there.
         """
         marks = f"({', '.join(['%s'] * len(columns))})"
         self.execute([(f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks}", list(row)) for row in rows], 0)
