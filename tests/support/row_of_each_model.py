@@ -71,9 +71,10 @@ def row_of_each_model(name: str = "shop", text: str = "some text") -> dict[type[
         status_code=503, answer=text, sealed_at=now, give_up_at=now, finished_at=now,
         outcomes={"0": {"status": 422, "error": text}}, failed_items=1,
     )  # fmt: skip
+    failure = {"object": batcher.pk, "class": "batcher.Batcher", "name": name, "error": text}
     operation = Operation.objects.create(
         verb="revive", selection="state:dead", words=text, reason=text, by=name[:150], asked_at=now, ended_at=now,
-        state="done", total=1, failed=1, failures=[{"name": name, "class": "batcher.Batcher", "error": text}],
+        state="done", total=1, failed=1, failures=[failure],
     )  # fmt: skip
     rule = AlertRule.objects.create(
         condition="dead", channels=["log"], person=name[:200], silenced_until=now + timedelta(days=1),
