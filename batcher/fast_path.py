@@ -2,48 +2,40 @@
 
 Concurrent requests for the same batcher share one transaction: under ASGI they are collected here, without a thread for
 each, and added in one turn (``call_each``); under WSGI each has its thread, and these combine. Whatever is not plain
-(another path, an unknown token, a body that is too large, compressed or not valid) takes Django's way, which answers
-it.
+(see ``plain_requests``), and a body that is not valid, takes Django's way, which answers it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
+from http.client import responses
 from io import BytesIO
 from operator import methodcaller
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
-from django.db import close_old_connections, connection, reset_queries
+from django.db import close_old_connections, connections, reset_queries
 from django.http import HttpRequest
-from django.http.request import split_domain_port, validate_host
 from ninja import NinjaAPI
 from ninja.errors import HttpError
 
 from batcher.api import item_in
 from batcher.models import Batcher, Receipt
-from durable_objects.http import audit, auth, tokens
+from batcher.plain_requests import Plain, plain_request
+from durable_objects.conf import engine
+from durable_objects.http import auth
 from durable_objects.http.asgi_body_limit import Application, Receive, Scope, Send, meta_of
-from durable_objects.http.body_limit import MAX_BODY_BYTES, declared_length
-from durable_objects.http.client_address import address_of
 from durable_objects.http.conf import http
-from durable_objects.http.errors import uri_of
+from durable_objects.http.errors import in_our_form
 from durable_objects.http.rate_limit import rate_of
-from durable_objects.http.tokens import Principal
 
 WsgiApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-#: Headers that only Django's way handles.
-NOT_PLAIN = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING", "HTTP_IDEMPOTENCY_KEY"}
-#: What Django allows where DEBUG is set and nothing else is.
-LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 #: Batchers that are added to at the same time by one process; requests for one of them need no more than one thread.
 THREADS = 8
 
@@ -52,7 +44,8 @@ class FastPath:
     """An ASGI application around Django's that answers plain ``POST <prefix><name>`` itself.
 
     ``api`` is the interface that the routes of batchers are mounted in, ``prefix`` the path that they are at, from the
-    root of the site. Middleware of the project's own is not asked about what goes this way.
+    root of the site. What goes this way is not shown to middleware, and sends no ``request_started`` or
+    ``request_finished``; what the routes were mounted with (a guard or a throttle of one's own) has it go Django's way.
     """
 
     def __init__(self, django: Application, api: NinjaAPI, prefix: str = "/batcher/") -> None:
@@ -63,7 +56,7 @@ class FastPath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_near = scope["type"] == "http" and scope["path"].startswith(self._prefix)
-        plain = _plain(_environ(scope), self._prefix) if is_near else None
+        plain = plain_request(_environ(scope), self._api, self._prefix) if is_near else None
         if plain is None:
             await self._django(scope, receive, send)
             return
@@ -82,7 +75,7 @@ class FastPath:
             plain.record(answer.status)
         await _answer(send, answer)
 
-    async def _add(self, plain: _Plain, item: Any) -> Receipt:
+    async def _add(self, plain: Plain, item: Any) -> Receipt:
         loop = asyncio.get_running_loop()
         added: asyncio.Future[Receipt] = loop.create_future()
         idle = plain.name not in self._lines
@@ -101,7 +94,7 @@ class FastPath:
                 answers = await loop.run_in_executor(self._threads, _add_all, name, [one.item for one in waiting])
             except BaseException as error:  # noqa: BLE001  nobody else would tell those who wait
                 answers = [error for _ in waiting]
-            done: Counter[_Plain] = Counter()
+            done: Counter[Plain] = Counter()
             for (_, plain, added), answer in zip(waiting, answers, strict=True):
                 if isinstance(answer, BaseException):
                     if not added.done():  # else its client has gone
@@ -117,9 +110,21 @@ class FastPath:
 
 def _add_all(name: str, items: list[Any]) -> list[Receipt | Exception]:
     """Return the receipt of each of these items, or why it was not added."""
-    connection.close_at = None  # a thread of ours stays, and so may its connection: CONN_MAX_AGE is for requests
     _begin()
-    return Batcher.objects.call_each(name, [methodcaller("submit", item) for item in items])
+    try:
+        return Batcher.objects.call_each(name, [methodcaller("submit", item) for item in items])
+    finally:
+        _end()
+
+
+def _end() -> None:
+    """Do for a thread of ours what Django does at the end of a request; the thread stays, and so may its connection to
+    the engine's database: CONN_MAX_AGE is for requests. One of a pool goes back, for requests to have it.
+    """
+    connection = connections[engine.DATABASE]
+    if not connection.settings_dict["OPTIONS"].get("pool"):
+        connection.close_at = None
+    close_old_connections()
 
 
 class WsgiFastPath:
@@ -129,7 +134,7 @@ class WsgiFastPath:
         self._django, self._api, self._prefix = django, api, prefix
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        plain = _plain(environ, self._prefix)
+        plain = plain_request(environ, self._api, self._prefix)
         if plain is None:
             return self._django(environ, start_response)
         try:
@@ -149,23 +154,8 @@ class WsgiFastPath:
         finally:
             close_old_connections()
         plain.record(answer.status)
-        start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", answer.headers)
+        start_response(f"{answer.status} {responses.get(answer.status, 'Unknown Status Code')}", answer.headers)
         return [answer.body]
-
-
-class _Plain(NamedTuple):
-    """The batcher that is added to, who adds, from where, and what kind of body comes."""
-
-    path: str
-    name: str
-    principal: Principal
-    address: str
-    length: int
-    media_type: str
-
-    def record(self, status: int, *, times: int = 1) -> None:
-        """Write to the audit log."""
-        audit.record(self.principal, "POST", self.path, status, self.address, times=times)
 
 
 class _Answer(NamedTuple):
@@ -180,7 +170,7 @@ class _Waiting(NamedTuple):
     """An item that waits to be added, and who waits for that."""
 
     item: Any
-    plain: _Plain
+    plain: Plain
     added: asyncio.Future[Receipt]
 
 
@@ -196,6 +186,7 @@ def _environ(scope: Scope) -> dict[str, str]:
     return {
         **meta_of(scope),
         "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": scope.get("root_path", ""),
         "PATH_INFO": scope["path"],
         "REQUEST_URI": "" if raw_path is None else raw_path.decode("latin-1"),
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
@@ -203,80 +194,19 @@ def _environ(scope: Scope) -> dict[str, str]:
     }
 
 
-def _plain(environ: Mapping[str, Any], prefix: str) -> _Plain | None:
-    """Return the parts of a plain request, by a client who may add, of a known, small size; None for any other."""
-    path: str = environ.get("PATH_INFO", "")
-    name = path.removeprefix(prefix)
-    if environ["REQUEST_METHOD"] != "POST" or name in ("", ".", "..", path) or "/" in name:
-        return None
-    if environ.get("QUERY_STRING") or not _is_as_sent(environ) or not NOT_PLAIN.isdisjoint(environ):
-        return None
-    if settings.SECURE_SSL_REDIRECT and not _is_secure(environ):
-        return None
-    length = _length(environ)
-    if length is None or not _is_our_host(environ.get("HTTP_HOST", "")):
-        return None
-    principal = _let_in(environ.get("HTTP_AUTHORIZATION", ""), name)
-    if principal is None:
-        return None
-    return _Plain(path, name, principal, address_of(environ), length, environ.get("CONTENT_TYPE", ""))
-
-
-def _is_as_sent(environ: Mapping[str, Any]) -> bool:
-    """Return whether the path needed no decoding, so that it has one spelling, and is that of the whole site."""
-    path: str = environ.get("PATH_INFO", "")
-    sent = uri_of(environ).partition("?")[0] or path
-    return path.isascii() and "%" not in path and sent == path and not environ.get("SCRIPT_NAME")
-
-
-def _length(environ: Mapping[str, Any]) -> int | None:
-    """Return how long the body will be; None when Content-Length is missing, not a number, or too large."""
-    try:
-        length = declared_length(environ.get("CONTENT_LENGTH", ""))
-    except ValueError:
-        return None
-    return length if length is not None and length <= MAX_BODY_BYTES else None
-
-
-def _is_our_host(host: str) -> bool:
-    """Return whether Django would accept the host as one of ours."""
-    domain = split_domain_port(host)[0]
-    allowed = settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
-    return bool(domain) and validate_host(domain, allowed)
-
-
-def _is_secure(environ: Mapping[str, Any]) -> bool:
-    """Return whether it came by HTTPS as Django sees it, or as a trusted proxy reports it."""
-    if settings.SECURE_PROXY_SSL_HEADER is None:
-        return bool(environ["wsgi.url_scheme"] == "https")
-    name, value = settings.SECURE_PROXY_SSL_HEADER
-    reported: str = environ.get(name, "")
-    return reported.partition(",")[0].strip() == value
-
-
-def _let_in(authorization: str, name: str) -> Principal | None:
-    """Return the holder of a bearer token that may add here, by what this process knows; None leaves the answer to
-    Django's way.
-    """
-    principal = tokens.trusted(authorization)
-    if principal is None or not principal.may("batcher:write", name):
-        return None
-    return principal
-
-
 async def _read(receive: Receive) -> bytes | None:
     """Return the whole body; None when the client disconnected before its end."""
-    body: bytes = b""
+    pieces: list[bytes] = []
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        body += message.get("body", b"")
+        pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
-            return body
+            return b"".join(pieces)
 
 
-def _item(plain: _Plain, body: bytes) -> Any:
+def _item(plain: Plain, body: bytes) -> Any:
     """Return the item in a valid body, and count the request, which Django's way then does not. Raises ``ValueError``
     for any other body, one that broke off, and above the rate: Django's way answers these, and counts them.
     """
@@ -291,7 +221,7 @@ def _item(plain: _Plain, body: bytes) -> Any:
     return item
 
 
-def _accepted(plain: _Plain, receipt: Receipt) -> _Answer:
+def _accepted(plain: Plain, receipt: Receipt) -> _Answer:
     """Return the answer to a request whose item was added."""
     location = f"{quote(plain.path)}/items/{receipt.item}"
     headers = [("Content-Type", "application/json; charset=utf-8"), ("Location", location)]
@@ -300,7 +230,7 @@ def _accepted(plain: _Plain, receipt: Receipt) -> _Answer:
 
 def _refused(api: NinjaAPI, request: HttpRequest, error: Exception) -> _Answer:
     """Return the interface's answer to an error."""
-    response = api.on_exception(request, error)
+    response = in_our_form(request, api.on_exception(request, error))
     return _sized(response.status_code, response.content, response.items())
 
 

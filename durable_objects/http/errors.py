@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from django.core.exceptions import RequestDataTooBig
@@ -24,6 +24,8 @@ from durable_objects.http.mounted import Place, paths, place_of
 from durable_objects.logs import get_logger
 
 logger = get_logger("durable_objects.http.errors")
+
+AnyResponse = TypeVar("AnyResponse", bound=HttpResponseBase)
 
 #: The code of each status that a request can fail with; any other 4xx is "refused".
 CODES = {
@@ -126,10 +128,7 @@ class ErrorsAsJson:
 
     def _interface(self, request: HttpRequest) -> HttpResponseBase:
         head, request.method = request.method == "HEAD", "GET" if request.method == "HEAD" else request.method
-        response = refused_unseen(request) or self.get_response(request)
-        is_json = response.get("Content-Type", "").startswith("application/json")
-        if response.status_code >= HTTPStatus.BAD_REQUEST and not is_json:
-            response = in_our_form(request, response)
+        response = in_our_form(request, refused_unseen(request) or self.get_response(request))
         if head and isinstance(response, HttpResponse):
             response.headers.setdefault("Content-Length", str(len(response.content)))
             response.content = b""
@@ -196,11 +195,13 @@ def is_percent_encoded_utf8(path: bytes) -> bool:
     return not re.search(b"%(?![0-9A-Fa-f]{2})", path)
 
 
-def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonResponse:
+def in_our_form(request: HttpRequest, response: AnyResponse) -> AnyResponse | JsonResponse:
     """Return the same refusal as ``response``, in our form; the page that it carried is dropped (it may hold
-    settings).
+    settings). Anything else, and what is JSON already, is returned as it is.
     """
     status = response.status_code
+    if status < HTTPStatus.BAD_REQUEST or response.get("Content-Type", "").startswith("application/json"):
+        return response
     if status == HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {request.path_info}; a name is one path segment"
         return refusal(status, message, allowed=paths(request.path_info))
@@ -212,7 +213,7 @@ def in_our_form(request: HttpRequest, response: HttpResponseBase) -> JsonRespons
         return answer
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return refusal(status, "the server failed on this request; its log has the traceback")
-    return refusal(status, HTTPStatus(status).phrase)
+    return refusal(status, response.reason_phrase)
 
 
 def _in_a_line(refused: JsonResponse) -> HttpResponse:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.consumer.foreign import Foreign
+from tests.consumer.foreign import REPOSITORY, Foreign
 from tests.support import services
 
 pytestmark = pytest.mark.slow
@@ -232,3 +232,50 @@ def test_test_case_that_may_not_use_the_database(two: Callable[..., Foreign]) ->
     project.write("shop/tests.py", FORBIDDEN)
     done = project.manage("test", "--no-input", "shop").well()
     assert "Ran 2 tests" in done.err
+
+
+FAST = """
+import asyncio
+from django.core.asgi import get_asgi_application
+from django.db.backends.signals import connection_created
+from batcher import fast_path
+from mysite.urls import api
+made = []
+connection_created.connect(lambda connection, **_: made.append(connection.alias), weak=False)
+fast_path.THREADS = 1
+application = fast_path.FastPath(get_asgi_application(), api, prefix="/api/batcher/")
+headers = [(b"host", b"testserver"), (b"authorization", b"Bearer a-token"), (b"content-length", b"1")]
+scope = {"type": "http", "method": "POST", "path": "/api/batcher/a", "raw_path": b"/api/batcher/a", "query_string": b"",
+         "headers": headers}
+statuses = []
+
+async def receive():
+    return {"type": "http.request", "body": b"x"}
+
+async def send(message):
+    statuses.append(message.get("status"))
+
+async def posts():
+    for _ in range(3):
+        await application(scope, receive, send)
+
+asyncio.run(posts())
+answer([statuses[::2], made])
+"""
+URLS = """
+from django.urls import path
+from durable_objects.http.api import GuardedAPI
+api = GuardedAPI()
+api.add_router("/batcher", "batcher.api.router")
+urlpatterns = [path("api/", api.urls)]
+"""
+
+
+def test_the_fast_path_keeps_its_connection_to_the_engines_database(two: Callable[..., Foreign]) -> None:
+    """Its thread connects once, to the database that the engine is in, however long connections of requests last."""
+    project = two(DURABLE_OBJECTS=OTHER, DATABASE_ROUTERS=ROUTER, DURABLE_OBJECTS_HTTP={"TOKENS": ["a-token"]})
+    (project.folder / "batcher").symlink_to(REPOSITORY / "batcher")
+    project.set(INSTALLED_APPS=[*installed(project), "durable_objects.http", "batcher"])
+    project.write("mysite/urls.py", URLS)
+    project.manage("migrate", "-v0", "--database", "other", "--skip-checks").well()
+    assert project.run(FAST) == [[200, 200, 200], ["other"]]

@@ -23,6 +23,7 @@ from batcher.models import Batcher
 from durable_objects.turns import combining
 from project.api import api
 from tests.architecture.sources import ROOT
+from tests.engine.http import urls
 from tests.support import http_settings
 from tests.support.server_interfaces import WAYS, RawRequest, by_wsgi, hang_up
 
@@ -75,6 +76,25 @@ def test_its_threads_keep_their_connections() -> None:
         connection_created.disconnect(note)
         hang_up(application)
     assert len(made) == len(set(made)) <= 2
+
+
+def test_its_threads_give_connections_back_to_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Django's ``pool`` lends out goes back once an item is added: threads that stay keep none of it."""
+    options, submit, left = connection.settings_dict["OPTIONS"], Batcher.submit, []
+
+    def in_a_pool(batcher: Batcher, item: object) -> Any:
+        monkeypatch.setitem(options, "pool", True)  # once connected: with or without psycopg_pool
+        return submit(batcher, item)
+
+    def add() -> None:
+        fast_path._add_all("a", ["x"])
+        left.append(connection.connection)
+
+    monkeypatch.setattr(Batcher, "submit", in_a_pool)
+    thread = threading.Thread(target=add)
+    thread.start()
+    thread.join()
+    assert left == [None]
 
 
 @pytest.mark.parametrize(("age", "kept"), [(0, False), (60, True)])
@@ -157,20 +177,33 @@ async def nobody(*_: object) -> None:
 @pytest.mark.urls("tests.engine.http.urls")
 def test_below_another_path() -> None:
     """Where batchers are mounted elsewhere it answers there, and leaves all other paths to Django."""
-    shop = FastPath(nobody, api, prefix="/within/api/batcher/")
+    shop = FastPath(nobody, urls.nested, prefix="/within/api/batcher/")
     (answer,) = ask(shop, ("POST", "/within/api/batcher/a", GOOD, b"x"))
     assert (answer.json(), answer.headers["Location"]) == ({"queued": 1}, "/within/api/batcher/a/items/1")
     with pytest.raises(AssertionError, match="Django's way"):
-        ask(FastPath(nobody, api, prefix="/within/api/batcher/"), ("POST", "/batcher/a", GOOD, b"x"))
+        ask(FastPath(nobody, urls.nested, prefix="/within/api/batcher/"), ("POST", "/batcher/a", GOOD, b"x"))
 
 
+def test_a_site_below_a_path_is_djangos_under_asgi() -> None:
+    """A server that says ``root_path`` means that the path is not the whole site's: what is a batcher, Django says."""
+
+    async def post() -> None:
+        transport = httpx.ASGITransport(FastPath(nobody, api), root_path="/batcher")
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            await client.post("/batcher/a", headers=GOOD, content=b"x")
+
+    with pytest.raises(AssertionError, match="Django's way"):
+        asyncio.run(post())
+
+
+@pytest.mark.urls("tests.engine.http.urls")
 def test_under_wsgi_plain_ones_do_not_reach_django() -> None:
     """A plain post is answered before Django, below the path that it is told; all else is left to Django."""
 
     def django(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         return [b"Django"]
 
-    shop = WsgiFastPath(django, api, prefix="/within/api/batcher/")
+    shop = WsgiFastPath(django, urls.nested, prefix="/within/api/batcher/")
     environ = {
         "REQUEST_METHOD": "POST", "PATH_INFO": "/within/api/batcher/a", "QUERY_STRING": "", "CONTENT_LENGTH": "1",
         "HTTP_HOST": "localhost", "HTTP_AUTHORIZATION": "Bearer good", "REMOTE_ADDR": "127.0.0.1",

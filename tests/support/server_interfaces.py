@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
+from ninja import NinjaAPI
 
 from batcher.fast_path import FastPath, WsgiFastPath
 from durable_objects.http.asgi_body_limit import AsgiBodyLimit
@@ -100,7 +101,20 @@ class Answer:
         return self.status, {name: self.headers.get(name) for name in compared}, self.body
 
 
-def by_wsgi(sent: RawRequest, *, fast: bool = False, source: io.BytesIO | None = None) -> Answer:
+@dataclass(frozen=True)
+class Mounted:
+    """The interface that the fast path is told of, and where; by default the site's."""
+
+    api: NinjaAPI = api
+    prefix: str = "/batcher/"
+
+
+SITE = Mounted()
+
+
+def by_wsgi(
+    sent: RawRequest, *, fast: bool = False, source: io.BytesIO | None = None, mounted: Mounted = SITE
+) -> Answer:
     """Return the WSGI application's answer to what a server makes of the request: equal headers in one, by commas."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": sent.method,
@@ -119,7 +133,7 @@ def by_wsgi(sent: RawRequest, *, fast: bool = False, source: io.BytesIO | None =
     started: list[Any] = []
     application: Any = ContentTypeCheck(WSGIHandler())
     if fast:
-        application = WsgiFastPath(application, api)
+        application = WsgiFastPath(application, mounted.api, mounted.prefix)
     response = application(environ, lambda *arguments, **_: started.append(arguments))
     body = b"".join(response)
     getattr(response, "close", lambda: None)()
@@ -127,12 +141,12 @@ def by_wsgi(sent: RawRequest, *, fast: bool = False, source: io.BytesIO | None =
     return Answer(int(status.split()[0]), {name.lower(): value for name, value in headers}, body)
 
 
-def by_asgi(sent: RawRequest, *, fast: bool = False) -> Answer:
+def by_asgi(sent: RawRequest, *, fast: bool = False, mounted: Mounted = SITE) -> Answer:
     """Return the ASGI application's answer, with or without the fast path in front."""
     application: Any = AsgiBodyLimit(ASGIHandler())
     if not fast:
         return asyncio.run(_asked(application, sent))
-    fast_path = FastPath(application, api)
+    fast_path = FastPath(application, mounted.api, mounted.prefix)
     try:
         return asyncio.run(_asked(fast_path, sent))
     finally:
