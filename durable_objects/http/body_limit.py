@@ -70,7 +70,7 @@ def stop_reading(request: HttpRequest) -> None:
     thread that answers, so that a few clients who send a byte a second would hold all threads.
     """
     stream = getattr(request, "_stream", None)
-    was_read = isinstance(stream, BoundedBody) and stream.was_read
+    was_read = hasattr(request, "_body") or (isinstance(stream, BoundedBody) and stream.was_read)  # whole, or in parts
     has_body = request.META.get("CONTENT_LENGTH", "") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in request.META
     connection = request.META.get("gunicorn.socket")
     if has_body and not was_read and type(connection) is socket.socket:  # not under TLS, which ends both directions

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -185,3 +187,26 @@ def test_a_snooze_beyond_the_calendar(client: Client) -> None:
     assert set(ended) <= {200, 422}
     assert ended[-1] == 422
     assert client.get("/reminders/a", headers=IN).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "token", "goes_on"),
+    [
+        ("/batcher/a", b"x", TOKEN, True),
+        ("/batcher/a", b'{"broken', TOKEN, True),
+        ("/reminders/a/snooze", b"{}", TOKEN, True),
+        ("/batcher/a", b"", "unknown", True),
+        ("/batcher/a", b"x", "unknown", False),
+    ],
+)
+def test_a_connection_goes_on_unless_a_body_was_left_unread(
+    client: Client, path: str, body: bytes, token: str, goes_on: bool
+) -> None:
+    """Behind gunicorn a client's next request on its connection arrives, unless the rest of this one's body would."""
+    theirs, ours = socket.socketpair()
+    with theirs, ours:
+        environ: dict[str, Any] = {"gunicorn.socket": ours}
+        client.post(path, body, JSON, headers={"Authorization": f"Bearer {token}"}, **environ)
+        with suppress(BrokenPipeError):
+            theirs.sendall(b"next")
+        assert ours.recv(4) == (b"next" if goes_on else b"")
