@@ -16,7 +16,9 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations import RenameModel
 
 from durable_objects import kinds
+from durable_objects.alarms import pauses
 from durable_objects.conf import engine
+from durable_objects.database import clock
 from durable_objects.errors import DurableObjectError
 from durable_objects.tables import Alarm, Object, Schedule
 
@@ -75,3 +77,4 @@ def _move(using: str, kind: ContentType, name: str) -> None:
         left_behind.update(kind=new)
         for model in (Alarm, Schedule):
             model.objects.using(using).filter(kind=kind).update(kind=new)
+        pauses.move(kind.pk, new.pk, clock.now())

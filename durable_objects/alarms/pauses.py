@@ -93,6 +93,14 @@ def forget_ended(now: datetime) -> None:
     Pause.objects.using(engine.DATABASE).filter(until__lte=now).delete()
 
 
+def move(kind_id: int, to: int, now: datetime) -> None:
+    """Let what its class pauses stay paused under another content type. A pause that stands there is kept."""
+    forget_ended(now)
+    rows = Pause.objects.using(engine.DATABASE)
+    if not rows.filter(kind=to).exists():
+        rows.filter(kind=kind_id).update(kind=to)
+
+
 def in_force(now: datetime) -> QuerySet[Pause]:
     """Return the pauses that stand, unordered."""
     return Pause.objects.using(engine.DATABASE).filter(Q(until=None) | Q(until__gt=now))

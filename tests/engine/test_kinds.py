@@ -18,7 +18,8 @@ from django.db.models import ProtectedError
 from pytest_django import Settings
 
 from durable_objects import DurableObjectError, kinds
-from durable_objects.tables import Alarm, Entry, Object
+from durable_objects.operations.pauses import resume
+from durable_objects.tables import Alarm, Entry, Object, Pause
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Script, Scripted
 from tests.support.another_class import make_of
@@ -97,6 +98,21 @@ def test_renamed_class_keeps_its_objects(
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
     assert not Object.objects.filter(kind__model="diary").exists()
     assert not Alarm.objects.filter(kind__model="diary").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Could not rename content type:RuntimeWarning")  # Django 6.1 says it
+def test_paused_class_stays_paused_under_its_new_name(
+    clock: FakeClock, script: Script, migrate: Callable[[str], object]
+) -> None:
+    """A class that is paused for a deploy, as deploying says, is still paused when the deploy has renamed it."""
+    diary("a", 1)
+    Scripted.objects.get_by_name("b").storage.put("k", 2)
+    kind = ContentType.objects.get(app_label="tests", model="diary")
+    Pause.objects.create(scope=Pause.Scope.CLASS, kind=kind, reason="new name", since=clock.now())
+    migrate("0002")
+    assert run_due_alarms() == []
+    assert resume(Scripted)
+    assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
 
 
 @pytest.mark.filterwarnings("ignore:Could not rename content type:RuntimeWarning")  # Django 6.1 says it
