@@ -11,9 +11,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from http.client import responses
 from io import BytesIO
-from operator import methodcaller
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -51,7 +51,7 @@ class FastPath:
     def __init__(self, django: Application, api: NinjaAPI, prefix: str = "/batcher/") -> None:
         self._django, self._api, self._prefix = django, api, prefix
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fast-path")
-        #: Items that wait to be added, by batcher; while a name is in here, a thread works for it.
+        #: Who waits for an item to be added, by batcher; while a name is in here, a thread works for it.
         self._lines: dict[str, list[_Waiting]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +79,7 @@ class FastPath:
         loop = asyncio.get_running_loop()
         added: asyncio.Future[Receipt] = loop.create_future()
         idle = plain.name not in self._lines
-        self._lines.setdefault(plain.name, []).append(_Waiting(item, plain, added))
+        self._lines.setdefault(plain.name, []).append(_Waiting(_adding(item), plain, added))
         if idle:
             loop.create_task(self._work(plain.name))  # noqa: RUF006  kept by the futures that it ends
         return await added
@@ -91,7 +91,7 @@ class FastPath:
             waiting, self._lines[name] = self._lines[name], []
             answers: Sequence[Receipt | BaseException]
             try:
-                answers = await loop.run_in_executor(self._threads, _add_all, name, [one.item for one in waiting])
+                answers = await loop.run_in_executor(self._threads, _add_all, name, [one.call for one in waiting])
             except BaseException as error:  # noqa: BLE001  nobody else would tell those who wait
                 answers = [error for _ in waiting]
             done: Counter[Plain] = Counter()
@@ -108,11 +108,17 @@ class FastPath:
         del self._lines[name]
 
 
-def _add_all(name: str, items: list[Any]) -> list[Receipt | Exception]:
-    """Return the receipt of each of these items, or why it was not added."""
+def _adding(item: Any) -> Callable[[Batcher], Receipt]:
+    """Return a call that adds the item in the context of this request, as Django's way does: its trace, its log."""
+    context = copy_context()
+    return lambda batcher: context.run(batcher.submit, item)
+
+
+def _add_all(name: str, calls: list[Callable[[Batcher], Receipt]]) -> list[Receipt | Exception]:
+    """Return the receipt that each of these calls gives, or why its item was not added."""
     _begin()
     try:
-        return Batcher.objects.call_each(name, [methodcaller("submit", item) for item in items])
+        return Batcher.objects.call_each(name, calls)
     finally:
         _end()
 
@@ -167,9 +173,9 @@ class _Answer(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """An item that waits to be added, and who waits for that."""
+    """A call that is to be made, and who waits for that."""
 
-    item: Any
+    call: Callable[[Batcher], Receipt]
     plain: Plain
     added: asyncio.Future[Receipt]
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
@@ -87,7 +88,7 @@ def test_its_threads_give_connections_back_to_a_pool(monkeypatch: pytest.MonkeyP
         return submit(batcher, item)
 
     def add() -> None:
-        fast_path._add_all("a", ["x"])
+        fast_path._add_all("a", [fast_path._adding("x")])
         left.append(connection.connection)
 
     monkeypatch.setattr(Batcher, "submit", in_a_pool)
@@ -167,6 +168,28 @@ def test_requests_at_the_same_time_share_turns(
     recorded = [(line.__dict__["status"], line.__dict__["times"]) for line in caplog.records]
     assert len(recorded) < 12
     assert sum(times for status, times in recorded if status == 200) == 99
+
+
+def test_each_is_added_in_its_own_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a wrapper of the server's sets for a request, such as its trace, is there where the item is added."""
+    trace: ContextVar[str] = ContextVar("trace", default="none")
+    submit, seen = Batcher.submit, []
+    application = FastPath(ASGIHandler(), api)
+
+    async def traced(scope: Any, receive: Any, send: Any) -> None:
+        trace.set(dict(scope["headers"])[b"x-trace"].decode())
+        await application(scope, receive, send)
+
+    def noting(batcher: Batcher, item: object) -> Any:
+        seen.append((item, trace.get()))
+        return submit(batcher, item)
+
+    monkeypatch.setattr(Batcher, "submit", noting)
+    try:
+        ask(traced, *(("POST", "/batcher/a", GOOD | {"X-Trace": f"of {each}"}, each.encode()) for each in "abc"))
+    finally:
+        hang_up(application)
+    assert sorted(seen) == [("a", "of a"), ("b", "of b"), ("c", "of c")]
 
 
 async def nobody(*_: object) -> None:
