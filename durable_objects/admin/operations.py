@@ -180,21 +180,21 @@ class OperationAdmin(AfterOutage):
         row = self._get(request, pk)
         if not self._may_steer(request, row):
             raise PermissionDenied
-        what = request.POST.get("what") if request.method == "POST" else None
+        what, done, text = request.POST.get("what"), False, ""
         if what == "go_on" and not may_go_on(self.admin_site, request, row):
             raise PermissionDenied
         if what == "stop":
-            stopped = bulk.stop(row)
-            text = "It stops after the chunk that is under way." if stopped else "It does not run any more."
-            self.message_user(request, text, messages.SUCCESS if stopped else messages.WARNING)
+            done = bulk.stop(row)
+            text = "It stops after the chunk that is under way." if done else "It does not run any more."
         elif what == "go_on":
             user: Any = request.user
-            went_on = bulk.go_on(row, by=user.get_username(), user=str(user.pk))
-            waits = went_on and bulk.get(row.pk).state == bulk.WAITING
+            done = bulk.go_on(row, by=user.get_username(), user=str(user.pk))
+            waits = done and bulk.get(row.pk).state == bulk.WAITING
             goes_on = "It goes on once the one before it is done." if waits else "It goes on where it stopped."
-            text = goes_on if went_on else "It was not stopped."
-            self.message_user(request, text, messages.SUCCESS if went_on else messages.WARNING)
-        if what in {"stop", "go_on"}:
+            text = goes_on if done else "It was not stopped."
+        if text:
+            self.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
+        if done:
             self.log_change(request, row, "Stopped." if what == "stop" else "Gone on with.")
         return HttpResponseRedirect(self._url("change", pk))
 

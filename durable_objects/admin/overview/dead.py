@@ -30,7 +30,7 @@ def read(board: Board) -> dict[str, Any]:
 
 
 def _kept(board: Board) -> dead_letters.Dead:
-    """Return what was read within a minute, as long as there are not many more or fewer since."""
+    """Return what was read a moment ago, as long as there are as many."""
     number = board.counts["dead"]
     return kept(f"dead_{number}", KEPT, lambda: dead_letters.look(board.now))
 

@@ -97,7 +97,7 @@ def _class(row: LogEntry) -> str:
 
 def _page(board: Board, row: LogEntry) -> str:
     model = row.content_type.model_class() if row.content_type else None
-    if model is None or row.content_type is None or row.object_id is None or not row.object_id.isdecimal():
+    if model is None or row.content_type is None or row.object_id is None:
         return ""
     if kinds.class_of(row.content_type) is not None:
         return board.url("durable_objects_object_change", row.object_id)

@@ -6,6 +6,7 @@ from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
@@ -62,8 +63,9 @@ def test_nothing_is_wrong_before_a_verb_is_chosen(admin_client: Client) -> None:
 def test_its_page_leads_to_what_matches(admin_client: Client) -> None:
     """The page of an operation has a link to the list of what its selection matches now, in any state."""
     dead_alarms(Scripted, 3)
-    operation = say_yes(admin_client)
+    operation = say_yes(admin_client, selection="class:tests.Scripted")
     assert operation is not None
+    Alarm.objects.update(state="idle")  # such as a list shows by no state at first
     page = admin_client.get(page_url(Operation, operation.pk)).content.decode()
     address = unescape(page.split('">Show what matches now')[0].rsplit('"', 1)[-1])
     assert {row.object.name for row in admin_client.get(address).context["cl"].result_list} == {
@@ -154,8 +156,20 @@ def test_only_what_the_user_may_change() -> None:
     assert operation is not None
     bulk_chunks.drive(operation.pk, 0)
     assert Alarm.objects.filter(state="dead").count() == 2
-    assert staff(["tests.view_scripted"], "eve").get(START, {"verb": "revive"}).status_code == 403
+    eve = staff(["tests.view_scripted"], "eve")
+    assert eve.get(START).status_code == eve.get(START, {"verb": "revive"}).status_code == 403
     assert vic.get(START, {"verb": "delete", "selection": DEAD}).status_code == 403
+
+
+def test_the_list_leads_to_what_may_be_done() -> None:
+    """Who may do something to objects is led from the list to the question, and to the plan who may change some."""
+    for name, permission, offered in (
+        ("eve", "tests.view_scripted", []),
+        ("vic", "tests.delete_scripted", ["Start an operation"]),
+        ("ann", "tests.change_scripted", ["After an outage", "Start an operation"]),
+    ):
+        page = text_of(staff(["durable_objects.view_operation", permission], name), list_url(Operation))
+        assert [link for link in ("After an outage", "Start an operation") if link in page] == offered
 
 
 def test_a_class_that_is_gone() -> None:
@@ -172,7 +186,9 @@ def test_a_class_that_is_gone() -> None:
 
 
 def test_stop_and_go_on() -> None:
-    """Who asked for it may see it, stop it and go on with it; others need the permission to."""
+    """Who asked for it may see it, stop it and go on with it, by a POST, which the log has; others need the permission
+    to.
+    """
     dead_alarms(Scripted, 3)
     vic, eve = staff(["tests.change_scripted"]), staff(["durable_objects.view_operation"], "eve")
     operation = say_yes(vic)
@@ -183,11 +199,31 @@ def test_stop_and_go_on() -> None:
     vic.post(steer, {"what": "stop"})
     assert bulk.get(operation.pk).state == "stopped"
     assert "Go on" in text_of(vic, page_url(Operation, operation.pk))
-    vic.get(steer)
-    assert bulk.get(operation.pk).state == "stopped"
     vic.post(steer, {"what": "go_on"})
+    vic.get(steer, {"what": "stop"})
     assert bulk.get(operation.pk).state == "running"
-    assert staff(["tests.change_scripted"], "pat").get(page_url(Operation, operation.pk)).status_code in {302, 403}
+    its = LogEntry.objects.filter(content_type__model="operation", object_id=str(operation.pk))
+    log = list(its.order_by("pk").values_list("user__username", "change_message"))
+    assert log == [("vic", "Started."), ("vic", "Stopped."), ("vic", "Gone on with.")]
+    pat = staff(["tests.change_scripted"], "pat")
+    assert pat.get(page_url(Operation, operation.pk)).status_code in {302, 403}
+    assert pat.get(reverse("admin:durable_objects_operation_figures", args=[operation.pk])).status_code == 403
+
+
+def test_one_that_comes_after_another_goes_on_after_it(admin_client: Client) -> None:
+    """Who goes on with an operation before the one that it comes after is done is told that it waits for that; what did
+    nothing, as it was not stopped, is not in the log.
+    """
+    first = bulk.start("revive", DEAD, by="ada")
+    then = bulk.start("revive", DEAD, by="ada", after=first)
+    assert bulk.stop(then)
+    steer = reverse("admin:durable_objects_operation_steer", args=[then.pk])
+    answer = admin_client.post(steer, {"what": "go_on"}, follow=True)
+    assert [str(each) for each in answer.context["messages"]] == ["It goes on once the one before it is done."]
+    assert bulk.get(then.pk).state == "waiting"
+    answer = admin_client.post(steer, {"what": "go_on"}, follow=True)
+    assert [str(each) for each in answer.context["messages"]] == ["It was not stopped."]
+    assert [entry.change_message for entry in LogEntry.objects.all()] == ["Gone on with."]
 
 
 def test_failures_are_on_the_page(admin_client: Client) -> None:

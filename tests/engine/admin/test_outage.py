@@ -54,6 +54,10 @@ def test_the_pile_and_the_question(admin_client: Client) -> None:
     assert "and cancel 20 as too late? 40 of them are marked as late." in page
     assert "tests.Scripted 40 20 40" in page
     assert not Operation.objects.exists()
+    asked = places(skip="1d", reason="the bank was down")
+    page = admin_client.post(URL, asked).content.decode()
+    brought_along = dict(re.findall(r'type="hidden" name="(place_\w+|rate|skip|reason)" value="([^"]*)"', page))
+    assert brought_along == asked  # a yes says all of it again
 
 
 def text_of_post(client: Client, given: dict[str, str]) -> str:
@@ -89,6 +93,34 @@ def test_a_yes_starts_the_plan(admin_client: Client) -> None:
     assert "Nothing is late" in text_of(admin_client, URL)
 
 
+def test_only_who_may_do_it_is_led_on(admin_client: Client) -> None:
+    """A plan's page offers to stop its operations to who may change operations, and to go on with one that is stopped
+    to those of them only who may do what it does.
+    """
+    admin_client.post(URL, places(confirmed="yes"))
+    first, last = Operation.objects.order_by("pk")
+    of_operations = ["durable_objects.view_operation", "durable_objects.change_operation"]
+    bob = staff(of_operations, "bob")
+    ann = staff([*of_operations, "tests.change_scripted", "tests.change_grouped"], "ann")
+    for client in (bob, ann):
+        assert "running 0 of 30 Stop" in text_of(client, page_url(Operation, last.pk))
+    assert bulk.stop(first)
+    assert "stopped 0 of 30 Go on" in text_of(ann, page_url(Operation, last.pk))
+    assert "Go on" not in text_of(bob, page_url(Operation, last.pk))
+    assert text_of(ann, page_url(Operation, first.pk)).count("Go on") == 1  # its own, and none beside it in the plan
+
+
+def test_the_page_of_a_step_follows_the_plan(admin_client: Client) -> None:
+    """The page of an operation that is done is fetched again while another one of its plan runs."""
+    admin_client.post(URL, places(confirmed="yes"))
+    first, last = Operation.objects.order_by("pk")
+    page = page_url(Operation, first.pk)
+    Operation.objects.filter(pk=first.pk).update(state="done")
+    assert "data-refresh" in admin_client.get(page).content.decode()
+    Operation.objects.filter(pk=last.pk).update(state="done")
+    assert "data-refresh" not in admin_client.get(page).content.decode()
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -104,9 +136,12 @@ def test_a_yes_starts_the_plan(admin_client: Client) -> None:
 def test_what_cannot_be_meant_is_refused(
     admin_client: Client, given: dict[str, str], says: str, settings: Settings
 ) -> None:
-    """A mistake is explained at the form, and nothing is started; what is cancelled needs a reason where all does."""
+    """A mistake is explained at the form, before the question, and nothing is started; what is cancelled needs a reason
+    where all does.
+    """
     settings.DURABLE_OBJECTS = {"REQUIRE_REASON": True}
-    assert says in text_of_post(admin_client, places(**given, confirmed="yes"))
+    for answer in (places(**given), places(**given, confirmed="yes")):
+        assert says in text_of_post(admin_client, answer)
     assert not Operation.objects.exists()
 
 

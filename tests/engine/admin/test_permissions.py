@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from durable_objects.admin import DurableObjectAdmin
+from durable_objects.admin.permissions import kinds_allowed
 from durable_objects.operations import bulk
 from durable_objects.tables import Alarm, AlarmRun, Entry, Object, Operation, Schedule
 from durable_objects.testing import run_due_alarms
@@ -19,6 +22,11 @@ from tests.admin_urls import site
 from tests.models import Account, Counter, Grouped, Script, Scripted
 from tests.support.admin_pages import confirm, fail, form_of, list_url, page_url, scripted, staff, text_of
 from tests.support.many_alarms import dead_alarms
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _ModelAdmin = ModelAdmin[Any]
+else:
+    _ModelAdmin = ModelAdmin
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.admin_urls")]
 
@@ -108,6 +116,38 @@ def test_only_who_may_do_it_goes_on() -> None:
     assert not may(pat, others["all"])
     assert may(pat, others["one"])
     assert {bulk.get(each.pk).by for each in (mine, others["one"])} == {"pat"}
+
+
+def test_nobody_goes_on_with_what_this_code_does_not_have(admin_client: Client) -> None:
+    """An operation whose verb is gone with its app is not gone on with, by whoever may do everything."""
+    row = bulk.start("revive", "", by="a command")
+    Operation.objects.update(verb="gone", state="stopped")
+    assert "Go on" not in text_of(admin_client, page_url(Operation, row.pk))
+    steer = reverse("admin:durable_objects_operation_steer", args=[row.pk])
+    assert admin_client.post(steer, {"what": "go_on"}).status_code == 403
+
+
+def test_a_plain_admin_that_narrows_keeps_operations_away(
+    admin_user: User, rf: RequestFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class whose admin is Django's own, with a ``get_queryset`` of its own, is not among those to all of whose
+    objects somebody may do something.
+    """
+
+    class Plain(_ModelAdmin):
+        def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+            return super().get_queryset(request).filter(name="own")
+
+    for model in (Scripted, Grouped):
+        model.objects.get_by_name("one").save()
+    some = AdminSite()
+    some.register(Scripted, Plain)
+    some.register(Grouped, ModelAdmin)
+    request = rf.get("/")
+    request.user = admin_user
+    allowed = kinds_allowed(some, request, "change", needs_class=True)
+    assert Grouped.kind_pk() in allowed
+    assert Scripted.kind_pk() not in allowed
 
 
 def test_rows_that_a_class_hides_are_in_no_list(own: None, script: Script, admin_client: Client) -> None:

@@ -12,6 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 
+from batcher.models import Batcher
 from durable_objects.admin import DurableObjectAdmin, permissions
 from durable_objects.operations import bulk, bulk_chunks, bulk_person, outage
 from durable_objects.tables import Operation
@@ -122,6 +123,53 @@ def test_without_objects_a_class_asks_for_nothing(script: Script) -> None:
     operation = bulk.start("delete", "class:shop.gone", by="ada", user=str(ada.pk), kinds=[gone.pk])
     done = drive(operation)
     assert (done.state, done.done, done.error) == ("done", 3, "")
+
+
+def test_a_class_that_is_gone_asks_for_nothing_of_those_that_are_left(script: Script) -> None:
+    """It goes on with the other classes that it was started for once this code does not have one of them any more."""
+    gone = ContentType.objects.create(app_label="shop", model="gone")
+    dead_alarms(Scripted, 3)
+    ada = person("ada", "scripted")
+    kinds = [Scripted.kind_pk(), gone.pk]
+    assert drive(bulk.start("revive", "", by="ada", user=str(ada.pk), kinds=kinds)).done == 3
+
+
+def test_a_verb_of_one_class_asks_for_that_class(script: Script) -> None:
+    """What can be done to batchers only goes on for who may change batchers, whatever else there is."""
+    Batcher.objects.get_by_name("orders").add_item(1)
+    Scripted.objects.get_by_name("one").save()
+    ada = User.objects.create_user("ada", is_staff=True)
+    ada.user_permissions.add(Permission.objects.get(codename="change_batcher"))
+    assert drive(bulk.start("flush", "", by="ada", user=str(ada.pk))).done == 1
+
+
+def test_objects_without_their_class_are_asked_for(script: Script) -> None:
+    """What needs no class of an object goes on for those only who may do it to objects of classes that are gone too."""
+    gone = ContentType.objects.create(app_label="shop", model="gone")
+    names = dead_alarms(Scripted, 3)
+    make_of(gone, name__in=names[:1])
+    ada = User.objects.create_user("ada", is_staff=True)
+    ada.user_permissions.set(Permission.objects.filter(codename__startswith="change_"))
+    stopped = drive(bulk.start("discard", "state:dead", by="ada", user=str(ada.pk)))
+    assert (stopped.state, stopped.done) == ("stopped", 0)
+    ada.user_permissions.add(Permission.objects.create(content_type=gone, codename="change_gone", name="change"))
+    assert bulk.go_on(stopped)
+    assert drive(stopped).done == 3
+
+
+def test_a_site_without_operations_lets_none_go_on(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may enter a site that has no page of operations, and none that has, may not go on with one."""
+
+    class Portal(admin.AdminSite):
+        def has_permission(self, request: Any) -> bool:
+            return True
+
+    monkeypatch.setattr(permissions, "all_sites", [admin.site, Portal()])
+    dead_alarms(Scripted, 3)
+    ada = person("ada", "scripted")
+    User.objects.update(is_staff=False)
+    stopped = drive(bulk.start("revive", "class:tests.Scripted", by="ada", user=str(ada.pk)))
+    assert (stopped.state, stopped.done) == ("stopped", 0)
 
 
 def test_a_site_that_asks_for_a_second_factor(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
