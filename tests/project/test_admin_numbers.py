@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -118,26 +119,26 @@ def test_every_verb_reaches_its_row(
 
 
 NOT_THERE = ["9" * 20, "9" * 5000, "x\0"]
-OTHERS = ["9" * 19, "-1", "0", "", "x", "\0", "1\0", "\u0663", "1.234.567", "1e9", "'", "_5F", "../"]
-KEYS = [*NOT_THERE, *(pytest.param(key, marks=pytest.mark.slow) for key in OTHERS)]
+KEYS = [*NOT_THERE, "9" * 19, "-1", "0", "", "x", "\0", "1\0", "\u0663", "1.234.567", "1e9", "'", "_5F", "../"]
+#: Each address is asked with one key in so many, which ones differs from run to run: 7,000 pages take two minutes.
+ONE_IN = 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS)
 def test_a_number_that_no_row_has_is_said(key: str, admin_client: Client, rows: dict[type[Model], Any]) -> None:
     """An address with any key answers that there is none; a list asked for any number or text shows what it can."""
-    wrong, key = [], urlquote(key)
+    urls, key = list[str](), urlquote(key)
     for model, each in REGISTERED.items():
-        urls = (
-            [f"{list_url(model)}{key}/{page}/" for page in ("change", "delete", "history", "password")] if key else []
-        )
+        if key:
+            urls += [f"{list_url(model)}{key}/{page}/" for page in ("change", "delete", "history", "password")]
         named = [getattr(spec, "parameter_name", spec) for spec in each.list_filter]
         urls += [
             f"{list_url(model)}?{name}={key}" for name in ("p", "q", "o", "e", "all", "after", "_to_field", *named)
         ]
-        answers = ((url, admin_client.get(url).status_code) for url in urls)
-        wrong += [(url[:80], status) for url, status in answers if status >= 500]
-    assert wrong == []
+    asked = [url for url in urls if not random.randrange(ONE_IN)]
+    answers = ((url, admin_client.get(url).status_code) for url in asked)
+    assert [(url, status) for url, status in answers if status >= 500] == []
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from durable_objects.tables import Alarm
 from tests.models import Grouped, Scripted
 from tests.support.many_alarms import ERROR, dead_alarms
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.bench, pytest.mark.django_db(transaction=True)]
 
 NUMBER = 98_000
 
@@ -34,4 +34,3 @@ def test_98_000_of_one_error_group_are_revived() -> None:
     print(f"counted in {counted * 1000:.0f} ms, {NUMBER:,} revived in {took:.1f} s: {NUMBER / took:,.0f} a second")
     assert (operation.total, operation.done, operation.failed) == (NUMBER, NUMBER, 0)
     assert Alarm.objects.filter(state="armed").count() == NUMBER
-    assert took < 600
