@@ -89,12 +89,7 @@ def _set(owner: Owner, by_name: Callable[[str], Owner], times: Mapping[str, When
 
 
 def _arm(bulk: BulkTransaction, owner: Owner, by_name: Callable[[str], Owner], times: Mapping[str, When]) -> None:
-    rows = bulk.make(owner.kind_pk(), list(times))
-    events.objects_created(bulk.conn, type(owner), (by_name(row.name) for row in rows))
-    made = {row.name for row in rows}
-    if names := [name for name in times if name not in made]:
-        where = f"{OF_KIND} AND name IN ({', '.join(['%s'] * len(names))})"
-        rows += bulk.locked(where, [owner.kind_pk(), *names], skip_locked=False)
+    rows = _made_or_locked(bulk, owner, by_name, list(times))
     if _is_plain(owner):
         trace = tracing.current()
         for slot, now, _, name in rows:
@@ -106,6 +101,28 @@ def _arm(bulk: BulkTransaction, owner: Owner, by_name: Callable[[str], Owner], t
         with turn.running():
             turn.start()
             turn.request_alarm(alarm_at(times[turn.handle.name], turn.now))
+
+
+def _made_or_locked(
+    bulk: BulkTransaction, owner: Owner, by_name: Callable[[str], Owner], names: Sequence[str]
+) -> list[Locked]:
+    """Return the rows of the objects of these names: made, or locked where they are there."""
+    rows: list[Locked] = []
+    while names:  # again for those that were there, and were deleted before they could be locked
+        made = bulk.make(owner.kind_pk(), names)
+        events.objects_created(bulk.conn, type(owner), (by_name(row.name) for row in made))
+        rows += made
+        if names := _without(names, made):
+            where = f"{OF_KIND} AND name IN ({', '.join(['%s'] * len(names))})"
+            locked = bulk.locked(where, [owner.kind_pk(), *names], skip_locked=False)
+            rows += locked
+            names = _without(names, locked)
+    return rows
+
+
+def _without(names: Sequence[str], rows: Sequence[Locked]) -> list[str]:
+    found = {row.name for row in rows}
+    return [name for name in names if name not in found]
 
 
 def _is_plain(owner: Owner) -> bool:

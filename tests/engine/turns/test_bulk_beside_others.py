@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from pytest_django import Settings
 
 from durable_objects import ObjectBusy
@@ -17,7 +17,8 @@ from durable_objects.execution.executor import fire
 from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, Object
 from tests.models import Once, Script, Scripted
-from tests.support.threads import InThread, await_event
+from tests.support.database_sessions import waiting
+from tests.support.threads import InThread, await_event, await_that
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -73,6 +74,18 @@ def test_a_handler_that_met_a_busy_one_is_put_off(obj: Scripted, script: Script,
     assert Alarm.objects.get(object__name="a").retry_count == 0
     assert fire(Object.objects.get(name="a").pk).verdict is Verdict.SUCCEEDED
     assert Alarm.objects.filter(state=Alarm.State.ARMED).count() == 3
+
+
+def test_one_that_is_deleted_meanwhile_is_made_again() -> None:
+    """Who waits for an object that is then deleted sets its alarm on a new one, as ``set_alarm`` does."""
+    Once.objects.set_alarms({"a": HOUR, "b": HOUR})
+    with transaction.atomic():
+        Once.objects.get_by_name("a").storage.put("k", 1)
+        beside = InThread(lambda: Once.objects.set_alarms({"a": 2 * HOUR, "b": 2 * HOUR}))
+        await_that(waiting())
+        Once.objects.get_by_name("a").delete()
+    beside.result()
+    assert dict(Once.objects.values_list("name", "alarm_row__generation")) == {"a": 1, "b": 2}
 
 
 @contextmanager
