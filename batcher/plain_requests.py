@@ -22,7 +22,7 @@ from ninja.renderers import JSONRenderer
 from batcher.api import add, router
 from durable_objects.http import audit, tokens
 from durable_objects.http.auth import BearerToken
-from durable_objects.http.body_limit import MAX_BODY_BYTES, declared_length
+from durable_objects.http.body_limit import declared_length, most_bytes
 from durable_objects.http.client_address import address_of
 from durable_objects.http.errors import uri_of
 from durable_objects.http.tokens import Principal
@@ -107,9 +107,7 @@ def _length(environ: Mapping[str, Any]) -> int | None:
         length = declared_length(environ.get("CONTENT_LENGTH", ""))
     except ValueError:
         return None
-    most: Any = settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # None: no limit, which the types of this site do not know
-    is_small = length is not None and length <= MAX_BODY_BYTES and (most is None or length <= most)
-    return length if is_small else None
+    return length if length is not None and length <= most_bytes() else None
 
 
 def _passes_djangos_middleware(environ: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ import socket
 from io import BytesIO
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, UnreadablePostError
 
@@ -20,6 +21,12 @@ _DIGITS = 20
 
 class BodyWithheld(Exception):
     """The body was left unread because the token was not known then, and it is now: the client has to send it again."""
+
+
+def most_bytes() -> int:
+    """Return how large a body may be, in bytes: the limit here, or Django's where that is lower."""
+    djangos: Any = settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # None: no limit, which the types of this site do not know
+    return MAX_BODY_BYTES if djangos is None else min(MAX_BODY_BYTES, djangos)
 
 
 def declared_length(given: str) -> int | None:

@@ -18,7 +18,14 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from durable_objects import DurableObjectError, InvalidInput, InvalidName, InvalidValue, ObjectBusy
-from durable_objects.http.body_limit import MAX_BODY_BYTES, BodyWithheld, bound_body, problem_of, stop_reading
+from durable_objects.http.body_limit import (
+    MAX_BODY_BYTES,
+    BodyWithheld,
+    bound_body,
+    most_bytes,
+    problem_of,
+    stop_reading,
+)
 from durable_objects.http.content_type_header import REFUSED
 from durable_objects.http.mounted import Place, paths, place_of
 from durable_objects.logs import get_logger
@@ -49,6 +56,8 @@ ALLOWED_IN_JSON = {
     InvalidName.allowed: "text of 1 to 512 characters, without NUL or lone surrogates",
     InvalidValue.allowed: "a JSON value, at most 200 levels deep, without NUL or lone surrogates in text, up to 2 MB",
 }
+#: Headers by which a refusal of the project's own says what to do.
+ADVICE = ("Retry-After", "WWW-Authenticate")
 USUAL_BEGINNING = "Input should be "
 _DURATION, _OBJECT = "a duration: seconds, or ISO 8601 such as PT10M", "a JSON object"
 #: What a field should be, by the type of pydantic's error.
@@ -165,7 +174,8 @@ def refused_unseen(request: HttpRequest) -> JsonResponse | None:
 def body_refusal(problem: Exception | None) -> JsonResponse | None:
     """Return the refusal of a body with this problem (see ``durable_objects.http.body_limit``); None for none."""
     if isinstance(problem, RequestDataTooBig):
-        return JsonResponse(TOO_LARGE, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        most = most_bytes()
+        return refusal(413, f"the request's body has more than {most} bytes", allowed=f"{most} bytes")
     return (
         None
         if problem is None
@@ -197,11 +207,20 @@ def is_percent_encoded_utf8(path: bytes) -> bool:
 
 def in_our_form(request: HttpRequest, response: AnyResponse) -> AnyResponse | JsonResponse:
     """Return the same refusal as ``response``, in our form; the page that it carried is dropped (it may hold
-    settings). Anything else, and what is JSON already, is returned as it is.
+    settings), its advice is kept. Anything else, and what is JSON already, is returned as it is.
     """
-    status = response.status_code
-    if status < HTTPStatus.BAD_REQUEST or response.get("Content-Type", "").startswith("application/json"):
+    is_json = response.get("Content-Type", "").startswith("application/json")
+    if response.status_code < HTTPStatus.BAD_REQUEST or is_json:
         return response
+    answer = _refusal_like(request, response)
+    for name in ADVICE:
+        if response.has_header(name):
+            answer[name] = response[name]
+    return answer
+
+
+def _refusal_like(request: HttpRequest, response: HttpResponseBase) -> JsonResponse:
+    status = response.status_code
     if status == HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {request.path_info}; a name is one path segment"
         return refusal(status, message, allowed=paths(request.path_info))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from ninja import Router
 from ninja.errors import ConfigError
@@ -54,6 +56,33 @@ def test_refusals_have_their_form_below_the_interface_only(client: Client) -> No
         ["/api/carts/<name>", "/api/openapi.json"],
     )
     assert client.get("/nothing")["Content-Type"].startswith("text/html")
+
+
+def closed(get_response: object) -> Callable[[HttpRequest], HttpResponse]:
+    """A middleware of the project's, which is closed for maintenance; who writes has to log in."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.method == "GET":
+            return HttpResponse("<p>closed", status=503, headers={"Retry-After": "120"})
+        return HttpResponse("<p>who?", status=401, headers={"WWW-Authenticate": "Basic realm=x"})
+
+    return answer
+
+
+def test_a_refusal_of_the_projects_own_keeps_its_advice(client: Client, settings: Any) -> None:
+    """In our form it says what the project's middleware said: when to come again, how to be let in."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.closed"]
+    away, unknown = client.get("/api/carts/ada"), client.post("/api/carts/ada")
+    assert (away.json()["error"]["code"], away["Retry-After"]) == ("busy", "120")
+    assert (unknown.json()["error"]["code"], unknown["WWW-Authenticate"]) == ("unauthorized", "Basic realm=x")
+
+
+def test_the_limit_that_is_named_is_the_one_in_force(client: Client, settings: Any) -> None:
+    """Where Django's setting allows less than the interface, the refusal says how much that is."""
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    headers = token("batcher:write")
+    refused = client.post("/within/api/batcher/a", b"x" * 1001, "text/plain", headers=headers)
+    assert (refused.status_code, refused.json()["error"]["allowed"]) == (413, "1000 bytes")
 
 
 @pytest.mark.parametrize("way", [by_wsgi, by_asgi])
