@@ -27,8 +27,8 @@ from durable_objects.http.client_address import address_of
 from durable_objects.http.errors import uri_of
 from durable_objects.http.tokens import Principal
 
-#: Headers that only Django's way handles.
-NOT_PLAIN = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING", "HTTP_IDEMPOTENCY_KEY"}
+#: Headers that only Django's way handles: Origin, since a browser shows a page no answer that no middleware allows it.
+NOT_PLAIN = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING", "HTTP_IDEMPOTENCY_KEY", "HTTP_ORIGIN"}
 #: What Django allows where DEBUG is set and nothing else is.
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 

@@ -86,6 +86,25 @@ def test_what_settings_say_holds_by_either_way(
     assert answer_of_both(sent, INTERFACES[interface]).status == status
 
 
+def cors(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """A middleware that lets pages of another site read the answers."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response["Access-Control-Allow-Origin"] = request.headers.get("Origin", "")
+        return response
+
+    return answer
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_a_page_in_a_browser_may_read_the_answer(interface: str, settings: Settings) -> None:
+    """A post with an Origin goes through the project's middleware: without its header the page would post again."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.cors"]
+    answer = INTERFACES[interface](post(("Origin", "https://shop.example")), fast=True)
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "https://shop.example")
+
+
 class Key(APIKeyHeader):
     """Somebody else's guard."""
 
