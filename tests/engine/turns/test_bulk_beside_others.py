@@ -18,6 +18,7 @@ from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.tables import Alarm, Object
 from tests.models import Once, Script, Scripted
 from tests.support.database_sessions import waiting
+from tests.support.services import own_session
 from tests.support.threads import InThread, await_event, await_that
 
 pytestmark = [
@@ -91,9 +92,10 @@ def test_one_that_is_deleted_meanwhile_is_made_again() -> None:
 @contextmanager
 def under_row_security(role: str = "pg_read_all_data") -> Iterator[None]:
     """This session is of a user for whom the table of alarms has row-level security, which allows all."""
-    whose = f"ALL TABLES IN SCHEMA public {{}} {role}; {{}} ALL ON ALL SEQUENCES IN SCHEMA public {{}} {role}"
+    everything = [f"ALL ON ALL {what} IN SCHEMA public" for what in ("TABLES", "SEQUENCES")]
     with connection.cursor() as cursor:
-        cursor.execute("GRANT ALL ON " + whose.format("TO", "GRANT", "TO"))
+        for each in everything:
+            cursor.execute(f"GRANT {each} TO {role}")
         cursor.execute(f"CREATE POLICY everything ON {sql.TABLE} USING (true)")
         cursor.execute(f"ALTER TABLE {sql.TABLE} ENABLE ROW LEVEL SECURITY; SET ROLE {role}")
         try:
@@ -101,9 +103,11 @@ def under_row_security(role: str = "pg_read_all_data") -> Iterator[None]:
         finally:
             cursor.execute(f"RESET ROLE; ALTER TABLE {sql.TABLE} DISABLE ROW LEVEL SECURITY")
             cursor.execute(f"DROP POLICY everything ON {sql.TABLE}")
-            cursor.execute("REVOKE ALL ON " + whose.format("FROM", "REVOKE", "FROM"))
+            for each in everything:
+                cursor.execute(f"REVOKE {each} FROM {role}")
 
 
+@own_session
 def test_under_row_security_they_are_inserted() -> None:
     """Where the server refuses COPY, many alarms are set as few are."""
     with under_row_security():
