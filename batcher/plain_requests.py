@@ -7,7 +7,7 @@ settings has to be known here, or seen to be there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from inspect import getclosurevars
 from typing import Any, NamedTuple
 
@@ -26,6 +26,9 @@ from durable_objects.http.body_limit import declared_length, most_bytes
 from durable_objects.http.client_address import address_of
 from durable_objects.http.errors import uri_of
 from durable_objects.http.tokens import Principal
+from durable_objects.logs import get_logger
+
+logger = get_logger("batcher.fast_path")
 
 #: Headers that only Django's way handles: Origin, since a browser shows a page no answer that no middleware allows it.
 NOT_PLAIN = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING", "HTTP_IDEMPOTENCY_KEY", "HTTP_ORIGIN"}
@@ -63,8 +66,20 @@ def plain_request(environ: Mapping[str, Any], api: NinjaAPI, prefix: str) -> Pla
     if principal is None or not principal.may("batcher:write", name):
         return None
     if _added_to(get_resolver(), path) != (api, name):  # asked last: it remembers paths, and not those of strangers
+        _warn_once(prefix)
         return None
     return Plain(path, name, principal, address_of(environ), length, environ.get("CONTENT_TYPE", ""))
+
+
+@cache
+def _warn_once(prefix: str) -> None:
+    """Log that a fast path may be of no use, which nobody would see."""
+    logger.warning(
+        "a post below %r was left to Django by the fast path: the route there is not batcher.api's as it was made, or "
+        "not of the API that the fast path was given. Give it the API and the prefix that urls.py has; with a guard, "
+        "throttle, decorator or renderer of your own it is of no use (logged once)",
+        prefix,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -17,6 +17,7 @@ from ninja.security import APIKeyHeader
 from ninja.throttling import BaseThrottle
 from pytest_django import Settings
 
+from batcher import plain_requests
 from batcher.api import router
 from batcher.models import Batcher
 from durable_objects import InvalidInput
@@ -40,6 +41,7 @@ def project(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     http_settings.change(settings, TOKENS=["good"])
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
     monkeypatch.setattr(interfaces, "_apis", [*interfaces._apis])
+    plain_requests._warn_once.cache_clear()
 
 
 def post(*headers: tuple[str, str], target: str = "/batcher/a", body: bytes = b"an item") -> RawRequest:
@@ -225,6 +227,15 @@ def test_what_a_project_puts_around_the_route_is_asked(
     settings.ROOT_URLCONF = type("Urls", (), {"urlpatterns": addresses(api)})
     sent = post(target="/api/batcher/a")
     assert answer_of_both(sent, INTERFACES[interface], Mounted(api, "/api/batcher/")).status == status
+
+
+def test_a_fast_path_that_is_of_no_use_says_so_once(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """Told of an API or a prefix that is not where batchers are, it leaves them to Django, and names the prefix."""
+    settings.ROOT_URLCONF = type("Urls", (), {"urlpatterns": usual(guarded())})
+    for name in ("a", "b"):
+        sent = post(target=f"/api/batcher/{name}")
+        assert by_wsgi(sent, fast=True, mounted=Mounted(guarded(), "/api/batcher/")).status == 200
+    assert [line.args for line in caplog.records if line.name == "batcher.fast_path"] == [("/api/batcher/",)]
 
 
 @pytest.mark.parametrize("interface", INTERFACES)
