@@ -264,5 +264,5 @@ def _part(parent: Batch, start: int, items: list[Any], now: datetime) -> Batch:
         first_item=None if parent.first_item is None else parent.first_item + start,
         sealed_at=parent.sealed_at,
         next_try_at=now,
-        give_up_at=max(parent.give_up_at, now),
+        give_up_at=parent.give_up_at,
     )

@@ -112,7 +112,9 @@ class Batcher(DurableObject):
     # -- steering
 
     def cancel_alarm(self) -> bool:
-        """Pause until the next ``add_item`` or ``flush()``; waiting items are kept. Return whether an alarm was set."""
+        """Pause until the next ``add_item``, ``flush()`` or batch that is sent again; waiting items are kept. Return
+        whether an alarm was set.
+        """
         return self._pause() if self._object_id() is not None else False
 
     def flush(self) -> None:
@@ -231,8 +233,7 @@ class Batcher(DurableObject):
 
     def _settle(self, tried: Batch, answer: Answer) -> None:
         """Record the result of a try, unless the batch was deleted meanwhile."""
-        settled = Batch.objects.of(self.pk).filter(pk=tried.pk, began_at__isnull=False)
-        batch = settled.defer("items_json").first()
+        batch = Batch.objects.of(self.pk).filter(pk=tried.pk).defer("items_json").first()
         if batch is None:
             return
         policy, moment = self._policy(), now()
@@ -299,9 +300,9 @@ class Batcher(DurableObject):
 
     def _resume(self) -> None:
         """Try now what was just made due; ends a pause."""
-        queue = Queue(self.storage)
-        queue.paused = False
-        self._try_now(queue, now())
+        moment, queue = now(), Queue(self.storage)
+        queue.resume(self._policy(), moment)
+        self._try_now(queue, moment)
 
     def _try_now(self, queue: Queue, moment: datetime) -> None:
         circuit_breaker.end_pause(self._policy().upstream_url, moment)

@@ -61,7 +61,7 @@ class Queue:
         self.window = Window(*(_moment(line.get(name)) for name in ("due", "ceiling", "last")))
         #: What the batcher itself has set its alarm to; one for another time was set by a person.
         self.planned: datetime | None = _moment(line.get("planned"))
-        #: Somebody cancelled the alarm: nothing goes until the next item or ``flush()``.
+        #: Somebody cancelled the alarm: nothing goes until the next item, ``flush()`` or a batch that is sent again.
         self.paused: bool = line.get("held", False)
         self._added: dict[str, Any] = {}
 
@@ -143,8 +143,14 @@ class Queue:
         self.paused, self._flushed = False, self.tail
         self.window.due = now if self.count else None
 
+    def resume(self, policy: Policy, now: datetime) -> None:
+        """End a pause, if there is one: what waits is due once the first item of it has waited its window."""
+        if self.paused:
+            self.paused = False
+            self._reopen_window(policy, now)
+
     def pause(self) -> None:
-        """Make nothing due until the next item or ``flush()``."""
+        """Make nothing due until the next item, ``flush()`` or ``resume``."""
         self.paused, self.window.due = True, None
 
     def set_alarm(self, at: datetime) -> None:

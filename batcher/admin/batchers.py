@@ -138,7 +138,9 @@ class BatcherAdmin(DurableObjectAdmin):
             ("Their size as JSON", f"{queue.size:,} B"),
             (
                 "Next batch",
-                "paused until somebody flushes or adds an item" if queue.paused else to_come(queue.due, now),
+                "paused until somebody flushes, adds an item or replays a batch"
+                if queue.paused
+                else to_come(queue.due, now),
             ),
             ("Upstream", settings["upstream_url"] or "none: batches are logged"),
         ]

@@ -15,7 +15,7 @@ from batcher import batch_history
 from batcher.models import Batch, Batcher
 from durable_objects.operations import bulk, bulk_chunks
 from durable_objects.testing import FakeClock
-from tests.support.admin_pages import confirm, page_url, text_of
+from tests.support.admin_pages import confirm, page_url, scripted, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 
@@ -72,6 +72,15 @@ def test_a_reason_is_required_for_what_the_upstream_may_have(
     confirm(admin_client, Batch, "replay", [batch.pk])
     assert events(batch) == [("replayed", "they lost it"), ("replayed", "")]
     assert "'orders': replay requested by hand, by admin: they lost it" in caplog.text
+
+
+def test_a_batch_of_what_is_no_batcher_is_refused(admin_client: Client, batch: Batch) -> None:
+    """A batch whose object is of another class by now is left alone, and the message names the class."""
+    Batch.objects.update(batcher_id=scripted("other").pk)
+    says = f"Not done for other: {batch} belongs to an object of tests.Scripted, which is not a batcher"
+    for verb in ("fail", "replay", "split"):
+        assert confirm(admin_client, Batch, verb, [batch.pk]) == [says]
+    assert events(batch) == []
 
 
 @pytest.mark.django_db(transaction=True)

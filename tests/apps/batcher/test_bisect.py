@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -73,6 +74,20 @@ def test_what_may_have_been_taken_is_not_split(
     pass_time(alarm_clock, timedelta(minutes=2))
     assert len(set(upstream.keys)) == 1
     assert (Batch.objects.get().status, Batch.objects.get().outcome_unknown) == ("failed", True)
+
+
+def test_what_was_answered_item_by_item_is_not_split(
+    batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock
+) -> None:
+    """An upstream that has judged each item before knows the batch by its key: it is not cut for a later refusal."""
+    later = {"items": [{"status": 503}, {"status": 503}]}
+    upstream.script(Answer(207, body=json.dumps(later).encode()), Answer(422))
+    batcher.configure(bisect=True)
+    batcher.add_items([1, 2])
+    pass_time(alarm_clock, WINDOW)
+    pass_time(alarm_clock, WINDOW)
+    batch = Batch.objects.get()
+    assert (batch.status, batch.status_code, batch.failed_items, batch.was_split) == ("failed", 422, 2, False)
 
 
 def test_a_split_batch_is_not_sent_again(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 import pytest
@@ -15,10 +16,13 @@ from django.urls import reverse
 
 from batcher import batch_lifecycle
 from batcher.admin.actions import REPLAY_FAILED
+from batcher.bulk_verbs import GIVE_UP, REPLAY
 from batcher.models import Batch, Batcher
 from durable_objects.admin import actions
 from durable_objects.errors import InvalidInput
 from durable_objects.operations import bulk_chunks
+from durable_objects.operations import bulk_verbs as engine_verbs
+from durable_objects.operations.bulk_verbs import BulkVerb
 from durable_objects.tables import Alarm, Operation
 from durable_objects.testing import FakeClock, run_due_alarms
 from tests.models import Counter
@@ -52,7 +56,8 @@ def test_replays_what_failed(upstream: Upstream, alarm_clock: FakeClock, monkeyp
     with_failed("few", 1, alarm_clock, upstream)
     with_failed("many", 5, alarm_clock, upstream)
     unknown = with_failed("unknown", 1, alarm_clock, upstream, outcome_unknown=True)
-    Batcher.objects.get_by_name("well").add_item(1)
+    for name in ("well", "unhurt"):
+        Batcher.objects.get_by_name(name).add_item(1)
     keys = {str(pk) for pk in Batch.objects.exclude(batcher_id=unknown.pk).values_list("pk", flat=True)}
     assert figures(do_to_all("replay", "class:batcher.Batcher")) == ("done", 2, 2, 0, 0)
     run_due_alarms()
@@ -65,6 +70,16 @@ def test_replays_what_failed(upstream: Upstream, alarm_clock: FakeClock, monkeyp
     assert figures(do_to_all("replay_unknown", "name:un*")) == ("done", 1, 1, 0, 0)
     run_due_alarms()
     assert "unknown 0" in upstream.items
+
+
+@pytest.mark.parametrize("verb", [REPLAY, GIVE_UP])
+def test_what_was_done_meanwhile_is_skipped(
+    verb: BulkVerb, upstream: Upstream, alarm_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batcher of which nothing is left to be done when its turn comes counts as skipped."""
+    monkeypatch.setitem(engine_verbs._verbs, verb.name, replace(verb, narrow=lambda rows: rows))  # as read before
+    with_failed("orders", 1, alarm_clock, upstream, status="delivered")
+    assert figures(do_to_all(verb.name, "", reason="late")) == ("done", 1, 0, 1, 0)
 
 
 def test_in_chunks_that_can_be_stopped(
@@ -93,7 +108,7 @@ def test_flushes(alarm_clock: FakeClock) -> None:
 
 def test_who_may_and_why(upstream: Upstream, alarm_clock: FakeClock, settings: object) -> None:
     """It takes the permission to change batchers; the reason is in each batcher's history, and what may send twice is
-    refused without one where one is required.
+    refused without one where one is required, as is to give up.
     """
     with_failed("orders", 3, alarm_clock, upstream)
     asked = {"verb": "replay", "selection": "class:batcher.Batcher"}
@@ -108,8 +123,9 @@ def test_who_may_and_why(upstream: Upstream, alarm_clock: FakeClock, settings: o
     entry = LogEntry.objects.get(content_type=Batcher.kind_pk(), user=User.objects.get(username="vic"))
     assert entry.change_message == f"Replay requested: batches: 3 (operation {operation.pk}: upstream is back)."
     settings.DURABLE_OBJECTS = {"REQUIRE_REASON": True}  # type: ignore[attr-defined]  # pytest-django's
-    with pytest.raises(InvalidInput, match="REQUIRE_REASON"):
-        do_to_all("replay_unknown", "class:batcher.Batcher")
+    for verb in ("replay_unknown", "give_up"):
+        with pytest.raises(InvalidInput, match="REQUIRE_REASON"):
+            do_to_all(verb, "class:batcher.Batcher")
     assert do_to_all("replay", "class:batcher.Batcher").state == "done"
 
 
@@ -176,7 +192,9 @@ def test_gives_up_what_is_set_aside(upstream: Upstream, alarm_clock: FakeClock) 
     given_up = Batch.objects.filter(batcher__name="late")
     assert {(batch.status, batch.answer) for batch in given_up} == {("failed", "they are sent by mail")}
     assert Batch.objects.get(batcher__name="early").status == "open"
-    assert Batcher.objects.get_by_name("never").fail_set_aside() == 0
+    never = Batcher.objects.get_by_name("never")
+    assert (never.fail_set_aside(), never.replay_failed()) == (0, 0)
+    assert not Batcher.objects.filter(name="never").exists()
 
 
 def test_the_page_offers_it_where_a_batch_failed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -58,7 +58,9 @@ def test_an_item_is_dropped(batcher: Batcher, upstream: Upstream, refused: Batch
 
 
 def test_one_that_is_tried_is_split_too(batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock) -> None:
-    """A batch in its quick retries, each of them refused by a clear answer, is split without waiting for its end."""
+    """A batch in its quick retries, each of them refused by a clear answer, is split without waiting for its end: it is
+    finished, and its parts alone are sent from then on.
+    """
     upstream.script(Answer(500))
     batcher.add_items([1, 2])
     pass_time(alarm_clock, WINDOW)
@@ -67,7 +69,10 @@ def test_one_that_is_tried_is_split_too(batcher: Batcher, upstream: Upstream, al
     batcher.split(whole.pk)
     run_due_alarms()
     assert [batcher.receipt(number).state.value for number in (1, 2)] == ["delivered"] * 2
-    assert upstream.items[-2:] == [1, 2]
+    pass_time(alarm_clock, timedelta(hours=1))
+    assert upstream.items == [1, 2, 1, 2]
+    whole.refresh_from_db()
+    assert (whole.status, whole.was_split, whole.next_try_at) == ("failed", True, None)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +82,7 @@ def test_one_that_is_tried_is_split_too(batcher: Batcher, upstream: Upstream, al
         ({"outcomes": {"1": {"status": 422, "error": ""}}}, "item by item"),
         ({"status": "delivered"}, "is delivered"),
         ({"item_count": 1}, "has one item only"),
+        ({"began_at": datetime(2026, 5, 1, tzinfo=UTC)}, "is being sent now"),
     ],
 )
 def test_what_may_be_under_its_key_stays_whole(
@@ -89,6 +95,16 @@ def test_what_may_be_under_its_key_stays_whole(
         with pytest.raises(InvalidInput, match=why):
             call()
     assert list(Batch.objects.values()) == before
+
+
+def test_what_a_person_tries_now_ends_a_pause(batcher: Batcher, refused: Batch, alarm_clock: FakeClock) -> None:
+    """A batch that is replayed goes although the batcher was paused, and so does what waits, in its time."""
+    batcher.add_item(5)
+    batcher.cancel_alarm()
+    batcher.replay(refused.pk)
+    for _ in range(2):
+        pass_time(alarm_clock, WINDOW)
+    assert [batcher.receipt(number).state.value for number in (1, 6)] == ["delivered"] * 2
 
 
 @pytest.mark.parametrize("place", [-1, 5, True, "1"])

@@ -141,11 +141,20 @@ def test_a_batch_deleted_in_flight_is_left_alone(batcher: Batcher, upstream: Ups
 def test_a_batch_failed_by_hand_in_flight(
     batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock, status: int, becomes: str
 ) -> None:
-    """A person's fail() stands, unless the try that was under way delivers the batch."""
+    """A person's fail() stands, unless the try that was under way delivers the batch; until that is known the upstream
+    may have it.
+    """
     upstream.script(status)
-    in_flight(upstream, lambda: batcher.fail(Batch.objects.get().pk))
+    meanwhile: list[tuple[str, bool]] = []
+
+    def fail() -> None:
+        batcher.fail(Batch.objects.get().pk)
+        meanwhile.extend(Batch.objects.values_list("status", "outcome_unknown"))
+
+    in_flight(upstream, fail)
     batcher.add_item("a")
     pass_time(alarm_clock, WINDOW)
+    assert meanwhile == [("failed", True)]
     assert (Batch.objects.get().status, Batch.objects.get().attempts) == (becomes, 1)
     assert batcher.get_alarm_time() is None
 

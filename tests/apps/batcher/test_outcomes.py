@@ -187,3 +187,19 @@ def test_failed_by_hand(batcher: Batcher, upstream: Upstream, alarm_clock: FakeC
         batcher.fail(batch.pk)
     pass_time(alarm_clock, WINDOW)
     assert upstream.items == ["old", "new"]
+
+
+def test_what_waits_goes_in_its_time_once_the_batch_before_it_is_given_up(
+    batcher: Batcher, upstream: Upstream, alarm_clock: FakeClock
+) -> None:
+    """Items that waited behind quick retries go when their window ends, and not when the next retry would have been."""
+    upstream.default = Answer(500)
+    batcher.configure(max_retries=9)
+    batcher.add_item("old")
+    for _ in range(5):
+        alarm_clock.move_to(batcher.get_alarm_time() or alarm_clock.now())
+        pass_time(alarm_clock)
+    batcher.add_item("new")
+    assert batcher.get_alarm_time() == alarm_clock.now() + timedelta(seconds=32)
+    batcher.fail(Batch.objects.get().pk)
+    assert batcher.get_alarm_time() == alarm_clock.now() + WINDOW

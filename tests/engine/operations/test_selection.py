@@ -216,6 +216,36 @@ def test_a_list_searches_the_newest_entries(rows: None, clock: FakeClock) -> Non
     assert selection.objects(clock.now()).exists()
 
 
+def test_a_list_looks_for_idle_objects_among_the_newest(rows: None, clock: FakeClock) -> None:
+    """An object without an alarm is in no index: with a bound only so many of the newest objects are looked at."""
+    selection = Selection.parse("state:idle")
+    assert selection.reads_rows
+    assert selection.objects(clock.now(), within=Within(entries=9, objects=9)).count() == 2
+    assert not selection.objects(clock.now(), within=Within(entries=9, objects=1))
+
+
+def test_a_list_has_no_more_than_it_asks_for(rows: None, clock: FakeClock) -> None:
+    """Of dead and retried alarms together a list has so many as it asks for, the newest first."""
+    scripted("newer", MINUTE)
+    Alarm.objects.filter(object__name="newer").update(retry_count=1, due_at=clock.now() + MINUTE)
+    within = Within(entries=9, objects=9)
+    newest = list(Selection.parse("tried>0").alarms(clock.now()).order_by("-pk").values_list("pk", flat=True))
+    assert len(newest) == 3
+    assert Selection.parse("tried>0").first_alarms(clock.now(), 2, within) == newest[:2]
+
+
+@pytest.mark.parametrize(
+    ("text", "ordering"),
+    [
+        *((text, ("wake_at", "pk")) for text in ("due<1h", "due>1h", "late>5m", "state:overdue", "state:hour")),
+        *((text, ("-pk",)) for text in ("", "state:dead", "tried>1", "error:money", "class:tests.Scripted")),
+    ],
+)
+def test_alarms_are_in_the_order_of_what_is_asked(text: str, ordering: tuple[str, ...]) -> None:
+    """By due time where that is the question, else the newest first."""
+    assert Selection.parse(text).ordering == ordering
+
+
 def test_a_class_is_found_also_when_its_code_is_gone(rows: None) -> None:
     """A class that this code lacks is one to select by while it has objects."""
     park("another")
