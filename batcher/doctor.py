@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from batcher.models import Batcher
 from batcher.queue import LINE, Queue
 from durable_objects.doctor import Finding, question
+from durable_objects.formatting import number_of
 from durable_objects.models import Alarm, Entry
 
 AT_MOST = 1_000
@@ -41,4 +42,4 @@ def _is_stranded(batcher: Batcher) -> bool:
 def _flush(batchers: list[Batcher]) -> str:
     for batcher in batchers:
         batcher.flush()
-    return f"{len(batchers)} batchers send now what waits"
+    return f"{number_of(len(batchers), 'batcher sends', 'batchers send')} now what waits"

@@ -233,9 +233,10 @@ class PeriodicCleaner(DurableObject):
 
 def in_seconds(number: int) -> str:
     """Describe ``number`` entries whose timestamp looks like seconds."""
+    are = "entry is left alone: its" if number == 1 else "entries are left alone: their"
     return (
-        f"{number:,} entries are left alone: their timestamp looks like seconds since the epoch. Milliseconds are "
-        "expected, and as such it would be a day of 1970."
+        f"{number:,} {are} timestamp looks like seconds since the epoch. Milliseconds are expected, and as such it "
+        "would be a day of 1970."
     )
 
 

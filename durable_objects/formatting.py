@@ -68,6 +68,11 @@ def label(name: str) -> str:
     return name if name.isprintable() and name == name.strip() else visible(json.dumps(name))
 
 
+def number_of(number: int, one: str, several: str = "") -> str:
+    """Write how many there are: ``1 item``, ``2,000 items``; ``several`` where that is not ``one`` with an s."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def short(text: str, limit: int = 60) -> str:
     """Return the text; of one longer than ``limit`` its beginning and an ellipsis, cut behind a word if one ends in
     the second half.

@@ -12,7 +12,7 @@ from batcher.batch_history import Event
 from batcher.responses import Verdict, verdict_on
 from batcher.tables import Batch
 from durable_objects.admin import to_come, when
-from durable_objects.formatting import absolute, gist, short, span
+from durable_objects.formatting import absolute, gist, number_of, short, span
 
 #: Items that the page lists, those that were not accepted first; the characters of each.
 ITEMS, ITEM_CHARACTERS = 50, 500
@@ -31,7 +31,7 @@ class Moment:
 
 def standing(batch: Batch, now: datetime) -> tuple[str, Any]:
     """Return in words how the batch stands, and the moment that this is about, as HTML."""
-    items = f"{batch.item_count:,} item{'s' if batch.item_count != 1 else ''}"
+    items = number_of(batch.item_count, "item")
     if batch.was_split:
         return f"Its {items} are in other batches now, and this one is not sent again. Split", when(
             batch.finished_at, now
@@ -67,7 +67,8 @@ def certainty(batch: Batch) -> str:
 
 def life(batch: Batch, now: datetime) -> list[Moment]:
     """Return what happened to the batch in order, and what comes next."""
-    line = [Moment(absolute(batch.sealed_at, "milliseconds"), "", "plain", f"Sealed with {batch.item_count:,} items")]
+    sealed = f"Sealed with {number_of(batch.item_count, 'item')}"
+    line = [Moment(absolute(batch.sealed_at, "milliseconds"), "", "plain", sealed)]
     events, tries = batch_history.of(batch), 0
     for event in events:
         if event.number is not None:
@@ -131,4 +132,4 @@ def _at(batch: Batch, at: datetime, kind: str, what: str, text: str = "") -> Mom
 
 
 def _not_kept(tries: int) -> Moment:
-    return Moment("", "", "plain", f"{tries:,} {'try' if tries == 1 else 'tries'} not kept one by one")
+    return Moment("", "", "plain", f"{number_of(tries, 'try', 'tries')} not kept one by one")

@@ -45,7 +45,7 @@ class BatcherAdmin(DurableObjectAdmin):
     change_form_template = "admin/batcher/batcher.html"
     inlines = (BatcherSettingsInline,)
     internal_keys = (LINE,)
-    verbs: ClassVar[tuple[Verb, ...]] = (FLUSH, REPLAY_FAILED, CANCEL, REVIVE, DELETE)
+    verbs: ClassVar[tuple[Verb, ...]] = (REVIVE, FLUSH, REPLAY_FAILED, CANCEL, DELETE)
 
     class Media:
         css: ClassVar[Any] = {"all": ["batcher/admin.css"]}

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from batcher.queue import Queue, queue_lengths
 from batcher.tables import Batch, Upstream
 from durable_objects.admin import NOTHING, badge, to_come, when
-from durable_objects.formatting import absolute, gist, masked, relative, short, span
+from durable_objects.formatting import absolute, gist, masked, number_of, relative, short, span
 from durable_objects.models import Object
 
 #: Batches that a batcher's page lists.
@@ -71,9 +71,8 @@ def last_answer(batch: Batch | None, now: datetime) -> SafeString | str:
     """Show a batch in a line: status, answer, when it ended or, if it has not, was sealed."""
     if batch is None:
         return NOTHING
-    return format_html(
-        "{} {} {}", badge(batch.status), answer_of(batch), relative(batch.finished_at or batch.sealed_at, now)
-    )
+    parts = [answer_of(batch), relative(batch.finished_at or batch.sealed_at, now)]
+    return format_html("{} {}", badge(batch.status), ", ".join(filter(None, parts)))
 
 
 def breaker(upstream: Upstream | None, now: datetime, acts_at: datetime | None) -> dict[str, Any] | None:
@@ -81,9 +80,9 @@ def breaker(upstream: Upstream | None, now: datetime, acts_at: datetime | None) 
     if upstream is None or upstream.state == Upstream.State.CLOSED:
         return None
     sentence = (
-        f"The circuit breaker of {upstream.origin} is {upstream.state.replace('_', ' ')}: {upstream.failures} failures "
-        f"in a row, the last: {upstream.last_error}. Batches wait, no try is counted. "
-        f"The next probe: {next_probe(upstream, now, acts_at)}."
+        f"The circuit breaker of {upstream.origin} is {upstream.state.replace('_', ' ')}: "
+        f"{number_of(upstream.failures, 'failure')} in a row, the last: {upstream.last_error}. "
+        f"Batches wait, no try is counted. The next probe: {next_probe(upstream, now, acts_at)}."
     )
     return {"badge": breaker_badge(upstream), "sentence": sentence}
 

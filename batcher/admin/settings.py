@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -52,6 +52,7 @@ class BatcherSettingsForm(ChangesForm):
     class Meta:
         model = BatcherSettings
         exclude = ("object",)
+        labels: ClassVar[Any] = {"upstream_url": "Upstream URL"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -73,7 +73,7 @@ class PeriodicCleanerAdmin(DurableObjectAdmin):
     change_form_template = "admin/cleaner/periodiccleaner/change_form.html"
     inlines = (CleanerSettingsInline,)
     entries_shown = 20
-    verbs: ClassVar[tuple[Verb, ...]] = (CLEAN_NOW, DRY_RUN, STOP, START, REVIVE, DELETE)
+    verbs: ClassVar[tuple[Verb, ...]] = (REVIVE, CLEAN_NOW, DRY_RUN, STOP, START, DELETE)
 
     class Media:
         css: ClassVar[Any] = {"all": ["cleaner/admin.css"]}

@@ -48,7 +48,7 @@ class OperableAdmin(EngineAdmin):
     Permissions, changes and failures are each object's own: one that fails is reported, and the others go on.
     """
 
-    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, CANCEL, REVIVE, PAUSE, RESUME)
+    verbs: ClassVar[tuple[Verb, ...]] = (REVIVE, RESUME, FIRE_NOW, CANCEL, PAUSE)
     #: The foreign key to the object, of rows of an app: those whose object its class's admin hides are hidden too.
     object_column: ClassVar[str] = ""
     change_form_template = "admin/durable_objects/operable.html"

@@ -62,6 +62,15 @@ class HidesSecrets(_BaseModelAdmin):
         return [row[0] if len(row) == 1 else tuple(row) for row in kept if row]
 
 
+class ChoicesInWords(admin.ChoicesFieldListFilter):
+    """A filter by a field's choices, written as every other filter is: "Set aside", and not "Set Aside"."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Yield the choices."""
+        for choice in super().choices(changelist):
+            yield choice | {"display": str(choice["display"]).capitalize()}
+
+
 class SortableChangeList(_ChangeList):
     """A list that is sorted by the columns that offer it, and by no other, and ``narrowed`` by its admin."""
 
@@ -70,6 +79,12 @@ class SortableChangeList(_ChangeList):
         rows: models.QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
         admin: Any = self.model_admin
         return admin.narrowed(request, rows) if isinstance(admin, AnswersAddresses) else rows
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page; where the list is whole, Django's search box is not to offer "Show all"."""
+        super().get_results(request)
+        if self.full_result_count is None and not self.query and not self.get_filters_params():
+            self.show_full_result_count, self.full_result_count = True, self.result_count
 
     def get_ordering_field(self, field_name: Any) -> Any:
         """Return the field behind a column; None where ``sortable_by`` lacks it, whatever the address asks for."""
@@ -106,6 +121,13 @@ class AnswersAddresses(_ModelAdmin):
         dates = {f"{self.date_hierarchy}__{part}" for part in ("year", "month", "day")}
         return lookup in dates or any(lookup in self._lookups_of(each) for each in filters)
 
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        """Return the filters, those by a field's choices in words."""
+        filters: Any = super().get_list_filter(request)
+        return [
+            (each, ChoicesInWords) if isinstance(each, str) and self._has_choices(each) else each for each in filters
+        ]
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         """Return the change list that sorts only by what it offers."""
         return SortableChangeList
@@ -130,6 +152,9 @@ class AnswersAddresses(_ModelAdmin):
         setattr(request, "POST", post)
         answer: HttpResponse | None = super().response_action(request, queryset, *args, **kwargs)
         return answer
+
+    def _has_choices(self, path: str) -> bool:
+        return bool(getattr(get_fields_from_path(self.model, path)[-1], "choices", None))
 
     def _lookups_of_widgets(self) -> Iterator[dict[str, str]]:
         """Yield the lookups that pop-ups of foreign keys to this model use: their ``limit_choices_to``."""

@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from durable_objects import durations
 from durable_objects.admin import display
 from durable_objects.admin.forms import SpanField
-from durable_objects.admin.verbs import Verb
+from durable_objects.admin.verbs import Verb, stands
 from durable_objects.errors import InvalidAlarmTime
 from durable_objects.operations import actions as operations
 from durable_objects.tables import Alarm, Object
@@ -86,7 +86,7 @@ MOVE = Verb(
     "Moved",
     lambda handle, row: False,
     needs_alarm=True,
-    becomes=lambda slot, now: f"Now {_shown(operations.time_of(slot))}",
+    becomes=lambda slot, now: f"Now {stands(slot)}",
     form=MoveForm,
     call_with=_move,
 )

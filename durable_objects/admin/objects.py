@@ -232,7 +232,7 @@ class DurableObjectAdmin(ObjectPage):
     searched_by: ClassVar[tuple[str, ...]] = tuple(name for name in QUALIFIERS if name != "class:")
     ordering: ClassVar[Any] = ("name",)
     sortable_by: ClassVar[Any] = ("named",)
-    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, *LATER, MOVE, SET, CANCEL, REVIVE, PAUSE, RESUME, COPY, DELETE)
+    verbs: ClassVar[tuple[Verb, ...]] = (REVIVE, RESUME, FIRE_NOW, *LATER, MOVE, SET, CANCEL, PAUSE, COPY, DELETE)
 
     def may_use(self, request: HttpRequest, verb: Verb) -> bool:
         """Return whether the user may do this to objects of this list's class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -35,12 +36,23 @@ from durable_objects.tables import Operation
 SAMPLE = 10
 
 
+class VerbFilter(admin.AllValuesFieldListFilter):
+    """By verb, each under the label of its buttons."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Yield the choices."""
+        every, *verbs = super().choices(changelist)
+        yield every
+        for choice in verbs:
+            yield choice | {"display": bulk_verbs.label_of(str(choice["display"]))}
+
+
 @admin.register(Operation)
 class OperationAdmin(AfterOutage):
     """Every operation, the last one first."""
 
     list_display = ("how_it_stands", "progress", "by", "reason")
-    list_filter = ("state", "verb")
+    list_filter = ("state", ("verb", VerbFilter))
     ordering = ("-pk",)
     sortable_by = ()
     change_form_template = "admin/durable_objects/operation.html"
@@ -67,7 +79,11 @@ class OperationAdmin(AfterOutage):
         def asked_for(row: Operation) -> str:
             return f"{bulk_verbs.label_of(row.verb)}: {bulk.what(self.for_reader(request, row))}"
 
-        return [asked_for, *self.list_display]
+        @admin.display(description="asked")
+        def asked_at(row: Operation) -> SafeString | str:
+            return display.when(row.asked_at, now_of(request))
+
+        return [asked_for, *self.list_display, asked_at]
 
     @admin.display(description="state")
     def how_it_stands(self, row: Operation) -> SafeString:

@@ -58,7 +58,7 @@ class PlanForm(forms.Form):
         for at, late in enumerate(pile, 1):
             self.fields[_place(late)] = forms.IntegerField(
                 min_value=1, max_value=9_999, required=False, initial=at, label=f"Place of {late.label}",
-                help_text=f"{late.number:,} are late. 1 runs first; empty: left as it is.",
+                help_text=f"Late: {late.number:,}. 1 runs first; empty: left as it is.",
             )  # fmt: skip
         self.fields["reason"] = ReasonField(
             "Kept with the plan, and in the history of each object.", of_destruction=False

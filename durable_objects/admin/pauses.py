@@ -20,6 +20,10 @@ from durable_objects.kinds import content_types
 from durable_objects.operations import pauses
 from durable_objects.tables import Pause
 
+#: Until when a pause lasts that does not end by itself.
+RESUMED = "it is resumed"
+TO_RESUME = "To delete it is to resume: what has come due meanwhile runs at once."
+
 
 @admin.register(Pause)
 class PauseAdmin(EngineAdmin):
@@ -29,7 +33,7 @@ class PauseAdmin(EngineAdmin):
     list_display = ("what", "reason", "by")
     list_filter = ("scope",)
     #: On the page of a pause.
-    on_page: ClassVar[Any] = ("what", "reason", "by", moment("since"), moment("until"))
+    on_page: ClassVar[Any] = ("what", "reason", "by", moment("since"), "ends")
     ordering = ("-since",)
     sortable_by = ()
 
@@ -44,15 +48,13 @@ class PauseAdmin(EngineAdmin):
 
         @admin.display(description="until")
         def until(row: Pause) -> SafeString | str:
-            if row.until is None:
-                return "it is resumed"
-            return display.when(row.until, now_of(request))
+            return RESUMED if row.until is None else display.when(row.until, now_of(request))
 
         return [*self.list_display, since, until]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = ("what", "reason", "lasts") if obj is None else self.on_page
-        return [(None, {"fields": fields})]
+        return [(None, {"fields": fields, "description": "" if obj is None else TO_RESUME})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return () if obj is None else self.on_page
@@ -67,6 +69,11 @@ class PauseAdmin(EngineAdmin):
             name = display.short(display.label(row.object.name))
             return format_html('{} <span class="do-aside">{}</span>', name, display.class_of(row.object))
         return pauses.name_of(Target(row.kind_id))
+
+    @admin.display(description="until")
+    def ends(self, row: Pause) -> str:
+        """Show when it ends."""
+        return RESUMED if row.until is None else display.absolute(row.until, "milliseconds")
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Pause, in place of a pause of the same that stands."""

@@ -72,6 +72,7 @@ def page_of(row: Object, now: datetime, asked: Asked, *, runs: bool, schedules: 
         "times": alarm_times(slot, now) if slot else [],
         "last_error": display.gist(slot.last_error) if slot else "",
         "entries": entries,
+        "value_characters": f"{VALUE_CHARACTERS:,}",
         "more_after": entries[-1]["key"] if more else None,
         "after": asked.after,
         "prefix": asked.prefix,
@@ -141,7 +142,13 @@ def read_entries(row: Object, asked: Asked) -> tuple[list[dict[str, Any]], bool]
     most = asked.most
     read = rows.values_list("pk", "key", Bytes("value"), Substr("value", 1, VALUE_CHARACTERS + 1))[: most + 1]
     found = [
-        {"pk": pk, "key": key, "size": size, "hidden": hidden(key), "value": display.value(start, VALUE_CHARACTERS)}
+        {
+            "pk": pk,
+            "key": key,
+            "size": display.size(size),
+            "hidden": hidden(key),
+            "value": display.value(start, VALUE_CHARACTERS),
+        }
         for pk, key, size, start in read
     ]
     return found[:most], len(found) > most
@@ -175,7 +182,7 @@ def line_of(run: AlarmRun) -> charts.Chart:
         (took.dispatch, "dispatch", "waiting for a dispatcher"),
         (took.queue, "queue", "in the broker and a worker's queue"),
         (took.lock, "lock", "waiting for the object's lock"),
-        (max(run.ended_at - run.started_at, timedelta(0)), "handler", "in the handler, outside in unlocked() included"),
+        (max(run.ended_at - run.started_at, timedelta(0)), "handler", "in the handler and in unlocked()"),
     ]
     titled = [(span.total_seconds(), kind, f"{display.span(span)} {text}") for span, kind, text in spans]
     label = "; ".join(title for seconds, _, title in titled if seconds) or "took no time that was measured"

@@ -94,7 +94,7 @@ class ScheduleAdmin(SearchedBySelection, OperableAdmin, ReadOnlyAdmin):
 
     searched_by = SEARCHED_BY
 
-    verbs: ClassVar[tuple[Verb, ...]] = (RUN, REVIVE, CANCEL)
+    verbs: ClassVar[tuple[Verb, ...]] = (REVIVE, RUN, CANCEL)
     list_display = ("label", "object_label", "rule_words")
     list_select_related = ("object",)
     list_filter = (ScheduleStateFilter, KindFilter, ObjectFilter)

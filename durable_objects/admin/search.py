@@ -22,6 +22,8 @@ from durable_objects.errors import DurableObjectError
 from durable_objects.operations.selection import IN_LISTS, QUALIFIERS, InvalidSelection, Selection
 from durable_objects.tables import Alarm, Entry
 
+#: What the empty box of a list shows, by the last of its qualifiers; of alarms and objects there are most.
+EXAMPLES = {"value:": "value:tea", "error:": 'error:"timed out"'}
 _SEARCHED = "_durable_objects_searched"
 
 
@@ -172,7 +174,7 @@ class SearchedBySelection(EngineAdmin):
             "words": selection.words(self._quotable(request)) if selection.given else "",
             "qualifiers": [(name, QUALIFIERS[name].allowed) for name in self.searched_by if name not in unseen],
             "suggestions": tried,
-            "example": "state:dead tried>3" if "state:" in self.searched_by else self.searched_by[-1],
+            "example": f"name, or {EXAMPLES.get(self.searched_by[-1], 'state:dead tried>3')}",
             "bound": self.bound_of(selection),
         }
 

@@ -50,7 +50,7 @@ class ObjectAdmin(ObjectPage, ReadOnlyAdmin):
     readonly_fields = ("whole_name", "class_of")
     ordering = ("-id",)
     sortable_by = ()
-    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, *LATER, MOVE, SET, CANCEL, REVIVE, PAUSE, RESUME, COPY, DELETE)
+    verbs: ClassVar[tuple[Verb, ...]] = (REVIVE, RESUME, FIRE_NOW, *LATER, MOVE, SET, CANCEL, PAUSE, COPY, DELETE)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return with_alarm(request, self.list_display)
@@ -71,7 +71,7 @@ class AlarmAdmin(ObjectPage, ReadOnlyAdmin):
     readonly_fields = ("whole_name", "class_of")
     sortable_by = ()
     shows_storage = False
-    verbs: ClassVar[tuple[Verb, ...]] = (FIRE_NOW, *LATER, MOVE, CANCEL, REVIVE, PAUSE, RESUME)
+    verbs: ClassVar[tuple[Verb, ...]] = (REVIVE, RESUME, FIRE_NOW, *LATER, MOVE, CANCEL, PAUSE)
     change_list_template = "admin/durable_objects/alarms.html"
 
     def __init__(self, model: type[Alarm], admin_site: admin.AdminSite) -> None:

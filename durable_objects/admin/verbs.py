@@ -135,13 +135,18 @@ RESUME = Verb(
     lambda handle, row: pauses.resume(handle),
     without_class=pauses.resume,
     of_many="resume",
-    tone="quiet",
 )
 
 
+def stands(slot: Alarm | None) -> str:
+    """Say when the alarm itself is due; of one that is not armed that it is dead, or not set."""
+    if (due := operations.time_of(slot)) is not None:
+        return display.in_both_zones(due)
+    return "dead" if slot is not None and slot.state == Alarm.State.DEAD else "not set"
+
+
 def _from_to(slot: Alarm | None, after: str) -> str:
-    before = operations.time_of(slot)
-    return f"{display.in_both_zones(before) if before else 'not set'} → {after}"
+    return f"{stands(slot)} → {after}"
 
 
 def _copy(row: Object, given: dict[str, Any]) -> str:

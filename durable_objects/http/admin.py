@@ -15,8 +15,9 @@ from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.safestring import SafeString
 
-from durable_objects.admin import BaseAdmin, ChangesForm, moment
+from durable_objects.admin import BaseAdmin, ChangesForm, badge, moment
 from durable_objects.formatting import absolute
 from durable_objects.http import scopes, tokens
 from durable_objects.http.models import ApiToken
@@ -63,7 +64,7 @@ class ApiTokenAdmin(BaseAdmin):
     form = NewTokenForm
     fields = ("name", "scopes", "name_prefix", "channels", "expires_at")
     list_display: Any = (
-        "name", "state", "begins", "opens", "name_prefix",
+        "name", "how_it_stands", "begins", "opens", "name_prefix",
         at("last_used_at", "last used"), at("expires_at", "expires"), at("created_at", "created"),
     )  # fmt: skip
     search_fields = ("name", "prefix")
@@ -79,7 +80,7 @@ class ApiTokenAdmin(BaseAdmin):
         return (
             "name",
             "begins",
-            "state",
+            "how_it_stands",
             "opens",
             "name_prefix",
             "channels",
@@ -106,6 +107,11 @@ class ApiTokenAdmin(BaseAdmin):
     def begins(self, row: ApiToken) -> str:
         """Return the beginning by which a token is recognised."""
         return f"{row.prefix}…"
+
+    @admin.display(description="state")
+    def how_it_stands(self, row: ApiToken) -> SafeString:
+        """Show the state in the colour of its meaning."""
+        return badge(row.state)
 
     @admin.display(description="opens")
     def opens(self, row: ApiToken) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import router, transaction
+from django.db.models import Q
 
 from durable_objects.conf import engine
 from durable_objects.kinds import content_types
@@ -22,6 +23,10 @@ class Done(NamedTuple):
     object_id: int
     name: str
     what: str
+
+
+#: The entries that operations write of each object, by how their text ends.
+OF_OPERATIONS = Q(change_message__contains=" (operation ", change_message__endswith=").")
 
 
 class Log:

@@ -49,7 +49,10 @@ class Pause(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"pause of {self.scope}"
+        if self.kind is None:
+            return f"pause of {self.object or self.scope}"
+        model = self.kind.model_class()
+        return f"pause of {model._meta.label if model else f'{self.kind.app_label}.{self.kind.model}'}"
 
 
 class ClassLimit(models.Model):

@@ -32,7 +32,7 @@ class DigestAdmin(DurableObjectAdmin):
     readonly_fields = ("waiting", "reminders")
     shows_storage = False
     search_help_text = "The beginning of a recipient's name"
-    verbs: ClassVar[tuple[Verb, ...]] = (SEND_NOW, CANCEL, REVIVE, DELETE)
+    verbs: ClassVar[tuple[Verb, ...]] = (REVIVE, SEND_NOW, CANCEL, DELETE)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Return False: a recipient gets one by a digest window."""

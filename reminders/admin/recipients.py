@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 
 from durable_objects import durations
 from durable_objects.admin import NOTHING, BaseAdmin, ChangesForm
+from durable_objects.formatting import number_of
 from durable_objects.recurrence.zones import zone_names
 from reminders import links
 from reminders.conf import defaults
@@ -68,6 +69,9 @@ class RecipientForm(ChangesForm):
         "shown; leave it empty to keep the one that is set.",
     )
 
+    class Meta:
+        labels: ClassVar[Any] = {"webhook_url": "Webhook URL", "email": "E-mail"}
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         window = self.instance.digest_window
@@ -112,7 +116,9 @@ class RecipientAdmin(BaseAdmin):
             row.feed_version += 1
             row.save(update_fields=["feed_version"])
             self.log_change(request, row, "Calendar address renewed.")
-        self.message_user(request, f"{len(queryset)} calendar addresses renewed.", messages.SUCCESS)
+        self.message_user(
+            request, f"{number_of(len(queryset), 'calendar address', 'calendar addresses')} renewed.", messages.SUCCESS
+        )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Make the name read-only once it is saved: reminders refer to it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from durable_objects import escaping
+from durable_objects.formatting import number_of
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class TryLater(Exception):
 
 
 def _count(items: Sequence[Message]) -> str:
-    return f"{len(items)} reminders" if len(items) != 1 else "1 reminder"
+    return number_of(len(items), "reminder")
 
 
 def _span(late: timedelta) -> str:

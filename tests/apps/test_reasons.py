@@ -47,7 +47,7 @@ def state() -> list[str]:
         (("batcher", "fail", "a", KEYS[0]), f"batch {KEYS[0]} given up", ["failed", "failed", "False", "set"]),
         (
             ("batcher", "replay", "a", "--unknown"),
-            "replayed 1 batches, also what may have been delivered,",
+            "replayed 1 batch, also what may have been delivered,",
             ["set_aside", "set_aside", "False", "set"],
         ),
         (("cleaner", "stop", "a"), "stopped", ["set_aside", "failed", "True", "set"]),

@@ -44,7 +44,7 @@ def test_an_object_and_a_class_are_paused(admin: Page, live_server: LiveServer, 
     admin.get_by_label("Reason").fill("new columns")
     screenshot("pause-add")
     admin.get_by_role("button", name="Save", exact=True).click()
-    expect(admin.locator(".messagelist")).to_contain_text("pause of class")
+    expect(admin.locator(".messagelist")).to_contain_text("pause of tests.Scripted")
     expect(admin.locator("#result_list")).to_contain_text("new columns")
     screenshot("pause-list")
     admin.goto(live_server.url + reverse("admin:durable_objects_overview"))

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 from django.urls import reverse
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 from pytest_django.live_server_helper import LiveServer
 
 from durable_objects.database import clock
 from durable_objects.tables import Alarm, SavedView
-from tests.browser.conftest import NARROW
+from tests.browser.conftest import NARROW, WIDE
 from tests.models import Counter, Script, Scripted
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.browser, pytest.mark.urls("tests.admin_urls")]
@@ -73,6 +73,30 @@ def test_a_list_is_searched(admin: Page, alarms: str, screenshot: Screenshot) ->
     admin.get_by_role("link", name="state:armed", exact=True).click()
     expect(admin.locator(NAMES)).to_have_text(["eu-1", "eu-2"])
     expect(box).to_have_value("eu- state:armed")
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_the_box_stands_in_line(admin: Page, alarms: str, size: ViewportSize) -> None:
+    """The search box is as high as its button, and the lines below begin where it does. With the names, a state and an
+    error the list of dead alarms fits beside its filters on a wide screen: no column is cut off.
+    """
+    Alarm.objects.filter(object__name="eu-1").update(
+        state="dead", due_at=None, last_error="ValueError: the payment was declined"
+    )
+    admin.set_viewport_size(size)
+    admin.goto(f"{alarms}?q=state:dead")
+    box, button = (admin.get_by_role(role, name="Search").bounding_box() for role in ("combobox", "button"))
+    assert box is not None
+    assert button is not None
+    assert abs(box["height"] - button["height"]) <= 1
+    assert abs(box["y"] - button["y"]) <= 1
+    words, how = (admin.locator(place).bounding_box() for place in ("p.do-words", ".do-how >> nth=0"))
+    assert words is not None
+    assert how is not None
+    padding = "line => parseFloat(getComputedStyle(line).paddingLeft)"
+    assert words["x"] + admin.locator("p.do-words").evaluate(padding) == how["x"]
+    if size == WIDE:
+        assert admin.locator(".results").evaluate("list => list.scrollWidth <= list.clientWidth")
 
 
 def test_by_keys_alone(admin: Page, alarms: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from durable_objects.formatting import gist, short
+from durable_objects.formatting import gist, number_of, short
 
 
 def test_a_long_error_ends_at_a_word() -> None:
@@ -29,3 +29,12 @@ def test_a_long_error_ends_at_a_word() -> None:
 def test_a_long_text_is_cut(text: str, limit: int, cut: str) -> None:
     """A text above the limit ends at a word where one ends in its second half, else in the middle of a word."""
     assert short(text, limit) == cut
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0, "0 batches"), (1, "1 batch"), (2, "2 batches"), (12_000, "12,000 batches")]
+)
+def test_one_is_not_many(number: int, shown: str) -> None:
+    """A number has its noun in the singular or the plural, and its digits grouped."""
+    assert number_of(number, "batch", "batches") == shown
+    assert number_of(number, "item").removesuffix("s") == f"{number:,} item"

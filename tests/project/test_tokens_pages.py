@@ -50,6 +50,16 @@ def test_a_token_is_revoked_from_its_page(admin_client: Client) -> None:
     assert confirm(admin_client, ApiToken, "revoke", [row.pk]) == ["All selected tokens were revoked before."]
 
 
+def test_revoking_looks_final(admin_client: Client) -> None:
+    """What cannot be undone has the button of it, on the page and in the question; the state has its colour."""
+    row = made()
+    for page in (admin_client.get(page_url(ApiToken, row.pk)), choose(admin_client, ApiToken, "revoke", [row.pk])):
+        assert "do-danger" in page.content.decode()
+    assert "do-valid" in admin_client.get(list_url(ApiToken)).content.decode()
+    row.revoke()
+    assert "do-revoked" in admin_client.get(list_url(ApiToken)).content.decode()
+
+
 def test_who_may_only_view_cannot_revoke(admin_client: Client) -> None:
     """The button is for those who may change tokens."""
     row = made()

@@ -14,6 +14,7 @@ from django.core.management.base import CommandParser
 from batcher.batch_lifecycle import BY_HAND
 from batcher.management import bulk_add, output, setting_values
 from batcher.models import Batch, Batcher
+from durable_objects.formatting import number_of
 from durable_objects.management.base import PlainCommand, lines_of
 from durable_objects.management.reasons import add_reason, reason_of, tell
 
@@ -144,7 +145,8 @@ class Command(PlainCommand):
         for batch_id in wanted:
             batcher.replay(batch_id, reason)
         if unknown and wanted:
-            tell(f"Replayed {len(wanted):,} batches, also what may have been delivered,", batcher, reason)
+            replayed = number_of(len(wanted), "batch", "batches")
+            tell(f"Replayed {replayed}, also what may have been delivered,", batcher, reason)
         left = every.to_replay(unknown=True).filter(outcome_unknown=True).count()
         found = {"replayed": wanted, "left_unknown": left, **output.state(batcher)}
         aside = every.filter(status=Batch.Status.SET_ASIDE)

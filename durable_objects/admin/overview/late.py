@@ -52,7 +52,7 @@ def _causes(board: Board, waits: waiting.Waits) -> list[dict[str, str]]:
         return found or [{"text": board.why_late.get(waits.kind_id, ""), "url": ""}]
     if waits.reason == "paused":
         texts = [text for key, text in board.why_paused.items() if key in {None, waits.kind_id}]
-        return [{"text": text, "url": ""} for text in texts or ["These objects are paused by themselves."]]
+        return [{"text": text, "url": ""} for text in texts or ["These objects are paused one by one."]]
     if waits.reason == "limited":
         return [{"text": "As many of its class run, or start in a second, as its limits allow.", "url": ""}]
     if waits.reason == "parked":

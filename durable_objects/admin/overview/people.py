@@ -16,7 +16,7 @@ from durable_objects.admin.log import text_of
 from durable_objects.admin.overview.board import Board
 from durable_objects.admin.permissions import for_reader, seen_among
 from durable_objects.conf import engine
-from durable_objects.operations import bulk_verbs
+from durable_objects.operations import bulk_log, bulk_verbs
 from durable_objects.tables import Alarm, Entry, Object, Operation, Pause, Schedule
 
 #: How many of either are shown.
@@ -60,6 +60,8 @@ def _entries(board: Board) -> list[dict[str, Any]]:
             seen[model._meta.app_label].append(str(model._meta.model_name))
     of_app = [Q(content_type__app_label=app, content_type__model__in=names) for app, names in seen.items()]
     rows = LogEntry.objects.filter(reduce(or_, of_app, Q(pk__in=[])))
+    if _may_view(board, Operation):  # it has an entry of its own, and would fill the list with those of its objects
+        rows = rows.exclude(bulk_log.OF_OPERATIONS)
     storage = _may_view(board, Entry)
     rows = rows.select_related("user", "content_type").order_by("-action_time")
     return [

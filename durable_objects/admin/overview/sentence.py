@@ -129,7 +129,7 @@ def _aside(board: Board) -> Iterator[Statement]:
     for text in board.why_paused.values():
         yield Statement("warn", text, [pauses])
     if number := len(board.aside.paused.objects):
-        yield Statement("warn", f"Objects that are paused by themselves: {number:,}.", [pauses])
+        yield Statement("warn", f"Objects that are paused one by one: {number:,}.", [pauses])
 
 
 def _alarms(number: int) -> str:

@@ -21,7 +21,7 @@ from durable_objects.database import clock
 from durable_objects.entries import serializer
 from durable_objects.entries.sql import Range, scan
 from durable_objects.escaping import one_line
-from durable_objects.formatting import HIDDEN, absolute, gist, is_known, label, masked, short, span, value
+from durable_objects.formatting import HIDDEN, absolute, gist, is_known, label, masked, number_of, short, span, value
 from durable_objects.handler_errors import is_failure, named
 from durable_objects.kinds import label_of, used
 from durable_objects.management.base import (
@@ -153,7 +153,7 @@ as `objects show --json` shows them. `import` leaves alarms on hold unless --arm
             return
         for line in lines(f"{kind_of(row)} {label(row.name)} (id {row.pk})", found):
             self.stdout.write(line)
-        self.stdout.write(f"storage, {len(entries)} entries shown:")
+        self.stdout.write(f"storage, {number_of(len(entries), 'entry', 'entries')} shown:")
         for key, text in entries.items():
             read = value(text, len(text))
             text_shown = HIDDEN if hidden(key) else short(" ".join(read.text.split()), 100)

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 
-from cleaner.models import PeriodicCleaner
+from cleaner.models import PeriodicCleaner, in_seconds
 from durable_objects import doctor
 from durable_objects.testing import FakeClock
 from tests.apps.cleaner.test_cleaner import DAY, HOUR, aged
@@ -102,6 +102,7 @@ def test_seconds_are_not_taken_for_milliseconds(
     cleaner.storage.put_many(kept | old)
     looked = cleaner.look()
     assert (looked.expired, looked.in_seconds) == (len(old), len(kept))
+    assert in_seconds(1).startswith("1 entry is left alone: its timestamp looks like seconds")
     warning = "4 entries are left alone: their timestamp looks like seconds since the epoch"
     assert warning in run("run", "cache", "--dry-run")
     assert warning in " ".join(confirm(admin_client, PeriodicCleaner, "dry_run", [cleaner.pk]))

@@ -49,7 +49,11 @@ def test_the_pile_and_the_question(admin_client: Client) -> None:
     assert "Drain 70 alarms at 10 a second, and cancel 20 as too late?" in page
     assert page.index("tests.Grouped 30 0 0") < page.index("tests.Scripted 40 20 0")
     assert "old000000" in page
-    assert "Yes: drain 70" in unescape(admin_client.post(URL, places(skip="1d")).content.decode())
+    assert (
+        'value="Yes: drain 70, cancel 20" class="do-danger"'
+        in admin_client.post(URL, places(skip="1d")).content.decode()
+    )
+    assert 'value="Yes: drain 90">' in admin_client.post(URL, places()).content.decode()
     page = text_of_post(admin_client, places(skip="1d", mark="1h"))
     assert "and cancel 20 as too late? 40 of them are marked as late." in page
     assert "tests.Scripted 40 20 40" in page
