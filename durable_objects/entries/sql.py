@@ -47,7 +47,7 @@ class Range:
             ("key >= %s", self.start),
             ("key > %s", self.after),
             ("key < %s", self.end),
-            ("key >= %s", self.prefix or None),
+            ("key >= %s", self.prefix),
             ("key < %s", end_of_prefix),
         ]
         kept = [(condition, value) for condition, value in bounds if value is not None]
