@@ -54,7 +54,8 @@ class PauseAdmin(EngineAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = ("what", "reason", "lasts") if obj is None else self.on_page
-        return [(None, {"fields": fields, "description": "" if obj is None else TO_RESUME})]
+        may_resume = obj is not None and self.has_delete_permission(request, obj)
+        return [(None, {"fields": fields, "description": TO_RESUME if may_resume else ""})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return () if obj is None else self.on_page

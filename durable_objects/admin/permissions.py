@@ -44,14 +44,24 @@ def kinds_allowed(site: AdminSite, request: HttpRequest, permission: str, *, nee
 
     A class whose admin decides object by object is not among them, unless it says so (``may_do_to_all``).
     """
-    allowed = {model._meta.label_lower for model in kinds.classes() if _allows_all(site, request, permission, model)}
+    allowed = {model._meta.label_lower for model in kinds.classes() if allows_all(site, request, permission, model)}
     known = [kind.pk for kind in kinds.content_types().all() if f"{kind.app_label}.{kind.model}" in allowed]
     if needs_class:
         return known
     return known + [kind.pk for kind in kinds.unknown() if may_without_class(request, permission, kind)]
 
 
-def _allows_all(site: AdminSite, request: HttpRequest, permission: str, model: type[Model]) -> bool:
+def may_do_to(site: AdminSite, request: HttpRequest, verb: bulk_verbs.BulkVerb, kind_id: int) -> bool:
+    """Return whether the user may do this to all objects of a class."""
+    model: Any = kinds.class_by_pk(kind_id)
+    if model is not None:
+        return allows_all(site, request, verb.permission, model)
+    kind = kinds.content_types().get_for_id(kind_id)
+    return not verb.needs_class and may_without_class(request, verb.permission, kind)
+
+
+def allows_all(site: AdminSite, request: HttpRequest, permission: str, model: type[Model]) -> bool:
+    """Return whether the user may do this to all objects of a class that this code has."""
     if not allows(site, request, permission, model):
         return False
     page: Any = site.get_model_admin(model) if site.is_registered(model) else None

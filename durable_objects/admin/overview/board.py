@@ -14,15 +14,16 @@ from django.contrib.admin import site as default_site
 from django.core.cache import cache
 from django.http import HttpRequest
 
+from durable_objects import kinds
 from durable_objects.admin.base import address_on
 from durable_objects.admin.columns import now_of
 from durable_objects.admin.display import absolute, relative
-from durable_objects.admin.permissions import kinds_shown_in_part
+from durable_objects.admin.permissions import allows_all, kinds_shown_in_part, may_do_to
 from durable_objects.alarms import predicates
 from durable_objects.alarms.queries import SetAside, alarms_in
 from durable_objects.conf import engine
 from durable_objects.doctor import LATE_AFTER
-from durable_objects.operations import explain, metrics, schedules, waiting
+from durable_objects.operations import bulk_verbs, explain, metrics, schedules, waiting
 from durable_objects.operations.delivery_state import DeliveryState
 from durable_objects.tables import Alarm
 
@@ -128,9 +129,21 @@ class Board:
         """Return the address of a list of alarms."""
         return self.url("durable_objects_alarm_changelist", **query)
 
-    def operation(self, verb: str, selection: str) -> str:
-        """Return the address of the question whether to do this to everything that matches."""
+    def operation(self, verb: str, selection: str, kind_id: int | None = None) -> str:
+        """Return the address of the question whether to do this to everything that matches; empty where the user may
+        not: to objects of that class, or of any.
+        """
+        if not self.may_do(verb, kind_id):
+            return ""
         return self.url("durable_objects_operation_start", verb=verb, selection=selection)
+
+    def may_do(self, verb: str, kind_id: int | None = None) -> bool:
+        """Return whether the user may do this to all objects of that class, or of any."""
+        found = bulk_verbs.get(verb)
+        if kind_id is not None:
+            return may_do_to(self.admin_site, self.request, found, kind_id)
+        allowed = (allows_all(self.admin_site, self.request, found.permission, model) for model in kinds.classes())
+        return any(allowed)
 
     def moment(self, at: datetime | None) -> dict[str, str]:
         """Return a past moment as a template shows it: from now, and in full. What came after now was read is now."""

@@ -46,6 +46,6 @@ def _group(board: Board, group: Group) -> dict[str, Any]:
         "first": board.moment(group.first),
         "last": board.moment(group.last),
         "show": board.alarms(q=selection),
-        "revive": board.operation("revive", selection),
-        "discard": board.operation("discard", selection),
+        "revive": board.operation("revive", selection, group.kind_id),
+        "discard": board.operation("discard", selection, group.kind_id),
     }

@@ -30,6 +30,7 @@ def read(board: Board) -> dict[str, Any]:
 def _line(board: Board, waits: waiting.Waits) -> dict[str, Any]:
     word, kind = REASONS[waits.reason]
     of_class, is_late = {"class": waits.kind_id}, waits.reason == "late"
+    has_alarms = waits.by_schedule < waits.number
     state = {"late": "overdue", "due": "due"}.get(waits.reason, waits.reason)
     return {
         "class": label_of(waits.kind_id),
@@ -39,7 +40,7 @@ def _line(board: Board, waits: waiting.Waits) -> dict[str, Any]:
         "badge": kind,
         "causes": _causes(board, waits),
         "show": board.alarms(state=state, **of_class),
-        "run": board.operation("run", _selection(waits)) if is_late and waits.by_schedule < waits.number else "",
+        "run": board.operation("run", _selection(waits), waits.kind_id) if is_late and has_alarms else "",
         "schedules": board.url("durable_objects_schedule_changelist", state="due", **of_class)
         if waits.by_schedule
         else "",

@@ -60,7 +60,7 @@ def _late(board: Board) -> Iterator[Statement]:
     causes = " ".join(cause.text for cause in board.causes) or board.why_late.get(late[0].kind_id, "")
     text = f"{metrics.counted(number, waiting.MOST)} {are.replace(' ', f'{of} ', 1)} late, the oldest by {by}. {causes}"
     actions = [*_remedies(board), Action("Show them", board.alarms(state="overdue"))]
-    if number >= MANY_LATE:
+    if number >= MANY_LATE and board.may_do("spread"):
         actions.append(Action("Plan how they run…", board.url("durable_objects_operation_outage")))
     yield Statement("bad", text, actions, _how(board))
 

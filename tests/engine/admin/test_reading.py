@@ -14,7 +14,7 @@ from durable_objects import now
 from durable_objects.operations import bulk, bulk_chunks, pauses
 from durable_objects.tables import Alarm, AlarmRun, Entry, Object, Operation, Pause, Schedule
 from durable_objects.testing import FakeClock
-from tests.models import Script, Scripted
+from tests.models import Counter, Script, Scripted
 from tests.support.admin_pages import choose, list_url, page_url, scripted, staff, text_of
 from tests.support.many_alarms import dead_alarms
 
@@ -77,6 +77,27 @@ def test_an_operation_is_one_thing_that_was_done(admin_client: Client) -> None:
     assert "Revived" not in text
     seen = text_of(staff(["durable_objects.view_alarm", "tests.view_scripted"]), panel("people"))
     assert seen.count("Revived (operation") == 3
+
+
+def test_only_what_the_user_may_do_is_offered(admin_client: Client, alarm_clock: FakeClock) -> None:
+    """Who may only view is led to lists, and to no question that would be refused; the page of a pause does not tell
+    them to delete it.
+    """
+    dead_alarms(Scripted, 1)
+    scripted("late", HOUR)
+    alarm_clock.advance(2 * HOUR)
+    pauses.pause(Counter)
+    engine = [f"durable_objects.view_{name}" for name in ("alarm", "operation", "pause")]
+    viewer = staff([*engine, "tests.view_scripted"])
+    offers = ["Revive these…", "Discard with reason…", "Run all…"]
+    seen, own = (text_of(client, panel("dead") + "&panel=late") for client in (viewer, admin_client))
+    for offer in offers:
+        assert offer in own
+        assert offer not in seen
+    assert "ValueError: the stock is empty" in seen
+    page = page_url(Pause, Pause.objects.get().pk)
+    assert "To delete it" in text_of(admin_client, page)
+    assert "To delete it" not in text_of(viewer, page)
 
 
 def test_nothing_has_no_picture(admin_client: Client, alarm_clock: FakeClock) -> None:
