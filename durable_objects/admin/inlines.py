@@ -55,6 +55,14 @@ class SettingsInline(HidesSecrets, _StackedInline):
         (name, options), *others = super().get_fieldsets(request, obj)
         return [(name, {**options, "description": "An empty field takes the project's setting."}), *others]
 
+    def is_empty(self, request: HttpRequest, obj: Any) -> bool:
+        """Return whether nothing is set, and the user may not set it: Django would show fields to fill in all the same,
+        as it does to everybody where a row is the only one.
+        """
+        above = self.admin_site.get_model_admin(self.parent_model)
+        may_set = self.has_add_permission(request, obj) and above.has_change_permission(request, obj)
+        return not may_set and not self.get_queryset(request).filter(pk=obj.pk).exists()
+
     def may_edit(self, request: HttpRequest, obj: Any) -> bool:
         """Return whether the user may change both these settings and their object."""
         above = self.admin_site.get_model_admin(self.parent_model)

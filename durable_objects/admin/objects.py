@@ -19,6 +19,7 @@ from durable_objects.admin.base import BoundedPaginator, address_on, allows
 from durable_objects.admin.columns import keep_explanation, now_of, read_deaths, with_alarm
 from durable_objects.admin.filters import ErrorFilter, StateFilter
 from durable_objects.admin.forms import NameForm
+from durable_objects.admin.inlines import SettingsInline
 from durable_objects.admin.log import text_of
 from durable_objects.admin.moves import LATER, MOVE, SET
 from durable_objects.admin.panels import Panel
@@ -280,4 +281,8 @@ class DurableObjectAdmin(ObjectPage):
             obj.save(update_fields=())
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
-        return super().get_inlines(request, obj) if obj is not None else []
+        inlines = super().get_inlines(request, obj) if obj is not None else []
+        return [each for each in inlines if not self._is_empty(each, request, obj)]
+
+    def _is_empty(self, inline: Any, request: HttpRequest, obj: Any) -> bool:
+        return issubclass(inline, SettingsInline) and inline(self.model, self.admin_site).is_empty(request, obj)

@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from batcher.models import Batch, Batcher, Upstream
+from batcher.models import Batch, Batcher, BatcherSettings, Upstream
 from durable_objects.testing import FakeClock
-from tests.support.admin_pages import list_url, page_url, text_of
+from tests.support.admin_pages import list_url, page_url, staff, text_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.admin_urls")]
 
@@ -48,6 +48,17 @@ def test_a_url_is_written_as_one(batch: Batch, admin_client: Client) -> None:
     """The forms of batchers and recipients write URL in capitals."""
     assert "Upstream URL:" in text_of(admin_client, page_url(Batcher, batch.batcher_id))
     assert "Webhook URL:" in text_of(admin_client, reverse("admin:reminders_recipient_add"))
+
+
+def test_who_may_only_view_gets_nothing_to_fill_in(batch: Batch, admin_client: Client) -> None:
+    """Settings are shown to a viewer where there are some, as texts; where there are none there are no fields."""
+    viewer = staff(f"batcher.view_{name}" for name in ("batcher", "batchersettings"))
+    url = page_url(Batcher, batch.batcher_id)
+    assert "Max items: -" in text_of(viewer, url)
+    BatcherSettings.objects.all().delete()
+    assert "Max items" not in text_of(viewer, url)
+    assert 'name="settings-0-max_items"' in admin_client.get(url).content.decode()
+    assert 'name="settings-' not in viewer.get(url).content.decode()
 
 
 def test_a_whole_list_does_not_offer_all(batch: Batch, admin_client: Client) -> None:
