@@ -288,3 +288,12 @@ def test_a_busy_object_is_reported(admin_client: Client, alarm_clock: FakeClock,
     (message,) = confirm(admin_client, Scripted, "fire_now", [obj.pk])
     assert message == "Not done for one: could not lock tests.scripted 'one' within LOCK_TIMEOUT (5 s)"
     assert User.objects.count() == 1
+
+
+def test_a_list_has_its_verbs_in_place_of_djangos_delete(admin_client: Client) -> None:
+    """Django's own action would read every row of an object and is no turn of it; a pop-up that picks one has none."""
+    scripted("one")
+    for query, offered in (("", ["fire_now", "delete_objects"]), ("?_popup=1", [])):
+        page = admin_client.get(f"{list_url(Scripted)}{query}").content.decode()
+        verbs = ("fire_now", "delete_objects", "delete_selected")
+        assert [verb for verb in verbs if f'value="{verb}"' in page] == offered
