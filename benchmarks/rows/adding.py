@@ -30,7 +30,7 @@ def batcher() -> Batcher:
     return made
 
 
-@row(1, "`add_item`, one caller", ratio=Target(0.6, 0.9))
+@row(1, "`add_item`, one caller", ratio=Target(0.85, 0.9))
 def one_caller(stage: Stage) -> Result:
     """Ours against the floor, in turn."""
     object_ = batcher()
@@ -45,7 +45,7 @@ def one_caller(stage: Stage) -> Result:
     return Result(figures, {"ratio": figures["ours"].median / figures["hand-written psycopg"].median})
 
 
-@row(2, "`add_item`, 16 threads on one object", ratio=Target(5, 15))
+@row(2, "`add_item`, 16 threads on one object", ratio=Target(7, 10))
 def many_threads(stage: Stage) -> Result:
     """Threads against one caller, in turn."""
     object_ = batcher()

@@ -13,7 +13,7 @@ from tests.models import Ticker
 OBJECTS = many(100_000)
 
 
-@row(7, "Arm 100,000 new objects by one call", rate=Target(10_000, 40_000))
+@row(7, "Arm 100,000 new objects by one call", rate=Target(25_000, 40_000))
 def bulk(stage: Stage) -> Result:
     """``set_alarms``, an hour ahead."""
     rates = []

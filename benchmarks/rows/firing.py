@@ -26,7 +26,7 @@ PEER, BY_HAND_PEER = "benchmarks.peers.celery_app", "benchmarks.peers.celery_by_
 @row(
     4,
     "Alarms run per second at saturation",
-    celery=Target(2, 5),
+    celery=Target(5, 8),
     procrastinate=Target(5, 5),
     ordinary=Target(0.6, 1),
     by_hand=Target(2, 3),

@@ -24,7 +24,7 @@ wrk.headers["Authorization"] = "Bearer {token}"; wrk.headers["Content-Type"] = "
 """
 
 
-@row(3, "`POST /batcher/x`, 64 connections", ratio=Target(1.0, 2.0))
+@row(3, "`POST /batcher/x`, 64 connections", ratio=Target(2.0, 3.0))
 def posting(stage: Stage) -> Result:
     """One server process each, on one machine with the client (wrk, one thread)."""
     if shutil.which("wrk") is None:
