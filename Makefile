@@ -33,7 +33,7 @@ matrix: setup ## the tests on the oldest, the locked and the newest versions, an
 chaos: setup ## random faults for CHAOS_MINUTES (30) on each broker, then single scenarios; ARGS for a part
 	@CHAOS_MINUTES=$${CHAOS_MINUTES:-30} $(CLEAN) $(PYTHON) -m pytest -m chaos $(or $(ARGS),tests/chaos)
 
-bench: setup ## speed, ours and its peers', in less than 20 minutes: writes docs/why/performance.md
+bench: setup ## speed, ours and its peers', in 20 minutes: writes docs/why/performance.md
 	@$(CLEAN) env $$(sh scripts/make-peers) $(PYTHON) -m benchmarks $(ARGS)
 
 lint: setup ## style, types, import rules, migrations, Django's checks

@@ -14,7 +14,7 @@ from benchmarks.rows.posting import UNLIMITED
 from benchmarks.stage import Stage, unique, wait_until
 from tests.support.site_processes import TOKEN, Site
 
-CONNECTIONS, SECONDS = 16, 1 if QUICK else 4
+CONNECTIONS, SECONDS = 16, 1 if QUICK else 3
 ALARMS, SECONDS_AHEAD = many(1_000), 3
 #: Three times what it was when this was first asked for.
 POSTS = 3 * 1_344

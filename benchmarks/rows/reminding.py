@@ -23,7 +23,7 @@ from tests.support.site_processes import Process
 
 REMINDERS = many(10_000)
 #: From the start of beat or dispatcher until all are due, and from then on until what is missing is given up.
-SECONDS_AHEAD, SECONDS_TO_RUN = (10, 30) if QUICK else (12, 25)
+SECONDS_AHEAD, SECONDS_TO_RUN = (10, 30) if QUICK else (12, 20)
 SECONDS_TO_START = 60.0
 PEER = "benchmarks.peers.celery_app"
 BEAT = ["-m", "celery", "-A", PEER, "beat", "--scheduler", "django_celery_beat.schedulers:DatabaseScheduler"]
