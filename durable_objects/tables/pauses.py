@@ -50,7 +50,7 @@ class Pause(models.Model):
 
     def __str__(self) -> str:
         if self.kind is None:
-            return f"pause of {self.object or self.scope}"
+            return f"pause of {'an object' if self.object_id else 'everything'}"  # no name: the log shows it to others
         model = self.kind.model_class()
         return f"pause of {model._meta.label if model else f'{self.kind.app_label}.{self.kind.model}'}"
 

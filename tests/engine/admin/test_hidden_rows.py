@@ -128,6 +128,18 @@ def test_no_page_tells(once: Callable[[str], object], hidden: Object, vic: Clien
     assert "And 1 more" in text_of(vic, page_url(Operation, failed.pk))
 
 
+def test_the_log_of_a_pause_names_no_object(hidden: Object, vic: Client, admin_client: Client) -> None:
+    """Who may see pauses reads in the log that one of an object was lifted, and not of which."""
+    pauses.pause(hidden, reason="prices", by="ada")
+    page: Any = site.get_model_admin(Pause)
+    request = admin_client.get(list_url(Pause)).wsgi_request
+    page.log_deletions(request, Pause.objects.all())
+    pauses.resume(hidden)
+    people = text_of(vic, f"{reverse('admin:durable_objects_overview_panels')}?panel=people")
+    assert "pause of an object" in people
+    assert "whisper" not in people
+
+
 def test_rows_of_apps_are_hidden_with_their_object(hidden: Object, vic: Client, alarm_clock: FakeClock) -> None:
     """Batches and deliveries of objects that are hidden are on no list, and have no page and no file."""
     reminder = Object.objects.get(name="whisper-tea")

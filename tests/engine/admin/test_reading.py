@@ -120,7 +120,9 @@ def test_a_pause_says_what_and_until_when(admin_client: Client, alarm_clock: Fak
     )
     pauses.resume(Scripted)
     pauses.pause(scripted("one", HOUR))
-    assert str(Pause.objects.get()) == "pause of one"
+    text = text_of(admin_client, page_url(Pause, Pause.objects.get().pk))
+    assert "pause of an object" in text
+    assert "Paused: one" in text
 
 
 def test_operations_are_listed_with_when_and_what(admin_client: Client) -> None:
