@@ -92,14 +92,18 @@ def _django_set_urlconf(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def remembered_nothing() -> None:
-    """Each test begins as a new process does: what this one remembers of rows would outlive them in the rollback."""
+    """Each test begins as a new process does: what this one remembers of rows would outlive them in the rollback. And
+    with objects that do nothing, whatever an earlier test has had them do.
+    """
     from django.core.cache import cache
 
     from durable_objects import health
     from durable_objects.delivery import dispatcher, processes, publisher
     from durable_objects.execution import waiting_line
     from durable_objects.http import tokens
+    from tests.models import Script, Scripted
 
+    Scripted.script = Script()
     health._migrated = False
     processes._signed = processes.NEVER_SIGNED
     dispatcher._last_pruned = dispatcher.NEVER

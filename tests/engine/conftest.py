@@ -14,11 +14,9 @@ from tests.support.limited_alarms import Limiting
 
 
 @pytest.fixture
-def script() -> Iterator[Script]:
+def script() -> Script:
     """What every ``Scripted`` object does in this test."""
-    Scripted.script = Script()
-    yield Scripted.script
-    Scripted.script = Script()
+    return Scripted.script
 
 
 @pytest.fixture
