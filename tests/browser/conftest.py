@@ -37,6 +37,13 @@ FORMS: list[tuple[str, ViewportSize, Literal["light", "dark"]]] = [
 ]
 
 
+def show_as(page: Page, size: ViewportSize, scheme: Literal["light", "dark"]) -> None:
+    """The page in this form, all of it: admin's links would take 150 ms from one colour to the other."""
+    page.set_viewport_size(size)
+    page.emulate_media(color_scheme=scheme)
+    page.evaluate("document.getAnimations().forEach(each => each.finish())")
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium (TEST_CHROMIUM names another one). Skips with the reason where there is none, fails under CI.
@@ -100,8 +107,7 @@ def screenshot(page: Page) -> Callable[[str], None]:
         Path(folder).mkdir(parents=True, exist_ok=True)
         before = page.viewport_size or WIDE
         for form, size, scheme in FORMS:
-            page.set_viewport_size(size)
-            page.emulate_media(color_scheme=scheme)
+            show_as(page, size, scheme)
             page.screenshot(path=Path(folder) / f"{name}.{form}.png", full_page=True)
         page.set_viewport_size(before)
         page.emulate_media(color_scheme="null")  # as it was; None would change nothing

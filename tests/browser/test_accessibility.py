@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 from pytest_django.live_server_helper import LiveServer
 
 from project.csp import POLICY
-from tests.browser.conftest import FORMS
+from tests.browser.conftest import FORMS, show_as
 from tests.support.admin_addresses import shown
 from tests.support.row_of_each_model import row_of_each_model
 
@@ -51,8 +51,7 @@ def test_no_page_has_a_serious_fault(browser: Browser, live_server: LiveServer, 
     for url in urls:
         page.goto(live_server.url + url)
         for name, size, scheme in JUDGED:
-            page.set_viewport_size(size)
-            page.emulate_media(color_scheme=scheme)
+            show_as(page, size, scheme)
             if faults := list(serious(page)):
                 found[f"{url} {name}"] = faults
     context.close()
