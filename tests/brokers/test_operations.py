@@ -83,7 +83,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize(
     ("number", "rate"),
-    [(2_000, 100), pytest.param(98_000, 20_000, marks=pytest.mark.slow)],
+    [(2_000, 100), pytest.param(98_000, 20_000, marks=pytest.mark.chaos)],
 )
 def test_a_worker_is_killed_and_it_is_stopped_and_gone_on_with(site: Site, number: int, rate: int) -> None:
     """Each alarm is moved by exactly one hour, once, and the figures are exact, whoever was killed in between."""
