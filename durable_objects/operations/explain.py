@@ -258,9 +258,10 @@ def _asked(slot: Alarm, ask: Ask | None) -> list[Flaw] | None:
 
 def _wake_up(slot: Alarm, due: datetime, delivery: DeliveryState, flaws: list[Flaw] | None) -> tuple[str, str | None]:
     """Say where the wake-up's message is, and what happens next. With something in ``flaws`` no worker takes it; with
-    nothing in it one has answered.
+    nothing in it one has answered; with None the workers' heartbeats say whether there are any.
     """
-    now, is_taken = delivery.now, not flaws
+    now = delivery.now
+    is_taken = not (delivery.workers.are_gone if flaws is None else flaws)
     if slot.wake_up_for is None:
         return _not_out(slot, due, delivery)
     if is_forgotten(slot):

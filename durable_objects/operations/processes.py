@@ -18,7 +18,8 @@ AT_MOST = 200
 @dataclass(frozen=True, slots=True)
 class Workers:
     """All workers together: how many live, their threads and how many of those are at work, the longest for how long
-    and for which object; ``silent``: how many were killed or hang, the last seen ``silent_for`` ago.
+    and for which object; ``silent``: how many were killed or hang, the last seen ``silent_for`` ago; the last that
+    ended in good order did so ``ended_for`` ago.
     """
 
     number: int = 0
@@ -28,11 +29,17 @@ class Workers:
     longest_object: int | None = None
     silent: int = 0
     silent_for: timedelta | None = None
+    ended_for: timedelta | None = None
 
     @property
     def all_busy(self) -> bool:
         """Whether no thread is free, so that what is due waits for one."""
         return 0 < self.threads <= self.busy
+
+    @property
+    def are_gone(self) -> bool:
+        """Whether there were workers, and none is left; False where none is on record: they may be without beats."""
+        return not self.number and not (self.silent_for is None and self.ended_for is None)
 
     def obstacles(self) -> list[str]:
         """Return why workers take nothing, in sentences without a host or an object; none as far as one knows."""
@@ -40,9 +47,11 @@ class Workers:
             longest = f", the longest for {span(self.longest)}" if self.longest is not None else ""
             are = "The only thread of the workers is" if self.threads == 1 else f"All {self.threads:,} threads are"
             return [f"{are} busy ({self.busy:,} of {self.threads:,}){longest}."]
-        if not self.number and self.silent and self.silent_for is not None:
+        if not self.are_gone:
+            return []
+        if self.silent_for is not None and (self.ended_for is None or self.silent_for <= self.ended_for):
             return [f"No worker has been seen for {span(self.silent_for)}."]
-        return []
+        return [f"No worker is running: the last one ended {span(self.ended_for or timedelta(0))} ago."]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +83,10 @@ def workers(now: datetime) -> Workers:
 
 def workers_among(rows: list[Process], now: datetime) -> Workers:
     """Return how the workers among these stand."""
-    of_workers = [row for row in rows if row.threads is not None and row.ended_at is None]
-    alive = [row for row in of_workers if row.last_seen_at > now - SILENT_AFTER]
-    silent = [row for row in of_workers if row.last_seen_at <= now - SILENT_AFTER]
+    of_workers = [row for row in rows if row.threads is not None]
+    going = [row for row in of_workers if row.ended_at is None]
+    alive = [row for row in going if row.last_seen_at > now - SILENT_AFTER]
+    silent = [row for row in going if row.last_seen_at <= now - SILENT_AFTER]
     longest = min(alive, key=lambda row: row.busy_since or now, default=None)
     return Workers(
         len(alive),
@@ -86,6 +96,7 @@ def workers_among(rows: list[Process], now: datetime) -> Workers:
         longest.busy_with if longest else None,
         len(silent),
         min((now - row.last_seen_at for row in silent), default=None),
+        min((now - row.ended_at for row in of_workers if row.ended_at is not None), default=None),
     )
 
 

@@ -115,7 +115,8 @@ def _some(subjects: list[str]) -> list[str]:
 def _aside(board: Board) -> Iterator[Statement]:
     counts = board.counts
     if number := counts["dead"]:
-        text = f"{_alarms(number)} dead: nothing runs until they are revived."
+        until = "does not run until it is revived" if number == 1 else "do not run until they are revived"
+        text = f"{_alarms(number)} dead, and {until}."
         yield Statement("warn", text, [Action("By error", "#do-dead"), Action("Show them", board.alarms(state="dead"))])
     if number := counts["dead_schedules"]:
         text = f"Schedules with an occurrence that used up its retries: {metrics.counted(number)}."

@@ -160,7 +160,7 @@ def test_the_sentence_is_right(admin_client: Client, site: FakeClock) -> None:
     text = text_of(admin_client, panel("sentence"))
     sentences = [
         "1 alarm of tests.Scripted is late, the oldest by 2m. No dispatcher has made a pass for 3m. Show them",
-        "1 alarm is dead: nothing runs until they are revived. By error Show them",
+        "1 alarm is dead, and does not run until it is revived. By error Show them",
         "1 alarm is parked: this code does not have their class. Show them",
     ]
     assert [text.find(sentence) for sentence in sentences] == sorted(text.find(sentence) for sentence in sentences)

@@ -146,6 +146,10 @@ def test_how_all_workers_stand() -> None:
     assert processes.workers(now).obstacles() == []
     Process.objects.filter(process__in=["a:1", "b:1"]).update(last_seen_at=now - 2 * MINUTE)
     assert processes.workers(now).obstacles() == ["No worker has been seen for 1m."]
+    row("stopped:1", now, threads=4, ended_at=-40 * SECOND, last_seen_at=-40 * SECOND)
+    assert processes.workers(now).obstacles() == ["No worker is running: the last one ended 40s ago."]
+    Process.objects.filter(process="b:1").update(last_seen_at=now)
+    assert processes.workers(now).obstacles() == []
 
 
 def wait_for_row() -> Process:

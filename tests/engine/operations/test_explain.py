@@ -147,6 +147,21 @@ def test_busy_workers_are_a_reason_beside_others(clock: FakeClock, obj: Scripted
     assert why_late_now(clock) == busy
 
 
+def test_that_no_worker_is_left_is_a_reason(clock: FakeClock, obj: Scripted) -> None:
+    """Where the last worker has ended, no sentence says that a worker has the wake-up, or takes it by itself."""
+    obj.storage.set_alarm(MINUTE)
+    at = clock.now()
+    change(obj, due_at=at - 5 * SECOND, wake_at=at - 5 * SECOND, wake_up_for=at - 5 * SECOND)
+    assert "a worker that is busy" in explained(obj, clock)
+    Process.objects.create(
+        process="host:1", threads=8, code_since=at, started_at=at, last_seen_at=at - MINUTE, ended_at=at - MINUTE
+    )
+    text = explained(obj, clock)
+    assert "No worker is running: the last one ended 1m ago." in text
+    assert "has been out for 5s, and no worker has taken it." in text
+    assert "If no worker takes it by" in text
+
+
 def test_max_out_is_the_reason(clock: FakeClock, obj: Scripted) -> None:
     """While MAX_OUT wake-ups are out, that is the reason why an alarm has none, and what it waits for is shown."""
     passed(clock)
