@@ -163,9 +163,7 @@ class OperableAdmin(EngineAdmin):
         handle = as_handle(target)
         unfit = {DELETE.name, PAUSE.name if is_paused_by_itself(request, target) else RESUME.name}
         verbs = [verb for verb in self.verbs if verb.name not in unfit and (verb.fits is None or word in verb.fits)]
-        slot = alarm_of(row) if isinstance(row, Object | Alarm) else None
-        is_set = isinstance(row, Object | Alarm) and slot is not None and not is_idle(slot)
-        verbs = [verb for verb in verbs if verb.needs_alarm is None or verb.needs_alarm is is_set]
+        verbs = [verb for verb in verbs if verb.needs_alarm is None or verb.needs_alarm is _is_set(row)]
         if handle is not None and not handle.has_alarm_handler():
             verbs = [verb for verb in verbs if verb is not FIRE_NOW and verb.needs_alarm is not False]
         return [verb for verb in verbs if self.may_change(request, verb, target)]
@@ -188,6 +186,8 @@ class OperableAdmin(EngineAdmin):
             "form": form,
             "chosen": [self._described(request, verb, row, previewed=at < PREVIEWED) for at, row in enumerate(rows)],
             "checkbox": ACTION_CHECKBOX_NAME,
+            # One field for all: Django takes 1,000 at most.
+            "was_set": " ".join(str(row.pk) for row in rows if verb.becomes is not None and _is_set(row)),
             "from_page": request.POST.get("from_page") == "yes" or request.method == "GET",
             "filters": request.META.get("QUERY_STRING", "") if request.method == "POST" else "",
             "list_url": self._list_url(),
@@ -242,6 +242,8 @@ class OperableAdmin(EngineAdmin):
             raise DurableObjectError(f"it needs the class, {display.class_of(target)}")
         if not self.may_change(request, verb, target):
             raise DurableObjectError(f"you may not {verb.permission} objects of {display.class_of(target)}")
+        if str(row.pk) in request.POST.get("was_set", "").split() and not _is_set(row):
+            raise DurableObjectError("its alarm has run, or was cancelled, since the question was asked")
         user: Any = request.user
         is_risky = verb.is_destructive or (verb.is_risky is not None and verb.is_risky(row))
         reason = reasons.read(given.get("reason", ""), required=is_risky) if verb.keeps_reason else ""
@@ -284,6 +286,12 @@ class OperableAdmin(EngineAdmin):
             return reverse(name, args=[rows[0].pk])
         filters = request.POST.get("filters") or request.META.get("QUERY_STRING", "")
         return f"{self._list_url()}?{filters}" if filters else self._list_url()
+
+
+def _is_set(row: Any) -> bool:
+    """Return whether the object's own alarm is set, or dead."""
+    slot = alarm_of(row) if isinstance(row, Object | Alarm) else None
+    return slot is not None and not is_idle(slot)
 
 
 def _some(names: Iterable[str]) -> str:

@@ -86,7 +86,7 @@ MOVE = Verb(
     "Moved",
     lambda handle, row: False,
     needs_alarm=True,
-    becomes=lambda slot, now: f"Now {stands(slot)}",
+    becomes=lambda slot, now: f"Currently {stands(slot)}",
     form=MoveForm,
     call_with=_move,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -48,6 +49,25 @@ def test_fire_now(
     assert confirm(admin_client, model, "fire_now", [obj.pk]) == ["Set to run now: one."]
     assert [run.outcome for run in run_due_alarms()] == ["succeeded"]
     assert script.infos[0].scheduled_at == alarm_clock.now() + HOUR
+
+
+@pytest.mark.parametrize("model", [Scripted, Alarm])
+@pytest.mark.parametrize("verb", ["fire_now", "move_alarms"])
+def test_an_old_question_makes_no_second_run(
+    verb: str, model: type[Scripted | Alarm], admin_client: Client, alarm_clock: FakeClock, script: Script
+) -> None:
+    """An alarm that ran while the question stood open is not set again by the yes; one that was not set is."""
+    obj, idle, other = scripted("one", timedelta(0)), scripted("idle"), scripted("other", HOUR)
+    Scripted.objects.get_by_name("idle").storage.set_alarm(HOUR)
+    idle.storage.delete_alarm()
+    asked = choose(admin_client, model, verb, [obj.pk, idle.pk, other.pk]).content.decode()
+    sent = re.findall(r'name="was_set" value="([^"]*)"', asked)
+    assert sent == [f"{obj.pk} {other.pk}"]
+    assert len(run_due_alarms()) == 1
+    messages = confirm(admin_client, model, verb, [obj.pk, idle.pk], was_set=sent[0], later="5m")
+    assert "Not done for one: its alarm has run, or was cancelled, since the question was asked" in messages
+    assert obj.storage.get_alarm() is None
+    assert idle.storage.get_alarm() is not None
 
 
 @pytest.mark.parametrize("model", [Scripted, Alarm])

@@ -51,7 +51,7 @@ def test_what_trouble_asks_for_comes_first(admin_client: Client, alarm_clock: Fa
     assert 'value="resume_objects" class="button"' in page
 
 
-@pytest.mark.parametrize(("verb", "becomes"), [("cancel_alarms", "dead → not set"), ("move_alarms", "Now dead")])
+@pytest.mark.parametrize(("verb", "becomes"), [("cancel_alarms", "dead → not set"), ("move_alarms", "Currently dead")])
 def test_a_dead_alarm_is_not_said_to_be_unset(verb: str, becomes: str, admin_client: Client) -> None:
     """The question about a dead alarm says from which state to which."""
     dead_alarms(Scripted, 1)
