@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.apps import apps
+from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.urls import get_resolver
+from django.utils.module_loading import autodiscover_modules
 
 from durable_objects.handler_errors import named
 from durable_objects.tables import Operation
@@ -36,6 +40,7 @@ def refusal(operation: Operation) -> str:
     if user is None or not user.is_active:
         why = "is no active user any more"
     else:
+        _import_admin_sites()
         try:
             if _may is None or _may(user, operation):
                 return ""
@@ -46,3 +51,13 @@ def refusal(operation: Operation) -> str:
             )
         why = "may not do this to all of these objects any more"
     return f"{operation.by}, for whom it runs, {why}: somebody who may do it has to go on with it"
+
+
+def _import_admin_sites() -> None:
+    """Import the admin's classes and sites, which decide: a worker that shows no page need not have them yet, and a
+    site may be made where the URLs are.
+    """
+    if apps.is_installed("django.contrib.admin"):
+        autodiscover_modules("admin")
+        if getattr(settings, "ROOT_URLCONF", None):
+            _ = get_resolver().url_patterns

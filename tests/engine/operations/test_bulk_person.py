@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from batcher.models import Batcher
 from durable_objects.admin import DurableObjectAdmin, permissions
 from durable_objects.operations import bulk, bulk_chunks, bulk_person, outage
 from durable_objects.tables import Operation
+from tests.architecture.sources import ROOT
 from tests.models import Grouped, Script, Scripted
 from tests.support.another_class import make_of
 from tests.support.many_alarms import dead_alarms, late_alarms
@@ -210,3 +215,59 @@ def test_permissions_that_need_a_request_stop_it(script: Script, monkeypatch: py
         "whether ada, for whom it runs, may still do it cannot be found out without a request: Attrib" in stopped.error
     )
     assert stopped.error.endswith("must do with request.user")
+
+
+#: A process that has imported no page of the admin, and a superuser who is no staff: only the site in ``URLS`` lets
+#: such a one in.
+WORKER = """
+import os, sys
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=[
+        "django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "django.contrib.messages",
+        "django.contrib.admin.apps.SimpleAdminConfig", "durable_objects",
+    ],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    USE_TZ=True,
+    ROOT_URLCONF=os.environ["URLS"],
+)
+import django
+django.setup()
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from durable_objects.operations import bulk_person
+from durable_objects.tables import Operation
+call_command("migrate", verbosity=0)
+assert "durable_objects.admin" not in sys.modules
+user = User.objects.create_user("ada", is_superuser=True)
+print(bulk_person.refusal(Operation(verb="revive", by="ada", user=str(user.pk))))
+"""
+NO_URLS = "urlpatterns = []"
+SITE_IN_URLS = """
+from django.contrib import admin
+from durable_objects.admin import OperationAdmin
+from durable_objects.tables import Operation
+
+class Portal(admin.AdminSite):
+    def has_permission(self, request):
+        return request.user.is_superuser
+
+portal = Portal()
+portal.register(Operation, OperationAdmin)
+urlpatterns = []
+"""
+
+
+@pytest.mark.parametrize(
+    ("urls", "said"), [(NO_URLS, "may not do this to all of these objects any more"), (SITE_IN_URLS, "")]
+)
+def test_a_worker_without_pages_asks_the_admin(urls: str, said: str, tmp_path: Path) -> None:
+    """A process that has imported neither the admin's classes nor the URLs asks both, once an operation is a user's."""
+    (tmp_path / "urls_of_the_test.py").write_text(urls)
+    environment = os.environ | {"URLS": "urls_of_the_test", "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    del environment["DJANGO_SETTINGS_MODULE"]
+    command = [sys.executable, "-c", WORKER]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert answer.returncode == 0, answer.stderr
+    assert said in answer.stdout
+    assert bool(answer.stdout.strip()) == bool(said)
