@@ -16,6 +16,7 @@ _django = get_asgi_application()
 for database in connections.settings.values():
     database["CONN_MAX_AGE"] = 0  # each request has a thread of its own here: a connection that stayed would be lost
 
+import project.urls  # noqa: E402, F401  every page, before a server forks and before the first request
 from batcher.fast_path import FastPath  # noqa: E402  models want Django set up
 from durable_objects.http.asgi_body_limit import AsgiBodyLimit  # noqa: E402
 from project.api import api  # noqa: E402

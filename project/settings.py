@@ -33,7 +33,7 @@ DURABLE_OBJECTS_HTTP: dict[str, object] = {
 }
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "project.admin_config.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -9,6 +9,7 @@ from django.views.generic import TemplateView
 from project.admin_login import LoginForm
 from project.api import api
 
+admin.autodiscover()
 admin.site.login_form = LoginForm
 urlpatterns = [
     path("", TemplateView.as_view(template_name="project/home.html"), name="home"),

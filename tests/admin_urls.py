@@ -9,6 +9,7 @@ from durable_objects.admin import DurableObjectAdmin
 from project.api import api
 from tests.models import Account, Counter, Scripted, Shop
 
+admin.autodiscover()
 site = admin.AdminSite()
 for _model, _admin in admin.site._registry.items():
     site.register(_model, type(_admin))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.conf import settings
+from django.contrib import admin
 from django.db import connections
 from django.test import TransactionTestCase
 from django.urls import set_urlconf
@@ -32,6 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.FOLDER.mkdir(mode=0o700, exist_ok=True)
     hypothesis_settings.register_profile("unhurried", deadline=None, max_examples=examples(100))  # 200 ms prove nothing
     hypothesis_settings.load_profile("unhurried")
+
+
+def pytest_sessionstart() -> None:
+    """Import the admin's classes, as the first page of a web server's does."""
+    admin.autodiscover()
 
 
 def pytest_collection_finish() -> None:
