@@ -60,7 +60,7 @@ def check_classes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     return found
 
 
-@register()
+@register("durable_objects")
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Check that with these settings turns lock and wake-ups are sent. Asks no database: each command may run it."""
     if refused := _check_dicts():

@@ -10,11 +10,12 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
+from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper, SystemCheckError
 from django.db import Error
 from django.db.models import Model, QuerySet
@@ -129,6 +130,10 @@ class PlainCommand(BaseCommand):
 
 class VerbCommand(PlainCommand):
     """A command of verbs, each a method of its name with ``_`` before it; ``--json`` makes it print JSON."""
+
+    #: What the engine and models need, by its tag: the checks of a whole site import every page of it, which takes a
+    #: dispatcher a quarter of its memory, and each command half a second.
+    requires_system_checks: tuple[str, ...] | Literal["__all__"] = (Tags.models, "durable_objects")
 
     #: Shown below the options.
     examples = ""

@@ -20,6 +20,7 @@ from reminders.models import Alert, AlertMessage, AlertRule
 
 
 class Command(VerbCommand):
+    requires_system_checks = "__all__"  # those of ``REMINDERS`` among them
     help = "List, add, check, silence and try out the rules of alerts. `check` is for cron as well."
     examples = """examples:
   manage.py alerts add late --channel email --person ops

@@ -141,6 +141,12 @@ def test_errors_of_the_checks_are_lines(settings: Settings) -> None:
     assert any(line.strip().startswith("HINT: Begin DATABASE_ROUTERS") for line in lines)
 
 
+def test_no_page_of_the_site_is_imported_for_a_command(settings: Settings) -> None:
+    """The checks before a command of the engine are the engine's: it starts where the site's addresses cannot."""
+    settings.ROOT_URLCONF = "no_such_module"
+    call_command("alarms", "list", skip_checks=False)
+
+
 class Elsewhere:
     """A router that writes all models to a database that is not the engine's."""
 
