@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.utils import unquote
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -15,6 +23,7 @@ from durable_objects.admin.base import EngineAdmin
 from durable_objects.admin.columns import moment, now_of
 from durable_objects.admin.forms import PausesForm
 from durable_objects.admin.permissions import shown
+from durable_objects.admin.verbs import RESUME
 from durable_objects.alarms.pauses import Target
 from durable_objects.kinds import content_types
 from durable_objects.operations import pauses
@@ -22,14 +31,17 @@ from durable_objects.tables import Pause
 
 #: Until when a pause lasts that does not end by itself.
 RESUMED = "it is resumed"
-TO_RESUME = "To delete it is to resume: what has come due meanwhile runs at once."
+#: What is done to a pause, in place of deleting its row.
+END = replace(RESUME, name="resume_pauses", question="Resume? What has come due meanwhile runs at once.")
 
 
 @admin.register(Pause)
 class PauseAdmin(EngineAdmin):
-    """Every pause, the last first. To delete one is to resume; those of objects are made on the objects' pages."""
+    """Every pause, the last first. None is deleted but by resuming; those of objects are made on the objects' pages."""
 
     form = PausesForm
+    actions: Any = ("resume_pauses",)
+    change_form_template = "admin/durable_objects/operable.html"
     list_display = ("what", "reason", "by")
     list_filter = ("scope",)
     #: On the page of a pause.
@@ -54,8 +66,7 @@ class PauseAdmin(EngineAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = ("what", "reason", "lasts") if obj is None else self.on_page
-        may_resume = obj is not None and self.has_delete_permission(request, obj)
-        return [(None, {"fields": fields, "description": TO_RESUME if may_resume else ""})]
+        return [(None, {"fields": fields})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return () if obj is None else self.on_page
@@ -86,11 +97,89 @@ class PauseAdmin(EngineAdmin):
         obj.pk = Pause.objects.get(**pauses.target_of(kind).row).pk
         obj.refresh_from_db()
 
-    def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Resume."""
-        pauses.resume(obj.object or obj.kind)
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Offer to resume in place of Django's button that deletes."""
+        row = context.get("original")
+        may_resume = row is not None and self.has_delete_permission(request, row)
+        context |= {"show_delete": False, "verbs": [END] if may_resume else [], "list_url": self._list_url()}
+        return super().render_change_form(request, context, *args, **kwargs)
 
-    def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
-        """Resume each of them."""
-        for row in queryset:
-            self.delete_model(request, row)
+    def get_actions(self, request: HttpRequest, *place: Any, **places: Any) -> dict[str, Any]:
+        actions: dict[str, Any] = super().get_actions(request, *place, **places)
+        actions.pop("delete_selected", None)
+        return actions
+
+    @admin.action(description=END.label, permissions=["delete"])
+    def resume_pauses(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse:
+        """Ask; once that was confirmed, resume each and lead to the list."""
+        rows = [row for row in queryset.order_by("pk") if self.has_delete_permission(request, row)]
+        if rows and request.POST.get("confirmed") != "yes":
+            return self._ask(request, rows)
+        resumed = [row for row in rows if pauses.resume(row.object or row.kind)]
+        for row in resumed:
+            _log(request, row)
+        if resumed:
+            self.message_user(request, f"{END.done}: {', '.join(map(_name, resumed))}.", messages.SUCCESS)
+        else:
+            self.message_user(request, "There was nothing to resume.", messages.WARNING)
+        return HttpResponseRedirect(self._list_url())
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Ask whether to resume: to delete the row of a pause is nothing else."""
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404(f"There is no pause {object_id}.")
+        if not self.has_delete_permission(request, row):
+            raise PermissionDenied
+        return self.resume_pauses(request, self.get_queryset(request).filter(pk=row.pk))
+
+    def _ask(self, request: HttpRequest, rows: list[Pause]) -> HttpResponse:
+        chosen = [
+            {
+                "pk": row.pk,
+                "label": _name(row),
+                "badge": display.badge("paused"),
+                "sentence": row.reason,
+                "class": display.class_of(row.object) if row.object is not None else "",
+            }
+            for row in rows
+        ]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": END.label,
+            "opts": self.opts,
+            "media": self.media,
+            "verb": END,
+            "chosen": chosen,
+            "checkbox": ACTION_CHECKBOX_NAME,
+            "list_url": self._list_url(),
+            "asked_at": request.path,
+            "back_url": self._list_url(),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/durable_objects/confirm.html", context)
+
+    def _list_url(self) -> str:
+        return reverse(f"{self.admin_site.name}:durable_objects_pause_changelist")
+
+
+def _name(row: Pause) -> str:
+    """Return what is paused, as one word of a sentence."""
+    return display.label(row.object.name) if row.object is not None else pauses.name_of(Target(row.kind_id))
+
+
+def _log(request: HttpRequest, row: Pause) -> None:
+    """Write that it was resumed to the log of its object, as the button there does, or to that of the pause."""
+    user: Any = request.user
+    of: dict[str, Any] = {
+        "content_type": ContentType.objects.get_for_model(Pause),
+        "object_id": str(row.pk),
+        "object_repr": str(row)[:200],
+        "action_flag": DELETION,
+    }
+    if row.object is not None:
+        name, key = row.object.name[:200], str(row.object.pk)
+        of = {"content_type_id": row.object.kind_id, "object_id": key, "object_repr": name, "action_flag": CHANGE}
+    LogEntry.objects.create(user_id=user.pk, change_message=f"{END.done}.", **of)

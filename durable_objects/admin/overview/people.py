@@ -7,7 +7,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import DELETION, LogEntry
 from django.db.models import Model, Q, QuerySet
 
 from durable_objects import kinds
@@ -99,7 +99,7 @@ def _class(row: LogEntry) -> str:
 
 def _page(board: Board, row: LogEntry) -> str:
     model = row.content_type.model_class() if row.content_type else None
-    if model is None or row.content_type is None or row.object_id is None:
+    if model is None or row.content_type is None or row.object_id is None or row.action_flag == DELETION:
         return ""
     if kinds.class_of(row.content_type) is not None:
         return board.url("durable_objects_object_change", row.object_id)

@@ -64,7 +64,7 @@ def test_a_form_with_errors_is_asked_again(admin_client: Client, alarm_clock: Fa
 
 
 def test_everything_and_a_class_are_paused_from_the_list(admin_client: Client, alarm_clock: FakeClock) -> None:
-    """Adding pauses, in place of a pause of the same; deleting resumes; the list says who, since when, and why."""
+    """Adding pauses, in place of a pause of the same; *Resume* ends one; the list says who, since when, and why."""
     scripted("one", NOW)
     add = reverse("admin:durable_objects_pause_add")
     assert "Everything" in admin_client.get(add).content.decode()
@@ -78,8 +78,14 @@ def test_everything_and_a_class_are_paused_from_the_list(admin_client: Client, a
     assert run_due_alarms() == []
     for pause in Pause.objects.all():
         page = reverse("admin:durable_objects_pause_change", args=[pause.pk])
-        assert pause.reason in text_of(admin_client, page)
-        admin_client.post(reverse("admin:durable_objects_pause_delete", args=[pause.pk]), {"post": "yes"})
+        shown = text_of(admin_client, page)
+        assert pause.reason in shown
+        assert "Resume…" in shown
+        assert "Delete" not in shown
+        assert "runs at once" in choose(admin_client, Pause, "resume_pauses", [pause.pk]).content.decode()
+        assert Pause.objects.filter(pk=pause.pk).exists()
+        done = confirm(admin_client, Pause, "resume_pauses", [pause.pk])
+        assert done == [f"Resumed: {'everything' if pause.kind is None else 'tests.Scripted'}."]
     assert not Pause.objects.exists()
     assert len(run_due_alarms()) == 1
 
@@ -92,8 +98,33 @@ def test_the_list_shows_objects_and_what_this_code_lacks(admin_client: Client, a
     shown = text_of(admin_client, list_url(Pause))
     assert "one tests.Scripted" in shown
     assert "ghost.phantom" in shown
-    confirm(admin_client, Pause, "delete_selected", [pause.pk for pause in Pause.objects.all()], post="yes")
+    assert "Delete" not in shown
+    done = confirm(admin_client, Pause, "resume_pauses", [pause.pk for pause in Pause.objects.order_by("pk")])
+    assert done == ["Resumed: one, ghost.phantom."]
     assert not Pause.objects.exists()
+
+
+def test_to_delete_a_pause_is_asked_and_logged_as_to_resume_it(admin_client: Client, alarm_clock: FakeClock) -> None:
+    """The address of Django's red button asks the same question. The log of the object says that it was resumed, as
+    after the button on its page; of what is wider it is on the overview, without a way to a page that is gone.
+    """
+    obj = scripted("one", NOW)
+    pauses.pause(obj)
+    pauses.pause(Scripted)
+    for pause in Pause.objects.order_by("pk"):
+        delete = page_url(Pause, pause.pk, "delete")
+        assert "What has come due meanwhile runs at once." in text_of(admin_client, delete)
+        assert admin_client.post(delete, {"post": "yes"}).status_code == 200, "which is no yes to this question"
+        assert admin_client.post(delete, {"confirmed": "yes"}).status_code == 302
+    assert not Pause.objects.exists()
+    assert admin_client.get(page_url(Pause, 1, "delete")).status_code == 404
+    own, wide = LogEntry.objects.order_by("pk")
+    assert (own.object_repr, own.object_id, own.change_message) == ("one", str(obj.pk), "Resumed.")
+    assert (wide.object_repr, wide.change_message) == ("pause of tests.Scripted", "Resumed.")
+    assert "admin Resumed." in text_of(admin_client, page_url(Scripted, obj.pk, "history"))
+    overview = admin_client.get(reverse("admin:app_list", args=["durable_objects"])).content.decode()
+    assert "pause of tests.Scripted" in overview
+    assert page_url(Pause, wide.object_id) not in overview
 
 
 def test_who_may_pause(alarm_clock: FakeClock) -> None:
@@ -107,7 +138,9 @@ def test_who_may_pause(alarm_clock: FakeClock) -> None:
     pauses.pause(None)
     standing = Pause.objects.get()
     delete = reverse("admin:durable_objects_pause_delete", args=[standing.pk])
-    assert client.post(delete, {"post": "yes"}).status_code == 403
+    assert client.post(delete, {"confirmed": "yes"}).status_code == 403
+    choose(client, Pause, "resume_pauses", [standing.pk], confirmed="yes")
+    assert "Resume…" not in text_of(client, page_url(Pause, standing.pk))
     assert Pause.objects.exists()
 
 

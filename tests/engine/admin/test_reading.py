@@ -96,8 +96,8 @@ def test_only_what_the_user_may_do_is_offered(admin_client: Client, alarm_clock:
         assert offer not in seen
     assert "ValueError: the stock is empty" in seen
     page = page_url(Pause, Pause.objects.get().pk)
-    assert "To delete it" in text_of(admin_client, page)
-    assert "To delete it" not in text_of(viewer, page)
+    assert "Resume…" in text_of(admin_client, page)
+    assert "Resume…" not in text_of(viewer, page)
 
 
 def test_nothing_has_no_picture(admin_client: Client, alarm_clock: FakeClock) -> None:
@@ -109,10 +109,10 @@ def test_nothing_has_no_picture(admin_client: Client, alarm_clock: FakeClock) ->
 
 
 def test_a_pause_says_what_and_until_when(admin_client: Client, alarm_clock: FakeClock) -> None:
-    """Its page names what is paused and how it ends, as its list does, and that to delete it is to resume."""
+    """Its page names what is paused and how it ends, as its list does, and has a button that ends it."""
     pauses.pause(Scripted)
     text = text_of(admin_client, page_url(Pause, Pause.objects.get().pk))
-    for shown in ("pause of tests.Scripted", "Until: it is resumed", "To delete it is to resume"):
+    for shown in ("pause of tests.Scripted", "Until: it is resumed", "Resume…"):
         assert shown in text
     pauses.pause(Scripted, until=HOUR)
     assert f"Until: {alarm_clock.now() + HOUR:%Y-%m-%d %H:%M:%S}" in text_of(
