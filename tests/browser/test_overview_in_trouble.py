@@ -71,7 +71,10 @@ def overview(running: Running, page: Page) -> Page:
 def test_all_threads_are_busy(running: Running, overview: Page) -> None:
     """Eight runs that last, and one more alarm: it is late since no thread is free, and the longest run is shown."""
     arm(running.site, [(f"long{number}", 0, {"pause": 300}) for number in range(THREADS)])
-    expect(overview.locator("#do-processes")).to_contain_text("8 of 8", timeout=WITHIN)
+    busy = "SELECT busy FROM durable_objects_process WHERE threads IS NOT NULL"
+    running.site.wait_for_rows(busy, seconds=WITHIN / 1000, until=lambda rows: rows == [(THREADS,)])
+    overview.reload()  # of itself this panel is renewed once a minute
+    expect(overview.locator("#do-processes")).to_contain_text("8 of 8")
     arm(running.site, [("waits", 0, {})])
     first = overview.locator(".do-statement").first
     expect(first).to_contain_text("All 8 threads are busy (8 of 8), the longest for", timeout=WITHIN)
