@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from django.db import models
@@ -86,7 +87,7 @@ def copy_new(conn: BaseDatabaseWrapper, slots: Sequence[Slot]) -> None:
     if len(new) < MANY or not backend.can_copy(TABLE):
         return
     for changed, group in _by_columns(new).items():
-        backend.copy(TABLE, ["object_id", "kind_id", *changed], (_values(conn, slot, changed) for slot in group))
+        backend.copy(TABLE, ["object_id", "kind_id", *changed], _rows(conn, group, changed))
 
 
 def storing(conn: BaseDatabaseWrapper, slots: Iterable[Slot]) -> Iterator[Statement]:
@@ -96,8 +97,7 @@ def storing(conn: BaseDatabaseWrapper, slots: Iterable[Slot]) -> Iterator[Statem
     Needs the objects' locks.
     """
     for changed, group in _by_columns(slots).items():
-        values = [value for slot in group for value in _values(conn, slot, changed)]
-        yield _upserting(changed, len(group)), values
+        yield _upserting(changed, len(group)), [value for row in _rows(conn, group, changed) for value in row]
 
 
 def _by_columns(slots: Iterable[Slot]) -> dict[tuple[str, ...], list[Slot]]:
@@ -112,16 +112,16 @@ def _by_columns(slots: Iterable[Slot]) -> dict[tuple[str, ...], list[Slot]]:
     return by_columns
 
 
-def _values(conn: BaseDatabaseWrapper, slot: Slot, columns: Sequence[str]) -> Row:
-    """Return the row's values: those of its key and its kind, then of these columns."""
-    values: list[Any] = [slot.object_id, slot.kind_id]
-    for name in columns:
-        if name == "error_group":
-            values.append(fingerprint(slot.last_error))
-        else:
-            value = getattr(slot, name)
-            values.append(clock.to_database(conn, value) if name in _TIMES else value)
-    return tuple(values)
+def _rows(conn: BaseDatabaseWrapper, slots: Iterable[Slot], columns: Sequence[str]) -> Iterator[Row]:
+    """Return the rows' values: of each those of its key and its kind, then of these columns."""
+    return zip(*(_column(conn, slots, name) for name in ("object_id", "kind_id", *columns)), strict=True)
+
+
+def _column(conn: BaseDatabaseWrapper, slots: Iterable[Slot], name: str) -> Iterator[Any]:
+    if name == "error_group":
+        return (fingerprint(slot.last_error) for slot in slots)
+    values = map(attrgetter(name), slots)
+    return (clock.to_database(conn, value) for value in values) if name in _TIMES else values
 
 
 @functools.lru_cache

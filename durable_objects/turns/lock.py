@@ -152,7 +152,7 @@ def take(
             return Taken(slot, name, now, wanted.read(others), is_new)
         if whose.object_id is not None:
             raise RunSuperseded(f"object {whose.object_id} ({whose.name!r}) is gone: it was deleted meanwhile")
-        insert, values = _inserting(whose.kind_id, [whose.name or ""])
+        insert, values = _inserting(conn, whose.kind_id, [whose.name or ""])
         before, after = [(f"{insert} RETURNING id" if backend.returns_inserted else insert, values)], ()
         inserts = True
 
@@ -220,13 +220,13 @@ def make_several(conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str], 
     backend = backend_of(conn)
     if not backend.returns_inserted:
         return _make_missing(conn, kind_id, names)
-    insert, values = _inserting(kind_id, names)
+    insert, values = _inserting(conn, kind_id, names)
     before = backend.begin(limits, outermost=connection.depth(conn) == 1) if limits else ()
     expression, params = clock.now_sql(conn)
     statements = [(f"{insert} RETURNING id, name", values), (f"SELECT {expression}", params)]
-    *_, made, [(now,)] = round_trip.send_each(conn, [*before, *statements])
+    *_, made, [(now,)] = round_trip.send_each(conn, [*before, *statements], typed=len(statements))
     now = clock.from_database(now)
-    return [Locked(Slot(int(object_id), kind_id), now, kind_id, name) for object_id, name in made]
+    return [Locked(Slot(object_id, kind_id), now, kind_id, name) for object_id, name in made]
 
 
 def _make_missing(conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str]) -> list[Locked]:
@@ -239,7 +239,7 @@ def _make_missing(conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str])
     there = {name for (name,) in round_trip.send(conn, [(f"SELECT name FROM {_TABLE} WHERE {condition}", params)])}
     if not (missing := [name for name in names if name not in there]):
         return []
-    rows = round_trip.send(conn, [_inserting(kind_id, missing), alarm_sql.look(conn, *where(missing))])
+    rows = round_trip.send(conn, [_inserting(conn, kind_id, missing), alarm_sql.look(conn, *where(missing))])
     return [_as_locked(row) for row in rows]
 
 
@@ -297,7 +297,7 @@ def busy(key: Key, limits: Limits | None, *, number: int = 1) -> ObjectBusy:
     return error
 
 
-def _inserting(kind_id: int, names: Sequence[str]) -> Statement:
-    marks = ", ".join(["(%s, %s)"] * len(names))
-    values = [value for name in names for value in (kind_id, check_name(name))]
-    return f"INSERT INTO {_TABLE} (kind_id, name) VALUES {marks} ON CONFLICT (kind_id, name) DO NOTHING", values
+def _inserting(conn: BaseDatabaseWrapper, kind_id: int, names: Sequence[str]) -> Statement:
+    """Return what makes those of these rows that are missing. The names have been checked."""
+    rows, values = backend_of(conn).pairs(kind_id, names)
+    return f"INSERT INTO {_TABLE} (kind_id, name) {rows} ON CONFLICT (kind_id, name) DO NOTHING", values

@@ -191,6 +191,10 @@ class Backend(ABC):
         """Return the condition that a column has one of these keys."""
         return f"{column} IN ({', '.join(['%s'] * len(keys))})", keys
 
+    def pairs(self, number: int, texts: Sequence[str]) -> Statement:
+        """Return a query whose rows are the number with each of these texts."""
+        return f"VALUES {', '.join(['(%s, %s)'] * len(texts))}", [value for text in texts for value in (number, text)]
+
     def note_run(self, kind_id: int) -> Sequence[Statement]:
         """Return what lets ``runs`` count this transaction, which runs an alarm of a class, as long as it lasts."""
         return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -153,6 +154,12 @@ class PostgreSQL(Backend):
         """
         return f"{column} IN (SELECT unnest(%s::bigint[]))", ["{" + ",".join(map(str, keys)) + "}"]
 
+    def pairs(self, number: int, texts: Sequence[str]) -> Statement:
+        """Take several texts as one value: reading that takes a fraction of what parsing and planning VALUES does."""
+        if len(texts) == 1:
+            return super().pairs(number, texts)
+        return "SELECT %s, json_array_elements_text(%s)", [number, json.dumps(texts, ensure_ascii=False)]
+
     def note_run(self, kind_id: int) -> Sequence[Statement]:
         """Take an advisory lock that all runs of a class share, and which ends with the transaction."""
         return [("SELECT pg_advisory_xact_lock_shared(%s, %s)", (_RUNS, kind_id))]
@@ -216,7 +223,7 @@ class PostgreSQL(Backend):
 
     def copy(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
         """Send COPY: a third of what the server does for INSERT, since it neither parses nor looks for each row."""
-        simple_query.copy(self.conn, f"COPY {table} ({', '.join(columns)}) FROM STDIN", rows)
+        simple_query.copy(self.conn, table, columns, rows)
 
     def commit(self, statements: Sequence[Statement]) -> None:
         """Send COMMIT with the message."""

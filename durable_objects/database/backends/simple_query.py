@@ -18,9 +18,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from durable_objects.database.backends.base import OF_THE_CODE, Row, Statement
 from durable_objects.database.backends.prepared import Prepared
 
-#: What would end a field or a line of COPY's text format, or begin an escape.
-_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-
 COMMIT: Statement = "COMMIT", ()
 
 
@@ -77,23 +74,24 @@ def exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list
     return [results[place] for place in answering[len(begin) :]]
 
 
-def copy(conn: BaseDatabaseWrapper, sql: str, rows: Iterable[Row]) -> None:
-    """Execute ``COPY … FROM STDIN`` with these rows, in the open transaction. Raises Django's database errors."""
+def copy(conn: BaseDatabaseWrapper, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Execute ``COPY … FROM STDIN`` with these rows, in the open transaction. Raises Django's database errors.
+
+    In the binary format, which psycopg writes in C where it has that: a tenth of what text costs in Python.
+    """
     conn.validate_no_broken_transaction()
-    started = time.monotonic()
-    with conn.wrap_database_errors:
+    started, named = time.monotonic(), ", ".join(columns)
+    sql = f"COPY {table} ({named}) FROM STDIN (FORMAT BINARY)"
+    with conn.wrap_database_errors, conn.connection.cursor() as cursor:
         _check_encoding(conn.connection.pgconn)
-        with conn.connection.cursor() as cursor, cursor.copy(sql) as copying:
-            copying.write("".join(["\t".join(map(_field, row)) + "\n" for row in rows]))
+        cursor.execute(f"SELECT {named} FROM {table} LIMIT 0")
+        types = [column.type_code for column in cursor.description]  # the server converts nothing in this format
+        with cursor.copy(sql) as copying:
+            copying.set_types(types)
+            for row in rows:
+                copying.write_row(row)
     if conn.queries_logged:
         conn.queries_log.append({"sql": sql, "time": f"{time.monotonic() - started:.3f}"})
-
-
-def _field(value: Any) -> str:
-    """Return a value as COPY's text format has it."""
-    if isinstance(value, str):
-        return value.translate(_ESCAPED)
-    return r"\N" if value is None else str(value)
 
 
 def _begin(driver: Any, statements: Sequence[Statement]) -> Sequence[Statement]:

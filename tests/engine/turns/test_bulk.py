@@ -115,8 +115,16 @@ def test_a_class_with_nothing_of_its_own_stores_the_same(
     assert found[0].keys() == times.keys()
 
 
+def test_names_are_stored_as_they_are() -> None:
+    """Names with what means something in SQL, in JSON or to the driver are those of the objects."""
+    names = {*"'\"\\%[1", '","', "\\u0041", "\\'", "%s", "a\tb\n\x7f", " a ", "null", "zoë ☃ 😀", "x" * 512}
+    Once.objects.set_alarms(dict.fromkeys(names, HOUR))
+    assert {obj.name for obj in Once.objects.all()} == names
+    assert Alarm.objects.filter(state=Alarm.State.ARMED).count() == len(names)
+
+
 def test_what_is_copied_arrives_as_it_is() -> None:
-    """Texts with what ends a field or a line of COPY, and NULL, are stored as they are."""
+    """Texts with whatever is in them, and NULL, are stored as they are."""
     errors = ["", "a\tb", "a\\tb\\", "\r\n\\.\n", "\\N", "'\"\x08\x7f", "zoë ☃", SafeString("a\tb")]
     slots = []
     for number, text in enumerate(errors):
