@@ -84,8 +84,8 @@ class BatchAdmin(OperableAdmin, ReadOnlyAdmin):
     search_fields = ("batcher__name__startswith",)
     search_help_text = "The beginning of a batcher's name, or a batch's key"
     fields: ClassVar[Any] = (
-        "batcher_link", "id", titled("attempts", "tries"), "status_code", "answer_shown", "family",
-        moment("give_up_at"),
+        "batcher_link", titled("id", "Idempotency-Key"), titled("attempts", "tries"), "status_code", "answer_shown",
+        "family", moment("give_up_at"),
     )  # fmt: skip
     readonly_fields = fields
     ordering = ("-sealed_at",)

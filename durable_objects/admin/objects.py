@@ -117,6 +117,16 @@ class ObjectPage(SearchedBySelection, OperableAdmin):
             return None
         return address_on(self.admin_site, "durable_objects_operation_start", selection=selection) or None
 
+    def revive_url(self, request: HttpRequest) -> str | None:
+        """Return the address that asks whether to revive all that the list shows; None where it shows others too."""
+        selection = self.selection_text(request)
+        if selection is None or Selection.parse(selection).get("state:") != "dead":
+            return None
+        if not self.may_use(request, REVIVE):
+            return None
+        start = "durable_objects_operation_start"
+        return address_on(self.admin_site, start, verb=REVIVE.of_many, selection=selection) or None
+
     def selection_text(self, request: HttpRequest) -> str | None:
         """Return what the list shows as the text of a selection; None where it shows what that cannot say."""
         if {*request.GET} - _OF_SELECTIONS or (request.GET.get("q") and not was_searched(request)):
@@ -184,6 +194,7 @@ class ObjectPage(SearchedBySelection, OperableAdmin):
         """Return the list, for which it was read since when its dead alarms are, and what can be done to all of it."""
         changes = super().get_changelist_instance(request)
         changes.everything_url = self.everything_url(request)
+        changes.revive_url = self.revive_url(request)
         read_deaths(request, changes.result_list)
         return changes
 

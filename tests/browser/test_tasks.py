@@ -204,12 +204,15 @@ def pause_an_object(person: Person) -> None:
 
 
 def pause_a_class(person: Person) -> None:
-    """All alarms of it, chosen in a list."""
+    """All alarms of it, chosen in a list; ended from the page of the pause."""
     person.adds("pause")
     person.page.get_by_label("What").select_option("tests.Counter")
     person.types("Reason", "new columns")
     person.presses("Save")
     person.sees("#result_list", "new columns")
+    person.follows("tests.Counter")
+    person.presses("Resume…", "Yes: resume")
+    person.sees(".messagelist", "Resumed: tests.Counter.")
 
 
 def spread_a_peak(person: Person) -> None:
@@ -298,6 +301,25 @@ def filter_a_list(person: Person) -> None:
     expect(person.page.locator("#result_list .field-named")).to_have_count(3)
 
 
+def revive_a_class(person: Person) -> None:
+    """Whatever they died of."""
+    person.opens("alarm")
+    person.follows("tests.Impatient", "Dead", "Revive all that match…")
+    person.presses("Yes: revive 3")
+    person.sees(".do-operation", "3 of 3")
+    person.sees(".do-badge", "done")
+
+
+def try_an_alert(person: Person) -> None:
+    """A rule is made, and its test message arrives."""
+    person.adds("alertrule")
+    person.page.get_by_label("Condition").select_option(label="Alarms are dead")
+    person.presses("Save and continue editing")
+    person.follows("Send a test…")
+    person.presses("Yes: send a test")
+    person.sees(".messagelist", "delivered")
+
+
 #: Each task by its row in the table.
 TASKS: dict[str, Callable[[Person], None]] = {
     "find what is late, read why, run it": find_late_and_run,
@@ -306,7 +328,7 @@ TASKS: dict[str, Callable[[Person], None]] = {
     "edit a stored value, after one that changed meanwhile was refused": edit_a_value,
     "move an alarm": move_an_alarm,
     "pause an object": pause_an_object,
-    "pause a class": pause_a_class,
+    "pause a class, and resume it": pause_a_class,
     "spread the worst second ahead": spread_a_peak,
     "set a weekly reminder for two days, and see when it comes": weekly_by_boxes,
     "snooze a reminder": snooze_a_reminder,
@@ -315,6 +337,8 @@ TASKS: dict[str, Callable[[Person], None]] = {
     "make a token": make_a_token,
     "revoke a token": revoke_a_token,
     "list what is dead of one class": filter_a_list,
+    "revive all that is dead of one class": revive_a_class,
+    "make an alert rule, and send its test": try_an_alert,
 }
 
 

@@ -152,7 +152,7 @@ def test_a_batch(admin_client: Client, orders: Batcher, alarm_clock: FakeClock) 
     listed = text_of(admin_client, list_url(Batch))
     assert f"{str(batch.pk)[:8]} failed orders 2 0 4 503" in listed
     page = text_of(admin_client, page_url(Batch, batch.pk))
-    for text in ["<h1>down</h1>", '0 {"n": "<b>"}', "Tries: 4", "Replay"]:
+    for text in ["<h1>down</h1>", '0 {"n": "<b>"}', "Tries: 4", "Replay", f"Idempotency-Key: {batch.pk}"]:
         assert text in page
     assert admin_client.post(page_url(Batch, batch.pk), {"status": "delivered"}).status_code == 403
     assert admin_client.post(page_url(Batch, batch.pk, "delete")).status_code == 403

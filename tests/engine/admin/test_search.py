@@ -177,3 +177,7 @@ def test_filters_hold_beside_a_search_of_ones_own(rf: RequestFactory, admin_user
     assert names("state=armed") == {"eu-1", "eu-2", "us-1"}
     assert "state%3Aarmed" in list_of("state=armed").everything_url
     assert list_of("q=-1").everything_url is None
+    asked = list_of("state=dead").revive_url
+    assert "verb=revive&selection=" in asked
+    assert "state%3Adead" in asked
+    assert [list_of(query).revive_url for query in ("state=armed", "q=-1", "")] == [None, None, None]
