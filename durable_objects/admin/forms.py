@@ -267,6 +267,11 @@ class ChooseVerbForm(forms.Form):
         help_text='What it is done to: class:shop.Cart state:dead name:eu-* error:"words of it" due<1h late>5m tried>3',
     )
 
+    @property
+    def verbs(self) -> list[tuple[str, str]]:
+        """What each verb does, as its question says."""
+        return [(_in_choice(verb), verb.effect) for verb in bulk_verbs.every()]
+
 
 class OperationForm(forms.Form):
     """What a verb takes; ``given`` is what ``operations.bulk.start`` takes, once it is valid."""

@@ -12,8 +12,9 @@ from django.http import HttpRequest
 from durable_objects.admin import display
 from durable_objects.admin.base import ReadOnlyAdmin
 from durable_objects.admin.columns import moment, now_of
+from durable_objects.conf import engine
 from durable_objects.operations.processes import Standing
-from durable_objects.tables import Process
+from durable_objects.tables import Dispatcher, Process
 
 #: A clock that is off by less than this is right: a round trip to the database takes part of it.
 SKEW_SHOWN = timedelta(seconds=1)
@@ -41,12 +42,18 @@ class ProcessAdmin(ReadOnlyAdmin):
             shown.__name__ = name
             return shown
 
+        passing = {row.process: row for row in Dispatcher.objects.using(engine.DATABASE)}
+
+        @admin.display(description="does")
+        def roles(row: Process) -> str:
+            return Standing(row.process, row, passing.get(row.process)).roles
+
         @admin.display(description="state")
         def state(row: Process) -> str:
             return display.badge(Standing(row.process, row, None).state(now_of(request)))
 
         times = [at("last_seen_at", "last seen"), at("started_at", "started")]
-        return [*self.list_display, state, "code_version", "work", "skew", *times]
+        return [*self.list_display, state, roles, "code_version", "work", "skew", *times]
 
     @admin.display(description="threads busy")
     def work(self, row: Process) -> str:

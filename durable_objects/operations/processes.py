@@ -68,6 +68,12 @@ class Standing:
         moments = [self.beat.last_seen_at] if self.beat else []
         return max([*moments, self.passes.last_pass_at] if self.passes else moments)
 
+    @property
+    def roles(self) -> str:
+        """What it does: ``worker``, ``dispatcher``, both, or ``process`` where neither is known."""
+        is_worker = self.beat is not None and self.beat.threads is not None
+        return " and ".join(["worker"] * is_worker + ["dispatcher"] * (self.passes is not None)) or "process"
+
     def state(self, now: datetime) -> str:
         """Return ``alive``, ``silent`` (killed, hanging, or cut off) or ``ended``."""
         if self.beat is not None and self.beat.ended_at is not None:

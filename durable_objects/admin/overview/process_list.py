@@ -32,15 +32,11 @@ def read(board: Board) -> dict[str, Any]:
 
 def _process(board: Board, each: Standing) -> dict[str, Any]:
     beat, passes = each.beat, each.passes
-    roles = [
-        *(["worker"] if beat is not None and beat.threads is not None else []),
-        *(["dispatcher"] if passes else []),
-    ]
     state = each.state(board.now)
     is_busy = beat is not None and state == "alive" and beat.busy_since is not None
     return {
         "name": each.name,
-        "roles": " and ".join(roles) or "process",
+        "roles": each.roles,
         "state": state,
         "version": beat.code_version if beat is not None else "",
         "work": work_of(beat) if beat is not None else display.NOTHING,

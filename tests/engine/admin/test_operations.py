@@ -123,6 +123,7 @@ def test_what_cannot_be_meant_is_asked_for_again(admin_client: Client, given: di
     page = text_of(admin_client, f"{START}?{'&'.join(f'{name}={value}' for name, value in given.items())}")
     assert "Show what matches" in admin_client.get(START, given).content.decode()
     assert ("Allowed" in page) == (given.get("selection") is not None)
+    assert "Spread Each is put off by a part of this time that a hash of its object decides" in page
 
 
 def test_a_list_leads_there(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,6 +251,8 @@ def test_processes_and_people(admin_client: Client, site: FakeClock) -> None:
     )  # fmt: skip
     line = "web-1:1 alive worker and dispatcher v7 2 of 8, longest 1m 1,234 now 3m ago 7s behind"
     assert line in text_of(admin_client, panel("processes"))
+    listed = text_of(admin_client, list_url(Process))
+    assert "web-1:1 alive worker and dispatcher v7 2 of 8" in listed
     Process.objects.filter(pk=row.pk).update(last_seen_at=at - MINUTE)
     assert "web-1:1 silent worker and dispatcher v7 2 of 8 1,234" in text_of(admin_client, panel("processes"))
     admin_client.post(list_url(Scripted), {"action": "fire_now", "_selected_action": [pk], "confirmed": "yes"})
