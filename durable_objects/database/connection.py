@@ -35,6 +35,10 @@ Result = TypeVar("Result")
 #: A connection that lay idle for longer than this is asked whether it still works before it is used again.
 _PING_AFTER_SECONDS = 1.0
 
+#: Where a connection keeps a transaction that was begun for whoever comes next (``turns.opened_ahead``), and what the
+#: block of ``leaving_nothing`` has executed so far that outlasts its transactions.
+AHEAD, LASTING = "durable_objects_opened_ahead", "durable_objects_lasting"
+
 #: How long a probe waits for the database to take a connection, and to answer each statement.
 SECONDS_TO_ANSWER = 3.0
 
@@ -231,14 +235,14 @@ def leaving_nothing(conn: BaseDatabaseWrapper) -> Iterator[None]:
 
     Seen is what goes through Django's cursors, and whatever is open at the end.
     """
-    if not is_free(conn):
+    if not is_free(conn) and AHEAD not in conn.__dict__:
         yield
         return
     try:
         with _ending_what_lasts(conn):
             yield
     finally:
-        if not is_as_new(conn):
+        if AHEAD not in conn.__dict__ and not is_as_new(conn):
             logger.warning("something was left open on the connection to %r: it is undone", conn.alias)
             reset(conn)
 
@@ -251,6 +255,8 @@ def _ending_what_lasts(conn: BaseDatabaseWrapper) -> Iterator[None]:
         return
     conn.ensure_connection()  # what a project sets on each new session is not what the block does
     lasting: list[str] = []
+    around = conn.__dict__.get(LASTING)
+    conn.__dict__[LASTING] = lasting
 
     def watch(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         if backend.outlasts_transaction(text_of(sql, context["cursor"])):
@@ -263,6 +269,7 @@ def _ending_what_lasts(conn: BaseDatabaseWrapper) -> Iterator[None]:
     finally:
         if lasting and not conn.in_atomic_block:
             backend.drop_session()
+        conn.__dict__[LASTING] = around
 
 
 def warn_if_long(conn: BaseDatabaseWrapper, key: tuple[str, str], seconds: float) -> None:

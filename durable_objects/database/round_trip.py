@@ -43,13 +43,16 @@ def send_each(conn: BaseDatabaseWrapper, statements: Iterable[Statement], *, typ
     return on_a_good_session(conn, lambda: _execute(conn, [*limit, *statements], typed))[len(limit) :]
 
 
-def commit(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> None:
+def commit(
+    conn: BaseDatabaseWrapper, statements: Sequence[Statement], then: Sequence[Statement] = (), *, typed: int = 0
+) -> list[list[Row]]:
     """Execute the statements and commit, by one message where that is possible; Django's commit does nothing more then.
 
-    Raises what refused it; then nothing of it happened, unless the connection was lost: then nobody knows.
+    Raises what refused it; then nothing of it happened, unless the connection was lost: then nobody knows. ``then`` are
+    executed after it; return their rows as ``send_each`` does, or fewer where one of them failed.
     """
     with own_statements(conn):
-        backend_of(conn).commit(statements)
+        return backend_of(conn).commit(statements, then, typed)
 
 
 def _execute(conn: BaseDatabaseWrapper, statements: Sequence[Statement], typed: int) -> list[list[Row]]:

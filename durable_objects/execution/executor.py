@@ -33,14 +33,17 @@ def fire(
     waits: int = 0,
     retry_is_sent: bool = True,
     has_let_go: Callable[[], None] = nobody_waits,
+    next_object: Callable[[], int | None] | None = None,
 ) -> Fired:
     """Run the alarm of this object if it is armed, due, not running, and ``wake_up_number`` is its number (None: any).
 
     ``kind_id`` is that of its class, as far as the sender knew: without it, it is looked up. ``rescue`` says that an
     earlier wake-up got lost, perhaps with its worker, so this start is counted beforehand. ``waits`` is how often this
-    wake-up was put off already. ``has_let_go`` is called when the run has released its object. What the handler raises
-    is not raised but returned, whatever it is, except for what ends the process (``handler_errors.is_failure``).
-    Raises the database's error when the connection broke: nothing is counted then.
+    wake-up was put off already. ``has_let_go`` is called when the run has released its object, ``next_object``
+    for the object of the same class that is fired next, if any: its transaction may be opened with this run's commit.
+
+    What the handler raises is not raised but returned, whatever it is, except for what ends the process
+    (``handler_errors.is_failure``). Raises the database's error when the connection broke: nothing is counted then.
     """
     handle = None if kind_id is None else DurableObject.by_kind(kind_id)
     try:
@@ -61,7 +64,9 @@ def fire(
     if flaw := class_attributes.flaw_of(type(handle)):
         logger.error("%s No alarm of this class can run, object %s is tried again later", flaw, object_id)
         return Fired(Verdict.AGAIN, PARKED_FOR)
-    firing = Firing(handle, object_id, wake_up_number, waits, retry_is_sent, has_let_go=has_let_go)
+    firing = Firing(
+        handle, object_id, wake_up_number, waits, retry_is_sent, has_let_go=has_let_go, next_object=next_object
+    )
     try:
         with connection.leaving_nothing(clock.connection()):
             return firing.fire(rescue=rescue)

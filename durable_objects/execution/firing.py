@@ -59,8 +59,9 @@ class Firing:
         retry_is_sent: bool,
         *,
         has_let_go: Callable[[], None] = nobody_waits,
+        next_object: Callable[[], int | None] | None = None,
     ) -> None:
-        self.has_let_go = has_let_go
+        self.has_let_go, self.next_object = has_let_go, next_object
         self.handle, self.object_id, self.wake_up_number = handle, object_id, wake_up_number
         self.waits, self.retry_is_sent = waits, retry_is_sent
         self.arrived = clock.monotonic()
@@ -217,6 +218,7 @@ class Firing:
                 raise turn.trouble from turn.trouble.__cause__
             return self._failed(turn, run, _as_late(run, error))
         run_outcomes.succeeded(turn, run)
+        turn.next_object = self.next_object if self.limit is None else None
         return Fired(Verdict.SUCCEEDED)
 
     def attempt(self, turn: Turn, run: Run) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from durable_objects.database import clock, supported
 from durable_objects.delivery import publisher
@@ -21,6 +22,7 @@ from durable_objects.execution.executor import fire
 from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.handler_errors import is_failure
 from durable_objects.logs import get_logger
+from durable_objects.turns import opened_ahead
 
 logger = get_logger(__name__)
 
@@ -45,11 +47,15 @@ def fire_each(alarms: Iterable[tuple[int, int, int]], time_limit: timedelta) -> 
     now = datetime.now(UTC)
     message = _Message(WakeUp(object_id, number, now, 0, time_limit, kind_id) for object_id, number, kind_id in alarms)
     ran, dead = 0, []
-    with _watched(message):
+    with _watched(message), opened_ahead.undone_at_the_end(clock.connection()):
         while (wake_up := message.begin_next()) is not None:
             try:
                 fired = fire(
-                    wake_up.object_id, wake_up.wake_up_number, kind_id=wake_up.kind_id, has_let_go=message.has_let_go
+                    wake_up.object_id,
+                    wake_up.wake_up_number,
+                    kind_id=wake_up.kind_id,
+                    has_let_go=message.has_let_go,
+                    next_object=partial(message.next_object, wake_up.kind_id),
                 )
             except BaseException as error:
                 if is_failure(error):
@@ -86,6 +92,13 @@ class _Message:
         self._slow_at = clock.monotonic() + SLOW_AFTER_SECONDS
         with suppress(IndexError):
             return self._waiting.popleft()
+        return None
+
+    def next_object(self, kind_id: int | None) -> int | None:
+        """Return the object of the next one if that is of this class. It has not begun: it may be sent on yet."""
+        with suppress(IndexError):
+            if self._waiting[0].kind_id == kind_id:
+                return self._waiting[0].object_id
         return None
 
     def has_let_go(self) -> None:

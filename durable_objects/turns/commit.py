@@ -14,7 +14,7 @@ from durable_objects.alarms import sql as alarm_sql
 from durable_objects.alarms.schedules import ScheduledCall
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import round_trip
-from durable_objects.database.round_trip import Statement
+from durable_objects.database.round_trip import Row, Statement
 from durable_objects.delivery import publisher
 from durable_objects.entries import sql as entry_sql
 from durable_objects.turns.handle import Handle
@@ -50,15 +50,24 @@ class Flush:
         """Store what can be stored faster than by ``send``, which is to follow."""
         alarm_sql.copy_new(conn, self.slots)
 
-    def send(self, conn: BaseDatabaseWrapper, before: Sequence[Statement] = (), *, commit: bool) -> None:
+    def send(
+        self,
+        conn: BaseDatabaseWrapper,
+        before: Sequence[Statement] = (),
+        *,
+        commit: bool,
+        then: Sequence[Statement] = (),
+        typed: int = 0,
+    ) -> list[list[Row]]:
         """Store it all, after these statements. With ``commit`` the transaction is committed by the same message, where
-        that is possible; Django, which commits next, then finds nothing left to do.
+        that is possible; Django, which commits next, then finds nothing left to do. ``then`` is as for
+        ``round_trip.commit``.
         """
         statements = [*before, *self._statements(conn)]
         if commit:
-            round_trip.commit(conn, statements)
-        else:
-            round_trip.send(conn, statements)
+            return round_trip.commit(conn, statements, then, typed=typed)
+        round_trip.send(conn, statements)
+        return []
 
     def _statements(self, conn: BaseDatabaseWrapper) -> Iterator[Statement]:
         yield from entry_sql.storing(self.changes)

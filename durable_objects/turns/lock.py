@@ -78,11 +78,12 @@ class Whose:
         where, params = self.condition()
         return f"(SELECT id FROM {_TABLE} WHERE {where})", params
 
-    def lock(self, conn: BaseDatabaseWrapper) -> Sequence[Statement]:
+    def lock(self, conn: BaseDatabaseWrapper, *, skip_locked: bool = False) -> Sequence[Statement]:
         """Return what locks its row and reads its key; by name, also whether the engine's tables are partitioned."""
         where, params = self.condition()
         also = f", {backend_of(conn).is_partitioned(alarm_sql.TABLE)}" if self.object_id is None else ""
-        return backend_of(conn).lock((f"SELECT id{also} FROM {_TABLE} WHERE {where}", params))
+        select = f"SELECT id{also} FROM {_TABLE} WHERE {where}", params
+        return backend_of(conn).lock(select, skip_locked=skip_locked)
 
 
 class Locked(NamedTuple):
@@ -106,6 +107,54 @@ class Taken(NamedTuple):
     is_new: bool
 
 
+class Opening(NamedTuple):
+    """The statements that a turn's transaction opens with, in this order."""
+
+    begin: Sequence[Statement]
+    lock: Sequence[Statement]
+    note: Sequence[Statement]
+    after_lock: Sequence[Statement]
+    look: Sequence[Statement]
+
+
+class Answered(NamedTuple):
+    """An opening that was sent, and the results that came: fewer where one of its statements failed."""
+
+    opening: Opening
+    results: Sequence[list[Row]]
+
+    @property
+    def has_locked(self) -> bool:
+        """Whether all of it was executed, and the row is locked."""
+        return len(self.results) == sum(map(len, self.opening)) and bool(self.results[len(self.opening.begin)])
+
+
+def opening(
+    conn: BaseDatabaseWrapper,
+    whose: Whose,
+    limits: Limits | None,
+    wanted: read_ahead.Wanted,
+    *,
+    for_run: bool,
+    sends_savepoint: bool,
+    skip_locked: bool = False,
+) -> Opening:
+    """Return the statements by which ``take`` begins; with ``skip_locked`` they wait for nobody."""
+    backend = backend_of(conn)
+    begin: Sequence[Statement] = ()
+    after: Sequence[Statement] = ()
+    if limits is not None:
+        outermost = connection.depth(conn) == 1
+        begin, after = backend.begin(limits, outermost=outermost), backend.after_lock(limits, outermost=outermost)
+    if sends_savepoint:
+        after = [*after, savepoints.SENDING]
+    where, params = whose.condition()
+    look = [alarm_sql.look(conn, where, params, for_run=for_run), *wanted.statements(*whose.key())]
+    # After the lock, so that none counts which only waits for it; before the look, so that none is missed.
+    note = backend.note_run(whose.kind_id) if for_run else ()
+    return Opening(begin, whose.lock(conn, skip_locked=skip_locked), note, after, look)
+
+
 def take(
     conn: BaseDatabaseWrapper,
     whose: Whose,
@@ -114,33 +163,29 @@ def take(
     *,
     for_run: bool,
     sends_savepoint: bool,
+    answered: Answered | None = None,
 ) -> Taken:
     """Lock the object's row, and read what is wanted by later statements of the same round trip, or, by name in
     partitions, of another one.
 
     ``for_run``: the slot says whether the object is paused, and who drains it sees this run. ``sends_savepoint``: a
-    ``SentBlock`` follows. With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here. Raises
-    ``ObjectBusy``, ``RunSuperseded`` and ``OtherKind``.
+    ``SentBlock`` follows. With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here. ``answered``
+    is the ``opening`` where it was sent already. Raises ``ObjectBusy``, ``RunSuperseded`` and ``OtherKind``.
     """
     backend = backend_of(conn)
-    # After the lock, so that none counts which only waits for it; before the look, so that none is missed.
-    noted = backend.note_run(whose.kind_id) if for_run else ()
-    before: Sequence[Statement] = ()
-    after: Sequence[Statement] = ()
-    if limits is not None:
-        outermost = connection.depth(conn) == 1
-        before, after = backend.begin(limits, outermost=outermost), backend.after_lock(limits, outermost=outermost)
-    if sends_savepoint:
-        after = [*after, savepoints.SENDING]
-    lock = whose.lock(conn)
+    if answered is None:
+        first = opening(conn, whose, limits, wanted, for_run=for_run, sends_savepoint=sends_savepoint)
+        answered = Answered(first, ())
+    (before, lock, noted, after, look), came = answered
     if whose.object_id is None and conn.alias in _in_partitions:
         whose = _locked(conn, whose, [*before, *lock])
         before, lock = (), lock if whose.object_id is None else ()
-    where, params = whose.condition()
-    look = [alarm_sql.look(conn, where, params, for_run=for_run), *wanted.statements(*whose.key())]
+        where, params = whose.condition()
+        look = [alarm_sql.look(conn, where, params, for_run=for_run), *wanted.statements(*whose.key())]
     inserts = is_new = False
     while True:
-        results = round_trip.send_each(conn, [*before, *lock, *noted, *after, *look], typed=len(wanted.models))
+        statements = [*before, *lock, *noted, *after, *look]
+        results, came = came or round_trip.send_each(conn, statements, typed=len(wanted.models)), ()
         rows, *others = results[-len(look) :]
         is_new = is_new or (inserts and (bool(results[0]) or not backend.returns_inserted))
         # A row that came into being after the lock was asked for is not locked.

@@ -23,9 +23,10 @@ from durable_objects.database.savepoints import Savepoints, SentBlock
 from durable_objects.delivery import publisher
 from durable_objects.errors import CannotUnlock, ObjectBusy, RunSuperseded
 from durable_objects.handler_errors import in_short, is_failure
-from durable_objects.turns import lock, read_ahead
+from durable_objects.turns import lock, opened_ahead, read_ahead
 from durable_objects.turns.commit import Flush
 from durable_objects.turns.handle import Handle, Key, shown
+from durable_objects.turns.opened_ahead import Ahead
 
 #: How often a run asks for its object again after ``unlocked()``, where the database refuses at once.
 _SECONDS_BETWEEN_TRIES = 1.0
@@ -68,7 +69,9 @@ class LockedTransaction:
         """
         self.key = handle.key
         self.conn = clock.connection()
-        self.joins = connection.joins_transaction(self.conn)
+        #: Whether its transaction has begun already.
+        self._is_ahead = opened_ahead.is_for(self.conn, object_id if is_for_handler else None)
+        self.joins = not self._is_ahead and connection.joins_transaction(self.conn)
         self._handle = handle
         self._object_id = object_id
         self._lock_timeout = lock_timeout
@@ -97,7 +100,7 @@ class LockedTransaction:
 
     def prepare(self) -> lock.Whose:
         """Note what is open around it; return which row to lock. May ask for the class's key, so before BEGIN."""
-        self._blocks_around = connection.depth(self.conn)
+        self._blocks_around = 0 if self._is_ahead else connection.depth(self.conn)
         return lock.Whose(self._handle.kind_pk(), self._handle.name, self._object_id)
 
     def acquire(self, whose: lock.Whose, wanted: read_ahead.Wanted, *, check_isolation: bool) -> read_ahead.Read:
@@ -106,14 +109,27 @@ class LockedTransaction:
         """
         self.is_committed = False
         forget_trouble(self.conn)
-        with connection.waiting_for(self.conn, self._lock_timeout), own_statements(self.conn):
-            self._push()
+        ahead = opened_ahead.take(self.conn) if self._is_ahead else None
+        self._is_ahead = False
+        if ahead is not None:
+            self._atomics.append(ahead.block)
+        else:
+            with connection.waiting_for(self.conn, self._lock_timeout), own_statements(self.conn):
+                self._push()
         if check_isolation:
             lock.check_isolation(self.conn)
         self.savepoints = savepoints.watch(self.conn)
         self._watches, self._savepoints_around = True, self.savepoints.enter()
-        for_run = self._lock_timeout is not None
-        taken = lock.take(self.conn, whose, self.limits, wanted, for_run=for_run, sends_savepoint=self._sends_savepoint)
+        self._wanted = wanted
+        taken = lock.take(
+            self.conn,
+            whose,
+            self.limits,
+            wanted,
+            for_run=self._lock_timeout is not None,
+            sends_savepoint=self._sends_savepoint,
+            answered=ahead.answered if ahead else None,
+        )
         self._is_sent, self._is_to_be_released = self._sends_savepoint, False
         self.slot, self._object_id = taken.slot, taken.slot.object_id
         self.reading = clock.keep_reading(self.conn, taken.now)
@@ -136,7 +152,7 @@ class LockedTransaction:
             failpoints.reach("turn.after_commit")
             publisher.publish(wake_ups, budget)
 
-        self._wake_ups = wake_ups
+        self._wake_ups, self._committed = wake_ups, committed
         self.conn.on_commit(committed, robust=True)
 
     def adopt(self, slot: Slot, reading: clock.Reading) -> None:
@@ -145,15 +161,40 @@ class LockedTransaction:
         self.savepoints = savepoints.of(self.conn)
         self._blocks_around, self._savepoints_around = connection.depth(self.conn), len(self.savepoints.open)
 
-    def send(self, flush: Flush) -> None:
-        """Store these changes, with the commit where that is next; publish their wake-ups after it."""
+    def send(self, flush: Flush, next_object: Callable[[], int | None] | None = None) -> None:
+        """Store these changes, with the commit where that is next; publish their wake-ups after it.
+
+        Where nothing is to be done after the commit, the same message opens the transaction of the run that follows: of
+        ``next_object``, if there is one, which is of the same class. It waits for nobody who has that locked.
+        """
         self._wake_ups += flush.wake_ups
         if (limits := self.limits) is not None:
             lock.restore_limits(self.conn, limits, outermost=self._blocks_around == 0)
         commits = not self.joins and len(self._atomics) == 1 == connection.depth(self.conn)
         before = [savepoints.RELEASING] if self._is_to_be_released else []
         self._is_to_be_released = False
-        flush.send(self.conn, before, commit=commits)
+        following = next_object() if next_object and commits and self._is_followed_at_once() else None
+        if following is None:
+            flush.send(self.conn, before, commit=commits)
+            return
+        whose = lock.Whose(self._handle.kind_pk(), None, following)
+        opening = lock.opening(
+            self.conn, whose, self.limits, self._wanted, for_run=True, sends_savepoint=True, skip_locked=True
+        )
+        then = [statement for part in opening for statement in part]
+        results = flush.send(self.conn, before, commit=True, then=then, typed=len(self._wanted.models))
+        if (answered := lock.Answered(opening, results)).has_locked:
+            opened_ahead.keep(self.conn, Ahead(following, self._atomics.pop(), answered))
+            self.conn.run_on_commit = []
+            self._committed()
+
+    def _is_followed_at_once(self) -> bool:
+        """Return whether another transaction may begin as soon as this one is committed: nobody is called before that,
+        and it finds the session as new.
+        """
+        has_hooks = len(self.conn.run_on_commit) > 1  # its own publishes the wake-ups
+        is_as_new = not self.conn.__dict__.get(connection.LASTING)
+        return self._sends_savepoint and is_as_new and not has_hooks and not self._wake_ups
 
     def close(self, error: BaseException | None) -> None:
         """End the transaction: commit, or with an error roll back. Raises when the commit is refused."""

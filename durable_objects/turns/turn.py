@@ -47,6 +47,7 @@ class Turn:
     #: The object's alarm as read under the lock.
     slot: Slot
     initializing = False
+    next_object: Callable[[], int | None] | None = None  # see ``LockedTransaction.send``
 
     def __init__(
         self,
@@ -376,7 +377,7 @@ class Turn:
         flush = Flush()
         self.hand_over(flush)
         before_sending()
-        self._transaction.send(flush)
+        self._transaction.send(flush, self.next_object)
 
     def hand_over(self, flush: Flush) -> None:
         """Add what is buffered to ``flush``, which is about to be sent."""

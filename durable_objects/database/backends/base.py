@@ -247,9 +247,14 @@ class Backend(ABC):
         self.execute([(f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks}", list(row)) for row in rows], 0)
 
     @abstractmethod
-    def commit(self, statements: Sequence[Statement]) -> None:
+    def commit(
+        self, statements: Sequence[Statement], then: Sequence[Statement] = (), typed: int = 0
+    ) -> list[list[Row]]:
         """Execute the statements and commit in one round trip, where that is possible; Django's commit then does
         nothing more. Raises what refused it: nothing of it happened then, unless the connection was lost.
+
+        Where ``takes_several_statements``, ``then`` are executed after the commit, in the same round trip; return the
+        rows of those that were, the last ``typed`` of them as ``execute`` does. One that fails is not raised.
         """
 
     @abstractmethod

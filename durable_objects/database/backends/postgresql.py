@@ -209,7 +209,9 @@ class PostgreSQL(Backend):
 
     def execute(self, statements: Sequence[Statement], typed: int) -> list[list[Row]]:
         """Send one message; values of rows that are not typed are text."""
-        results = simple_query.exchange(self.conn, statements)
+        return self._rows(simple_query.exchange(self.conn, statements), typed)
+
+    def _rows(self, results: Sequence[Any], typed: int) -> list[list[Row]]:
         if not typed:
             return [simple_query.text_rows(result) for result in results]
         plain = len(results) - typed
@@ -225,13 +227,16 @@ class PostgreSQL(Backend):
         """Send COPY: a third of what the server does for INSERT, since it neither parses nor looks for each row."""
         simple_query.copy(self.conn, table, columns, rows)
 
-    def commit(self, statements: Sequence[Statement]) -> None:
+    def commit(
+        self, statements: Sequence[Statement], then: Sequence[Statement] = (), typed: int = 0
+    ) -> list[list[Row]]:
         """Send COMMIT with the message."""
-        results = simple_query.exchange(self.conn, [*statements, simple_query.COMMIT])
-        if results[-1].command_status != b"COMMIT":
+        results = simple_query.exchange(self.conn, [*statements, simple_query.COMMIT, *then])
+        if results[len(statements)].command_status != b"COMMIT":
             raise TransactionManagementError(
                 "the database has rolled this transaction back: an error of an earlier query was swallowed"
             )
+        return self._rows(results[len(statements) + 1 :], typed)
 
     def savepoint_name(self, name: str, *, is_quoted: bool) -> str:
         """Return it in lower case unless it is quoted, cut off after 63 bytes."""

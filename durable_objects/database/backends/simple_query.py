@@ -40,7 +40,8 @@ def _driver() -> Any:
 def exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list[Any]:
     """Execute the statements in order; return the driver's result of each. Raises Django's database errors.
 
-    What follows a statement that failed is not executed. Inside ``atomic()`` they are part of its transaction, also
+    What follows a statement that failed is not executed. Where that comes after a ``COMMIT``, which stands, nothing is
+    raised: the results are those until then. Inside ``atomic()`` they are part of its transaction, also
     where nothing of it was sent yet: psycopg sends BEGIN with the first statement of its own cursors, not with this.
     """
     conn.close_if_health_check_failed()  # as Django's cursor does: the server may have dropped it meanwhile
@@ -58,16 +59,21 @@ def exchange(conn: BaseDatabaseWrapper, statements: Sequence[Statement]) -> list
         _check_encoding(driver.pgconn)
         driver.pgconn.send_query(message)
         results: list[Any] = driver.wait(psycopg.execute(driver.pgconn))
+        commit = answering[statements.index(COMMIT)] if COMMIT in statements else len(results)
         for place, result in enumerate(results):
             if result.status not in psycopg.fine:
                 error = psycopg.error_of(result)
-                if place == answering[-1] and statements[-1] == COMMIT:
+                if place == commit:
                     _note_error_at_commit(error)
                 if prepared is not None:
                     prepared.failed(error.sqlstate)
-                raise error
-    if prepared is not None:
-        prepared.succeeded()
+                if place <= commit:
+                    raise error
+                answering = [each for each in answering if each < place]
+                break
+        else:
+            if prepared is not None:
+                prepared.succeeded()
     if conn.queries_logged:
         sql = _as_text(driver.pgconn, statements[len(begin) :], None)[0].decode()  # Django has logged its own BEGIN
         conn.queries_log.append({"sql": sql, "time": f"{time.monotonic() - started:.3f}"})

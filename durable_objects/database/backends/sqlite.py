@@ -150,10 +150,13 @@ class SQLite(Backend):
                 found.append(cursor.fetchall() if cursor.description else [])
         return found
 
-    def commit(self, statements: Sequence[Statement]) -> None:
+    def commit(
+        self, statements: Sequence[Statement], then: Sequence[Statement] = (), typed: int = 0
+    ) -> list[list[Row]]:
         """Execute them and leave the commit to Django."""
         if statements:
             self.execute(statements, 0)
+        return []
 
     def epoch(self, column: str) -> str:
         """Return SQL for a column of moments, which are text, as whole seconds since 1970."""

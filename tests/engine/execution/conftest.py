@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
+from durable_objects import AlarmInfo
 from durable_objects.delivery import publisher
+from tests.models import Script, Scripted
+
+LIMIT = timedelta(minutes=1)
+NAMES = ["a", "b", "c", "d"]
+
+Alarms = list[tuple[int, int, int]]
 
 
 class Messages(list[list[publisher.WakeUp]]):
@@ -24,3 +34,25 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> Messages:
         lambda one: messages.append([one]), lambda: False, lambda several: messages.append(list(several))
     )
     return messages
+
+
+@pytest.fixture
+def alarms(script: Script, messages: Messages, monkeypatch: pytest.MonkeyPatch) -> Alarms:
+    """Four alarms that are due, published in one message; what is in it."""
+    with monkeypatch.context() as few:
+        few.setattr(publisher, "FEWEST_MESSAGES", 1)
+        Scripted.objects.set_alarms(dict.fromkeys(NAMES, timedelta(0)))
+    (message,) = messages
+    messages.clear()
+    script.alarm = count
+    return [(each.object_id, each.wake_up_number, each.kind_id or 0) for each in message]
+
+
+def count(obj: Any, info: AlarmInfo) -> None:
+    """What every handler does here."""
+    obj.storage.put("runs", obj.storage.get("runs", 0) + 1)
+
+
+def runs() -> dict[str, int]:
+    """How often each object's handler has run well, by its own storage."""
+    return {name: Scripted.objects.get_by_name(name).storage.get("runs", 0) for name in NAMES}

@@ -23,41 +23,20 @@ from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import pauses
 from durable_objects.tables import Alarm, AlarmRun, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at
-from tests.engine.execution.conftest import Messages
+from tests.engine.execution.conftest import LIMIT, NAMES, Alarms, Messages, count, runs
 from tests.models import Counter, Note, Script, Scripted
 from tests.support.database_sessions import waiting
 from tests.support.threads import InThread, await_event, await_that
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LIMIT = timedelta(minutes=1)
-NAMES = ["a", "b", "c", "d"]
 needs_postgresql = pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one lock for all")
-
-Alarms = list[tuple[int, int, int]]
 
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine nothing is slow but what is meant to be."""
     monkeypatch.setattr(shared_messages, "SLOW_AFTER_SECONDS", 5.0)
-
-
-@pytest.fixture
-def alarms(script: Script, messages: Messages, monkeypatch: pytest.MonkeyPatch) -> Alarms:
-    """Four alarms that are due, published in one message; what is in it."""
-    with monkeypatch.context() as few:
-        few.setattr(publisher, "FEWEST_MESSAGES", 1)
-        Scripted.objects.set_alarms(dict.fromkeys(NAMES, timedelta(0)))
-    (message,) = messages
-    messages.clear()
-    script.alarm = count
-    return [(each.object_id, each.wake_up_number, each.kind_id or 0) for each in message]
-
-
-def count(obj: Any, info: AlarmInfo) -> None:
-    """What every handler does here."""
-    obj.storage.put("runs", obj.storage.get("runs", 0) + 1)
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,11 +57,6 @@ def in_b(
             oddly(obj)
 
     return alarm
-
-
-def runs() -> dict[str, int]:
-    """How often each object's handler has run well, by its own storage."""
-    return {name: Scripted.objects.get_by_name(name).storage.get("runs", 0) for name in NAMES}
 
 
 def slot(name: str) -> Alarm:
