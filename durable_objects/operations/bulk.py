@@ -113,10 +113,18 @@ def go_on(operation: Operation, *, by: str = "", user: str = "") -> bool:
     with transaction.atomic(using=engine.DATABASE):
         # Locked: it is done either before, or after this one waits for it and is found by ``follow``.
         before = None if operation.after_id is None else _rows().select_for_update().get(pk=operation.after_id)
+        last = stopped.values_list("beat_at", flat=True).first()
+        stood = F("seconds_stopped") + (max(0.0, (now - last).total_seconds()) if last else 0.0)
+        changes: dict[str, Any] = {
+            "error": "",
+            "fence": F("fence") + 1,
+            "beat_at": last and now,
+            "seconds_stopped": stood,
+        }
         if before is not None and before.state != DONE:
-            went_on = stopped.update(state=WAITING, error="", fence=F("fence") + 1)
+            went_on = stopped.update(state=WAITING, **changes)
         else:
-            went_on = stopped.update(state=RUNNING, ask_at=now + ASKED_AGAIN_AFTER, error="", fence=F("fence") + 1)
+            went_on = stopped.update(state=RUNNING, ask_at=now + ASKED_AGAIN_AFTER, **changes)
             if went_on:
                 transaction.on_commit(lambda: _ask(operation.pk), using=engine.DATABASE)
         if went_on and by:
@@ -178,11 +186,12 @@ def seen(operation: Operation) -> int:
 
 
 def speed(operation: Operation) -> float | None:
-    """Return how many objects a second it has come to since it began; None before there is anything to go by."""
+    """Return how many objects a second it comes to while it is not stopped; None before there is anything to go by."""
     end = operation.beat_at or operation.ended_at
     if operation.started_at is None or end is None or not seen(operation):
         return None
-    return seen(operation) / max((end - operation.started_at).total_seconds(), 0.001)
+    worked = (end - operation.started_at).total_seconds() - operation.seconds_stopped
+    return seen(operation) / max(worked, 0.001)
 
 
 def time_left(operation: Operation) -> timedelta | None:

@@ -54,6 +54,8 @@ class Operation(models.Model):
     ended_at = MomentField(null=True)
     #: When a chunk was last committed.
     beat_at = MomentField(null=True)
+    #: For how long it has stood still, stopped by somebody, between its beginning and ``beat_at``.
+    seconds_stopped = models.FloatField(default=0, db_default=0)
     #: How many matched when it was asked, and what became of those that it has come to.
     total = models.PositiveBigIntegerField(default=0)
     done = models.PositiveBigIntegerField(default=0)
