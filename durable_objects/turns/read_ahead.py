@@ -65,21 +65,27 @@ def ask(model: type[Model], handle: Handle, object_id: int | None) -> Model | No
 def instance(conn: BaseDatabaseWrapper, model: type[models.Model], row: Row) -> models.Model:
     """Return the model's instance for a row that was read."""
     values = list(row)
-    for place, column in enumerate(_columns(model)):
-        for convert in (*conn.ops.get_db_converters(column), *column.get_db_converters(conn)):
+    for place, column, converters in _converted(conn, model):
+        for convert in converters:
             values[place] = convert(values[place], column, conn)
     return model.from_db(conn.alias, _names(model), values)
+
+
+def _converted(conn: BaseDatabaseWrapper, model: type[models.Model]) -> list[tuple[int, Any, list[Any]]]:
+    """Return place, column and converters of what is not taken as the driver gives it. Once per connection."""
+    known: dict[type[models.Model], list[tuple[int, Any, list[Any]]]]
+    known = conn.__dict__.setdefault("durable_objects_converted", {})
+    if model not in known:
+        columns = [each.cached_col for each in model._meta.concrete_fields]
+        found = [[*conn.ops.get_db_converters(each), *each.get_db_converters(conn)] for each in columns]
+        known[model] = [(place, columns[place], each) for place, each in enumerate(found) if each]
+    return known[model]
 
 
 @functools.cache
 def _selecting(model: type[models.Model]) -> str:
     columns = ", ".join(f'"{each.column}"' for each in model._meta.concrete_fields)
     return f'SELECT {columns} FROM "{model._meta.db_table}" WHERE "{model._meta.pk.column}" = '
-
-
-@functools.cache
-def _columns(model: type[models.Model]) -> list[Any]:
-    return [each.cached_col for each in model._meta.concrete_fields]
 
 
 @functools.cache

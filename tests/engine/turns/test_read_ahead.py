@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, models, transaction
+from django.db import connection, connections, models, transaction
 from django.test.utils import CaptureQueriesContext
 
 from durable_objects.models import Object
@@ -167,6 +167,7 @@ def test_values_are_those_of_the_orm(obj: Profiled, values: dict[str, Any]) -> N
 def test_a_field_that_makes_something_of_nothing(obj: Profiled, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a field's own ``from_db_value`` says of NULL holds here too."""
     monkeypatch.setattr(models.JSONField, "from_db_value", lambda field, value, *args: value or "nothing")
+    monkeypatch.setitem(connections["default"].__dict__, "durable_objects_converted", {})  # as on a new connection
     seen = obj.look()
     assert seen is not None
     assert seen.extra == Profile.objects.get().extra == "nothing"
