@@ -168,7 +168,7 @@ def status_of(alarm: Alarm | None, now: datetime, *, known: bool, paused: bool, 
     if known and paused:
         return Status("paused", f"Due {relative(due, now)}, and not before its pause is over.")
     if known and limited and due <= now:
-        return Status("limited", f"Due since {span(now - due)}: it waits for its turn, since its class has limits.")
+        return Status("limited", f"Due for {span(now - due)}: it waits for its turn, since its class has limits.")
     return _armed(alarm, due, now, known)
 
 
@@ -200,7 +200,7 @@ def _armed(alarm: Alarm, due: datetime, now: datetime, known: bool) -> Status:
     if is_overdue(alarm, now):
         return Status("overdue", f"Should have run {relative(due, now)}.")
     if due <= now:
-        return Status("due", f"Due since {span(now - due)}.")
+        return Status("due", f"Due for {span(now - due)}.")
     if is_retrying(alarm):
         return Status("retrying", f"Failed runs: {alarm.retry_count}. The next try is {relative(due, now)}.")
     return Status("armed", f"Runs {relative(due, now)}.")

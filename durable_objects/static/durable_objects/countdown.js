@@ -10,7 +10,7 @@ for (const place of document.querySelectorAll("[data-countdown]")) {
     const days = Math.floor(whole / 86400);
     const hours = Math.floor(whole / 3600) % 24;
     const clock = `${days ? `${days}d ` : ""}${days || hours ? `${two(hours)}:` : ""}${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
-    place.textContent = left > 0 ? `${place.dataset.countdown} in ${clock}` : `Due since ${clock}`;
+    place.textContent = left > 0 ? `${place.dataset.countdown} in ${clock}` : `Due for ${clock}`;
   };
   show();
   setInterval(show, 1000);

@@ -66,7 +66,7 @@ def in_state(state: str, clock: FakeClock) -> DurableObject | Object:
 SENTENCES = {
     "idle": "idle No alarm was ever set.",
     "armed": "armed Runs in 1m.",
-    "due": "due Due since 5s.",
+    "due": "due Due for 5s.",
     "overdue": "overdue Should have run 1m ago.",
     "retrying": "retrying Failed runs: 1. The next try is in 2s.",
     "dead": "dead Its retries are used up.",
