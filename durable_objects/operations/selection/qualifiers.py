@@ -199,7 +199,7 @@ QUALIFIERS: dict[str, Qualifier] = {
         "a key of its storage, or its beginning and *", _read_text, str, lambda text: f"with {text.describe('key')}"
     ),
     "value:": Qualifier(
-        "a text in one of its stored values, hidden ones aside",
+        "a text in one of its stored values, hidden ones aside; with key: in the value of such a key",
         _read_part,
         quoted,
         lambda text: f"with {quoted(text)} in a value",
