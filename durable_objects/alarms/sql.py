@@ -83,11 +83,10 @@ def copy_new(conn: BaseDatabaseWrapper, slots: Sequence[Slot]) -> None:
     ``storing``. Needs the objects' locks, which keep such a row from being made meanwhile.
     """
     new = [slot for slot in slots if not slot.stored]
-    backend = backend_of(conn)
-    if len(new) < MANY or not backend.can_copy(TABLE):
+    if len(new) < MANY or (copy := backend_of(conn).copier(TABLE)) is None:
         return
     for changed, group in _by_columns(new).items():
-        backend.copy(TABLE, ["object_id", "kind_id", *changed], _rows(conn, group, changed))
+        copy(["object_id", "kind_id", *changed], _rows(conn, group, changed))
 
 
 def storing(conn: BaseDatabaseWrapper, slots: Iterable[Slot]) -> Iterator[Statement]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +16,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 #: SQL with a ``%s`` for each value (None, whole number, text, or a moment as ``clock.to_database`` gives it).
 Statement = tuple[str, Sequence[Any]]
 Row = tuple[Any, ...]
+#: Inserts rows, given by their columns and the values of these.
+Copier = Callable[[Sequence[str], Iterable[Row]], None]
 
 #: Set on an error of the driver's that is the fault of code in the turn, whatever its code is.
 OF_THE_CODE = "durable_objects_of_the_code"
@@ -235,16 +237,11 @@ class Backend(ABC):
         Those of the last ``typed`` ones are as a cursor gives them; in the others every value may be text or None.
         """
 
-    def can_copy(self, table: str) -> bool:
-        """Return whether there is a way to insert many rows into the table that is faster than INSERT."""
-        return False
-
-    def copy(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
-        """Insert rows into a table by the database's fastest way, or by INSERT where it has none (``can_copy``). None
-        of them may be there.
+    def copier(self, table: str) -> Copier | None:
+        """Return what inserts many rows into the table faster than INSERT, none of which may be there; None where there
+        is no such way.
         """
-        marks = f"({', '.join(['%s'] * len(columns))})"
-        self.execute([(f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks}", list(row)) for row in rows], 0)
+        return None
 
     @abstractmethod
     def commit(
