@@ -67,7 +67,7 @@ def test_a_weekly_reminder_by_boxes(admin: Page, live_server: LiveServer, screen
     days = admin.locator(".do-ahead li time").all_inner_texts()
     assert [day[:3] for day in days] == ["Mon", "Thu", "Mon", "Thu", "Mon"]
     expect(admin.locator(".do-ahead")).to_contain_text("Mon 03:00 for ada (America/New_York)")
-    expect(admin.locator(".do-subject")).to_have_text("Stand up!")
+    expect(admin.locator(".do-subject")).to_have_text("Subject: Stand up!")
     screenshot("reminder-weekly")
     admin.get_by_role("button", name="Save").click()
     expect(admin.locator("#result_list")).to_contain_text("Every Mon, Thu")

@@ -104,7 +104,7 @@ def test_a_person_elsewhere_has_another_time(admin_client: Client, alarm_clock: 
 def test_the_message_is_seen_before(admin_client: Client, alarm_clock: FakeClock, sent: Sent) -> None:
     """The preview and each question before a delivery show subject and text; nothing is sent by looking."""
     page = admin_client.post(reverse(ADD), {**FORM, "message": "Up!\nAll of you.", "_preview": "Preview"})
-    assert '<p class="do-subject">Up!</p>' in page.content.decode()
+    assert '<p class="do-subject">Subject: Up!</p>' in page.content.decode()
     reminder = Reminder.objects.get_by_name("tea")
     reminder.set_reminder("Drink\ntea", alarm_clock.now() + HOUR, channels=["log"])
     for verb in ("deliver_now", "test_send"):
