@@ -134,9 +134,11 @@ class ObjectPage(SearchedBySelection, OperableAdmin):
         if not self.may_do_to_all(request, "add"):  # which rows are shown counts here, not what may be done to each
             return None
         try:
-            return str(self._within_list(self.selection(request)))
+            text = str(self._within_list(self.selection(request)))
+            Selection.parse(text)  # the address may name a class whose rows are no objects
         except InvalidSelection:
             return None
+        return text
 
     def matching(self, request: HttpRequest, rows: models.QuerySet[Any], selection: Selection) -> models.QuerySet[Any]:
         """Return the rows that are meant: by their alarms, or where rows have to be read for it, as many as a list

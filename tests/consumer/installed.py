@@ -74,15 +74,7 @@ def _python(versions: tuple[str, ...]) -> str:
 
 
 def _uv(*arguments: str | Path) -> None:
-    index = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-    ).stdout.strip()
-    given = {"UV_PYTHON_DOWNLOADS": "never"} | ({"UV_DEFAULT_INDEX": index} if index else {})
-    _run([sys.executable, "-m", "uv", "--quiet", "--no-config", *map(str, arguments)], at=ROOT, **given)
+    _run(["sh", "scripts/uv", *map(str, arguments)], at=ROOT, PYTHON=sys.executable)
 
 
 def _run(command: list[str], at: Path, **environment: str) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.urls import reverse
@@ -143,6 +143,18 @@ def test_a_list_leads_there(admin_client: Client, monkeypatch: pytest.MonkeyPatc
     page = unescape(admin_client.get(f"{list_url(Scripted)}?state=dead&q=n00").content.decode())
     assert "selection=class%3Atests.Scripted+state%3Adead+name%3An00%2A" in page
     assert "everything that matches" not in text_of(admin_client, f"{list_url(Alarm)}?q=%22")
+
+
+@pytest.mark.parametrize("filters", ["class={}", "class={}&state=dead", "class={}&q=state:dead"])
+@pytest.mark.parametrize("model", [Object, Alarm])
+def test_a_list_of_no_class_of_objects_leads_nowhere(
+    model: type[Object | Alarm], filters: str, admin_client: Client
+) -> None:
+    """Filtered by a class whose rows are no objects, which a selection cannot name, a list offers nothing for all."""
+    group = ContentType.objects.get_for_model(Group)
+    page = text_of(admin_client, f"{list_url(model)}?{filters.format(group.pk)}")
+    assert "everything that matches" not in page
+    assert "Revive all" not in page
 
 
 def test_only_what_the_user_may_change() -> None:
