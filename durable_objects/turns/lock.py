@@ -107,6 +107,18 @@ class Taken(NamedTuple):
     is_new: bool
 
 
+class Asked(NamedTuple):
+    """What is asked for with the lock. With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here.
+    ``for_run``: the slot says whether the object is paused, and who drains it sees this run. ``sends_savepoint``: a
+    ``SentBlock`` follows.
+    """
+
+    limits: Limits | None
+    wanted: read_ahead.Wanted
+    for_run: bool
+    sends_savepoint: bool
+
+
 class Opening(NamedTuple):
     """The statements that a turn's transaction opens with, in this order."""
 
@@ -129,59 +141,38 @@ class Answered(NamedTuple):
         return len(self.results) == sum(map(len, self.opening)) and bool(self.results[len(self.opening.begin)])
 
 
-def opening(
-    conn: BaseDatabaseWrapper,
-    whose: Whose,
-    limits: Limits | None,
-    wanted: read_ahead.Wanted,
-    *,
-    for_run: bool,
-    sends_savepoint: bool,
-    skip_locked: bool = False,
-) -> Opening:
+def opening(conn: BaseDatabaseWrapper, whose: Whose, asked: Asked, *, skip_locked: bool = False) -> Opening:
     """Return the statements by which ``take`` begins; with ``skip_locked`` they wait for nobody."""
     backend = backend_of(conn)
     begin: Sequence[Statement] = ()
     after: Sequence[Statement] = ()
-    if limits is not None:
+    if (limits := asked.limits) is not None:
         outermost = connection.depth(conn) == 1
         begin, after = backend.begin(limits, outermost=outermost), backend.after_lock(limits, outermost=outermost)
-    if sends_savepoint:
+    if asked.sends_savepoint:
         after = [*after, savepoints.SENDING]
-    where, params = whose.condition()
-    look = [alarm_sql.look(conn, where, params, for_run=for_run), *wanted.statements(*whose.key())]
     # After the lock, so that none counts which only waits for it; before the look, so that none is missed.
-    note = backend.note_run(whose.kind_id) if for_run else ()
-    return Opening(begin, whose.lock(conn, skip_locked=skip_locked), note, after, look)
+    note = backend.note_run(whose.kind_id) if asked.for_run else ()
+    return Opening(begin, whose.lock(conn, skip_locked=skip_locked), note, after, _looking(conn, whose, asked))
 
 
-def take(
-    conn: BaseDatabaseWrapper,
-    whose: Whose,
-    limits: Limits | None,
-    wanted: read_ahead.Wanted,
-    *,
-    for_run: bool,
-    sends_savepoint: bool,
-    answered: Answered | None = None,
-) -> Taken:
+def _looking(conn: BaseDatabaseWrapper, whose: Whose, asked: Asked) -> Sequence[Statement]:
+    where, params = whose.condition()
+    look = alarm_sql.look(conn, where, params, for_run=asked.for_run)
+    return [look, *asked.wanted.statements(*whose.key())]
+
+
+def take(conn: BaseDatabaseWrapper, whose: Whose, asked: Asked, answered: Answered | None = None) -> Taken:
     """Lock the object's row, and read what is wanted by later statements of the same round trip, or, by name in
-    partitions, of another one.
-
-    ``for_run``: the slot says whether the object is paused, and who drains it sees this run. ``sends_savepoint``: a
-    ``SentBlock`` follows. With ``limits`` the transaction is the turn's own: on PostgreSQL it begins here. ``answered``
-    is the ``opening`` where it was sent already. Raises ``ObjectBusy``, ``RunSuperseded`` and ``OtherKind``.
+    partitions, of another one. ``answered`` is the ``opening`` where it was sent already. Raises ``ObjectBusy``,
+    ``RunSuperseded`` and ``OtherKind``.
     """
-    backend = backend_of(conn)
-    if answered is None:
-        first = opening(conn, whose, limits, wanted, for_run=for_run, sends_savepoint=sends_savepoint)
-        answered = Answered(first, ())
-    (before, lock, noted, after, look), came = answered
+    backend, wanted = backend_of(conn), asked.wanted
+    (before, lock, noted, after, look), came = answered or Answered(opening(conn, whose, asked), ())
     if whose.object_id is None and conn.alias in _in_partitions:
         whose = _locked(conn, whose, [*before, *lock])
         before, lock = (), lock if whose.object_id is None else ()
-        where, params = whose.condition()
-        look = [alarm_sql.look(conn, where, params, for_run=for_run), *wanted.statements(*whose.key())]
+        look = _looking(conn, whose, asked)
     inserts = is_new = False
     while True:
         statements = [*before, *lock, *noted, *after, *look]

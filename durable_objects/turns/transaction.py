@@ -120,16 +120,8 @@ class LockedTransaction:
             lock.check_isolation(self.conn)
         self.savepoints = savepoints.watch(self.conn)
         self._watches, self._savepoints_around = True, self.savepoints.enter()
-        self._wanted = wanted
-        taken = lock.take(
-            self.conn,
-            whose,
-            self.limits,
-            wanted,
-            for_run=self._lock_timeout is not None,
-            sends_savepoint=self._sends_savepoint,
-            answered=ahead.answered if ahead else None,
-        )
+        self._asked = lock.Asked(self.limits, wanted, self._lock_timeout is not None, self._sends_savepoint)
+        taken = lock.take(self.conn, whose, self._asked, ahead.answered if ahead else None)
         self._is_sent, self._is_to_be_released = self._sends_savepoint, False
         self.slot, self._object_id = taken.slot, taken.slot.object_id
         self.reading = clock.keep_reading(self.conn, taken.now)
@@ -178,11 +170,9 @@ class LockedTransaction:
             flush.send(self.conn, before, commit=commits)
             return
         whose = lock.Whose(self._handle.kind_pk(), None, following)
-        opening = lock.opening(
-            self.conn, whose, self.limits, self._wanted, for_run=True, sends_savepoint=True, skip_locked=True
-        )
+        opening = lock.opening(self.conn, whose, self._asked, skip_locked=True)
         then = [statement for part in opening for statement in part]
-        results = flush.send(self.conn, before, commit=True, then=then, typed=len(self._wanted.models))
+        results = flush.send(self.conn, before, commit=True, then=then, typed=len(self._asked.wanted.models))
         if (answered := lock.Answered(opening, results)).has_locked:
             opened_ahead.keep(self.conn, Ahead(following, self._atomics.pop(), answered))
             self.conn.run_on_commit = []

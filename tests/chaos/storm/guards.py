@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +38,25 @@ def _replace(owner: Any, name: str, value: Any) -> None:
     """``setattr`` of what is there: a guard that has moved must not be taken for one that is left out."""
     if not hasattr(owner, name):
         raise AttributeError(f"{owner!r} has no {name!r} any more: what keeps this promise now?")
+    if missing := not_taken(getattr(owner, name), value):
+        raise TypeError(f"{name!r} takes {', '.join(missing)} by now: left out, it would fail instead")
     setattr(owner, name, value)
+
+
+def not_taken(whole: Any, value: Any) -> list[str]:
+    """Return the parameters of a function that the one in its place does not take."""
+    if not (inspect.isfunction(whole) and inspect.isfunction(value)):
+        return []
+    takes = inspect.signature(value).parameters.values()
+    kinds, names = {each.kind for each in takes}, {each.name for each in takes}
+    by_place = sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in takes)
+    missing = []
+    for place, each in enumerate(inspect.signature(whole).parameters.values()):
+        is_taken = each.VAR_KEYWORD in kinds or each.name in names
+        if each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD):
+            is_taken = is_taken or each.VAR_POSITIONAL in kinds or place < by_place
+        missing += [] if is_taken else [each.name]
+    return missing
 
 
 def fence() -> None:
@@ -117,17 +136,20 @@ def second_statement() -> None:
     """The slot is read by the statement that locks, joined to the object: as it was before the wait."""
     whole = lock.take
 
-    def take(conn: Any, whose: lock.Whose, limits: Any, wanted: Any, *, for_run: bool, sends_savepoint: bool) -> Any:
-        sql, values = alarm_sql.look(conn, *whose.condition(), for_run=for_run)
+    def take(conn: Any, whose: lock.Whose, asked: lock.Asked, answered: lock.Answered | None = None) -> Any:
+        if answered is not None:  # it waited for nobody
+            return whole(conn, whose, asked, answered)
+        limits = asked.limits
+        sql, values = alarm_sql.look(conn, *whose.condition(), for_run=asked.for_run)
         backend, outermost = backend_of(conn), connection.depth(conn) == 1
         before = [
             *(backend.begin(limits, outermost=outermost) if limits else ()),
             *(backend.after_lock(limits, outermost=outermost) if limits else ()),
-            *([SENDING] if sends_savepoint else ()),
+            *([SENDING] if asked.sends_savepoint else ()),
         ]
         rows = round_trip.send(conn, [*before, (f"{sql} FOR NO KEY UPDATE OF {lock._TABLE}", values)])
         if not rows:
-            return whole(conn, whose, None, wanted, for_run=for_run, sends_savepoint=False)
+            return whole(conn, whose, asked._replace(limits=None, sends_savepoint=False))
         slot, now = alarm_sql.slot_of(rows[0])
         return lock.Taken(slot, rows[0][-1], now, read_ahead.Read(), False)
 
