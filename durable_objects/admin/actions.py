@@ -8,14 +8,10 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.options import IS_POPUP_VAR
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -24,6 +20,7 @@ from durable_objects import kinds
 from durable_objects.admin import display, permissions
 from durable_objects.admin.base import EngineAdmin, allows
 from durable_objects.admin.columns import alarm_of, is_paused_by_itself, now_of, status_of
+from durable_objects.admin.questions import ask, list_url_of, row_to_delete
 from durable_objects.admin.verbs import CANCEL, DELETE, FIRE_NOW, PAUSE, RESUME, REVIVE, Verb
 from durable_objects.alarms.predicates import is_idle
 from durable_objects.errors import DurableObjectError
@@ -101,7 +98,7 @@ class OperableAdmin(EngineAdmin):
         """Put the verbs that fit on the page."""
         row = context.get("original")
         if row is not None:
-            context |= {"verbs": self.offered(request, row), "list_url": self._list_url()}
+            context |= {"verbs": self.offered(request, row), "list_url": list_url_of(self)}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
@@ -117,11 +114,7 @@ class OperableAdmin(EngineAdmin):
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """Ask the verb's question: Django's own page would read every row that is deleted with the object."""
-        row = self.get_object(request, unquote(object_id))
-        if row is None:
-            raise Http404(f"There is no {self.opts.verbose_name} {object_id}.")
-        if not self.has_delete_permission(request, row):
-            raise PermissionDenied
+        row = row_to_delete(self, request, object_id)
         return self.operate(request, DELETE, self.get_queryset(request).filter(pk=row.pk))
 
     def operate(self, request: HttpRequest, verb: Verb, queryset: models.QuerySet[Any]) -> HttpResponse:
@@ -177,25 +170,16 @@ class OperableAdmin(EngineAdmin):
         return admin.action(description=verb.label)(act)
 
     def _ask(self, request: HttpRequest, verb: Verb, rows: list[Any], form: forms.Form | None) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": verb.label,
-            "opts": self.opts,
-            "media": self.media,
-            "verb": verb,
-            "form": form,
-            "chosen": [self._described(request, verb, row, previewed=at < PREVIEWED) for at, row in enumerate(rows)],
-            "checkbox": ACTION_CHECKBOX_NAME,
+        chosen = [self._described(request, verb, row, previewed=at < PREVIEWED) for at, row in enumerate(rows)]
+        return ask(
+            self, request, verb, chosen,
+            form=form,
             # One field for all: Django takes 1,000 at most.
-            "was_set": " ".join(str(row.pk) for row in rows if verb.becomes is not None and _is_set(row)),
-            "from_page": request.POST.get("from_page") == "yes" or request.method == "GET",
-            "filters": request.META.get("QUERY_STRING", "") if request.method == "POST" else "",
-            "list_url": self._list_url(),
-            "asked_at": request.path,
-            "back_url": self._way_back(request, verb, rows, refused=True),
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/durable_objects/confirm.html", context)
+            was_set=" ".join(str(row.pk) for row in rows if verb.becomes is not None and _is_set(row)),
+            from_page=request.POST.get("from_page") == "yes" or request.method == "GET",
+            filters=request.META.get("QUERY_STRING", "") if request.method == "POST" else "",
+            back_url=self._way_back(request, verb, rows, refused=True),
+        )  # fmt: skip
 
     def _described(self, request: HttpRequest, verb: Verb, row: Any, *, previewed: bool) -> dict[str, Any]:
         target, status = self.target(row), self.status(request, row)
@@ -276,16 +260,13 @@ class OperableAdmin(EngineAdmin):
         query = urlencode({"verb": verb, "selection": selection})
         return f"{reverse(f'{self.admin_site.name}:durable_objects_operation_start')}?{query}"
 
-    def _list_url(self) -> str:
-        return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist")
-
     def _way_back(self, request: HttpRequest, verb: Verb, rows: list[Any], *, refused: bool = False) -> str:
         from_page = request.POST.get("from_page") == "yes" or request.method == "GET"
         if from_page and len(rows) == 1 and (refused or verb is not DELETE):
             name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"
             return reverse(name, args=[rows[0].pk])
         filters = request.POST.get("filters") or request.META.get("QUERY_STRING", "")
-        return f"{self._list_url()}?{filters}" if filters else self._list_url()
+        return f"{list_url_of(self)}?{filters}" if filters else list_url_of(self)
 
 
 def _is_set(row: Any) -> bool:

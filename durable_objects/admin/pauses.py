@@ -6,15 +6,10 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.contrib.admin.utils import unquote
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -23,6 +18,7 @@ from durable_objects.admin.base import EngineAdmin
 from durable_objects.admin.columns import moment, now_of
 from durable_objects.admin.forms import PausesForm
 from durable_objects.admin.permissions import shown
+from durable_objects.admin.questions import ask, list_url_of, row_to_delete
 from durable_objects.admin.verbs import RESUME
 from durable_objects.alarms.pauses import Target
 from durable_objects.kinds import content_types
@@ -103,7 +99,7 @@ class PauseAdmin(EngineAdmin):
         """Offer to resume in place of Django's button that deletes."""
         row = context.get("original")
         may_resume = row is not None and self.has_delete_permission(request, row)
-        context |= {"show_delete": False, "verbs": [END] if may_resume else [], "list_url": self._list_url()}
+        context |= {"show_delete": False, "verbs": [END] if may_resume else [], "list_url": list_url_of(self)}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_actions(self, request: HttpRequest, *place: Any, **places: Any) -> dict[str, Any]:
@@ -124,15 +120,11 @@ class PauseAdmin(EngineAdmin):
             self.message_user(request, f"{END.done}: {', '.join(map(_name, resumed))}.", messages.SUCCESS)
         else:
             self.message_user(request, "There was nothing to resume.", messages.WARNING)
-        return HttpResponseRedirect(self._list_url())
+        return HttpResponseRedirect(list_url_of(self))
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """Ask whether to resume: to delete the row of a pause is nothing else."""
-        row = self.get_object(request, unquote(object_id))
-        if row is None:
-            raise Http404(f"There is no pause {object_id}.")
-        if not self.has_delete_permission(request, row):
-            raise PermissionDenied
+        row = row_to_delete(self, request, object_id)
         return self.resume_pauses(request, self.get_queryset(request).filter(pk=row.pk))
 
     def _ask(self, request: HttpRequest, rows: list[Pause]) -> HttpResponse:
@@ -146,23 +138,7 @@ class PauseAdmin(EngineAdmin):
             }
             for row in rows
         ]
-        context = {
-            **self.admin_site.each_context(request),
-            "title": END.label,
-            "opts": self.opts,
-            "media": self.media,
-            "verb": END,
-            "chosen": chosen,
-            "checkbox": ACTION_CHECKBOX_NAME,
-            "list_url": self._list_url(),
-            "asked_at": request.path,
-            "back_url": self._list_url(),
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/durable_objects/confirm.html", context)
-
-    def _list_url(self) -> str:
-        return reverse(f"{self.admin_site.name}:durable_objects_pause_changelist")
+        return ask(self, request, END, chosen, back_url=list_url_of(self))
 
 
 def _name(row: Pause) -> str:
