@@ -184,7 +184,8 @@ class LockedTransaction:
         """
         has_hooks = len(self.conn.run_on_commit) > 1  # its own publishes the wake-ups
         is_as_new = not self.conn.__dict__.get(connection.LASTING)
-        return self._sends_savepoint and is_as_new and not has_hooks and not self._wake_ups
+        sends_span = engine.TRACING  # when the turn has ended, by an exporter that may take its time
+        return self._sends_savepoint and is_as_new and not has_hooks and not self._wake_ups and not sends_span
 
     def close(self, error: BaseException | None) -> None:
         """End the transaction: commit, or with an error roll back. Raises when the commit is refused."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from durable_objects import AlarmInfo
 from durable_objects.database import clock
@@ -176,6 +178,25 @@ def test_hooks_are_called_before_the_next_begins(alarms: Alarms, script: Script,
     script.alarm = in_a(lambda: transaction.on_commit(look))
     assert fire_each(alarms[:2], LIMIT).ran == 2
     assert (seen, opened) == ([(False, False)], [])
+
+
+def test_spans_are_sent_before_the_next_begins(
+    alarms: Alarms, settings: Any, monkeypatch: pytest.MonkeyPatch, opened: list[int]
+) -> None:
+    """No object is locked while an exporter that sends at once has the span of a turn before it."""
+    locked: list[list[int]] = []
+
+    class Sending(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            if span.name.startswith("turn"):
+                locked.append([object_id for object_id, _, _ in alarms if is_locked(object_id)])
+
+    provider = TracerProvider()
+    provider.add_span_processor(Sending())
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    settings.DURABLE_OBJECTS = {**getattr(settings, "DURABLE_OBJECTS", {}), "TRACING": True}
+    assert fire_each(alarms, LIMIT).ran == 4
+    assert (locked, opened) == ([[]] * 4, [])
 
 
 def test_wake_ups_are_published_before_the_next_begins(
