@@ -328,7 +328,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
         running.start("up", "manage.py", "up", "--port", str(ports["up"]), "--json", "--no-admin")
         for name, application in (("gthread", "wsgi"), ("asgi", "asgi")):
             options = ["--worker-class", name, "--threads", "4", "--bind", f"127.0.0.1:{ports[name]}"]
-            running.start(name, "-m", "gunicorn", f"project.{application}:application", *options)
+            started = running.start(
+                name, "-m", "gunicorn", f"project.{application}:application", *options, "--log-level", "debug"
+            )
+        started.says("Using uvloop event loop")  # if it is installed, as it is for production
         for port in ports.values():
             wait_for("a web server", partial(listens, port), seconds=30)
         yield ports
