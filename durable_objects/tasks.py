@@ -18,6 +18,7 @@ from durable_objects.database import clock, connection, supported
 from durable_objects.database.messages import message_for
 from durable_objects.delivery import brokers, bulk_operations, dispatcher, heartbeat, publisher, workers
 from durable_objects.errors import DurableObjectError
+from durable_objects.execution import waiting_line
 from durable_objects.execution.executor import fire
 from durable_objects.execution.groups import fire_group
 from durable_objects.execution.shared_messages import fire_each
@@ -99,7 +100,12 @@ def fire_alarm(
     """
     _begin(self)
     kind_id = self.request.get(KINDS, [None])[0]
-    fired = fire(object_id, wake_up_number, kind_id=kind_id, rescue=rescue, waits=waits)
+    try:
+        fired = fire(object_id, wake_up_number, kind_id=kind_id, rescue=rescue, waits=waits)
+    except Error as error:
+        if (put_off := waiting_line.after_lost_connection(error, waits)) is None:
+            raise
+        fired = put_off
     if fired.verdict is Verdict.AGAIN and fired.delay is not None:
         number = wake_up_number if fired.wake_up_number is None else fired.wake_up_number
         again = (

@@ -24,6 +24,9 @@ MAX_CRASHED_STARTS = 10
 #: No wake-up waits for its object's lock for longer than this at a time: a process of a pool does nothing else then.
 LONGEST_PATIENCE = timedelta(seconds=30)
 
+#: A wake-up that found the database away is sent again by its worker this often, for longer than ``LOST_AFTER``.
+MOST_RECONNECTS = 4
+
 #: How long a wake-up may be overdue before it counts as lost; doubled with every one that was.
 LOST_AFTER = timedelta(seconds=10)
 LOST_AFTER_AT_MOST = timedelta(minutes=5)
@@ -91,6 +94,14 @@ def is_celerys(delay: timedelta) -> bool:
 def busy_delay(waits: int) -> timedelta:
     """Return the delay of a wake-up that has found its object locked this many times: 2, 4, 8 … 64 s."""
     return timedelta(seconds=2 << min(waits, 5))
+
+
+def reconnect_delay(waits: int) -> timedelta | None:
+    """Return the delay of a wake-up that found the database away, and was put off this many times: 1, 2, 4, 8 s.
+
+    None after that: it counts as lost by then, and the dispatcher sends it once the database is back.
+    """
+    return timedelta(seconds=1 << waits) if waits < MOST_RECONNECTS else None
 
 
 def patience(waits: int, lock_timeout: timedelta) -> timedelta:

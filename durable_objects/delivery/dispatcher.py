@@ -98,6 +98,12 @@ def catch_up(limit: timedelta, *, share: bool = True) -> Pass:
         time.sleep(SECONDS_BETWEEN_PASSES)
 
 
+def pause_after(failures: int) -> timedelta:
+    """Return the pause after a pass, the last of ``failures`` in a row: then 1, 2, 4 s, if that is less."""
+    usual: timedelta = engine.DISPATCH_EVERY
+    return min(usual, timedelta(seconds=1 << min(failures - 1, 10))) if failures else usual
+
+
 def forget_wake_ups() -> None:
     """Forget what was published before, so that it is published again: for a worker that starts with an empty broker.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from durable_objects import class_attributes
 from durable_objects.alarms.slot import Slot
@@ -16,7 +16,7 @@ from durable_objects.database import clock, connection
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_connection_lost, trouble, was_session_lost
 from durable_objects.delivery import publisher
-from durable_objects.execution import run_outcomes
+from durable_objects.execution import run_outcomes, waiting_line
 from durable_objects.execution.firing import WAIT_FOR_LOCK, Firing
 from durable_objects.execution.wake_up_admission import WAIT_UNTIL_DUE, Admission, judge
 from durable_objects.handler_errors import in_short, is_failure
@@ -47,9 +47,23 @@ def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
     """Run the alarms (pairs of object and wake-up number) that are armed, due, free and wanted; return how many ran.
 
     The rest of those that are wanted is woken alone: what is locked, leased, retried, fails, or is not to be grouped.
-    Raises the database's error when the connection broke: then nothing is counted, as in ``executor.fire``.
+    So are all of it, a second later, when the connection broke; nothing is counted then, as in ``executor.fire``.
     """
     group = _Group(time_limit, {int(object_id): int(wake_up_number) for object_id, wake_up_number in alarms})
+    try:
+        _run(group)
+        group.leave_alone(*group.waiting)
+    except BaseException as error:
+        put_off = waiting_line.after_lost_connection(error, 0)
+        if put_off is None or put_off.delay is None:
+            raise
+        group.put_off(put_off.delay)
+    publisher.publish(group.alone, publisher.Budget())
+    return group.ran
+
+
+def _run(group: _Group) -> None:
+    """Run what can run together. Raises the database's error when the connection broke."""
     undone = 0
     while group.waiting and group.is_in_time():
         try:
@@ -69,9 +83,6 @@ def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
                 "a group of %s alarms could not be committed (%s): each is woken alone", group.size, in_short(error)
             )
             break
-    group.leave_alone(*group.waiting)
-    publisher.publish(group.alone, publisher.Budget())
-    return group.ran
 
 
 class _Group:
@@ -94,6 +105,12 @@ class _Group:
         now = clock.now()
         for object_id in list(object_ids):
             self.alone.append(publisher.WakeUp(object_id, self.waiting.pop(object_id), now, 0, self.time_limit))
+
+    def put_off(self, delay: timedelta) -> None:
+        """Wake all that are left by messages of their own, later. Asks nothing of the database, which is away."""
+        left = {each.object_id: each.wake_up_number for each in self.alone} | self.waiting
+        at = datetime.now(UTC) + delay
+        self.alone = [publisher.WakeUp(*each, at, 0, self.time_limit, waits=1) for each in left.items()]
 
     def run_some(self) -> None:
         """Run, in one transaction, what can run now; drop what is not wanted any more, wait for what is early."""

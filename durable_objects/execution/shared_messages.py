@@ -18,6 +18,7 @@ from functools import partial
 from durable_objects.database import clock, supported
 from durable_objects.delivery import publisher
 from durable_objects.delivery.publisher import Shares, WakeUp
+from durable_objects.execution import waiting_line
 from durable_objects.execution.executor import fire
 from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.handler_errors import is_failure
@@ -58,9 +59,12 @@ def fire_each(alarms: Iterable[tuple[int, int, int]], time_limit: timedelta) -> 
                     next_object=partial(message.next_object, wake_up.kind_id),
                 )
             except BaseException as error:
-                if is_failure(error):
-                    message.send_rest()
-                raise
+                put_off = waiting_line.after_lost_connection(error, wake_up.waits)
+                if put_off is None:
+                    if is_failure(error):
+                        message.send_rest()
+                    raise
+                fired = put_off
             ran += fired.verdict not in {Verdict.DROPPED, Verdict.AGAIN}
             if fired.verdict is Verdict.DEAD:
                 dead.append((wake_up.object_id, fired))

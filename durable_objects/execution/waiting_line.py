@@ -1,4 +1,6 @@
-"""Wake-ups that found their object locked: few of a process wait in line for it, and little is logged of them."""
+"""Wake-ups that cannot run just now: their object is locked, and few of a process wait in line for it, or the database
+is away. Little is logged of them.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from django.db import Error
+
+from durable_objects.alarms import backoff
 from durable_objects.database import clock
-from durable_objects.database.errors import sqlstate
+from durable_objects.database.errors import is_connection_lost, sqlstate
+from durable_objects.database.messages import message_for
 from durable_objects.errors import ObjectBusy
+from durable_objects.execution.wake_up_admission import Fired, Verdict
 from durable_objects.logs import about, get_logger
 
 logger = get_logger(__name__)
@@ -42,11 +49,27 @@ def place(object_id: int, waits: int) -> Iterator[bool]:
 
 def log(busy: ObjectBusy) -> None:
     """Log what keeps alarms waiting, but not for each of them."""
-    kind = sqlstate(busy.__cause__)
+    _log(sqlstate(busy.__cause__), "2, 4, 8 … 64 s", busy)
+
+
+def after_lost_connection(error: BaseException, waits: int) -> Fired | None:
+    """Return that a wake-up, put off this many times, is sent again, since its session was lost or there was none.
+
+    None if it ended with another error, or is left to the dispatcher now.
+    """
+    delay = backoff.reconnect_delay(waits)
+    if delay is None or not isinstance(error, Error) or not is_connection_lost(clock.connection(), error):
+        return None
+    _log("database away", "1, 2, 4, 8 s", message_for(error))
+    return Fired(Verdict.AGAIN, delay, error)
+
+
+def _log(kind: str, delays: str, why: object) -> None:
     if clock.monotonic() - _logged.get(kind, float("-inf")) >= TELL_EVERY.total_seconds():
         _logged[kind] = clock.monotonic()
         logger.warning(
-            "alarms are put off, uncounted, and tried again after 2, 4, 8 … 64 s: %s",
-            busy,
+            "alarms are put off, uncounted, and tried again after %s: %s",
+            delays,
+            why,
             extra=about("alarms_put_off"),
         )

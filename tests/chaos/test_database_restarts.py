@@ -88,6 +88,24 @@ def test_beat_and_its_passes_survive_a_restart(redis_broker: stage.Broker, site_
         verdicts.uncounted(site)
 
 
+def test_restart_of_a_moment_costs_a_moment(redis_broker: stage.Broker, site_on: Callable[..., Site]) -> None:
+    """What was due meanwhile has run within 7 s, though a wake-up counts as lost after 10 s only."""
+    with OwnPostgres() as postgres:
+        site = site_on(redis_broker, postgres.url)
+        stage.dispatcher(site)
+        site.worker("worker", concurrency=2)
+        stage.arm(site, [(f"soon {n}", 1 + n / 40, {}) for n in range(160)])
+        time.sleep(2.5)
+        postgres.stop("immediate")
+        time.sleep(0.5)
+        postgres.start()
+        overdue = "SELECT count(*) FROM durable_objects_alarm WHERE wake_at <= now() - interval '1 second'"
+        site.wait_for_rows(overdue, seconds=7, until=lambda rows: rows[0][0] == 0)
+        stage.wait_until_idle(site, seconds=20)
+        assert len(verdicts.judge(site)) == 160
+        verdicts.uncounted(site)
+
+
 def _calm_down(site: Site) -> None:
     names = [f"p{n}" for n in range(PERIODIC)]
     site.execute(

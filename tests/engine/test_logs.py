@@ -107,6 +107,29 @@ def test_a_pass_that_raises_is_told_and_the_next_one_comes(
     assert ("Traceback" in err.getvalue()) is not isinstance(error, OperationalError)
 
 
+def test_a_pass_that_failed_is_made_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that was away for a moment costs no ``DISPATCH_EVERY``; one that stays away is asked ever later."""
+    assert [dispatcher.pause_after(failures).total_seconds() for failures in range(6)] == [5, 1, 2, 4, 5, 5]
+    handlers: dict[int, Any] = {}
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    frame: FrameType | None = None
+    passes: list[float] = []
+
+    def catch_up(limit: timedelta) -> dispatcher.Pass:
+        passes.append(time.monotonic())
+        if len(passes) == 1:
+            raise OperationalError("away")
+        handlers[signal.SIGTERM](signal.SIGTERM, frame)
+        return dispatcher.Pass()
+
+    monkeypatch.setattr(dispatcher, "catch_up", catch_up)
+    monkeypatch.setattr("durable_objects.management.streams.outlive", lambda: None)
+    err = StringIO()
+    call_command("alarms", "dispatch", "--loop", stdout=StringIO(), stderr=err)
+    assert passes[1] - passes[0] < 3
+    assert "the pass failed, tried again in 1s" in err.getvalue()
+
+
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_the_threads_that_keep_promises_outlive_any_error(raising: Raising, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,24 +192,29 @@ class Command(PauseVerbs, FromBeatVerb, BulkCommand):
                 f"A pass every {span(engine.DISPATCH_EVERY)}, shown if it did something. Ctrl-C stops it."
             )
         heartbeat.begin()
+        failures = 0
         while not stopped.is_set():
-            self._pass_again(options)
-            stopped.wait(engine.DISPATCH_EVERY.total_seconds())
+            failures = self._pass_again(options, failures)
+            stopped.wait(dispatcher.pause_after(failures).total_seconds())
         heartbeat.end()
         if not options["json"]:
             self.stdout.write("Stopped.")
 
-    def _pass_again(self, options: dict[str, Any]) -> None:
-        """Make one pass of the loop. Report whatever it raises, and go on: the next one may succeed."""
+    def _pass_again(self, options: dict[str, Any], failures: int) -> int:
+        """Make one pass of the loop; return how many have failed in a row. Report whatever it raises, and go on: the
+        next one may succeed.
+        """
         try:
             made = dispatcher.catch_up(engine.DISPATCH_EVERY).as_dict()
             if any(made.values()):
                 self.say(options, made, ", ".join(f"{name} {figure}" for name, figure in made.items()))
+            return 0
         except Exception as error:  # noqa: BLE001  whatever it was, alarms wait for the next pass
             text = message_for(error) if isinstance(error, Error) else "".join(traceback.format_exception(error))
-            self.stderr.write(f"the pass failed, tried again in {span(engine.DISPATCH_EVERY)}: {text}")
+            self.stderr.write(f"the pass failed, tried again in {span(dispatcher.pause_after(failures + 1))}: {text}")
             with contextlib.suppress(Exception):
                 clock.connection().close()
+            return failures + 1
 
     def _doctor(self, options: dict[str, Any]) -> None:
         found = self._examine()
