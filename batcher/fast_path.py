@@ -1,8 +1,8 @@
 """The fast path for ``POST /batcher/<name>``: past Django's middleware and router, in batches.
 
 Concurrent requests for the same batcher share one transaction: under ASGI they are collected here, without a thread for
-each, and added in one turn (``call_each``); under WSGI each has its thread, and these combine. Whatever is not plain
-(see ``plain_requests``), and a body that is not valid, takes Django's way, which answers it.
+each, and added in one turn, by one call if they may be; under WSGI each has its thread, and these combine. Whatever is
+not plain (see ``plain_requests``), and a body that is not valid, takes Django's way, which answers it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import Context, copy_context
+from functools import partial
 from http.client import responses
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -25,8 +26,9 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError
 
 from batcher.api import item_in
-from batcher.models import Batcher, Receipt
+from batcher.models import Batcher, QueueFull, Receipt
 from batcher.plain_requests import Plain, plain_request
+from durable_objects import InvalidInput
 from durable_objects.conf import engine
 from durable_objects.http import auth
 from durable_objects.http.asgi_body_limit import Application, Receive, Scope, Send, meta_of
@@ -38,6 +40,8 @@ WsgiApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 #: Batchers that are added to at the same time by one process; requests for one of them need no more than one thread.
 THREADS = 8
+#: Items that are added by one transaction at most: each may be as long as a body.
+MOST_AT_ONCE = 64
 
 
 class FastPath:
@@ -79,7 +83,7 @@ class FastPath:
         loop = asyncio.get_running_loop()
         added: asyncio.Future[Receipt] = loop.create_future()
         idle = plain.name not in self._lines
-        self._lines.setdefault(plain.name, []).append(_Waiting(_adding(item), plain, added))
+        self._lines.setdefault(plain.name, []).append(_Waiting(item, copy_context(), plain, added))
         if idle:
             loop.create_task(self._work(plain.name))  # noqa: RUF006  kept by the futures that it ends
         return await added
@@ -87,15 +91,15 @@ class FastPath:
     async def _work(self, name: str) -> None:
         """Add what waits, again and again until nothing does."""
         loop = asyncio.get_running_loop()
-        while self._lines[name]:
-            waiting, self._lines[name] = self._lines[name], []
+        while line := self._lines[name]:
+            waiting, self._lines[name] = line[:MOST_AT_ONCE], line[MOST_AT_ONCE:]
             answers: Sequence[Receipt | BaseException]
             try:
-                answers = await loop.run_in_executor(self._threads, _add_all, name, [one.call for one in waiting])
+                answers = await loop.run_in_executor(self._threads, _add_all, name, waiting)
             except BaseException as error:  # noqa: BLE001  nobody else would tell those who wait
                 answers = [error for _ in waiting]
             done: Counter[Plain] = Counter()
-            for (_, plain, added), answer in zip(waiting, answers, strict=True):
+            for (_, _, plain, added), answer in zip(waiting, answers, strict=True):
                 if isinstance(answer, BaseException):
                     if not added.done():  # else its client has gone
                         added.set_exception(answer)
@@ -108,19 +112,51 @@ class FastPath:
         del self._lines[name]
 
 
-def _adding(item: Any) -> Callable[[Batcher], Receipt]:
-    """Return a call that adds the item in the context of this request, as Django's way does: its trace, its log."""
-    context = copy_context()
-    return lambda batcher: context.run(batcher.submit, item)
-
-
-def _add_all(name: str, calls: list[Callable[[Batcher], Receipt]]) -> list[Receipt | Exception]:
-    """Return the receipt that each of these calls gives, or why its item was not added."""
+def _add_all(name: str, waiting: Sequence[_Waiting]) -> list[Receipt | Exception]:
+    """Return the receipt of each item, or why it was not added: of all in a turn, by one call for those whose requests
+    have the same context. Where such a call is refused, each of its items is judged by itself.
+    """
     _begin()
     try:
-        return Batcher.objects.call_each(name, calls)
+        groups, found = _by_context(waiting), list[Receipt | Exception]()
+        answers = Batcher.objects.call_each(name, [partial(_add, group) for group in groups])
+        for group, answer in zip(groups, answers, strict=True):
+            if isinstance(answer, list):
+                found += answer
+            elif len(group) > 1 and isinstance(answer, (InvalidInput, QueueFull)):
+                found += Batcher.objects.call_each(name, [partial(_add_one, one) for one in group])
+            else:
+                found += [answer] * len(group)
+        return found
     finally:
         _end()
+
+
+def _by_context(waiting: Sequence[_Waiting]) -> list[list[_Waiting]]:
+    """Return these in their order, those together that follow each other and whose contexts hold the very same: code
+    runs in one of them as in the other.
+    """
+    groups: list[list[_Waiting]] = []
+    for one in waiting:
+        if groups and _is_same(groups[-1][0].context, one.context):
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def _is_same(first: Context, second: Context) -> bool:
+    return len(first) == len(second) and all(each in second and second[each] is first[each] for each in first)
+
+
+def _add(group: list[_Waiting], batcher: Batcher) -> list[Receipt]:
+    if len(group) == 1:
+        return [_add_one(group[0], batcher)]
+    return group[0].context.run(batcher.submit_all, [one.item for one in group])
+
+
+def _add_one(one: _Waiting, batcher: Batcher) -> Receipt:
+    return one.context.run(batcher.submit, one.item)
 
 
 def _end() -> None:
@@ -173,9 +209,10 @@ class _Answer(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """A call that is to be made, and who waits for that."""
+    """An item that is to be added, in the context of its request (its trace, its log), and who waits for that."""
 
-    call: Callable[[Batcher], Receipt]
+    item: Any
+    context: Context
     plain: Plain
     added: asyncio.Future[Receipt]
 

@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 import threading
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from django.core.handlers.asgi import ASGIHandler
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.db.backends.signals import connection_created
 from pytest_django import Settings
 
@@ -89,7 +90,8 @@ def test_its_threads_give_connections_back_to_a_pool(monkeypatch: pytest.MonkeyP
 
     def add() -> None:
         try:
-            fast_path._add_all("a", [fast_path._adding("x")])
+            waiting: Any = SimpleNamespace(item="x", context=copy_context())
+            fast_path._add_all("a", [waiting])
         finally:
             del options["pool"]
             connection.close()
@@ -194,6 +196,50 @@ def test_each_is_added_in_its_own_context(monkeypatch: pytest.MonkeyPatch) -> No
     finally:
         hang_up(application)
     assert sorted(seen) == [("a", "of a"), ("b", "of b"), ("c", "of c")]
+
+
+def at_once(application: FastPath, *bodies: str) -> list[httpx.Response]:
+    """The answers to posts to one batcher at the same time."""
+    return ask(application, *(("POST", "/batcher/a", GOOD, body.encode()) for body in bodies))
+
+
+def test_those_with_the_same_context_are_added_by_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They get receipts of their own, in their order, as if each had been added alone."""
+    several, calls = Batcher.submit_all, []
+
+    def noting(batcher: Batcher, items: list[object]) -> Any:
+        calls.append(len(items))
+        return several(batcher, items)
+
+    monkeypatch.setattr(Batcher, "submit_all", noting)
+    answers = at_once(FastPath(ASGIHandler(), api), *"abcdefghij")
+    assert sum(calls) >= 8, "most of them"
+    assert len(calls) <= 2
+    assert [answer.json()["queued"] for answer in answers] == list(range(1, 11))
+    assert [answer.headers["Location"] for answer in answers] == [f"/batcher/a/items/{item}" for item in range(1, 11)]
+    items = Batcher.objects.get_by_name("a").storage.list(prefix="item:").values()
+    assert [entry["item"] for entry in items] == list("abcdefghij")
+
+
+def test_a_limit_is_judged_item_by_item() -> None:
+    """Where there is room for some of those that come at the same time, the first of them are accepted."""
+    Batcher.objects.get_by_name("a").configure(max_queued=4)
+    answers = at_once(FastPath(ASGIHandler(), api), *"abcdefghij")
+    assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 6
+    assert Batcher.objects.get_by_name("a").queued() == 4
+
+
+def test_where_it_is_not_known_whether_they_count_none_is_added_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the answer to each that was added by that call."""
+
+    def lost(batcher: Batcher, items: list[object]) -> Any:
+        raise OperationalError("the connection was lost")
+
+    monkeypatch.setattr(Batcher, "submit_all", lost)
+    answers = at_once(FastPath(ASGIHandler(), api), *"abcdefghij")
+    statuses = [answer.status_code for answer in answers]
+    assert statuses.count(503) >= 8, "all but those that were added alone"
+    assert statuses.count(200) == 10 - statuses.count(503) == Batcher.objects.get_by_name("a").queued()
 
 
 async def nobody(*_: object) -> None:
