@@ -140,8 +140,12 @@ def _passes_djangos_middleware(environ: Mapping[str, Any]) -> bool:
 
 def _is_our_host(host: str) -> bool:
     """Return whether Django would accept the host as one of ours."""
+    return _is_among(host, tuple(settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else ())))
+
+
+@lru_cache(maxsize=64)
+def _is_among(host: str, allowed: tuple[str, ...]) -> bool:
     domain = split_domain_port(host)[0]
-    allowed = settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
     return bool(domain) and validate_host(domain, allowed)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from django.db import DatabaseError
 from django.utils import timezone
@@ -119,8 +120,12 @@ def _of_settings(token: str) -> Principal | None:
     matches = [hmac.compare_digest(known.encode(), token.encode()) for known in known_tokens()]
     if not any(matches):
         return None
-    which = f"TOKENS {matches.index(True) + 1}"
-    return Principal(which, frozenset(scopes.known()), name=which)
+    return _for_everything(f"TOKENS {matches.index(True) + 1}", frozenset(scopes.known()))
+
+
+@lru_cache(maxsize=64)
+def _for_everything(which: str, scopes: frozenset[str]) -> Principal:
+    return Principal(which, scopes, name=which)
 
 
 def _of_database(digest: str) -> Principal | None:
