@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -16,6 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from durable_objects.alarms.run import Run
 from durable_objects.conf import engine
 from durable_objects.database import clock
+from durable_objects.database.backends import backend_of
 from durable_objects.database.round_trip import Statement
 from durable_objects.handler_errors import ERROR_LENGTH
 from durable_objects.tables import AlarmRun, Object
@@ -25,6 +25,7 @@ AT_ONCE = 1_000
 #: Surplus runs of this many objects are looked for by one statement: where each object has one again and again, a
 #: statement for each would be most of what pruning costs.
 OBJECTS_AT_ONCE = 100
+_TIMES = ("scheduled_at", "due_at", "wake_up_for", "picked_up_at", "started_at", "ended_at")
 
 
 def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[str, Any]:
@@ -49,15 +50,11 @@ def row_of(run: Run, outcome: str, ended_at: datetime, error: str = "") -> dict[
 def storing(conn: BaseDatabaseWrapper, rows: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
     """Yield the statement that stores the rows, if there are any."""
     if rows:
-        values = [value for row in rows for value in row.values()]
-        params = [clock.to_database(conn, value) if isinstance(value, datetime) else value for value in values]
-        yield _inserting(tuple(rows[0]), len(rows)), params
-
-
-@functools.lru_cache
-def _inserting(columns: tuple[str, ...], rows: int) -> str:
-    marks = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * rows)
-    return f"INSERT INTO {AlarmRun._meta.db_table} ({', '.join(columns)}) VALUES {marks}"
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        for name in _TIMES:
+            columns[name] = [clock.to_database(conn, value) for value in columns[name]]
+        query, values = backend_of(conn).rows(AlarmRun, columns)
+        yield f"INSERT INTO {AlarmRun._meta.db_table} ({', '.join(columns)}) {query}", values
 
 
 class Pruning:

@@ -37,6 +37,7 @@ _PAUSED = len(_COLUMNS) + 2
 _READ: dict[str, Callable[[Any], Any]] = dict.fromkeys(_TIMES, clock.from_database) | {
     f.name: str for f in Alarm._meta.concrete_fields if isinstance(f, models.CharField | models.TextField)
 }
+_READERS = [_READ.get(name, int) for name in _COLUMNS]
 
 
 def look(conn: BaseDatabaseWrapper, where: str, params: Sequence[Any], *, for_run: bool = False) -> Statement:
@@ -68,14 +69,12 @@ def _pauses(now: str) -> str:
 
 def slot_of(row: Row) -> tuple[Slot, datetime]:
     """Return the slot in a row that ``look`` gave, as it was then, and the database's now."""
-    slot = Slot(int(row[0]), int(row[-2]))
+    read = {}
     if row[2] is not None:
-        slot.stored = True
-        for name, value in zip(_COLUMNS, row[2:_PAUSED], strict=True):
-            if value is not None:
-                setattr(slot, name, _READ.get(name, int)(value))
-    slot.paused = len(row) > _PAUSED + 2 and int(row[_PAUSED]) > 0
-    return slot, clock.from_database(row[1])
+        columns = zip(_COLUMNS, _READERS, row[2:_PAUSED], strict=True)
+        read = {name: reader(value) for name, reader, value in columns if value is not None}
+    paused = len(row) > _PAUSED + 2 and int(row[_PAUSED]) > 0
+    return Slot(int(row[0]), int(row[-2]), stored=bool(read), paused=paused, **read), clock.from_database(row[1])
 
 
 def copy_new(conn: BaseDatabaseWrapper, slots: Sequence[Slot]) -> None:
@@ -96,7 +95,11 @@ def storing(conn: BaseDatabaseWrapper, slots: Iterable[Slot]) -> Iterator[Statem
     Needs the objects' locks.
     """
     for changed, group in _by_columns(slots).items():
-        yield _upserting(changed, len(group)), [value for row in _rows(conn, group, changed) for value in row]
+        names = ("object_id", "kind_id", *changed)
+        rows, values = backend_of(conn).rows(Alarm, {name: list(_column(conn, group, name)) for name in names})
+        assignments = ", ".join(f"{name} = excluded.{name}" for name in changed)
+        insert = f"INSERT INTO {TABLE} ({', '.join(names)}) {rows}"
+        yield f"{insert} ON CONFLICT (object_id) DO UPDATE SET {assignments}", values
 
 
 def _by_columns(slots: Iterable[Slot]) -> dict[tuple[str, ...], list[Slot]]:
@@ -121,11 +124,3 @@ def _column(conn: BaseDatabaseWrapper, slots: Iterable[Slot], name: str) -> Iter
         return (fingerprint(slot.last_error) for slot in slots)
     values = map(attrgetter(name), slots)
     return (clock.to_database(conn, value) for value in values) if name in _TIMES else values
-
-
-@functools.lru_cache
-def _upserting(changed: tuple[str, ...], rows: int) -> str:
-    marks = ", ".join([f"({', '.join(['%s'] * (len(changed) + 2))})"] * rows)
-    assignments = ", ".join(f"{name} = excluded.{name}" for name in changed)
-    insert = f"INSERT INTO {TABLE} (object_id, kind_id, {', '.join(changed)}) VALUES {marks}"
-    return f"{insert} ON CONFLICT (object_id) DO UPDATE SET {assignments}"

@@ -38,6 +38,12 @@ class Reading:
         """Return the database's time, without asking it again."""
         return fake() if fake is not None else self.at + timedelta(seconds=self.passed())
 
+    def of(self, moment: float) -> datetime:
+        """Return the database's time at a moment of ``monotonic``."""
+        if fake is not None:
+            return fake() - timedelta(seconds=monotonic() - moment)
+        return self.at + timedelta(seconds=moment - self.anchor)
+
     def passed(self) -> float:
         """Return the seconds since the clock was read."""
         return monotonic() - self.anchor
@@ -109,7 +115,7 @@ def to_database(conn: BaseDatabaseWrapper, value: datetime | None) -> Any:
     """Return a moment as the database's driver wants it for a parameter. A naive one is in Django's current zone."""
     if value is None:
         return None
-    moment = (make_aware(value) if value.tzinfo is None else value).astimezone(UTC)
+    moment = value if value.tzinfo is UTC else (make_aware(value) if value.tzinfo is None else value).astimezone(UTC)
     return backend_of(conn).write_moment(moment)
 
 

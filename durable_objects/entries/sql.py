@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from durable_objects.database import round_trip
+from durable_objects.database.backends import backend_of
 from durable_objects.database.round_trip import Statement
 from durable_objects.tables import Entry
 
@@ -101,9 +101,9 @@ def _owner(owner: int | Statement) -> tuple[str, Sequence[Any]]:
     return ("%s", [owner]) if isinstance(owner, int) else (f"({owner[0]})", owner[1])
 
 
-def storing(turns: Iterable[Change]) -> Iterator[Statement]:
+def storing(conn: BaseDatabaseWrapper, turns: Iterable[Change]) -> Iterator[Statement]:
     """Yield the statements that store what turns wrote: deletes, then one insert. Needs the objects' locks."""
-    puts: list[Any] = []
+    puts: list[tuple[int, str, str]] = []
     for change in turns:
         if change.cleared:
             yield f"DELETE FROM {_TABLE} WHERE object_id = %s", [change.object_id]
@@ -113,16 +113,12 @@ def storing(turns: Iterable[Change]) -> Iterator[Statement]:
                 yield f"DELETE FROM {_TABLE} WHERE object_id = %s AND key IN ({marks})", [change.object_id, *gone]
         for key, text in change.writes.items():
             if text is not None:
-                puts += (change.object_id, key, text)
-    for values in _chunks(puts, 3 * _CHUNK):
-        yield _upserting(len(values) // 3), values
-
-
-@functools.lru_cache
-def _upserting(rows: int) -> str:
-    marks = ", ".join(["(%s, %s, %s)"] * rows)
-    upsert = "ON CONFLICT (object_id, key) DO UPDATE SET value = excluded.value"
-    return f"INSERT INTO {_TABLE} (object_id, key, value) VALUES {marks} {upsert}"
+                puts.append((change.object_id, key, text))
+    for chunk in _chunks(puts):
+        columns = dict(zip(("object_id", "key", "value"), zip(*chunk, strict=True), strict=True))
+        rows, values = backend_of(conn).rows(Entry, columns)
+        upsert = "ON CONFLICT (object_id, key) DO UPDATE SET value = excluded.value"
+        yield f"INSERT INTO {_TABLE} (object_id, key, value) {rows} {upsert}", values
 
 
 def _chunks(items: Iterable[Item], size: int = _CHUNK) -> Iterator[list[Item]]:

@@ -180,7 +180,7 @@ def _store(
 
 
 def _write(turn: Turn, chunk: dict[str, str], *, cleared: bool = False) -> None:
-    round_trip.send(turn.conn, entry_sql.storing([entry_sql.Change(turn.object_id, chunk, cleared)]))
+    round_trip.send(turn.conn, entry_sql.storing(turn.conn, [entry_sql.Change(turn.object_id, chunk, cleared)]))
 
 
 def _set_alarm(turn: Turn, handle: DurableObject, alarm: dict[str, Any] | None, *, arm: bool) -> str:

@@ -70,7 +70,7 @@ class Flush:
         return []
 
     def _statements(self, conn: BaseDatabaseWrapper) -> Iterator[Statement]:
-        yield from entry_sql.storing(self.changes)
+        yield from entry_sql.storing(conn, self.changes)
         yield from alarm_sql.storing(conn, self.slots)
         yield from schedule_sql.storing(conn, self.schedules)
         yield from history.storing(conn, self.runs)

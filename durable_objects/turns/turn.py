@@ -126,6 +126,10 @@ class Turn:
         """The database's clock, as read after the lock, carried on."""
         return self._transaction.reading.now()
 
+    def time_of(self, moment: float) -> datetime:
+        """Return the database's time at a moment of ``clock.monotonic``."""
+        return self._transaction.reading.of(moment)
+
     @property
     def run(self) -> Run | None:
         """The run that is in progress in it, of the alarm or of a schedule."""

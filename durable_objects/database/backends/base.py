@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from django.db import Error
+from django.db import Error, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 #: SQL with a ``%s`` for each value (None, whole number, text, or a moment as ``clock.to_database`` gives it).
@@ -197,6 +198,11 @@ class Backend(ABC):
         """Return a query whose rows are the number with each of these texts."""
         return f"VALUES {', '.join(['(%s, %s)'] * len(texts))}", [value for text in texts for value in (number, text)]
 
+    def rows(self, model: type[models.Model], columns: Mapping[str, Sequence[Any]]) -> Statement:
+        """Return a query for rows of this model, given by the values of each column. There is one row at least."""
+        values = [value for row in zip(*columns.values(), strict=True) for value in row]
+        return _values(len(columns), len(values) // len(columns)), values
+
     def note_run(self, kind_id: int) -> Sequence[Statement]:
         """Return what lets ``runs`` count this transaction, which runs an alarm of a class, as long as it lasts."""
         return ()
@@ -300,3 +306,9 @@ class Backend(ABC):
     @abstractmethod
     def reason(error: BaseException) -> Reason | None:
         """Return why a statement failed or the session ended, if it is one of the reasons that the engine asks for."""
+
+
+@functools.lru_cache
+def _values(columns: int, rows: int) -> str:
+    row = f"({', '.join(['%s'] * columns)})"
+    return f"VALUES {', '.join([row] * rows)}"

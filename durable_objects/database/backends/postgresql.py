@@ -7,18 +7,18 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db import DatabaseError, Error, InterfaceError, OperationalError
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
 from durable_objects.conf import engine
-from durable_objects.database.backends import simple_query, sqlstates
+from durable_objects.database.backends import prepared, simple_query, sqlstates
 from durable_objects.database.backends.base import (
     Backend,
     Copier,
@@ -169,6 +169,29 @@ class PostgreSQL(Backend):
         if len(texts) == 1:
             return super().pairs(number, texts)
         return "SELECT %s, json_array_elements_text(%s)", [number, json.dumps(texts, ensure_ascii=False)]
+
+    def rows(self, model: type[models.Model], columns: Mapping[str, Sequence[Any]]) -> Statement:
+        """Take each column of many rows as one value, and a value that all of them have once: that is parsed in a
+        fraction of the time, and is the same text for any number, so that it is prepared.
+        """
+        rows = len(next(iter(columns.values())))
+        if rows * len(columns) <= prepared.MOST_VALUES:  # it is prepared as it is
+            return super().rows(model, columns)
+        types, selected, same, named, taken, arrays = _types_of(model), [], [], [], [], []
+        for name, values in columns.items():
+            kind = types[name]
+            if values.count(values[0]) == rows:
+                selected.append(f"%s::{kind}")
+                same.append(values[0])
+            else:
+                selected.append(name)
+                named.append(name)
+                taken.append("json_array_elements_text(%s)" if kind == "text" else f"unnest(%s::{kind}[])")
+                arrays.append(_as_one(values, kind))
+        if not arrays:
+            return super().rows(model, columns)
+        given = f"ROWS FROM ({', '.join(taken)}) AS given ({', '.join(named)})"
+        return f"SELECT {', '.join(selected)} FROM {given}", [*same, *arrays]
 
     def note_run(self, kind_id: int) -> Sequence[Statement]:
         """Take an advisory lock that all runs of a class share, and which ends with the transaction."""
@@ -325,3 +348,18 @@ class PostgreSQL(Backend):
         with self.conn.cursor() as cursor:
             cursor.execute("SELECT current_setting(%s)", [name])
             return str(cursor.fetchone()[0])
+
+
+@functools.cache
+def _types_of(model: type[models.Model]) -> Mapping[str, str]:
+    """Return the types of a model's columns, by their names; text of any length for all texts."""
+    conn = connections[engine.DATABASE]
+    types = {str(field.column): str(field.db_type(conn)) for field in model._meta.concrete_fields}
+    return {name: "text" if kind.startswith("varchar") else kind for name, kind in types.items()}
+
+
+def _as_one(values: Sequence[Any], kind: str) -> str:
+    """Return many values of this type as one: texts as JSON, others, in which nothing has to be quoted, as an array."""
+    if kind == "text":
+        return json.dumps(values, ensure_ascii=False)
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
