@@ -324,7 +324,13 @@ class DurableObject(Object):
         """Return a handle of this class. Raises ``InvalidName``."""
         if cls.is_base():
             raise DurableObjectError("DurableObject itself has no objects: call get_by_name on a subclass's manager")
-        return cls(name=check_name(name))
+        return cls._handle(check_name(name))
+
+    @classmethod
+    def _handle(cls, name: str | None) -> Self:
+        if cls._meta.concrete_model is Object:  # by place, where the places are known: a third of the time
+            return cls(None, None, name)
+        return cls(name=name)
 
     @staticmethod
     def by_kind(kind_id: int, name: str | None = None) -> DurableObject | None:
@@ -334,8 +340,8 @@ class DurableObject(Object):
         model, handle = kinds.class_by_pk(kind_id), None
         with suppress(InvalidName):
             if model is not None and issubclass(model, DurableObject):
-                handle = model() if name is None else model.by_name(name)
-                handle.name = name  # type: ignore[assignment]  # None until the lock has read it
+                # Without a name until the lock has read it.
+                handle = model._handle(None) if name is None else model.by_name(name)
         return handle
 
     @classmethod

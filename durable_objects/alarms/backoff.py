@@ -32,6 +32,10 @@ LOST_AFTER = timedelta(seconds=10)
 LOST_AFTER_AT_MOST = timedelta(minutes=5)
 
 
+_LENGTH_WITHOUT_ZONE = len("1970-01-01T00:00:00.000000")
+_WITHOUT_PUNCTUATION = str.maketrans("", "", "-:.")
+
+
 @dataclass(frozen=True, slots=True)
 class AlarmInfo:
     """The argument of ``alarm()``: facts about its run (DO-40).
@@ -61,7 +65,8 @@ def key_of(object_id: int, set_number: int, scheduled_at: datetime) -> str:
 
     With its time: a database that was restored from a backup counts the same numbers again.
     """
-    return f"{object_id}-{set_number}-{scheduled_at:%Y%m%dT%H%M%S%f}Z"
+    at = scheduled_at.isoformat(timespec="microseconds")[:_LENGTH_WITHOUT_ZONE].translate(_WITHOUT_PUNCTUATION)
+    return f"{object_id}-{set_number}-{at}Z"
 
 
 def retry_delay(failures: int, policy: Backoff | None = None, jitter: float = 0) -> timedelta:

@@ -119,7 +119,7 @@ def of_itself(condition: Q) -> Q:
 
 def is_due(row: _Row, now: datetime) -> bool:
     """Return whether the alarm, or a schedule, is armed and its time has come."""
-    return row.wake_at is not None and row.wake_at <= now
+    return (at := row.wake_at) is not None and at <= now
 
 
 def due(now: datetime, at: str = "") -> Q:

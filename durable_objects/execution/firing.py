@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db import Error
 
@@ -166,13 +166,10 @@ class Firing:
         call = scheduled_runs.due_call(turn)
         if call is None:
             return None
-        picked_up_at = self._picked_up_at(turn)
+        picked_up_at = turn.reading.of(self.arrived)
         run = scheduled_runs.new_run(turn, call, call.scheduled_at or turn.now, picked_up_at)
         run.leased = self.fence is not None
         return run
-
-    def _picked_up_at(self, turn: Turn) -> datetime:
-        return turn.now - timedelta(seconds=clock.monotonic() - self.arrived)
 
     def new_run(self, turn: Turn) -> Run:
         """Return the run of the alarm in the turn's slot."""
@@ -185,7 +182,7 @@ class Firing:
             slot.scheduled_at or due_at,
             due_at,
             None if is_forgotten(slot) else slot.wake_up_for,
-            self._picked_up_at(turn),
+            turn.reading.of(self.arrived),
             now,
             slot.retry_count,
             self.handle.alarm_time_limit,

@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from durable_objects import class_attributes
+from durable_objects import class_attributes, kinds
 from durable_objects.alarms.slot import Slot
 from durable_objects.database import clock, connection
+from durable_objects.database.backends import backend_of
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_connection_lost, trouble, was_session_lost
 from durable_objects.delivery import publisher
+from durable_objects.errors import InvalidName
 from durable_objects.execution import run_outcomes, waiting_line
 from durable_objects.execution.firing import WAIT_FOR_LOCK, Firing
 from durable_objects.execution.wake_up_admission import WAIT_UNTIL_DUE, Admission, judge
@@ -95,6 +97,7 @@ class _Group:
         #: How many the next transaction locks: what its time leaves no run for would be locked for nothing.
         self.at_once = len(waiting)
         self.arrived = clock.monotonic()
+        self._classes: dict[int, type[DurableObject] | None] = {}
 
     def is_in_time(self) -> bool:
         """Return whether the message may still be worked on: the task has a limit of its own."""
@@ -102,8 +105,10 @@ class _Group:
 
     def leave_alone(self, *object_ids: int) -> None:
         """Wake these by messages of their own."""
+        if not object_ids:
+            return
         now = clock.now()
-        for object_id in list(object_ids):
+        for object_id in object_ids:
             self.alone.append(publisher.WakeUp(object_id, self.waiting.pop(object_id), now, 0, self.time_limit))
 
     def put_off(self, delay: timedelta) -> None:
@@ -122,8 +127,7 @@ class _Group:
         looks_at_all = len(keys) == len(self.waiting)
         with BulkTransaction(Limits(WAIT_FOR_LOCK, self.time_limit, is_run=True)) as bulk:
             begun = clock.monotonic()
-            where = f"id IN ({', '.join(['%s'] * len(keys))})"
-            turns = bulk.lock(where, keys, _handle, skip_locked=True)
+            turns = bulk.lock(*backend_of(bulk.conn).among("id", keys), self._handle, skip_locked=True)
             odd.update(set(keys) - {turn.object_id for turn in turns})
             for turn in sorted(turns, key=lambda each: (each.slot.wake_at or each.now, each.object_id)):
                 slot, now = turn.slot, turn.now
@@ -154,6 +158,15 @@ class _Group:
         if self.waiting and not decided and looks_at_all:
             time.sleep(pause)
 
+    def _handle(self, object_id: int, kind_id: int, name: str) -> DurableObject | None:
+        if kind_id not in self._classes:
+            self._classes[kind_id] = _class_of(kind_id)
+        model = self._classes[kind_id]
+        try:
+            return model.by_name(name) if model else None
+        except InvalidName:
+            return None
+
     def _run(self, turn: Turn) -> bool:
         handle = turn.handle
         assert isinstance(handle, DurableObject)
@@ -182,7 +195,9 @@ def _is_plain(slot: Slot, admission: Admission) -> bool:
     return wanted and not slot.crashed_starts and not slot.retry_count
 
 
-def _handle(object_id: int, kind_id: int, name: str) -> DurableObject | None:
-    handle = DurableObject.by_kind(kind_id, name)
-    is_fit = handle is not None and class_attributes.flaw_of(type(handle)) is None and handle.alarm_groups
-    return handle if is_fit else None
+def _class_of(kind_id: int) -> type[DurableObject] | None:
+    """Return the class of these objects; None for one that this code does not have, or whose alarms run alone."""
+    model = kinds.class_by_pk(kind_id)
+    if model is None or not issubclass(model, DurableObject) or class_attributes.flaw_of(model) is not None:
+        return None
+    return model if model.alarm_groups else None

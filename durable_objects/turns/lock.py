@@ -243,7 +243,8 @@ def take_several(
         where, params = backend.among("id", [int(row[0]) for row in locked])
         kinds = sorted({int(row[1]) for row in locked}) if for_run else []
         noted = [statement for kind_id in kinds for statement in backend.note_run(kind_id)]
-        rows = round_trip.send(conn, [*noted, *after, alarm_sql.look(conn, where, params, for_run=for_run)])
+        look = alarm_sql.look(conn, where, params, for_run=for_run)
+        *_, rows = round_trip.send_each(conn, [*noted, *after, look], typed=1)
     else:
         rows = round_trip.send(conn, [alarm_sql.look(conn, where, params, for_run=for_run)])
     return [_as_locked(row) for row in rows]

@@ -124,11 +124,7 @@ class Turn:
     @property
     def now(self) -> datetime:
         """The database's clock, as read after the lock, carried on."""
-        return self._transaction.reading.now()
-
-    def time_of(self, moment: float) -> datetime:
-        """Return the database's time at a moment of ``clock.monotonic``."""
-        return self._transaction.reading.of(moment)
+        return self.reading.now()
 
     @property
     def run(self) -> Run | None:
@@ -170,7 +166,7 @@ class Turn:
 
     def _begin(self, read: read_ahead.Read) -> None:
         """Start with nothing written."""
-        self.slot = self._transaction.slot
+        self.slot, self.reading = self._transaction.slot, self._transaction.reading
         self.object_id = self.slot.object_id
         self._rows: dict[type[models.Model], models.Model | tuple[Any, ...] | None] = {**read.rows}
         self._ended: list[dict[str, Any]] = []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 
 import durable_objects
 from durable_objects import AlarmInfo, AlarmTimeLimitExceeded, DurableObjectError
+from durable_objects.alarms.backoff import key_of
 from durable_objects.execution.executor import fire
 from durable_objects.execution.wake_up_admission import Verdict
 from durable_objects.operations import actions
@@ -211,6 +212,13 @@ def test_what_initialize_raises_at_a_wake_up_is_counted(clock: FakeClock, failin
     assert [run.outcome for run in run_due_alarms()] == ["failed"]
     assert script.infos == []
     assert "not today" in Alarm.objects.get().last_error
+
+
+@pytest.mark.parametrize("microsecond", [0, 7, 999_999])
+def test_the_form_of_a_key_stays(microsecond: int) -> None:
+    """What others were given as ``info.key`` they are given again by another version."""
+    at = datetime(2030, 1, 2, 3, 4, 5, microsecond, tzinfo=UTC)
+    assert key_of(5, 2, at) == f"5-2-20300102T030405{microsecond:06}Z"
 
 
 @pytest.mark.parametrize("place", ["at a storage call", "at the end"])

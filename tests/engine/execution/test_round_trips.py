@@ -11,9 +11,10 @@ from django.db import connection
 from benchmarks.counting import CountingWire, counted
 from durable_objects import AlarmInfo, tasks
 from durable_objects.execution.executor import fire
+from durable_objects.execution.groups import fire_group
 from durable_objects.execution.shared_messages import fire_each
 from durable_objects.tables import Alarm, AlarmRun
-from tests.models import Once, Script, Scripted
+from tests.models import Once, Script, Scripted, Ticker
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -48,6 +49,16 @@ def test_a_fire_is_two_round_trips() -> None:
         warm_up(wire)
         assert [wire.during(lambda: fire(*pair, kind_id=kind)) for *pair, kind in alarms] == [2, 2, 2]  # noqa: B023  called at once
     assert AlarmRun.objects.filter(outcome="succeeded").count() == 3
+
+
+@pytest.mark.parametrize("number", [1, 3, 100])
+def test_a_group_is_three_round_trips(number: int) -> None:
+    """One locks, one reads, one stores all and commits: however many the group has."""
+    alarms = [(pk, wake_up_number) for pk, wake_up_number, _ in due(Ticker, *map(str, range(number)))]
+    with counted() as wire:
+        warm_up(wire)
+        assert wire.during(lambda: fire_group(alarms, MINUTE)) == 3
+    assert AlarmRun.objects.filter(outcome="succeeded").count() == number
 
 
 def test_the_task_takes_the_class_from_the_header() -> None:
