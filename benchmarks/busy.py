@@ -28,6 +28,11 @@ def watched(shares: list[Shares]) -> Iterator[None]:
     shares.append({whose: (after[whose] - before[whose]) / seconds for whose in WHOSE.values()})
 
 
+def microseconds(shares: Shares, seconds: float, pieces: int) -> Shares:
+    """What one of so many pieces of work cost each of them, in microseconds of a processor."""
+    return {whose: share * seconds * (os.cpu_count() or 1) * 1e6 / pieces for whose, share in shares.items()}
+
+
 def told(shares: list[Shares]) -> str:
     """The mean of several, in words."""
     mean = {whose: sum(share[whose] for share in shares) / len(shares) for whose in WHOSE.values()}

@@ -1,6 +1,6 @@
 """Network namespaces as hosts: each with an address of its own; a bridge leads to the servers of this machine.
 
-Needs root, iproute2 and socat. The servers listen on the loopback only, so socat leads to them from the bridge.
+Needs root, iproute2, socat, taskset. The servers listen on the loopback only, so socat leads to them from the bridge.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ GATEWAY = f"{NETWORK}.1"
 @contextmanager
 def hosts(count: int, *ports: int) -> Iterator[list[str]]:
     """The names of so many hosts, from each of which ``GATEWAY`` leads to these ports of this machine."""
-    if os.geteuid() or not shutil.which("ip") or not shutil.which("socat"):
-        raise NotRun("hosts are network namespaces: they need root, iproute2 and socat")
+    if os.geteuid() or not all(map(shutil.which, ("ip", "socat", "taskset"))):
+        raise NotRun("hosts are network namespaces: they need root, iproute2, socat and taskset")
     names = [f"dobench{number}" for number in range(1, count + 1)]
     _remove(names)
     leads: list[subprocess.Popen[bytes]] = []
@@ -49,9 +49,10 @@ def hosts(count: int, *ports: int) -> Iterator[list[str]]:
         _remove(names)
 
 
-def on_host(name: str, arguments: list[str]) -> list[str]:
-    """Arguments of a Python process that turns into ``python *arguments`` on this host."""
-    command = ["ip", "netns", "exec", name, sys.executable, *arguments]
+def on_host(name: str, arguments: list[str], *, core: int) -> list[str]:
+    """Arguments of a Python process that turns into ``python *arguments`` on this host, which has one core of these."""
+    cores = sorted(os.sched_getaffinity(0))
+    command = ["ip", "netns", "exec", name, "taskset", "-c", str(cores[core % len(cores)]), sys.executable, *arguments]
     return ["-c", f"import os; os.execvp('ip', {command!r})"]
 
 

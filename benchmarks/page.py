@@ -48,8 +48,13 @@ def _text(seen: dict[str, Any], rows: dict[int, dict[str, Any]]) -> str:
 
 
 def _figure(name: str, figure: dict[str, Any]) -> str:
-    spread = "" if len(figure["values"]) == 1 else f" ({number(figure['low'])} … {number(figure['high'])})"
-    return f"{name}: **{number(figure['median'])}** {figure['unit']}{spread}"
+    show = _megabytes if figure["unit"] == "MB" else number
+    spread = "" if len(figure["values"]) == 1 else f" ({show(figure['low'])} … {show(figure['high'])})"
+    return f"{name}: **{show(figure['median'])}** {figure['unit']}{spread}"
+
+
+def _megabytes(value: float) -> str:
+    return f"{value:,.1f}"  # of hundreds, what is grown by a little is to be seen
 
 
 def _ratio(ratio: float | None) -> str:

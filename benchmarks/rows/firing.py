@@ -1,4 +1,4 @@
-"""Rows 4, 5, 6, 11: alarms that run on workers, against tasks of Celery (no-op and by hand) and of Procrastinate."""
+"""Rows 4, 5, 6, 11: alarms that run on workers, against tasks of Celery, Procrastinate and django-ox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.measuring import QUICK, REPEATS, Figure, Result, many, percentile
-from benchmarks.peers import procrastinate
+from benchmarks.peers import django_ox, procrastinate
 from benchmarks.row import NotRun, Target, row
 from benchmarks.stage import PROCESSES, Stage, last_run, now, unique, wait_for_runs, wait_until, worker
 from durable_objects.models import DurableObject, Object
@@ -16,6 +16,7 @@ from tests.support.site_processes import Site
 
 ALARMS, SINGLE, TASKS = many(10_000), many(5_000), many(3_000)
 BY_HAND, RECONNECTING = many(1_000), many(300)
+OX_REPEATS = 1 if QUICK else 3
 DUE_TOGETHER = many(1_000)
 #: How far ahead alarms are set that are due together: the dispatcher has sent them by then.
 SECONDS_AHEAD = 4
@@ -30,11 +31,12 @@ PEER, BY_HAND_PEER = "benchmarks.peers.celery_app", "benchmarks.peers.celery_by_
     procrastinate=Target(5, 5),
     ordinary=Target(0.6, 1),
     by_hand=Target(2, 3),
+    django_ox=Target(2, 3),
 )
 def saturation(stage: Stage) -> Result:
     """Handlers that write one key, all due at once, from the moment they are due; tasks that do nothing, and tasks that
     lock and save a row. ``ordinary`` are those of a class without groups against tasks that do nothing; ``by_hand`` the
-    same against those that save.
+    same against those that save, ``django_ox`` against tasks of django-ox that do the same.
     """
     result = Result()
     with stage.running() as site:
@@ -61,6 +63,15 @@ def saturation(stage: Stage) -> Result:
     else:
         result.figures["Procrastinate, no-op"] = peer
         result.ratios["procrastinate"] = ours / peer.median
+    try:
+        with django_ox.working(stage.database_url, PROCESSES) as ox:
+            pks = _profiles(BY_HAND)
+            peer = Figure(tuple(ox.rate(pks) for _ in range(OX_REPEATS + 1))[1:], "tasks/s")
+    except NotRun as missing:
+        result.notes.append(str(missing))
+    else:
+        result.figures["django-ox, the same by hand"] = peer
+        result.ratios["django_ox"] = ordinary / peer.median
     return result
 
 
@@ -69,9 +80,12 @@ def saturation(stage: Stage) -> Result:
     "1,000 due in the same second: lateness p99",
     ratio=Target(1.0, 0.3, at_most=True),
     ordinary=Target(1.0, 0.5, at_most=True),
+    django_ox=Target(1.0, 0.5, at_most=True),
 )
 def same_second(stage: Stage) -> Result:
-    """All at the same moment; Celery's are ETA tasks, which write down when they start."""
+    """All at the same moment; Celery's are ETA tasks, which write down when they start; django-ox's save a row each.
+    ``ordinary`` are ours of a class without groups against Celery's, ``django_ox`` the same against django-ox's.
+    """
     with stage.running() as site:
         lateness(site, Ticker, 100)
         ours = [percentile(lateness(site, Ticker, DUE_TOGETHER), 99) for _ in range(REPEATS)]
@@ -87,7 +101,17 @@ def same_second(stage: Stage) -> Result:
     ratio, ordinary = (
         figures[f"ours, {kind}"].median / figures["Celery, ETA"].median for kind in ("grouped", "ordinary")
     )
-    return Result(figures, {"ratio": ratio, "ordinary": ordinary})
+    result = Result(figures, {"ratio": ratio, "ordinary": ordinary})
+    try:
+        with django_ox.working(stage.database_url, PROCESSES) as ox:
+            pks = _profiles(DUE_TOGETHER)
+            late = [percentile(ox.lateness(pks, 2), 99) for _ in range(OX_REPEATS)]
+    except NotRun as missing:
+        result.notes.append(str(missing))
+    else:
+        figures["django-ox"] = Figure(tuple(late), "ms")
+        result.ratios["django_ox"] = figures["ours, ordinary"].median / figures["django-ox"].median
+    return result
 
 
 @row(
@@ -172,11 +196,17 @@ def _celery_rates(site: Site, peer: str, send: str, count: int, **environment: s
 
 def _by_hand_rates(site: Site, count: int, reuse: str) -> Figure:
     """Of tasks that each lock and save a row of their own."""
+    pks = _profiles(count)
+    return _celery_rates(site, BY_HAND_PEER, f"[peer.save.delay(pk) for pk in {pks}]", count, REUSE=reuse)
+
+
+def _profiles(count: int) -> list[int]:
+    """Make so many rows that a task may lock and save; their keys."""
     prefix = unique("by hand")
     Once.objects.set_alarms({f"{prefix}-{number}": timedelta(days=1) for number in range(count)})
     pks = list(Object.objects.filter(name__startswith=prefix).values_list("pk", flat=True))
     Profile.objects.bulk_create(Profile(object_id=pk) for pk in pks)
-    return _celery_rates(site, BY_HAND_PEER, f"[peer.save.delay(pk) for pk in {pks}]", count, REUSE=reuse)
+    return pks
 
 
 #: Due after four times as long as sending them takes, as some others show: RabbitMQ takes no delay below a second.

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from benchmarks.busy import Shares, told, watched
+from benchmarks.busy import Shares, microseconds, told, watched
 from benchmarks.hosts import from_hosts, hosts, on_host
 from benchmarks.measuring import QUICK, Figure, Result, many
 from benchmarks.row import row
 from benchmarks.rows.firing import arm
 from benchmarks.stage import Stage, last_run, now, unique, wait_for_runs
-from tests.models import Ticker
+from durable_objects.models import DurableObject
+from tests.models import Once, Ticker
 from tests.support.site_processes import Site
 
 COUNTS = (1, 2) if QUICK else (1, 2, 4)
-ALARMS, SECONDS, REPEATS = many(10_000), 1 if QUICK else 4, 1 if QUICK else 3
+#: Alarms of a class with groups, and of one without.
+CLASSES: dict[str, tuple[type[DurableObject], int]] = {"": (Ticker, many(10_000)), " ordinary": (Once, many(4_000))}
+SECONDS, REPEATS = 1 if QUICK else 4, 1 if QUICK else 3
 
 _ADD = """
 import time
@@ -35,7 +40,9 @@ print("added", count, flush=True)
 
 @row(20, "Fires and adds per second by the number of hosts")
 def scaling(stage: Stage) -> Result:
-    """Each host has one worker process, or one caller with a batcher of its own."""
+    """Each host has one core, if there are so many, and on it one worker process, or one caller with a batcher of its
+    own: two hosts against one are what one more core of workers brings. What an alarm costs whom is in the notes.
+    """
     result = Result()
     for count in COUNTS:
         with _hosted(stage, count) as (site, names):
@@ -43,19 +50,33 @@ def scaling(stage: Stage) -> Result:
                 worker = ["-m", "celery", "-A", "benchmarks.worker_app", "worker", "-n", f"w{number}@{name}"]
                 options = ["--pool", "prefork", "--concurrency", "1", "--loglevel", "WARNING", "--without-gossip"]
                 ready = site.folder / f"{name}.ready"
-                site.start(f"worker-{name}", *on_host(name, [*worker, *options]), READY_FILE=str(ready))
+                site.start(f"worker-{name}", *on_host(name, [*worker, *options], core=number), READY_FILE=str(ready))
                 site.wait_for(f"{name} to be ready", ready.exists, seconds=40)
             site.dispatcher()
-            firing: list[Shares] = []
+            those = "1 host" if count == 1 else f"{count} hosts"
+            for kind, (model, alarms) in CLASSES.items():
+                fires = [_fires(site, model, alarms) for _ in range(REPEATS + 1)][1:]
+                result.figures[f"fires{kind}, {those}"] = Figure(tuple(fired.rate for fired in fires), "alarms/s")
+                result.notes.append(f"{those} firing{kind}: {told([fired.shares for fired in fires])}; {_cost(fires)}")
             adding: list[Shares] = []
-            fires = [_fires(site, firing) for _ in range(REPEATS + 1)][1:]
             adds = [_adds(site, names, adding) for _ in range(REPEATS)]
-        those = "1 host" if count == 1 else f"{count} hosts"
-        result.notes.append(f"{those} firing: {told(firing[1:])}")
-        result.notes.append(f"{those} adding: {told(adding)}")
-        result.figures[f"fires, {those}"] = Figure(tuple(fires), "alarms/s")
-        result.figures[f"adds, {those}"] = Figure(tuple(adds), "adds/s")
+            result.figures[f"adds, {those}"] = Figure(tuple(adds), "adds/s")
+            result.notes.append(f"{those} adding: {told(adding)}")
     return result
+
+
+@dataclass(frozen=True)
+class _Fires:
+    """Alarms per second, whose the processors were, and what one alarm cost each, in microseconds of a processor."""
+
+    rate: float
+    shares: Shares
+    cost: Shares
+
+
+def _cost(fires: list[_Fires]) -> str:
+    parts = {whose: statistics.median(each.cost[whose] for each in fires) for whose in fires[0].cost}
+    return "an alarm " + ", ".join(f"{whose} {cost:.0f}" for whose, cost in parts.items()) + " µs"
 
 
 @contextmanager
@@ -72,20 +93,22 @@ def _hosted(stage: Stage, count: int) -> Iterator[tuple[Site, list[str]]]:
                     process.stop()
 
 
-def _fires(site: Site, shares: list[Shares]) -> float:
-    mark, due = last_run(), arm(site, Ticker, ALARMS, ahead=2 + ALARMS / 4_000)
+def _fires(site: Site, model: type[DurableObject], alarms: int) -> _Fires:
+    mark, due = last_run(), arm(site, model, alarms, ahead=2 + alarms / 4_000)
     time.sleep(max(due - now(), 0))
+    shares: list[Shares] = []
+    begun = time.monotonic()
     with watched(shares):
-        ended = [ended for _, _, ended, _ in wait_for_runs(mark, ALARMS, 120)]
-    return ALARMS / (max(ended) - due)
+        ended = [ended for _, _, ended, _ in wait_for_runs(mark, alarms, 120)]
+    return _Fires(alarms / (max(ended) - due), shares[0], microseconds(shares[0], time.monotonic() - begun, alarms))
 
 
 def _adds(site: Site, names: list[str], shares: list[Shares]) -> float:
     start, setup = time.time() + 4 + len(names), "import django; django.setup()\n"
     codes = [_ADD.format(name=unique("hosted"), start=start, seconds=SECONDS) for _ in names]
     processes = [
-        site.brief(unique("adder"), *on_host(name, ["-c", setup + code]))
-        for name, code in zip(names, codes, strict=True)
+        site.brief(unique("adder"), *on_host(name, ["-c", setup + code], core=number))
+        for number, (name, code) in enumerate(zip(names, codes, strict=True))
     ]
     time.sleep(max(start - time.time(), 0))
     with watched(shares):
