@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial
@@ -31,7 +31,15 @@ from batcher.plain_requests import Plain, plain_request
 from durable_objects import InvalidInput
 from durable_objects.conf import engine
 from durable_objects.http import auth
-from durable_objects.http.asgi_body_limit import Application, Receive, Scope, Send, meta_of
+from durable_objects.http.asgi_body_limit import (
+    Application,
+    Receive,
+    Scope,
+    Send,
+    meta_of,
+    read_whole,
+    replayed,
+)
 from durable_objects.http.conf import http
 from durable_objects.http.errors import in_our_form
 from durable_objects.http.rate_limit import rate_of
@@ -64,13 +72,13 @@ class FastPath:
         if plain is None:
             await self._django(scope, receive, send)
             return
-        body = await _read(receive)
+        body = await read_whole(receive)
         if body is None:
             return  # the client has gone
         try:
             item = _item(plain, body)
         except ValueError:
-            await self._django(scope, _replay(body, receive), send)
+            await self._django(scope, replayed(body, receive), send)
             return
         try:
             answer = _accepted(plain, await self._add(plain, item))
@@ -237,18 +245,6 @@ def _environ(scope: Scope) -> dict[str, str]:
     }
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """Return the whole body; None when the client disconnected before its end."""
-    pieces: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(pieces)
-
-
 def _item(plain: Plain, body: bytes) -> Any:
     """Return the item in a valid body, and count the request, which Django's way then does not. Raises ``ValueError``
     for any other body, one that broke off, and above the rate: Django's way answers these, and counts them.
@@ -279,16 +275,6 @@ def _refused(api: NinjaAPI, request: HttpRequest, error: Exception) -> _Answer:
 
 def _sized(status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> _Answer:
     return _Answer(status, body, [*headers, ("Content-Length", str(len(body)))])
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a receive callable that yields the body again, for another application."""
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> MutableMapping[str, Any]:
-        return messages.pop() if messages else await receive()
-
-    return replay
 
 
 async def _answer(send: Send, answer: _Answer) -> None:

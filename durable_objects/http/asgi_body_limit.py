@@ -76,6 +76,28 @@ class Bounded:
         return {"type": "http.request", "body": body, "more_body": not self._ended}
 
 
+async def read_whole(receive: Receive) -> bytes | None:
+    """Return the whole body; None when the client disconnected before its end."""
+    pieces: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a receive callable that yields the body again, for another application, and then what comes after it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
 async def _is_wanted(scope: Scope, headers: dict[bytes, str]) -> bool:
     """Return whether anything would read the body."""
     try:

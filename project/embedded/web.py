@@ -1,29 +1,25 @@
-"""The web server inside this process: waitress, driven by the caller's own loop so that it stops when asked."""
+"""The web server inside this process: uvicorn, in a thread of its own, so that signals stay the command's."""
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import socket
-import time
-from http import HTTPStatus
-from typing import Any
+import threading
 
+import uvicorn
 from django.core.management.base import CommandError
-from waitress import wasyncore
-from waitress.channel import HTTPChannel
-from waitress.server import create_server
-from waitress.task import ErrorTask
 
-from durable_objects.http.body_limit import MAX_BODY_BYTES
-from durable_objects.http.errors import TOO_LARGE, error
+from durable_objects.http.asgi_body_limit import Application
+from project.embedded.connection import Connection
 
-logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a request that waits for a thread is no news
+logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # that a client sends what is no HTTP is no news
 
 USUAL_PORT = 8000
-THREADS = 8
-SECONDS_PER_TICK = 0.2
+SECONDS_OF_SILENCE = 120
+SECONDS_PER_LOOK = 30
+#: What requests under way get at the stop, beside the 0.2 s in which uvicorn sees that it is asked to.
+SECONDS_TO_END = 1
 
 
 def listening_socket(host: str, port: int | None) -> socket.socket:
@@ -32,72 +28,69 @@ def listening_socket(host: str, port: int | None) -> socket.socket:
     Clients that connect from now on wait until the server serves. Raises ``CommandError`` with the way out when the
     port that was asked for is taken or not allowed.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, USUAL_PORT if port is None else port), family=family, backlog=1024)
+        return _listening(host, USUAL_PORT if port is None else port)
     except OSError as refused:
         if port is None and refused.errno == errno.EADDRINUSE:
-            return socket.create_server((host, 0), family=family, backlog=1024)
+            return _listening(host, 0)
         raise CommandError(
             f"cannot listen on {host} port {USUAL_PORT if port is None else port}: {refused.strerror}; "
             "give another with --port (0 takes any free one)"
         ) from refused
 
 
-class JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress ships no types
-    """What waitress itself refuses (too large, no HTTP), answered in the form of all our errors."""
-
-    def execute(self) -> None:
-        """Write the refusal and close the connection."""
-        refused = self.request.error
-        answer = TOO_LARGE if refused.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else error(refused.code, refused.body)
-        body = json.dumps(answer).encode()
-        self.status = f"{refused.code} {refused.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class JsonErrorChannel(HTTPChannel):  # type: ignore[misc]  # as above
-    """A client's connection whose refusals are JSON."""
-
-    error_task_class = JsonErrorTask
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=1024)
+    # Its connections inherit it. asyncio sets it on few, and an answer's second packet would wait 40 ms for the client.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 class WebServer:
-    """Serves a WSGI application on a listening socket, in the thread that calls ``tick`` again and again.
+    """Serves an ASGI application on a listening socket, in a thread of its own.
 
-    Requests run in ``THREADS`` threads. A body over 1 MiB is refused at its Content-Length, a chunked one as soon as
-    it has grown over it.
+    Once stopped it cannot be started again.
     """
 
-    def __init__(self, application: Any, listener: socket.socket) -> None:
-        self._map: dict[int, Any] = {}
-        self._server = create_server(
-            application,
-            map=self._map,
-            sockets=[listener],
-            threads=THREADS,
-            max_request_body_size=MAX_BODY_BYTES + 1,
-            connection_limit=1000,
-            ident=None,
-        )
-        self._server.channel_class = JsonErrorChannel
+    def __init__(self, application: Application, listener: socket.socket) -> None:
         self.port: int = listener.getsockname()[1]
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                application,
+                http=Connection,
+                ws="none",
+                interface="asgi3",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # the settings say which proxy is believed, and what
+                server_header=False,
+                timeout_keep_alive=SECONDS_OF_SILENCE,
+                timeout_graceful_shutdown=SECONDS_TO_END,
+                callback_notify=self._end_silent_connections,
+                timeout_notify=SECONDS_PER_LOOK,
+            )
+        )
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web", daemon=True)
 
-    def tick(self, seconds: float = SECONDS_PER_TICK) -> None:
-        """Handle what the sockets have for us, waiting at most ``seconds`` for it."""
-        wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
+    def start(self) -> None:
+        """Start; who has connected already is answered as soon as it serves."""
+        self._thread.start()
 
-    def stop(self, seconds: float) -> None:
-        """Take no new connection, let the requests under way end within ``seconds``, and close everything."""
-        end = time.monotonic() + seconds
-        threads = self._server.task_dispatcher
-        self._server.accepting = False
-        threads.set_thread_count(0)  # each thread ends after the request it has
-        while threads.threads and time.monotonic() < end:
-            self.tick(0.02)
-        threads.shutdown(timeout=0)
-        self.tick(0.02)  # the last answers go out
-        wasyncore.close_all(self._map, ignore_all=True)
+    def is_alive(self) -> bool:
+        """Return whether it still serves."""
+        return self._thread.is_alive()
+
+    def stop(self, seconds: float) -> bool:
+        """Take no new connection, let the requests under way end within ``SECONDS_TO_END``, and close everything;
+        return whether all that took at most ``seconds``.
+        """
+        self._server.should_exit = True
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    async def _end_silent_connections(self) -> None:
+        for connection in list(self._server.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.end_if_silent(SECONDS_OF_SILENCE)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
-import subprocess
-import sys
 import threading
 from contextvars import ContextVar, copy_context
 from types import SimpleNamespace
@@ -15,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_finished
 from django.db import OperationalError, connection, connections
 from django.db.backends.signals import connection_created
 from pytest_django import Settings
@@ -24,7 +22,7 @@ from batcher.fast_path import FastPath, WsgiFastPath
 from batcher.models import Batcher
 from durable_objects.turns import combining
 from project.api import api
-from tests.architecture.sources import ROOT
+from project.asgi_application import asgi_application, end_connections
 from tests.engine.http import urls
 from tests.support import http_settings
 from tests.support.server_interfaces import WAYS, RawRequest, by_wsgi, hang_up
@@ -140,13 +138,24 @@ async def two_in_a_row(application: FastPath) -> None:
             assert (await client.post("/batcher/a", headers=GOOD, content=b"x")).status_code == 200
 
 
-def test_under_asgi_no_request_leaves_its_connection_behind() -> None:
-    """Each request has a thread of its own there, so that a connection kept for the next one would be lost."""
-    ask = "print(connections['default'].settings_dict['CONN_MAX_AGE'])"
-    code = f"import project.asgi; from django.db import connections; {ask}"
-    command, given = [sys.executable, "-c", code], os.environ | {"DEBUG": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "0"
+def test_under_asgi_no_request_leaves_its_connection_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request of Django's has a thread of its own there, so that a connection kept for the next one would be lost,
+    whatever ``CONN_MAX_AGE`` says for other threads.
+    """
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 60)
+    made: list[Any] = []
+
+    def note(**given: Any) -> None:
+        made.append(given["connection"])
+
+    connection_created.connect(note)
+    try:
+        assert ask(asgi_application(), ("GET", "/batcher/a", GOOD, b""))[0].status_code == 200
+    finally:
+        connection_created.disconnect(note)
+        request_finished.disconnect(end_connections, sender=ASGIHandler)
+    assert made
+    assert [each.connection for each in made] == [None] * len(made)
 
 
 def test_requests_at_the_same_time_share_turns(

@@ -1,10 +1,13 @@
-"""The embedded web server: what it refuses before the application sees it, and how it stops."""
+"""The embedded web server: what it refuses before the application sees it, whom it waits for, and how it stops."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,96 +15,209 @@ import pytest
 from django.core.management.base import CommandError
 
 from durable_objects.http.body_limit import MAX_BODY_BYTES
-from project.embedded import web
+from project.demo.processes import wait_for
+from project.embedded import connection, web
+from project.embedded.places import AsgiPlaces
+from project.management.commands import up
+from tests.support.served import PATIENCE, Served, answer, rest_of, size_of_body
 
-PATIENCE = 5.0
 CHUNK = b"x" * 65536
+WHOLE = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+BEGUN = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nabc"
 
 
-def size_of_body(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """A WSGI application that says how large the body was."""
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [str(len(environ["wsgi.input"].read())).encode()]
+class Held:
+    """An application whose answer waits until it may go on."""
 
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
 
-class Served:
-    """A WSGI application served in a thread of the test's own until ``stop``."""
-
-    def __init__(self, application: Callable[..., Any]) -> None:
-        self.server = web.WebServer(application, web.listening_socket("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.server.port}/"
-        self._running = threading.Event()
-        self._running.set()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop as the command does: in the thread that serves."""
-        self._running.clear()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    def _serve(self) -> None:
-        while self._running.is_set():
-            self.server.tick()
-        self.server.stop(PATIENCE / 2)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.begun.set()
+        while not self.go_on.is_set():  # noqa: ASYNC110  another thread sets it
+            await asyncio.sleep(0.02)
+        await size_of_body(scope, receive, send)
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    served = Served(size_of_body)
-    yield served.url
-    served.stop()
+def held() -> Iterator[Held]:
+    application = Held()
+    yield application
+    application.go_on.set()
 
 
-def endless(chunks: int) -> Iterator[bytes]:
-    """A body that does not say its size."""
-    for _ in range(chunks):
-        yield CHUNK
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_bodies_arrive(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body of up to 1 MiB reaches the application whole, chunked or not, also where there is no uvloop."""
+    if loop == "asyncio":
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    with Served() as served:
+        for body in (b"x" * MAX_BODY_BYTES, (CHUNK for _ in range(MAX_BODY_BYTES // len(CHUNK)))):
+            assert httpx.post(served.url, content=body, trust_env=False).text == str(MAX_BODY_BYTES)
 
 
-@pytest.mark.parametrize("body", [b"x" * MAX_BODY_BYTES, endless(15)])
-def test_bodies_within_the_limit_arrive(url: str, body: bytes | Iterator[bytes]) -> None:
-    """A body of up to 1 MiB reaches the application whole, chunked or not."""
-    expected = len(body) if isinstance(body, bytes) else 15 * len(CHUNK)
-    assert httpx.post(url, content=body, trust_env=False).text == str(expected)
+def test_no_answer_waits_for_its_clients_acknowledgement() -> None:
+    """Each connection has TCP_NODELAY, which asyncio does not set on those of a listener that was handed to it."""
+    with web.listening_socket("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-@pytest.mark.parametrize("body", [b"x" * (MAX_BODY_BYTES + 1), b"x" * (5 * MAX_BODY_BYTES), endless(500)])
-def test_bodies_over_the_limit_are_refused(url: str, body: bytes | Iterator[bytes]) -> None:
-    """A larger body gets 413 in our form before it is read to its end."""
-    response = httpx.post(url, content=body, trust_env=False)
-    assert response.status_code == 413
-    assert response.json()["error"]["code"] == "too_large"
-    assert str(MAX_BODY_BYTES) in response.json()["error"]["allowed"]
+def test_a_client_may_read_slowly() -> None:
+    """An answer of some MB leaves the application free at once, for a client that reads none of it yet."""
+    answered, pieces = threading.Event(), connection.KEPT_BYTES // len(CHUNK) - 1
+
+    async def much(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, *[CHUNK] * pieces)
+        answered.set()
+
+    with Served(much) as served, served.client() as client:
+        client.sendall(WHOLE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert answered.wait(PATIENCE)
+        assert len(rest_of(client)) > pieces * len(CHUNK)
 
 
-def test_what_is_no_http_is_malformed(url: str) -> None:
-    """Bytes that are no request get 400 in our form."""
-    with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=PATIENCE) as client:
-        client.sendall(b"what is this\r\n\r\n")
-        answer = b"".join(iter(lambda: client.recv(4096), b""))
-    assert b" 400 " in answer
-    assert b'"code": "malformed"' in answer
+def test_django_answers_few_at_a_time() -> None:
+    """No more than may be are let in at a time, and all of them are answered; a slow client takes no place."""
+    inside, most = 0, 0
+
+    async def counted(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0.05)
+        await size_of_body(scope, receive, send)
+        inside -= 1
+
+    async def ask(url: str) -> list[str]:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answers = await asyncio.gather(*[client.post(url, content=b"abc") for _ in range(10)])
+        return [each.text for each in answers]
+
+    with Served(AsgiPlaces(counted, 2)) as served, served.client() as one, served.client() as other:
+        for slow in (one, other):
+            slow.sendall(BEGUN)
+        assert asyncio.run(ask(served.url)) == ["3"] * 10
+    assert most == 2
 
 
-def test_a_request_under_way_is_answered_at_the_stop() -> None:
-    """Stopping lets requests under way end, and their answers go out."""
-    begun, go_on = threading.Event(), threading.Event()
+@pytest.mark.parametrize("begun", [b"", WHOLE[:10], BEGUN, WHOLE])
+def test_a_silent_client_is_hung_up_on(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends nothing for a while, or no more of what was begun, keeps no connection."""
+    monkeypatch.setattr(web, "SECONDS_OF_SILENCE", 0)
+    monkeypatch.setattr(web, "SECONDS_PER_LOOK", 0)
+    with Served() as served, served.client() as client:
+        client.sendall(begun)
+        assert rest_of(client).partition(b"\r\n\r\n")[2] == (b"0" if begun == WHOLE else b"")
 
-    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        begun.set()
-        go_on.wait(PATIENCE)
-        return size_of_body(environ, start_response)
 
-    served, answers = Served(slow), []
-    client = threading.Thread(target=lambda: answers.append(httpx.post(served.url, content=b"xyz", trust_env=False)))
-    client.start()
-    assert begun.wait(PATIENCE)
-    threading.Timer(0.3, go_on.set).start()
-    served.stop()
-    client.join(PATIENCE)
-    assert [answer.text for answer in answers] == ["3"]
+def test_a_client_that_still_reads_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes for what it was answered."""
+    monkeypatch.setattr(web, "SECONDS_OF_SILENCE", 1.5)
+    monkeypatch.setattr(web, "SECONDS_PER_LOOK", 0)
+    size = 2 * connection.KEPT_BYTES
+
+    async def much(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, b"x" * size)
+
+    with Served(much) as served, served.client() as client, client.makefile("rb") as answered:
+        client.sendall(WHOLE)
+        for _ in range(8):
+            time.sleep(0.4)
+            assert len(answered.read(size // 8)) == size // 8
+
+
+def test_a_client_that_waits_for_its_answer_is_not_silent(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a request takes."""
+    monkeypatch.setattr(web, "SECONDS_OF_SILENCE", 0)
+    monkeypatch.setattr(web, "SECONDS_PER_LOOK", 0)
+    with Served(held) as served, served.client() as client:
+        client.sendall(WHOLE)
+        threading.Timer(1.5, held.go_on.set).start()
+        assert rest_of(client).endswith(b"\r\n\r\n0")
+
+
+def test_more_connections_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is refused in our form; who is there stays, and one that leaves makes room."""
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 1)
+    with Served() as served:
+        with served.client() as first:
+            first.sendall(WHOLE)
+            assert first.recv(12) == b"HTTP/1.1 200"
+            with served.client() as second:
+                refusal = rest_of(second)
+        assert (refusal[8:13], b'"code": "busy"' in refusal) == (b" 503 ", True)
+        connections = served.server._server.server_state.connections
+        wait_for("room", lambda: not connections, seconds=PATIENCE)
+        assert served.sent(WHOLE).startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_that_sends_no_more_is_answered(held: Held) -> None:
+    """Also when it says so (by a FIN) before the answer is there."""
+    with Served(held) as served, served.client() as client:
+        client.sendall(WHOLE)
+        client.shutdown(socket.SHUT_WR)
+        assert held.begun.wait(PATIENCE)
+        threading.Timer(0.3, held.go_on.set).start()
+        assert rest_of(client).endswith(b"\r\n\r\n0")
+
+
+def test_a_body_may_come_after_its_answer() -> None:
+    """What is left of it is passed over, and what follows is the next request, with bounds as the first had."""
+
+    async def early(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, b"early")
+
+    with Served(early) as served, served.client() as client:
+        client.sendall(BEGUN)
+        assert client.recv(65536).endswith(b"early")
+        client.sendall(b"defghij" + WHOLE)
+        assert client.recv(65536).endswith(b"early")
+        client.sendall(BEGUN)
+        assert client.recv(65536).endswith(b"early")
+        client.sendall(b"defghij")
+        client.sendall(WHOLE.replace(b"\r\n\r\n", b"\r\nX: ") + CHUNK * 5)
+        assert rest_of(client)[8:13] == b" 431 "
+
+
+def test_a_request_under_way_is_answered_at_the_stop(held: Held) -> None:
+    """Stopping lets requests under way end, and their answers go out; who asks for nothing is not waited for."""
+    with Served(held) as served, served.client() as client, served.client():
+        client.sendall(BEGUN + b"defghij")
+        assert held.begun.wait(PATIENCE)
+        threading.Timer(0.3, held.go_on.set).start()
+        assert served.server.stop(web.SECONDS_TO_END)
+        assert rest_of(client).endswith(b"\r\n\r\n10")
+
+
+def test_a_request_that_does_not_end_holds_up_no_stop(held: Held) -> None:
+    """It is cut off."""
+    begun_at = time.monotonic()
+    with Served(held) as served, served.client() as client:
+        client.sendall(WHOLE)
+        assert held.begun.wait(PATIENCE)
+        assert not served.server.stop(0.1)
+        assert rest_of(client)[8:13] == b" 500 "
+    assert time.monotonic() - begun_at < web.SECONDS_TO_END + 2
+
+
+class Thread:
+    """A part of ``up``, as far as it is looked at."""
+
+    def __init__(self, alive: bool) -> None:
+        self.alive = alive
+
+    def is_alive(self) -> bool:
+        """As it was made."""
+        return self.alive
+
+
+@pytest.mark.parametrize("died", ["web server", "dispatcher", "worker"])
+def test_the_end_of_a_thread_is_noticed(died: str) -> None:
+    """Whichever it is, the command names it, and ends."""
+    parts: Any = [Thread(name != died) for name in ("web server", "dispatcher", "worker")]
+    assert up.Command().wait(*parts) == died
 
 
 def test_a_taken_port_that_was_asked_for() -> None:

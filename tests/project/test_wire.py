@@ -2,70 +2,83 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.project.test_web import PATIENCE, Served, size_of_body
+from tests.support.served import Served, rest_of
 
 POST = b"POST / HTTP/1.1\r\nHost: here\r\n"
+MUCH = b"x" * 300_000
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    served = Served(size_of_body)
-    yield served.url
-    served.stop()
-
-
-def sent(url: str, request: bytes) -> bytes:
-    """All that the server answers to these bytes, until it closes or all is sent."""
-    with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=PATIENCE) as client:
-        client.sendall(request)
-        client.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: client.recv(4096), b""))
+def served() -> Iterator[Served]:
+    with Served() as server:
+        yield server
 
 
 @pytest.mark.parametrize(
-    "headers",
+    "request_",
     [
-        b"Content-Length: -1\r\n\r\n",
-        b"Content-Length: 1e3\r\n\r\n",
-        b"Content-Length: 3, 3\r\n\r\nabc",
-        b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
-        b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
-        b"Bad Header: x\r\n\r\n",
+        b"what is this\r\n\r\n",
+        POST + b"Content-Length: -1\r\n\r\n",
+        POST + b"Content-Length: 1e3\r\n\r\n",
+        POST + b"Content-Length: 3, 3\r\n\r\nabc",
+        POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
+        POST + b"Bad Header: x\r\n\r\n",
     ],
 )
-def test_lengths_and_headers_that_are_none(url: str, headers: bytes) -> None:
-    """A request whose length or headers cannot be read is malformed, in our form, and the connection ends."""
-    answer = sent(url, POST + headers)
+def test_lengths_and_headers_that_are_none(served: Served, request_: bytes) -> None:
+    """A request that is none, or whose length or headers cannot be read, is malformed, and the connection ends."""
+    answer = served.sent(request_)
     assert answer[8:13] == b" 400 "
     assert b'"code": "malformed"' in answer
-
-
-def test_a_body_that_is_shorter_than_it_said(url: str) -> None:
-    """A body that breaks off never reaches the application."""
-    assert sent(url, POST + b"Content-Length: 10\r\n\r\nabc") == b""
-
-
-def test_a_body_that_is_longer_than_it_said(url: str) -> None:
-    """The application gets as many bytes as were declared; what follows them is the next request, and none."""
-    first, _, rest = sent(url, POST + b"Content-Length: 3\r\n\r\nabcdef\r\n\r\n").partition(b"HTTP/1.0 400")
-    assert first.endswith(b"\r\n\r\n3")
-    assert b'"code": "malformed"' in rest
-
-
-def test_two_lengths_at_once(url: str) -> None:
-    """Chunked with a Content-Length is read as chunked or refused, never as two requests (smuggling)."""
-    body = b"3\r\nabc\r\n0\r\n\r\n"
-    answer = sent(url, POST + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + body)
     assert answer.count(b"HTTP/1.") == 1
 
 
-def test_headers_beyond_measure(url: str) -> None:
-    """Headers of more than 256 KiB are refused as that, in our form."""
-    answer = httpx.get(url, headers={"X-Large": "x" * 300_000}, trust_env=False)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (431, "headers_too_large")
+def test_a_body_that_is_shorter_than_it_said(served: Served) -> None:
+    """A body that breaks off never reaches the application."""
+    assert served.sent(POST + b"Content-Length: 10\r\n\r\nabc") == b""
+
+
+def test_a_body_that_is_longer_than_it_said(served: Served) -> None:
+    """The application gets as many bytes as were declared, and what was accepted is never answered as malformed; what
+    follows is no request, and ends the connection.
+    """
+    answer = served.sent(POST + b"Content-Length: 3\r\n\r\nabcdef\r\n\r\n")
+    assert (answer[8:13], answer.count(b"HTTP/1.")) == (b" 200 ", 1)
+    assert answer.endswith(b"\r\n\r\n3")
+
+
+def test_two_requests_at_once(served: Served) -> None:
+    """They are answered in their order, also when the client has said that it sends no more."""
+    one, two = (POST + b"Content-Length: %d\r\n\r\n" % size + b"x" * size for size in (3, 5))
+    first, second = served.sent(one + two).split(b"HTTP/1.1 200")[1:]
+    assert (first.endswith(b"\r\n\r\n3"), second.endswith(b"\r\n\r\n5")) == (True, True)
+
+
+def test_two_lengths_at_once(served: Served) -> None:
+    """Chunked with a Content-Length is read as chunked or refused, never as two requests (smuggling)."""
+    body = b"3\r\nabc\r\n0\r\n\r\n"
+    answer = served.sent(POST + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + body)
+    assert answer.count(b"HTTP/1.") == 1
+
+
+def test_headers_beyond_measure(served: Served) -> None:
+    """Headers of more than 256 KiB are refused as that, in our form, before they end; not only the first request's."""
+    with served.client() as client:
+        client.sendall(POST + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000)
+        assert client.recv(65536).endswith(b"\r\n\r\n1000")
+        client.sendall(POST + b"X-Large: " + MUCH)
+        refusal = rest_of(client)
+    assert (refusal[8:13], b'"code": "headers_too_large"' in refusal) == (b" 431 ", True)
+
+
+def test_headers_within_measure(served: Served) -> None:
+    """Many requests on one connection may have more than that together."""
+    with httpx.Client(trust_env=False) as client:
+        texts = [client.post(served.url, content=MUCH, headers={"X-Large": "x" * 100_000}).text for _ in range(5)]
+    assert texts == [str(len(MUCH))] * 5

@@ -16,17 +16,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
-from batcher.fast_path import WsgiFastPath
 from durable_objects import embedding, now
 from durable_objects.http import tokens
 from durable_objects.http.conf import http
-from durable_objects.http.content_type_header import ContentTypeCheck
-from durable_objects.logs import get_logger
 from durable_objects.management.base import PlainCommand
-from project.api import api
+from project.asgi_application import asgi_application
 from project.embedded.dispatcher import Dispatcher
 from project.embedded.first_admin import make_admin
 from project.embedded.web import WebServer, listening_socket
@@ -35,11 +31,12 @@ from project.environment import kept_secret
 
 #: What a stop may take in all; whatever still runs then is cut off, and runs again after the next start.
 SECONDS_TO_STOP = 4.0
-SECONDS_AFTER_A_FAILURE = 0.2
+#: How soon a signal, or the end of a thread, is seen.
+SECONDS_PER_LOOK = 0.2
+#: Of those that Django answers; each has a thread and a connection to the database. SQLite has one writer anyway.
+REQUESTS_AT_A_TIME = 8
 #: What the start waits for others that write to the same SQLite file.
 SECONDS_TO_BEGIN = 60.0
-
-logger = get_logger("project.up")
 
 
 class Command(PlainCommand):
@@ -71,12 +68,13 @@ class Command(PlainCommand):
             admin = None if options["no_admin"] else make_admin()
         worker = self.worker()
         dispatcher = Dispatcher()
-        web = self.web(listener)
+        web = WebServer(asgi_application(REQUESTS_AT_A_TIME), listener)
         connections.close_all()
+        web.start()
         dispatcher.start()
         embedding.begin_heartbeat()
         self.announce(options, address_of(options["host"], web.port), token, admin, worker is not None)
-        died = self.serve(web, dispatcher, worker)
+        died = self.wait(web, dispatcher, worker)
         self.stop(web, dispatcher, worker, died)
 
     def token(self) -> str:
@@ -100,10 +98,6 @@ class Command(PlainCommand):
         worker = EmbeddedWorker()
         worker.start()
         return worker
-
-    def web(self, listener: Any) -> WebServer:
-        """Return the web server, with an application that is made after all that it needs is there."""
-        return WebServer(WsgiFastPath(ContentTypeCheck(get_wsgi_application()), api), listener)
 
     def announce(
         self, options: dict[str, Any], address: str, token: str, admin: tuple[str, str | None] | None, worker: bool
@@ -130,18 +124,15 @@ class Command(PlainCommand):
         self.stdout.write("\n".join(lines))
         self.stdout.flush()
 
-    def serve(self, web: WebServer, dispatcher: Dispatcher, worker: EmbeddedWorker | None) -> str | None:
-        """Serve until a signal (None), or until a thread died: its name."""
+    def wait(self, web: WebServer, dispatcher: Dispatcher, worker: EmbeddedWorker | None) -> str | None:
+        """Wait for a signal (None), or until a thread died: its name."""
+        threads: dict[str, WebServer | Dispatcher | EmbeddedWorker | None]
+        threads = {"web server": web, "dispatcher": dispatcher, "worker": worker}
         while not self.stop_asked:
-            try:
-                web.tick()
-            except Exception:
-                logger.exception("the web server's loop failed, and goes on")
-                time.sleep(SECONDS_AFTER_A_FAILURE)  # whatever it was, it may be there again at once
-            if not dispatcher.is_alive():
-                return "dispatcher"
-            if worker is not None and not worker.is_alive():
-                return "worker"
+            for name, thread in threads.items():
+                if thread is not None and not thread.is_alive():
+                    return name
+            time.sleep(SECONDS_PER_LOOK)
         return None
 
     def stop(self, web: WebServer, dispatcher: Dispatcher, worker: EmbeddedWorker | None, died: str | None) -> None:
