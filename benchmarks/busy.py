@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-#: By the name of the program that runs; anything else of Python is ours.
+#: By the name of the program that runs; of Python only what this process has started.
 WHOSE = {"postgres": "PostgreSQL", "beam.smp": "RabbitMQ", "socat": "the bridge", "python": "ours"}
 
 #: What part of all processors each of them took, between 0 and 1.
@@ -43,11 +43,21 @@ def told(shares: list[Shares]) -> str:
 def _spent() -> defaultdict[str, float]:
     """Processor seconds so far, by whose they are; of processes that are gone too, once their parent knows."""
     seconds: defaultdict[str, float] = defaultdict(float)
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             name, _, rest = (process / "stat").read_text("utf-8").partition("(")[2].rpartition(")")
-            whose = WHOSE.get("python" if name.startswith("python") else name)
-            if whose is not None:
-                fields = rest.split()
-                seconds[whose] += sum(map(int, fields[11:15])) / _TICKS
+            found[int(process.name)] = ("python" if name.startswith("python") else name, rest.split())
+    for pid, (name, fields) in found.items():
+        if name in WHOSE and (name != "python" or _is_from_here(pid, found)):
+            seconds[WHOSE[name]] += sum(map(int, fields[11:15])) / _TICKS
     return seconds
+
+
+def _is_from_here(pid: int, found: dict[int, tuple[str, list[str]]]) -> bool:
+    """Whether this process is it, or has started it, or what has started it: others' work is not ours."""
+    while pid != os.getpid():
+        if pid not in found:
+            return False
+        pid = int(found[pid][1][1])
+    return True
