@@ -89,40 +89,44 @@ class FastPath:
 
     async def _add(self, plain: Plain, item: Any) -> Receipt:
         loop = asyncio.get_running_loop()
-        added: asyncio.Future[Receipt] = loop.create_future()
+        added: asyncio.Future[Receipt | BaseException] = loop.create_future()
         idle = plain.name not in self._lines
         self._lines.setdefault(plain.name, []).append(_Waiting(item, copy_context(), plain, added))
         if idle:
             loop.create_task(self._work(plain.name))  # noqa: RUF006  kept by the futures that it ends
-        return await added
+        answer = await added
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     async def _work(self, name: str) -> None:
-        """Add what waits, again and again until nothing does."""
+        """Add what waits, again and again until nothing does. All that still wait get whatever ends it."""
         loop = asyncio.get_running_loop()
-        while line := self._lines[name]:
-            waiting, self._lines[name] = line[:MOST_AT_ONCE], line[MOST_AT_ONCE:]
-            answers: Sequence[Receipt | BaseException]
-            try:
-                answers = await loop.run_in_executor(self._threads, _add_all, name, waiting)
-            except BaseException as error:  # noqa: BLE001  nobody else would tell those who wait
-                answers = [error for _ in waiting]
-            done: Counter[Plain] = Counter()
-            for (_, _, plain, added), answer in zip(waiting, answers, strict=True):
-                if isinstance(answer, BaseException):
-                    if not added.done():  # else its client has gone
-                        added.set_exception(answer)
-                    continue
-                done[plain] += 1
-                if not added.done():
-                    added.set_result(answer)
-            for plain, times in done.items():
-                plain.record(200, times=times)
-        del self._lines[name]
+        waiting: list[_Waiting] = []
+        try:
+            while line := self._lines[name]:
+                some, self._lines[name] = line[:MOST_AT_ONCE], line[MOST_AT_ONCE:]
+                if waiting := [one for one in some if not one.added.done()]:  # else the request was cut off
+                    _tell(waiting, await loop.run_in_executor(self._threads, _add_all, name, waiting))
+        except BaseException as error:
+            left = [*waiting, *self._lines[name]]
+            _tell(left, [error] * len(left))
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            del self._lines[name]
+
+
+def _tell(waiting: Sequence[_Waiting], answers: Sequence[Receipt | BaseException]) -> None:
+    for one, answer in zip(waiting, answers, strict=True):
+        if not one.added.done():  # else its client has gone
+            one.added.set_result(answer)
 
 
 def _add_all(name: str, waiting: Sequence[_Waiting]) -> list[Receipt | Exception]:
     """Return the receipt of each item, or why it was not added: of all in a turn, by one call for those whose requests
-    have the same context. Where such a call is refused, each of its items is judged by itself.
+    have the same context. Where such a call is refused, each of its items is judged by itself. What was added is in
+    the audit log then, whether or not somebody waits for the answer yet.
     """
     _begin()
     try:
@@ -135,6 +139,9 @@ def _add_all(name: str, waiting: Sequence[_Waiting]) -> list[Receipt | Exception
                 found += Batcher.objects.call_each(name, [partial(_add_one, one) for one in group])
             else:
                 found += [answer] * len(group)
+        added = Counter(one.plain for one, answer in zip(waiting, found, strict=True) if isinstance(answer, Receipt))
+        for plain, times in added.items():
+            plain.record(200, times=times)
         return found
     finally:
         _end()
@@ -222,7 +229,7 @@ class _Waiting(NamedTuple):
     item: Any
     context: Context
     plain: Plain
-    added: asyncio.Future[Receipt]
+    added: asyncio.Future[Receipt | BaseException]
 
 
 def _begin() -> None:

@@ -104,7 +104,8 @@ def busy_delay(waits: int) -> timedelta:
 def reconnect_delay(waits: int) -> timedelta | None:
     """Return the delay of a wake-up that found the database away, and was put off this many times: 1, 2, 4, 8 s.
 
-    None after that: it counts as lost by then, and the dispatcher sends it once the database is back.
+    Times that it waited for its object's lock count as well. None after that: it counts as lost by then, and the
+    dispatcher sends it once the database is back.
     """
     return timedelta(seconds=1 << waits) if waits < MOST_RECONNECTS else None
 

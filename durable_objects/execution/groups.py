@@ -49,7 +49,7 @@ def fire_group(alarms: Iterable[Sequence[int]], time_limit: timedelta) -> int:
     """Run the alarms (pairs of object and wake-up number) that are armed, due, free and wanted; return how many ran.
 
     The rest of those that are wanted is woken alone: what is locked, leased, retried, fails, or is not to be grouped.
-    So are all of it, a second later, when the connection broke; nothing is counted then, as in ``executor.fire``.
+    So is all of it, a second later, when the connection broke; nothing is counted then, as in ``executor.fire``.
     """
     group = _Group(time_limit, {int(object_id): int(wake_up_number) for object_id, wake_up_number in alarms})
     try:

@@ -14,6 +14,9 @@ from durable_objects.logs import get_logger
 
 logger = get_logger("durable_objects.http.audit")
 
+#: The status of a request that was cut off before its answer, as nginx has it.
+CUT_OFF = 499
+
 
 def record(principal: Principal, method: str, path: str, status: int, address: str, *, times: int = 1) -> None:
     """Log what was requested with a token, by the token's name; the token itself is never logged."""
@@ -30,12 +33,19 @@ class AuditLog:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self.get_response(request)
-        if request.method not in READING:
-            principal = getattr(request, "auth", None)
-            if principal is None:  # refused: known all the same?
-                principal = tokens.trusted(request.headers.get("Authorization", ""))
-            if isinstance(principal, Principal):
-                status, address = response.status_code, address_of(request.META)
-                record(principal, str(request.method), request.path, status, address)
+        try:
+            response = self.get_response(request)
+        except BaseException:  # it was cut off, as ASGI servers do when the client goes; what it asked for may be done
+            _record(request, CUT_OFF)
+            raise
+        _record(request, response.status_code)
         return response
+
+
+def _record(request: HttpRequest, status: int) -> None:
+    if request.method not in READING:
+        principal = getattr(request, "auth", None)
+        if principal is None:  # refused: known all the same?
+            principal = tokens.trusted(request.headers.get("Authorization", ""))
+        if isinstance(principal, Principal):
+            record(principal, str(request.method), request.path, status, address_of(request.META))

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from django.db import connections
 from pytest_django import Settings
 
 from durable_objects.http import auth, tokens
 from project import admin_login
+from tests.support import http_settings
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +21,13 @@ def _nobody_is_known() -> None:
     auth.requests.clear()
     auth.failures.clear()
     admin_login.logins.clear()
+
+
+@pytest.fixture
+def good_token(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token "good" is known. No connection outlives its request: under ASGI each may have a thread of its own."""
+    http_settings.change(settings, TOKENS=["good"])
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
 
 
 @pytest.fixture

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
+from typing import Any
 
 import pytest
+from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from pytest_django import Settings
 
+from batcher.models import Batcher
 from durable_objects.http import tokens
 from durable_objects.http.models import ApiToken
 from tests.support import http_settings
 from tests.support.server_interfaces import WAYS, RawRequest
+from tests.support.threads import await_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -77,3 +83,38 @@ def test_what_changes_nothing_is_no_line(way: str, caplog: pytest.LogCaptureFixt
         WAYS[way](with_token(RawRequest("POST", b"/batcher/a", (), b"x"), "a-token-of-the-tests"))
     lines = [record.getMessage() for record in caplog.records if record.name == "durable_objects.http.audit"]
     assert lines == ["POST '/batcher/a': 200, with the token 'TOKENS 1' from 127.0.0.1"]
+
+
+def test_what_is_cut_off_may_have_changed_something(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that goes before the answer is recorded with the status 499."""
+    caplog.set_level(logging.INFO, "durable_objects.http.audit")
+    token, begun = ApiToken(name="the shop", scopes=["batcher:write"]).issue(), threading.Event()
+    cancel_alarm, go_on = Batcher.cancel_alarm, threading.Event()
+
+    def slowly(batcher: Batcher) -> None:
+        begun.set()
+        await_event(go_on)
+        cancel_alarm(batcher)
+
+    monkeypatch.setattr(Batcher, "cancel_alarm", slowly)
+    scope = {
+        "type": "http", "method": "DELETE", "path": "/batcher/a/alarm", "raw_path": b"/batcher/a/alarm",
+        "query_string": b"", "headers": [(b"host", b"localhost"), (b"authorization", f"Bearer {token}".encode())],
+        "client": ("127.0.0.1", 1), "scheme": "http",
+    }  # fmt: skip
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop()
+        await asyncio.to_thread(await_event, begun)
+        asyncio.get_running_loop().call_later(0.2, go_on.set)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(f"nobody takes {message}")
+
+    asyncio.run(ASGIHandler()(scope, receive, send))
+    assert [line.__dict__["status"] for line in caplog.records] == [499]

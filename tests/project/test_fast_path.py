@@ -8,6 +8,7 @@ import threading
 from contextvars import ContextVar, copy_context
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -24,23 +25,15 @@ from durable_objects.turns import combining
 from project.api import api
 from project.asgi_application import asgi_application, end_connections
 from tests.engine.http import urls
-from tests.support import http_settings
 from tests.support.server_interfaces import WAYS, RawRequest, by_wsgi, hang_up
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("good_token")]
 
 GOOD = {"Authorization": "Bearer good"}
 JSON = GOOD | {"Content-Type": "application/json"}
 
 ITEM = RawRequest("POST", b"/batcher/a", (("Authorization", "Bearer good"),), b"x")
 NUL = ("POST", "/batcher/a", JSON, b'"\\u0000"')
-
-
-@pytest.fixture(autouse=True)
-def token(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that is known. No connection outlives its request: under ASGI each may have a thread of its own."""
-    http_settings.change(settings, TOKENS=["good"])
-    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
 
 
 def ask(application: Any, *requests: tuple[str, str, dict[str, str], bytes]) -> list[httpx.Response]:
@@ -88,7 +81,7 @@ def test_its_threads_give_connections_back_to_a_pool(monkeypatch: pytest.MonkeyP
 
     def add() -> None:
         try:
-            waiting: Any = SimpleNamespace(item="x", context=copy_context())
+            waiting: Any = SimpleNamespace(item="x", context=copy_context(), plain=Mock())
             fast_path._add_all("a", [waiting])
         finally:
             del options["pool"]
