@@ -52,7 +52,7 @@ MIDDLEWARE = [
     "durable_objects.http.audit.AuditLog",
     "project.csp.ContentSecurityPolicy",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "project.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from typing import Any
@@ -24,7 +25,6 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: What a query may hold as it is: printable ASCII.
 _SEEN = "".join(map(chr, range(33, 127)))
-NO_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
 
 
 class AsgiBodyLimit:
@@ -45,7 +45,7 @@ class AsgiBodyLimit:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         has_body = b"content-length" in headers or b"transfer-encoding" in headers
         is_withheld = has_body and not await _is_wanted(scope, headers)
-        body = Bounded(receive, 0 if is_withheld else MAX_BODY_BYTES + 1)
+        body = replayed(b"", _never) if is_withheld else Bounded(receive, MAX_BODY_BYTES + 1)
         # Raw bytes beyond ASCII, of which WSGI makes text and Django's ASGI a bare 400.
         query = quote(scope["query_string"], safe=_SEEN).encode()
         await self._django({**checked_scope(scope), "query_string": query, WITHHELD: is_withheld}, body, send)
@@ -64,9 +64,6 @@ class Bounded:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 return message
-        if self._left <= 0:
-            self._ended = True
-            return NO_BODY
         message = await self._receive()
         if message["type"] != "http.request":
             return message
@@ -96,6 +93,12 @@ def replayed(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
+
+
+async def _never() -> Message:
+    """Wait for ever: to ask the server for a message is to invite the body of who expects to be (100-continue)."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError
 
 
 async def _is_wanted(scope: Scope, headers: dict[bytes, str]) -> bool:

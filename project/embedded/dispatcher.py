@@ -15,14 +15,13 @@ from durable_objects.logs import get_logger
 logger = get_logger("project.dispatcher")
 
 SECONDS_PER_LOOK = 0.2
-LONGEST_BACKOFF_SECONDS = 10.0
 
 
 class Dispatcher:
     """Passes every ``DISPATCH_EVERY`` in a thread of its own, and on SQLite within 0.2 s of a commit elsewhere.
 
-    A pass that fails closes the thread's connection and is tried again after 0.2, 0.4, 0.8 … at most 10 s, for
-    ever: a database that was away needs no restart. Any number of dispatchers may run at once.
+    A pass that fails closes the thread's connection and is tried again after ``embedding.pause_after``, for ever: a
+    database that was away needs no restart. Any number of dispatchers may run at once.
     """
 
     def __init__(self) -> None:
@@ -53,8 +52,8 @@ class Dispatcher:
                 self._look(connections[engine.DATABASE])
                 self._failures, wait = 0, SECONDS_PER_LOOK
             except Exception as error:  # noqa: BLE001  whatever it was, the next pass may work
-                wait = min(SECONDS_PER_LOOK * 2 ** min(self._failures, 10), LONGEST_BACKOFF_SECONDS)
                 self._failures += 1
+                wait = embedding.pause_after(self._failures).total_seconds()
                 self._seen_version, self._next_pass = None, 0.0  # of a connection that is gone; as soon as it may
                 logger.error("the dispatcher's pass failed, next try in %.1f s: %s", wait, error)
                 connections.close_all()

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import json
 import logging
 import socket
 import threading
+from contextlib import suppress
+from http import HTTPStatus
 
 import uvicorn
 from django.core.management.base import CommandError
 
-from durable_objects.http.asgi_body_limit import Application
+from durable_objects.http.asgi_body_limit import Application, Receive, Scope, Send
+from durable_objects.http.errors import error
+from durable_objects.logs import get_logger
 from project.embedded.connection import Connection
 
+logger = get_logger("project.web")
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # that a client sends what is no HTTP is no news
 
 USUAL_PORT = 8000
@@ -57,7 +64,7 @@ class WebServer:
         self.port: int = listener.getsockname()[1]
         self._server = uvicorn.Server(
             uvicorn.Config(
-                application,
+                answered_at_the_stop(application),
                 http=Connection,
                 ws="none",
                 interface="asgi3",
@@ -70,6 +77,7 @@ class WebServer:
                 timeout_graceful_shutdown=SECONDS_TO_END,
                 callback_notify=self._end_silent_connections,
                 timeout_notify=SECONDS_PER_LOOK,
+                reset_contextvars=True,  # else the next request of a connection begins in the context of the last
             )
         )
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web", daemon=True)
@@ -92,5 +100,27 @@ class WebServer:
 
     async def _end_silent_connections(self) -> None:
         for connection in list(self._server.server_state.connections):
-            if isinstance(connection, Connection):
-                connection.end_if_silent(SECONDS_OF_SILENCE)
+            try:
+                if isinstance(connection, Connection):
+                    connection.end_if_silent(SECONDS_OF_SILENCE)
+            except Exception:  # what is raised here would end the server
+                logger.exception("a connection could not be looked after")
+
+
+def answered_at_the_stop(application: Application) -> Application:
+    """Return the application; a request that is cut off at the stop is answered by 503, if nothing is answered yet."""
+    body = json.dumps(
+        error(HTTPStatus.SERVICE_UNAVAILABLE, "the site stops; whether this was done is not known")
+    ).encode()
+    length = str(len(body)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"retry-after", b"1")]
+
+    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await application(scope, receive, send)
+        except asyncio.CancelledError:
+            with suppress(RuntimeError):  # the answer has begun, and breaks off
+                await send({"type": "http.response.start", "status": 503, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
+
+    return answered

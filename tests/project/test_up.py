@@ -53,6 +53,7 @@ def test_it_serves_and_delivers_and_stops(tmp_path: Path, upstream: Upstream) ->
             assert [client.get(probe).json() for probe in ("/live", "/ready")] == [{"status": "ok"}] * 2
             assert client.get("/admin/login/").status_code == 200
             assert client.get("/static/admin/css/base.css").status_code == 200
+            assert "warn" not in running.process.log.read_text("utf-8").lower()
         assert upstream.wait_for(1, PATIENCE)[0].items == ["an item"]
         cleaned = ["-m", "project.demo.database_steps", "clean"]
         with running.python("clean", *cleaned) as cleaner:
@@ -86,6 +87,21 @@ def test_a_person_reads_how_it_begins_and_ends(tmp_path: Path) -> None:
         assert (running.stop(), "Stopped." in running.text().splitlines()) == (0, True)
         looping = site.start("loop", "manage.py", "alarms", "dispatch", "--loop").says("A pass every 5s")
         assert (looping.stop(), "Stopped." in looping.text().splitlines()) == (0, True)
+
+
+def test_it_believes_a_proxy_that_it_is_told_of(tmp_path: Path) -> None:
+    """Behind one, requests are over HTTPS where it says so, and failures count for the addresses that it gives."""
+    given = {"BEHIND_PROXY": "1", "HTTPS": "1", "API_FAILURE_RATE": "1/h"}
+    with up(tmp_path, **given) as running, running.client() as client:
+
+        def status(path: str, scheme: str, address: str, **headers: str) -> int:
+            by_proxy = {"X-Forwarded-Proto": scheme, "X-Forwarded-For": f"192.0.2.9, {address}"}
+            return client.get(path, headers=by_proxy | headers).status_code
+
+        assert [status("/admin/login/", scheme, "192.0.2.1") for scheme in ("http", "https")] == [301, 200]
+        unknown = {"Authorization": "Bearer nobody-has-this-token"}
+        asked = [status("/batcher/x", "https", f"192.0.2.{last}", **unknown) for last in (1, 1, 2)]
+        assert asked == [401, 429, 401]
 
 
 @pytest.mark.chaos

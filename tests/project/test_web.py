@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
 import pytest
 from django.core.management.base import CommandError
 
+from durable_objects.http.asgi_body_limit import AsgiBodyLimit, read_whole
 from durable_objects.http.body_limit import MAX_BODY_BYTES
 from project.demo.processes import wait_for
 from project.embedded import connection, web
-from project.embedded.places import AsgiPlaces
+from project.embedded.places import KEPT_BYTES, AsgiPlaces
 from project.management.commands import up
 from tests.support.served import PATIENCE, Served, answer, rest_of, size_of_body
 
@@ -65,18 +68,52 @@ def test_no_answer_waits_for_its_clients_acknowledgement() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_client_may_read_slowly() -> None:
-    """An answer of some MB leaves the application free at once, for a client that reads none of it yet."""
-    answered, pieces = threading.Event(), connection.KEPT_BYTES // len(CHUNK) - 1
+async def much(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application whose answer at a path is larger than what is kept of one, and else just not."""
+    pieces = [CHUNK] * (KEPT_BYTES // len(CHUNK))
+    await answer(send, *pieces * (1 if scope["path"] == "/" else 32))
 
-    async def much(scope: Any, receive: Any, send: Any) -> None:
-        await answer(send, *[CHUNK] * pieces)
-        answered.set()
 
-    with Served(much) as served, served.client() as client:
+def test_who_does_not_read_takes_no_place() -> None:
+    """An answer of usual size leaves Django free at once, for a client that reads none of it yet; it gets it whole."""
+    with Served(AsgiPlaces(much, 1)) as served, served.client() as slow, served.client() as client:
+        slow.sendall(WHOLE * 20)
+        connections: Any = served.server._server.server_state.connections
+        wait_for("full buffers", lambda: any(each.flow.write_paused for each in connections), seconds=PATIENCE)
         client.sendall(WHOLE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-        assert answered.wait(PATIENCE)
-        assert len(rest_of(client)) > pieces * len(CHUNK)
+        assert len(rest_of(client)) > KEPT_BYTES
+        slow.shutdown(socket.SHUT_WR)
+        assert rest_of(slow).count(b"HTTP/1.1 200") == 20
+
+
+def test_who_goes_away_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    """What is under way for a client that has gone ends without a word in the log, also if it had asked for more."""
+    with Served(AsgiPlaces(much, 1)) as served:
+        with served.client() as client:
+            client.sendall(WHOLE * 20)
+            connections: Any = served.server._server.server_state.connections
+            wait_for("full buffers", lambda: any(each.flow.write_paused for each in connections), seconds=PATIENCE)
+        wait_for("its end", lambda: not served.server._server.server_state.tasks, seconds=PATIENCE)
+    assert not caplog.get_records("call")
+
+
+def test_who_does_not_read_a_large_answer_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it sends meanwhile, and the place is free again."""
+    monkeypatch.setattr(web, "SECONDS_OF_SILENCE", 0.5)
+    monkeypatch.setattr(web, "SECONDS_PER_LOOK", 0)
+    with Served(AsgiPlaces(much, 1)) as served, served.client() as slow:
+        slow.sendall(WHOLE.replace(b"/ ", b"/large "))
+        assert slow.recv(12) == b"HTTP/1.1 200"
+        for _ in range(int(PATIENCE / 0.1)):
+            with contextlib.suppress(OSError):
+                slow.sendall(b"\r\n")
+            if not served.server._server.server_state.tasks:
+                break
+            time.sleep(0.1)
+        assert not served.server._server.server_state.tasks
+        with served.client() as another:
+            another.sendall(WHOLE)
+            assert another.recv(12) == b"HTTP/1.1 200"
 
 
 def test_django_answers_few_at_a_time() -> None:
@@ -117,12 +154,12 @@ def test_a_client_that_still_reads_is_not_silent(monkeypatch: pytest.MonkeyPatch
     """However long it takes for what it was answered."""
     monkeypatch.setattr(web, "SECONDS_OF_SILENCE", 1.5)
     monkeypatch.setattr(web, "SECONDS_PER_LOOK", 0)
-    size = 2 * connection.KEPT_BYTES
+    size = 32 * KEPT_BYTES
 
-    async def much(scope: Any, receive: Any, send: Any) -> None:
+    async def whole(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, b"x" * size)
 
-    with Served(much) as served, served.client() as client, client.makefile("rb") as answered:
+    with Served(whole) as served, served.client() as client, client.makefile("rb") as answered:
         client.sendall(WHOLE)
         for _ in range(8):
             time.sleep(0.4)
@@ -137,6 +174,44 @@ def test_a_client_that_waits_for_its_answer_is_not_silent(held: Held, monkeypatc
         client.sendall(WHOLE)
         threading.Timer(1.5, held.go_on.set).start()
         assert rest_of(client).endswith(b"\r\n\r\n0")
+
+
+def test_trouble_with_one_connection_is_only_its_own(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, the others are looked after as ever, and the server serves on."""
+    ends = connection.Connection.end_if_silent
+    broken: list[connection.Connection] = []
+
+    def end_if_silent(each: connection.Connection, seconds: float) -> None:
+        if not broken or each in broken:
+            broken.append(each)
+            raise RuntimeError("a fault in it")
+        ends(each, seconds)
+
+    monkeypatch.setattr(connection.Connection, "end_if_silent", end_if_silent)
+    monkeypatch.setattr(web, "SECONDS_OF_SILENCE", 0)
+    monkeypatch.setattr(web, "SECONDS_PER_LOOK", 0)
+    with Served() as served, served.client():
+        wait_for("the fault", lambda: broken, seconds=PATIENCE)
+        with served.client() as other:
+            assert rest_of(other) == b""
+        assert served.server.is_alive()
+    assert "a fault in it" in caplog.text
+
+
+def test_requests_share_no_context() -> None:
+    """What one sets in a context variable is not there for the next of its connection."""
+    seen: ContextVar[str] = ContextVar("seen", default="nothing")
+
+    async def remember(scope: Any, receive: Any, send: Any) -> None:
+        before = seen.get()
+        seen.set("something")
+        await asyncio.sleep(0.1)  # so that the next waits for this one
+        await answer(send, before.encode())
+
+    with Served(remember) as served:
+        assert served.sent(WHOLE * 2).count(b"nothing") == 2
 
 
 def test_more_connections_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,14 +275,52 @@ def test_a_request_under_way_is_answered_at_the_stop(held: Held) -> None:
         assert rest_of(client).endswith(b"\r\n\r\n10")
 
 
-def test_a_request_that_does_not_end_holds_up_no_stop(held: Held) -> None:
-    """It is cut off."""
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        BEGUN.replace(b"Host", b"X: " + CHUNK * 12 + b"\r\nHost"),
+        BEGUN.replace(b"Content-Length: 10", b"Bad Header: x"),
+        BEGUN.replace(b"Content-Length: 10", b"Transfer-Encoding: chunked"),
+    ],
+    ids=["head", "header", "body"],
+)
+def test_what_follows_a_request_is_not_answered_before_it(held: Held, trouble: bytes) -> None:
+    """Whatever is wrong with a later one, the first answer is the first request's."""
+    with Served(held) as served, served.client() as client:
+        client.sendall(WHOLE + trouble.replace(b"abc", b"zz\r\n"))
+        assert held.begun.wait(PATIENCE)
+        assert not select.select([client], [], [], 0.3)[0]
+        held.go_on.set()
+        assert client.recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.mark.parametrize(("path", "is_invited"), [(b"/batcher/orders", False), (b"/admin/login/", True)])
+def test_a_body_that_is_withheld_is_not_invited(path: bytes, is_invited: bool) -> None:
+    """A stranger that asks first (Expect: 100-continue) is refused without having sent anything."""
+
+    async def like_django(scope: Any, receive: Any, send: Any) -> None:
+        await read_whole(receive)
+        listening = asyncio.create_task(receive())
+        await asyncio.sleep(0.1)
+        await answer(send, b"an answer")
+        listening.cancel()
+
+    asks = BEGUN.replace(b"/ ", path + b" ").replace(b"Host", b"Expect: 100-continue\r\nHost").partition(b"abc")[0]
+    with Served(AsgiBodyLimit(like_django)) as served, served.client() as client:
+        client.sendall(asks)
+        assert client.recv(12) == (b"HTTP/1.1 100" if is_invited else b"HTTP/1.1 200")
+
+
+def test_a_request_that_does_not_end_holds_up_no_stop(held: Held, caplog: pytest.LogCaptureFixture) -> None:
+    """It is cut off, and may be made again."""
     begun_at = time.monotonic()
     with Served(held) as served, served.client() as client:
         client.sendall(WHOLE)
         assert held.begun.wait(PATIENCE)
         assert not served.server.stop(0.1)
-        assert rest_of(client)[8:13] == b" 500 "
+        refused = rest_of(client)
+    assert (refused[8:13], b'"code": "busy"' in refused) == (b" 503 ", True)
+    assert not [record for record in caplog.get_records("call") if record.exc_info]
     assert time.monotonic() - begun_at < web.SECONDS_TO_END + 2
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.served import Served, rest_of
+from durable_objects.http.asgi_body_limit import read_whole
+from tests.support.served import Served, answer, rest_of
 
 POST = b"POST / HTTP/1.1\r\nHost: here\r\n"
 MUCH = b"x" * 300_000
@@ -75,6 +77,31 @@ def test_headers_beyond_measure(served: Served) -> None:
         client.sendall(POST + b"X-Large: " + MUCH)
         refusal = rest_of(client)
     assert (refusal[8:13], b'"code": "headers_too_large"' in refusal) == (b" 431 ", True)
+
+
+@pytest.mark.parametrize("begun", [b"3\r\nabc\r\n0\r\n", b"3\r\nabc\r\n3;x=", b""], ids=["trailers", "chunk", "first"])
+def test_what_is_about_a_body_is_not_beyond_measure(served: Served, begun: bytes) -> None:
+    """Neither are trailers, nor the extensions of a chunk."""
+    with served.client() as client:
+        client.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n" + begun)
+        client.sendall((b"X: " if begun.endswith(b"0\r\n") else b"1;x=") + MUCH)
+        assert rest_of(client)[8:13] == b" 431 "
+
+
+def test_trailers_are_no_headers() -> None:
+    """Nobody says after the body who they are."""
+
+    async def names(scope: Any, receive: Any, send: Any) -> None:
+        await read_whole(receive)
+        await answer(send, b" ".join(name for name, _ in scope["headers"]))
+
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+    with Served(names) as served:
+        first, second = served.sent(chunked + POST + b"X-Own: 1\r\nContent-Length: 0\r\n\r\n").split(b"HTTP/1.1 200")[
+            1:
+        ]
+    assert first.endswith(b"\r\n\r\nhost transfer-encoding")
+    assert second.endswith(b"\r\n\r\nhost x-own content-length")
 
 
 def test_headers_within_measure(served: Served) -> None:

@@ -23,7 +23,7 @@ SECONDS_TO_STOP = 5.0
 class Up:
     """``manage.py up`` on a database of the test's own; as root or not, without a terminal, in the C locale."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         self.environment = clean_environment(
             DJANGO_SETTINGS_MODULE="project.settings",
             DATABASE_URL=f"sqlite:///{folder / 'db.sqlite3'}",
@@ -31,6 +31,7 @@ class Up:
             API_TOKENS=TOKEN,
             LC_ALL="C",
             LANG="C",
+            **environment,
         )
         self.folder = folder
         self.process = self.python("up", "manage.py", "up", "--port", "0", "--json", *options, brief=False)
@@ -54,8 +55,8 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path, *options: str) -> Iterator[Up]:
-    """Run ``manage.py up`` in this block, and end it in any case."""
-    running = Up(folder, *options)
+def up(folder: Path, *options: str, **environment: str) -> Iterator[Up]:
+    """Run ``manage.py up`` in this block, with these options and environment variables, and end it in any case."""
+    running = Up(folder, *options, **environment)
     with running.process:
         yield running
