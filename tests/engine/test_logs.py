@@ -77,57 +77,50 @@ def test_who_sets_an_alarm_never_hears_of_the_log(
     assert raising.seen
 
 
+class Looped:
+    """``dispatch --loop``, which makes or raises these, one for each pass, and is asked to stop in the last."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *passes: dispatcher.Pass | Exception) -> None:
+        self.made_at: list[float] = []
+        self._passes = passes
+        self._handlers: dict[int, Any] = {}
+        self._frame: FrameType | None = None
+        monkeypatch.setattr(signal, "signal", self._handlers.__setitem__)
+        monkeypatch.setattr(dispatcher, "catch_up", self._catch_up)
+        monkeypatch.setattr("durable_objects.management.streams.outlive", lambda: None)
+        out, err = StringIO(), StringIO()
+        call_command("alarms", "dispatch", "--loop", stdout=out, stderr=err)
+        self.out, self.err = out.getvalue(), err.getvalue()
+
+    def _catch_up(self, limit: timedelta) -> dispatcher.Pass:
+        self.made_at.append(time.monotonic())
+        if len(self.made_at) == len(self._passes):
+            self._handlers[signal.SIGTERM](signal.SIGTERM, self._frame)
+        made = self._passes[len(self.made_at) - 1]
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+
 @pytest.mark.parametrize(
     "error", [KeyError("k"), MemoryError(), OSError("broker"), OperationalError("away"), RecursionError()]
 )
-def test_a_pass_that_raises_is_told_and_the_next_one_comes(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pass_that_raises_is_told_and_the_next_one_comes(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a pass raises, ``dispatch --loop`` says so on standard error, each time, and passes again."""
-    handlers: dict[int, Any] = {}
-    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
-    frame: FrameType | None = None
-    passes: list[float] = []
-
-    def catch_up(limit: timedelta) -> dispatcher.Pass:
-        passes.append(time.monotonic())
-        if len(passes) == 4:
-            handlers[signal.SIGTERM](signal.SIGTERM, frame)
-        if len(passes) < 3:
-            raise error
-        return dispatcher.Pass(published=1)
-
-    monkeypatch.setattr(dispatcher, "catch_up", catch_up)
     monkeypatch.setattr("durable_objects.conf.engine.DISPATCH_EVERY", timedelta(seconds=0.01))
-    monkeypatch.setattr("durable_objects.management.streams.outlive", lambda: None)
-    out, err = StringIO(), StringIO()
-    call_command("alarms", "dispatch", "--loop", stdout=out, stderr=err)
-    assert out.getvalue().count("published 1") == 2
-    assert err.getvalue().count("the pass failed, tried again in") == 2
-    assert ("Traceback" in err.getvalue()) is not isinstance(error, OperationalError)
+    made = dispatcher.Pass(published=1)
+    loop = Looped(monkeypatch, error, error, made, made)
+    assert loop.out.count("published 1") == 2
+    assert loop.err.count("the pass failed, tried again in") == 2
+    assert ("Traceback" in loop.err) is not isinstance(error, OperationalError)
 
 
 def test_a_pass_that_failed_is_made_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that was away for a moment costs no ``DISPATCH_EVERY``; one that stays away is asked ever later."""
     assert [dispatcher.pause_after(failures).total_seconds() for failures in range(6)] == [5, 1, 2, 4, 5, 5]
-    handlers: dict[int, Any] = {}
-    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
-    frame: FrameType | None = None
-    passes: list[float] = []
-
-    def catch_up(limit: timedelta) -> dispatcher.Pass:
-        passes.append(time.monotonic())
-        if len(passes) == 1:
-            raise OperationalError("away")
-        handlers[signal.SIGTERM](signal.SIGTERM, frame)
-        return dispatcher.Pass()
-
-    monkeypatch.setattr(dispatcher, "catch_up", catch_up)
-    monkeypatch.setattr("durable_objects.management.streams.outlive", lambda: None)
-    err = StringIO()
-    call_command("alarms", "dispatch", "--loop", stdout=StringIO(), stderr=err)
-    assert passes[1] - passes[0] < 3
-    assert "the pass failed, tried again in 1s" in err.getvalue()
+    loop = Looped(monkeypatch, OperationalError("away"), dispatcher.Pass())
+    assert loop.made_at[1] - loop.made_at[0] < 3
+    assert "the pass failed, tried again in 1s" in loop.err
 
 
 @pytest.mark.slow
