@@ -23,7 +23,7 @@ from project.demo.processes import wait_for
 from project.embedded import connection, web
 from project.embedded.places import KEPT_BYTES, AsgiPlaces
 from project.management.commands import up
-from tests.support.served import PATIENCE, Served, answer, rest_of, size_of_body
+from tests.support.served import PATIENCE, Served, answer, refusal, rest_of, size_of_body
 
 CHUNK = b"x" * 65536
 WHOLE = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -237,15 +237,6 @@ def test_a_client_that_sends_no_more_is_answered(held: Held) -> None:
         assert held.begun.wait(PATIENCE)
         threading.Timer(0.3, held.go_on.set).start()
         assert rest_of(client).endswith(b"\r\n\r\n0")
-
-
-def refusal(client: socket.socket) -> bytes:
-    """What is answered to somebody who goes on with what was begun; far more than there is a bound for."""
-    for _ in range(20):
-        if select.select([client], [], [], 0.1)[0]:
-            break
-        client.sendall(CHUNK)
-    return client.recv(65536)
 
 
 def test_a_body_may_come_after_its_answer() -> None:

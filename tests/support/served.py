@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from types import TracebackType
 from typing import Any, Self
@@ -57,3 +58,15 @@ class Served:
 def rest_of(client: socket.socket) -> bytes:
     """All that comes until the other side ends the connection."""
     return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def refusal(client: socket.socket) -> bytes:
+    """What is answered to somebody who goes on with what was begun: far more than there is a bound for, since what
+    comes in one piece with an end is not counted. It is sent piece by piece, so that the answer is not lost with the
+    connection.
+    """
+    for _ in range(20):
+        if select.select([client], [], [], 0.1)[0]:
+            break
+        client.sendall(b"x" * 65536)
+    return client.recv(65536)
