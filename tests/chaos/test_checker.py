@@ -209,3 +209,21 @@ def test_a_fault_excuses_the_run_that_it_hit() -> None:
     _two_at_once(story)
     story.tell("fault", 12, kind="worker paused", part="worker", begin=11.2, end=12.5, pids=[7])
     assert story.judged() == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules"),
+    [
+        ("worker killed", set()),
+        ("worker ended", set()),
+        ("no worker", set()),
+        ("worker paused", {"overlapping"}),
+    ],
+)
+def test_who_is_gone_has_no_lease_any_more(kind: str, rules: set[str]) -> None:
+    """A new ``up`` may run at once what those that have ended had leased, and not what those have that are stopped."""
+    story = sound()
+    _two_at_once(story)
+    story.tell("fault", 12, kind=kind, part="worker", begin=11.2, end=12.5, pids=[7])
+    story.tell("renewed", 11.9, id=1, fence=1, until=at(16))
+    assert story.judged() == rules

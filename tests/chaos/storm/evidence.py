@@ -23,6 +23,8 @@ Found = Iterator[Violation]
 
 #: Seconds around a fault in which what it did may still show.
 AFTERMATH = 5.0
+#: What the names of faults end with that end processes, rather than stop them.
+ENDING = (" killed", " ended", "no worker")
 
 
 @dataclass
@@ -122,7 +124,7 @@ class Evidence:
         return any(event["pid"] == pid and begin <= event["m"] <= end for event in self._killed) or any(
             pid in fault["pids"] and fault["begin"] <= end and fault["end"] >= begin
             for fault in self._faults
-            if fault["kind"].endswith((" killed", " ended"))
+            if fault["kind"].endswith(ENDING)
         )
 
     def database_away(self, begin: float, end: float) -> bool:
