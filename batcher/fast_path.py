@@ -1,7 +1,7 @@
 """The fast path for ``POST /batcher/<name>``: past Django's middleware and router, in batches.
 
 Concurrent requests for the same batcher share one transaction: under ASGI they are collected here, without a thread for
-each, and added in one turn, by one call if they may be; under WSGI each has its thread, and these combine. Whatever is
+each, and added in one turn by one call; under WSGI each has its thread, and these combine. Whatever is
 not plain (see ``plain_requests``), and a body that is not valid, takes Django's way, which answers it.
 """
 
@@ -124,21 +124,14 @@ def _tell(waiting: Sequence[_Waiting], answers: Sequence[Receipt | BaseException
 
 
 def _add_all(name: str, waiting: Sequence[_Waiting]) -> list[Receipt | Exception]:
-    """Return the receipt of each item, or why it was not added: of all in a turn, by one call for those whose requests
-    have the same context. Where such a call is refused, each of its items is judged by itself. What was added is in
-    the audit log then, whether or not somebody waits for the answer yet.
+    """Return the receipt of each item, or why it was not added: of all in a turn, by one call. Where that is refused,
+    each is judged by itself. What was added is in the audit log then, whether or not somebody still waits for it.
     """
     _begin()
     try:
-        groups, found = _by_context(waiting), list[Receipt | Exception]()
-        answers = Batcher.objects.call_each(name, [partial(_add, group) for group in groups])
-        for group, answer in zip(groups, answers, strict=True):
-            if isinstance(answer, list):
-                found += answer
-            elif len(group) > 1 and isinstance(answer, (InvalidInput, QueueFull)):
-                found += Batcher.objects.call_each(name, [partial(_add_one, one) for one in group])
-            else:
-                found += [answer] * len(group)
+        found = _added(name, [waiting])
+        if len(waiting) > 1 and isinstance(found[0], (InvalidInput, QueueFull)):
+            found = _added(name, [[one] for one in waiting])
         added = Counter(one.plain for one, answer in zip(waiting, found, strict=True) if isinstance(answer, Receipt))
         for plain, times in added.items():
             plain.record(200, times=times)
@@ -147,31 +140,17 @@ def _add_all(name: str, waiting: Sequence[_Waiting]) -> list[Receipt | Exception
         _end()
 
 
-def _by_context(waiting: Sequence[_Waiting]) -> list[list[_Waiting]]:
-    """Return these in their order, those together that follow each other and whose contexts hold the very same: code
-    runs in one of them as in the other.
-    """
-    groups: list[list[_Waiting]] = []
-    for one in waiting:
-        if groups and _is_same(groups[-1][0].context, one.context):
-            groups[-1].append(one)
-        else:
-            groups.append([one])
-    return groups
+def _added(name: str, groups: Sequence[Sequence[_Waiting]]) -> list[Receipt | Exception]:
+    """Add these, those of a group by one call, in the context of its first; return what ``_add_all`` does."""
+    answers = Batcher.objects.call_each(name, [partial(_add, group) for group in groups])
+    found: list[Receipt | Exception] = []
+    for group, answer in zip(groups, answers, strict=True):
+        found += answer if isinstance(answer, list) else [answer] * len(group)
+    return found
 
 
-def _is_same(first: Context, second: Context) -> bool:
-    return len(first) == len(second) and all(each in second and second[each] is first[each] for each in first)
-
-
-def _add(group: list[_Waiting], batcher: Batcher) -> list[Receipt]:
-    if len(group) == 1:
-        return [_add_one(group[0], batcher)]
+def _add(group: Sequence[_Waiting], batcher: Batcher) -> list[Receipt]:
     return group[0].context.run(batcher.submit_all, [one.item for one in group])
-
-
-def _add_one(one: _Waiting, batcher: Batcher) -> Receipt:
-    return one.context.run(batcher.submit, one.item)
 
 
 def _end() -> None:

@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import accumulate
 from typing import Unpack
 
 from batcher import batch_lifecycle, circuit_breaker, delivery, idempotency_keys, receipts, scheduling
@@ -55,9 +56,9 @@ class Batcher(DurableObject):
     def add_items(self, items: Iterable[object]) -> int:
         """Add several items, all or none, and return how many wait now. Raises ``InvalidValue``, ``QueueFull``."""
         line = checked(items)
-        return self._append(line).count if line else self.queued()
+        return self._append(line) if line else self.queued()
 
-    @exclusive(combine=True)
+    @exclusive(combine=True, many="_submit_all")
     def submit(self, item: object, key: str | None = None) -> Receipt:
         """Add one item as ``add_item`` does, and return its receipt, whose number ``receipt()`` takes.
 
@@ -65,22 +66,20 @@ class Batcher(DurableObject):
         the receipt of the first. Raises ``KeyReused`` for the same key with another item.
         """
         if key is None:
-            return self._submit(item)
+            return self._submit_all([item])[0]
         moment = now()
         idempotency_keys.check(key)
         before = None if Queue(self.storage).is_new else idempotency_keys.item_with(self.pk, key, item, moment)
         if before is not None:
             return self.receipt(before)
-        receipt = self._submit(item)
+        receipt = self._submit_all([item])[0]
         idempotency_keys.remember(self.pk, key, item, receipt.item, moment)
         return receipt
 
     @exclusive(combine=True)
     def submit_all(self, items: Iterable[object]) -> list[Receipt]:
         """Add several items as ``add_items`` does, and return a receipt for each, in order."""
-        line = checked(items)
-        queue = add(self, line) if line else Queue(self.storage)
-        return [waiting_receipt(number, queue) for number in range(queue.tail - len(line), queue.tail)]
+        return self._submit_all(items)
 
     # -- questions, all of them plain reads
 
@@ -249,13 +248,19 @@ class Batcher(DurableObject):
 
     # -- turns and small questions
 
-    def _submit(self, item: object) -> Receipt:
-        queue = add(self, checked([item]))
-        return waiting_receipt(queue.tail - 1, queue)
+    def _submit_all(self, items: Iterable[object]) -> list[Receipt]:
+        line = checked(items)
+        queue = add(self, line) if line else Queue(self.storage)
+        return [waiting_receipt(number, queue) for number in range(queue.tail - len(line), queue.tail)]
 
-    @exclusive(combine=True)
-    def _append(self, line: list[Item]) -> Queue:
-        return add(self, line)
+    @exclusive(combine=True, many="_append_all")
+    def _append(self, line: list[Item]) -> int:
+        return self._append_all([line])[0]
+
+    def _append_all(self, lines: list[list[Item]]) -> list[int]:
+        queue = add(self, [item for line in lines for item in line])
+        ends = list(accumulate(map(len, lines)))
+        return [queue.count - ends[-1] + end for end in ends]
 
     @exclusive
     def _pause(self) -> bool:

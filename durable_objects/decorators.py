@@ -11,8 +11,8 @@ from durable_objects.plain_functions import kind_of
 #: The method's own type comes out as it went in; a ``Concatenate`` would refuse methods with ``**kwargs: Any``.
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-#: The attribute of a method whose calls may share a turn.
-COMBINES = "durable_objects_combines"
+#: The attribute of a method whose calls may share a turn, and the one that names what makes several of its calls.
+COMBINES, MANY = "durable_objects_combines", "durable_objects_many"
 
 
 class _Owner(Protocol):
@@ -25,8 +25,10 @@ class _Owner(Protocol):
 @overload
 def exclusive(method: Method, /) -> Method: ...
 @overload
-def exclusive(*, combine: bool) -> Callable[[Method], Method]: ...
-def exclusive(method: Method | None = None, /, *, combine: bool = False) -> Method | Callable[[Method], Method]:
+def exclusive(*, combine: bool, many: str | None = None) -> Callable[[Method], Method]: ...
+def exclusive(
+    method: Method | None = None, /, *, combine: bool = False, many: str | None = None
+) -> Method | Callable[[Method], Method]:
     """Run the method as a turn: the object locked, one transaction, ``initialize()`` first, all or nothing.
 
     A call inside a turn on the same object joins it. A call inside the caller's own ``atomic()`` joins that
@@ -39,16 +41,32 @@ def exclusive(method: Method | None = None, /, *, combine: bool = False) -> Meth
     a method asks of ``connection`` or ``on_commit`` is the business of whichever thread runs it. A call inside any
     ``atomic()`` is never combined, and one that unlocks or calls another object is run again alone.
 
+    ``@exclusive(combine=True, many="add_all")`` names a method of the class that does in one call what several do:
+    it takes a list of what each was called with, and returns a list of their answers. Calls with one positional
+    argument that follow each other in a shared turn are made by it, on the instance and in the context of the first.
+    When it raises, that is undone, and each is made by itself: so it is faster, and nothing else.
+
     Raises ``ObjectBusy`` when it could not lock the object within ``LOCK_TIMEOUT``; ``IsolationNotSupported`` inside a
     REPEATABLE READ or SERIALIZABLE transaction of the caller. On an ``async def`` or a generator: ``TypeError`` at
     import, since its body would run after the turn has ended (async code calls a plain one by ``acall``).
     """
+    if many is not None and not combine:
+        raise TypeError(f"@exclusive(many={many!r}) makes calls that share a turn: add combine=True")
     if method is None:
-        return functools.partial(_as_turn, combine=combine)
-    return _as_turn(method, combine=combine)
+        return functools.partial(_as_turn, combine=combine, many=many)
+    return _as_turn(method, combine=combine, many=many)
 
 
-def _as_turn(method: Method, *, combine: bool) -> Method:
+def flaw_of(cls: type) -> str | None:
+    """Return which method of this class names a ``many`` that is no plain method of it; None if none does."""
+    for name, method in vars(cls).items():
+        many = getattr(method, MANY, None)
+        if many is not None and (not callable(found := getattr(cls, many, None)) or kind_of(found)):
+            return f"{cls.__name__}.{name} has many={many!r}, which is no plain method of the class: define it."
+    return None
+
+
+def _as_turn(method: Method, *, combine: bool, many: str | None) -> Method:
     kind = kind_of(method)
     if kind is not None:
         name = getattr(method, "__qualname__", repr(method))
@@ -61,7 +79,10 @@ def _as_turn(method: Method, *, combine: bool) -> Method:
 
     @functools.wraps(method)
     def combined(self: _Owner, /, *args: Any, **kwargs: Any) -> Any:
-        return self.run_combined(lambda: method(self, *args, **kwargs))
+        return self.run_combined(functools.partial(method, self, *args, **kwargs))
 
+    if many is not None:
+        setattr(method, MANY, many)
+        setattr(combined, MANY, many)
     setattr(combined, COMBINES, True)
     return cast("Method", combined if combine else turn)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, T
 from django.db import models, transaction
 from django.db.models.base import ModelBase
 
-from durable_objects import class_attributes, events, kinds
+from durable_objects import class_attributes, decorators, events, kinds
 from durable_objects.alarms.backoff import ALARM_MAX_RETRIES, AlarmInfo
 from durable_objects.alarms.declarations import Declaration, declarations_of
 from durable_objects.class_attributes import Backoff
@@ -182,7 +182,7 @@ class DurableObject(Object):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        flaw = flaw_of(cls)
+        flaw = flaw_of(cls) or decorators.flaw_of(cls)
         if flaw is not None:
             raise TypeError(flaw)
         class_attributes.refuse_flaw(cls)

@@ -36,6 +36,18 @@ class Counter(DurableObject):
         self.storage.put("count", count)
         return count
 
+    @exclusive(combine=True, many="add_all")
+    def add_one(self, by: int) -> int:
+        """The same, of which several calls are made by ``add_all``."""
+        return self.add_all([by])[0]
+
+    def add_all(self, numbers: list[int]) -> list[int]:
+        """Add each, write down how many came at once, and refuse what is negative; the count after each."""
+        if min(numbers) < 0:
+            raise ValueError(f"{min(numbers)} is negative")
+        self.storage.put("at once", [*self.storage.get("at once", []), len(numbers)])
+        return [self.add(number) for number in numbers]
+
 
 class Scripted(DurableObject):
     """Does in ``alarm()`` and ``initialize()`` what a test put into ``Scripted.script``; writes down each call."""

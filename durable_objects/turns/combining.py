@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import itertools
 import os
 import threading
 from collections import deque
@@ -25,12 +26,16 @@ from durable_objects.conf import engine
 from durable_objects.database import clock, connection
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_connection_lost, trouble
+from durable_objects.decorators import MANY
 from durable_objects.errors import ObjectBusy
 from durable_objects.handler_errors import in_short, is_failure
+from durable_objects.logs import get_logger
 from durable_objects.turns import calls, lock
-from durable_objects.turns.handle import Handle, Key
+from durable_objects.turns.handle import Handle, Key, shown
 from durable_objects.turns.transaction import unlocked_on
 from durable_objects.turns.turn import Turn
+
+logger = get_logger(__name__)
 
 #: Calls per turn at most.
 MAX_CALLS = 64
@@ -38,6 +43,10 @@ MAX_CALLS = 64
 
 class _Undone(Exception):
     """The turn is not to be committed: one of its calls needs one of its own."""
+
+
+class _WrongAnswers(Exception):
+    """A method that makes several calls has not answered each."""
 
 
 def _taken_lock() -> threading.Lock:
@@ -62,16 +71,29 @@ class Call:
     answer: Any = None
     error: BaseException | None = None
 
+    @property
+    def many(self) -> str | None:
+        """The method that makes several such calls at once, if there is one."""
+        call = self.call
+        is_plain = isinstance(call, functools.partial) and len(call.args) == 2 and not call.keywords
+        return getattr(call.func, MANY, None) if is_plain else None  # type: ignore[attr-defined]  # of a partial
+
     def run(self, turn: Turn) -> None:
         """Run in the leader's turn: own instance, own ``initialize()``, own context, own layer of writes."""
+        self.error = self.make(turn, self.call)  # it is its caller's to handle
+
+    def make(self, turn: Turn, call: Callable[[], Any]) -> BaseException | None:
+        """Make a call as this one, and keep its answer; return the failure that it raised."""
+        failure: BaseException | None = None
         try:
-            self.answer = self.context.run(turn.run_call, self.handle, self.call)
+            self.answer = self.context.run(turn.run_call, self.handle, call)
         except BaseException as error:
             if not is_failure(error):
                 raise
-            self.error = error  # it is its caller's to handle
-        if turn.must_run_alone or turn.deleted or isinstance(self.error, DatabaseError) or trouble(self.error):
+            failure = error
+        if turn.must_run_alone or turn.deleted or isinstance(failure, DatabaseError) or trouble(failure):
             raise _Undone
+        return failure
 
     def outcome(self) -> Any:
         """Return what the call returned, or raise what it raised; makes it first, if it has to be made alone."""
@@ -199,8 +221,7 @@ def _lead(line: _Line, mine: Call) -> None:
         with turn:
             with _lock:
                 taken += [line.popleft() for _ in range(min(len(line), MAX_CALLS - 1))]
-            for call in taken:
-                call.run(turn)
+            _run_in(turn, taken)
             ending = True
     except BaseException as error:
         failure = error
@@ -215,6 +236,44 @@ def _lead(line: _Line, mine: Call) -> None:
             _pass_on(line, mine.handle.key)
         for call in taken[1:]:
             call.decided.release()
+
+
+def _run_in(turn: Turn, taken: Sequence[Call]) -> None:
+    """Run these in order, those together that follow each other and are made by the same method."""
+    for many, group in itertools.groupby(taken, lambda call: call.many):
+        together = list(group)
+        if many is None or len(together) == 1 or not _run_together(turn, many, together):
+            for call in together:
+                call.run(turn)
+
+
+def _run_together(turn: Turn, many: str, together: Sequence[Call]) -> bool:
+    """Make these calls by one. Return False where that raised: then nothing has happened."""
+    first, *others = together
+    method = getattr(first.handle, many)
+    for call in others:
+        turn.admit(call.handle)
+    arguments = [call.call.args[1] for call in together]  # type: ignore[attr-defined]  # partials, as ``Call.many`` saw
+    failure = first.make(turn, lambda: _answers_of(method, arguments))
+    if isinstance(failure, _WrongAnswers):
+        for call in together:
+            call.error = TypeError(str(failure))
+    elif failure is not None:
+        raised = in_short(failure)
+        logger.info("%s: %s() of %s calls raised %s: each by itself", shown(turn.key), many, len(together), raised)
+        return False
+    else:
+        for call, answer in zip(together, first.answer, strict=True):
+            call.answer = answer
+    return True
+
+
+def _answers_of(method: Callable[[list[Any]], Any], arguments: list[Any]) -> list[Any]:
+    answers, wanted = method(arguments), len(arguments)
+    if not isinstance(answers, list) or len(answers) != wanted:
+        given = f"{len(answers)} answers" if isinstance(answers, list) else f"a {type(answers).__name__}"
+        raise _WrongAnswers(f"{method.__qualname__}() returned {given} for {wanted} calls: return a list, one for each")
+    return answers
 
 
 def _undo(turn: Turn, taken: list[Call], failure: BaseException, *, ending: bool) -> None:
