@@ -24,6 +24,11 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PASSWORD = "browser"
+#: Makes ada, for a site in a process of its own.
+SUPERUSER = f"""
+from django.contrib.auth.models import User
+User.objects.create_superuser("ada", password={PASSWORD!r})
+"""
 #: What a page may take to load or to change, in milliseconds, on a machine that has much else to do.
 WITHIN = 30_000
 WIDE: ViewportSize = {"width": 1440, "height": 900}
@@ -82,16 +87,23 @@ def page(browser: Browser) -> Iterator[Page]:
     assert errors == []
 
 
-@pytest.fixture
-def admin(page: Page, live_server: LiveServer) -> Page:
-    """A page on which a superuser has logged in to Django admin."""
-    User.objects.create_superuser("ada", password=PASSWORD)
-    page.goto(f"{live_server.url}/admin/")
+def log_in(page: Page, url: str) -> Page:
+    """Open an address of admin's as ada, whom the site has, and see it loaded: whoever leaves for another page before
+    breaks the login off.
+    """
+    page.goto(url)
     page.fill("#id_username", "ada")
     page.fill("#id_password", PASSWORD)
     page.press("#id_password", "Enter")
     page.wait_for_url(lambda url: "/login/" not in url)
     return page
+
+
+@pytest.fixture
+def admin(page: Page, live_server: LiveServer) -> Page:
+    """A page on which a superuser has logged in to Django admin."""
+    User.objects.create_superuser("ada", password=PASSWORD)
+    return log_in(page, f"{live_server.url}/admin/")
 
 
 @pytest.fixture

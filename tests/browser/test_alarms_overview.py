@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import SUPERUSER, log_in
 from tests.chaos.stage import arm
 from tests.support.site_processes import Process, Site
 
@@ -15,10 +16,6 @@ pytestmark = pytest.mark.browser
 
 #: What the page may take until it shows what is so.
 WITHIN = 40_000
-ADMIN = """
-from django.contrib.auth.models import User
-User.objects.create_superuser("ada", password="browser")
-"""
 
 
 @pytest.fixture
@@ -33,11 +30,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def overview(site: Site, page: Page) -> Page:
     """Its overview, of a superuser, refreshed every 2 s."""
     address = str(site.up().base_url).rstrip("/")
-    site.execute(ADMIN)
-    page.goto(f"{address}/admin/durable_objects/")
-    page.fill("#id_username", "ada")
-    page.fill("#id_password", "browser")
-    page.click("input[type=submit]")
+    site.execute(SUPERUSER)
+    log_in(page, f"{address}/admin/durable_objects/")
     page.get_by_label("Refresh").select_option("2")
     return page
 

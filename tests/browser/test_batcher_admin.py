@@ -15,7 +15,7 @@ from pytest_django.live_server_helper import LiveServer
 from batcher.models import Batch, Batcher
 from durable_objects import now
 from durable_objects.testing import FakeClock, run_due_alarms
-from tests.browser.conftest import PASSWORD
+from tests.browser.conftest import PASSWORD, log_in
 from tests.support.upstream import Answer, Upstream
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -103,11 +103,7 @@ def test_without_javascript_a_batch_is_given_up(
         give_up_at=now() + timedelta(days=1),
     )  # fmt: skip
     with browser.new_context(java_script_enabled=False) as context:
-        page = context.new_page()
-        page.goto(f"{live_server.url}/admin/batcher/batch/{batch.pk}/change/")
-        page.fill("#id_username", "ada")
-        page.fill("#id_password", PASSWORD)
-        page.click("input[type=submit]")
+        page = log_in(context.new_page(), f"{live_server.url}/admin/batcher/batch/{batch.pk}/change/")
         page.get_by_role("button", name="Fail now").click()
         page.get_by_role("button", name="Yes: fail now").click()
         expect(page.locator(".messagelist")).to_contain_text("Given up: orders.")

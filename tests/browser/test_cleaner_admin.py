@@ -14,7 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 from cleaner.models import CleanerRun, PeriodicCleaner
 from durable_objects import now
 from durable_objects.testing import run_due_alarms
-from tests.browser.conftest import PASSWORD
+from tests.browser.conftest import log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -107,11 +107,7 @@ def test_it_all_works_without_scripts(browser: Browser, live_server: LiveServer,
     cleaner = PeriodicCleaner.objects.get_by_name("cache")
     cleaner.storage.put("old", {"timestamp": 0})
     context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{live_server.url}/admin/")
-    page.fill("#id_username", "ada")
-    page.fill("#id_password", PASSWORD)
-    page.click("input[type=submit]")
+    page = log_in(context.new_page(), f"{live_server.url}/admin/")
     page.goto(f"{live_server.url}/admin/cleaner/periodiccleaner/{cleaner.pk}/change/")
     page.get_by_role("button", name="Dry run…").click()
     page.get_by_role("button", name="Yes: dry run").click()

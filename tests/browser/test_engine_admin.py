@@ -15,7 +15,7 @@ from pytest_django.live_server_helper import LiveServer
 from durable_objects import now
 from durable_objects.tables import Alarm, AlarmRun, Dispatcher, Object
 from durable_objects.testing import run_due_alarms
-from tests.browser.conftest import PASSWORD
+from tests.browser.conftest import PASSWORD, log_in
 from tests.models import Counter, Impatient, Script, Scripted
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -77,11 +77,7 @@ def test_fire_now_and_cancel_without_javascript(browser: Browser, live_server: L
     far = Scripted.objects.get_by_name("far")
     far.storage.set_alarm(timedelta(days=1))
     with browser.new_context(java_script_enabled=False) as context:
-        page = context.new_page()
-        page.goto(page_of(live_server, far))
-        page.fill("#id_username", "ada")
-        page.fill("#id_password", PASSWORD)
-        page.click("input[type=submit]")
+        page = log_in(context.new_page(), page_of(live_server, far))
         page.locator(".do-alarm").get_by_role("button", name="Run now").click()
         page.get_by_role("button", name="Yes: run now").click()
         expect(page.locator(".messagelist")).to_contain_text("Set to run now: far.")
@@ -118,7 +114,7 @@ def test_the_overview_keeps_up(admin: Page, live_server: LiveServer, screenshot:
     admin.evaluate("window.loadedOnce = true")
     screenshot("overview-fine")
     dead("orders")
-    expect(admin.locator(".do-tile.do-bad", has_text="Dead")).to_contain_text("1", timeout=15_000)
+    expect(admin.locator(".do-tile.do-bad", has_text="Dead")).to_contain_text("1")
     assert admin.evaluate("window.loadedOnce") is True
 
 

@@ -45,10 +45,11 @@ def test_all_of_a_group_of_errors_is_revived(admin: Page, live_server: LiveServe
     expect(admin.locator(".messagelist")).to_contain_text("It stops after the chunk that is under way.")
     screenshot("operation-stopped")
     admin.get_by_role("button", name="Go on").click()
+    expect(admin.locator(".messagelist")).to_contain_text("It goes on")
     operation = Operation.objects.get()
     failure = {"object": 1, "class": "tests.Scripted", "name": "n000203", "error": "ValueError: the stock is empty"}
     Operation.objects.update(failures=[failure], failed=1)
-    bulk_chunks.drive(operation.pk, operation.fence)
+    bulk_chunks.drive(operation.pk, operation.fence, seconds=600)  # to its end
     expect(admin.locator(".do-operation")).to_contain_text("701 of 700")
     expect(admin.locator(".do-badge").first).to_have_text("done")
     screenshot("operation-done")

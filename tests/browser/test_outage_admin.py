@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import SUPERUSER, log_in
 from tests.support.site_processes import Site
 
 pytestmark = pytest.mark.browser
 
 #: What the workers may take.
 WITHIN = 60_000
-ADMIN = """
-from django.contrib.auth.models import User
-User.objects.create_superuser("ada", password="browser")
-"""
 MAKE = """
 from datetime import timedelta
 import durable_objects
@@ -47,15 +44,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def overview(site: Site, page: Page) -> Callable[[], None]:
     """Opens the overview, as a superuser."""
     address = f"{str(site.up().base_url).rstrip('/')}/admin/durable_objects/"
-    site.execute(ADMIN)
-    page.set_default_timeout(30_000)
+    site.execute(SUPERUSER)
 
     def look() -> None:
-        page.goto(address)
-        if "/login/" in page.url:  # the first time: what it shows is kept for a while from then on
-            page.fill("#id_username", "ada")
-            page.fill("#id_password", "browser")
-            page.click("input[type=submit]")
+        # What it shows is kept for a while from the first time on.
+        page.goto(address) if page.context.cookies() else log_in(page, address)
 
     return look
 

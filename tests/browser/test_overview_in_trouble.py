@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import SUPERUSER, log_in
 from tests.chaos.stage import arm
 from tests.support import services
 from tests.support.own_brokers import OwnRedis
@@ -20,10 +21,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.services("postg
 #: What the page may take until it shows what is so.
 WITHIN = 90_000
 THREADS = 8
-ADMIN = """
-from django.contrib.auth.models import User
-User.objects.create_superuser("ada", password="browser")
-"""
 
 
 @dataclass
@@ -47,7 +44,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
         OwnRedis(tmp_path) as broker,
         Site(tmp_path, database, broker.url, engine=engine) as site,
     ):
-        site.migrate().execute(ADMIN)
+        site.migrate().execute(SUPERUSER)
         site.start("web", "-m", "gunicorn", "project.wsgi:application", "--threads", "4", "--bind", at).says(
             "Listening"
         )
@@ -60,10 +57,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 @pytest.fixture
 def overview(running: Running, page: Page) -> Page:
     """Its overview, of a superuser, refreshed every 2 s."""
-    page.goto(f"{running.address}/admin/durable_objects/")
-    page.fill("#id_username", "ada")
-    page.fill("#id_password", "browser")
-    page.click("input[type=submit]")
+    log_in(page, f"{running.address}/admin/durable_objects/")
     page.get_by_label("Refresh").select_option("2")
     return page
 

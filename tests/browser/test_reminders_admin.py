@@ -155,5 +155,6 @@ def test_a_link_asks_before_it_acts(
     assert Plan.objects.get().next_at < at
     page.goto(addresses["cancel"])
     page.get_by_role("button", name="Yes, cancel it and all that would follow").click()
+    expect(page.locator("h1")).to_contain_text("Cancelled")
     screenshot("link-cancelled")
     assert Plan.objects.get().state == "cancelled"

@@ -44,7 +44,6 @@ def scriptless(browser: Browser, admin: Page) -> Iterator[Page]:
     context = browser.new_context(java_script_enabled=False, viewport=NARROW)
     context.add_cookies(admin.context.cookies())  # type: ignore[arg-type]  # the stubs tell what is read from what is set
     page = context.new_page()
-    page.set_default_timeout(10_000)
     yield page
     context.close()
 

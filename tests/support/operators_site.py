@@ -27,7 +27,8 @@ def fill(upstream_url: str) -> dict[str, str]:
     late_alarms(Scripted, 1, timedelta(minutes=3), prefix="export-", held=True)
     dead_alarms(Grouped, GATEWAY, prefix="lost-", error="ConnectionError: the gateway is gone")
     dead_alarms(Grouped, DECLINED, prefix="declined-", error="CardError: declined")
-    dead_alarms(Impatient, 3, prefix="other-")
+    dead_alarms(Impatient, 3, prefix="revived-")
+    dead_alarms(Counter, 3, prefix="listed-")
     late_alarms(Counter, 300, timedelta(minutes=-40), prefix="peak-")
     with transaction.atomic():
         for number in range(30):
