@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -278,3 +279,33 @@ def test_each_set_of_the_matrix_that_is_named_is_there() -> None:
         listed = re.search(sets, script, re.MULTILINE)
         assert listed is not None
         assert set(re.findall(r"\w+", listed[1])) | {"unfold"} == there  # which is asked for by name
+
+
+@pytest.mark.parametrize(
+    ("commands", "said"),
+    [
+        ("beside it echo done; join_all; echo held", "it: done\nheld\n"),
+        ("beside it sh -c 'echo broken; exit 3'; join_all; echo held", "\n== it failed:\nbroken\n"),
+        ("beside it sh -c 'sleep 600 & wait'; false; join_all", ""),
+    ],
+    ids=["it holds", "it fails", "what runs before it fails"],
+)
+def test_what_ci_runs_beside_fails_with_it(tmp_path: Path, commands: str, said: str) -> None:
+    """CI does not hold without what it runs in the background, and leaves nothing running when it fails."""
+    script = (ROOT / ".ci/run").read_text("utf-8")
+    functions = script[script.index("declare -A running") : script.index("install_missing() {")]
+    (tmp_path / "var").mkdir()
+    command = ["bash", "-euo", "pipefail", "-c", f"{functions}\n{commands}"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.communicate(timeout=60)[0] == said
+    assert (process.returncode == 0) == ("held" in said)
+    wait_for("all of it to end", lambda: _running_in(tmp_path), seconds=20, until=lambda pids: not pids)
+
+
+def _running_in(folder: Path) -> list[str]:
+    """The processes that run in this folder."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):  # another user's, or over by now
+            found += [each.parent.name] if each.readlink() == folder else []
+    return found
