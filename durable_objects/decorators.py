@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast, overload
+from types import FunctionType
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
 
 from durable_objects.plain_functions import kind_of
 
 #: The method's own type comes out as it went in; a ``Concatenate`` would refuse methods with ``**kwargs: Any``.
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-#: The attribute of a method whose calls may share a turn, and the one that names what makes several of its calls.
+#: The attribute of a method whose calls may share a turn, and the one that says what makes several of its calls.
 COMBINES, MANY = "durable_objects_combines", "durable_objects_many"
+
+
+class Several(NamedTuple):
+    """What makes several calls of a method, and whose calls these are: the method's own, or those of its turn."""
+
+    name: str
+    functions: tuple[Callable[..., Any], ...]
 
 
 class _Owner(Protocol):
@@ -58,12 +66,19 @@ def exclusive(
 
 
 def flaw_of(cls: type) -> str | None:
-    """Return which method of this class names a ``many`` that is no plain method of it; None if none does."""
-    for name, method in vars(cls).items():
-        many = getattr(method, MANY, None)
-        if many is not None and (not callable(found := getattr(cls, many, None)) or kind_of(found)):
-            return f"{cls.__name__}.{name} has many={many!r}, which is no plain method of the class: define it."
+    """Return which method, its own or inherited, names a ``many`` that is no plain method of this class, or None."""
+    methods = [each for base in cls.__mro__ for each in vars(base).items() if isinstance(each[1], FunctionType)]
+    for name, method in methods:
+        several: Several | None = getattr(method, MANY, None)
+        if several and (not callable(found := getattr(cls, several.name, None)) or kind_of(found)):
+            return f"{cls.__name__}.{name} has many={several.name!r}, which is no plain method of the class: define it."
     return None
+
+
+def several_of(function: object) -> Several | None:
+    """Return what makes several calls of this function; None for one that wraps it and has but its attributes."""
+    several: object = getattr(function, MANY, None)
+    return several if isinstance(several, Several) and function in several.functions else None
 
 
 def _as_turn(method: Method, *, combine: bool, many: str | None) -> Method:
@@ -82,7 +97,8 @@ def _as_turn(method: Method, *, combine: bool, many: str | None) -> Method:
         return self.run_combined(functools.partial(method, self, *args, **kwargs))
 
     if many is not None:
-        setattr(method, MANY, many)
-        setattr(combined, MANY, many)
+        several = Several(many, (method, combined))
+        setattr(method, MANY, several)
+        setattr(combined, MANY, several)
     setattr(combined, COMBINES, True)
     return cast("Method", combined if combine else turn)

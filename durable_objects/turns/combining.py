@@ -26,7 +26,7 @@ from durable_objects.conf import engine
 from durable_objects.database import clock, connection
 from durable_objects.database.backends.base import Limits
 from durable_objects.database.errors import is_connection_lost, trouble
-from durable_objects.decorators import MANY
+from durable_objects.decorators import Several, several_of
 from durable_objects.errors import ObjectBusy
 from durable_objects.handler_errors import in_short, is_failure
 from durable_objects.logs import get_logger
@@ -72,11 +72,12 @@ class Call:
     error: BaseException | None = None
 
     @property
-    def many(self) -> str | None:
-        """The method that makes several such calls at once, if there is one."""
+    def several(self) -> Several | None:
+        """What makes several such calls at once, if there is something: of its own handle, with one argument."""
         call = self.call
-        is_plain = isinstance(call, functools.partial) and len(call.args) == 2 and not call.keywords
-        return getattr(call.func, MANY, None) if is_plain else None  # type: ignore[attr-defined]  # of a partial
+        if not isinstance(call, functools.partial) or len(call.args) != 2 or call.keywords:
+            return None
+        return several_of(call.func) if call.args[0] is self.handle else None
 
     def run(self, turn: Turn) -> None:
         """Run in the leader's turn: own instance, own ``initialize()``, own context, own layer of writes."""
@@ -86,7 +87,7 @@ class Call:
         """Make a call as this one, and keep its answer; return the failure that it raised."""
         failure: BaseException | None = None
         try:
-            self.answer = self.context.run(turn.run_call, self.handle, call)
+            self.answer = self.context.copy().run(turn.run_call, self.handle, call)  # of what is undone, nothing stays
         except BaseException as error:
             if not is_failure(error):
                 raise
@@ -240,9 +241,9 @@ def _lead(line: _Line, mine: Call) -> None:
 
 def _run_in(turn: Turn, taken: Sequence[Call]) -> None:
     """Run these in order, those together that follow each other and are made by the same method."""
-    for many, group in itertools.groupby(taken, lambda call: call.many):
+    for several, group in itertools.groupby(taken, lambda call: call.several):
         together = list(group)
-        if many is None or len(together) == 1 or not _run_together(turn, many, together):
+        if several is None or len(together) == 1 or not _run_together(turn, several.name, together):
             for call in together:
                 call.run(turn)
 
@@ -253,7 +254,7 @@ def _run_together(turn: Turn, many: str, together: Sequence[Call]) -> bool:
     method = getattr(first.handle, many)
     for call in others:
         turn.admit(call.handle)
-    arguments = [call.call.args[1] for call in together]  # type: ignore[attr-defined]  # partials, as ``Call.many`` saw
+    arguments = [call.call.args[1] for call in together]  # type: ignore[attr-defined]  # partials, as ``Call.several`` saw
     failure = first.make(turn, lambda: _answers_of(method, arguments))
     if isinstance(failure, _WrongAnswers):
         for call in together:
@@ -269,7 +270,8 @@ def _run_together(turn: Turn, many: str, together: Sequence[Call]) -> bool:
 
 
 def _answers_of(method: Callable[[list[Any]], Any], arguments: list[Any]) -> list[Any]:
-    answers, wanted = method(arguments), len(arguments)
+    wanted = len(arguments)
+    answers = method(arguments)  # which may use up the list
     if not isinstance(answers, list) or len(answers) != wanted:
         given = f"{len(answers)} answers" if isinstance(answers, list) else f"a {type(answers).__name__}"
         raise _WrongAnswers(f"{method.__qualname__}() returned {given} for {wanted} calls: return a list, one for each")

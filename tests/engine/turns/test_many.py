@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -51,9 +52,9 @@ def outcome(call: Callable[[], Any]) -> Any:
         return repr(error)
 
 
-def together(name: str, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """The outcomes of calls that share a turn, in order."""
-    mine = [combining.Call(Counter.by_name(name), call) for call in calls]
+def together(name: str, calls: Sequence[functools.partial[Any]]) -> list[Any]:
+    """The outcomes of calls that share a turn, in order, each by the instance that it is a call of."""
+    mine = [combining.Call(call.args[0], call) for call in calls]
     combining.run_all(Counter.by_name(name).key, mine)
     return [outcome(each.outcome) for each in mine]
 
@@ -113,6 +114,73 @@ def test_a_subclass_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert together("a", calls) == [-1, -1]
 
 
+def doubled(method: Callable[[Any, int], int]) -> Callable[[Any, int], int]:
+    """As decorators are written: the wrapper has the attributes of what it wraps."""
+
+    @functools.wraps(method)
+    def twice(counter: Counter, number: int) -> int:
+        return method(counter, 2 * number)
+
+    return twice
+
+
+@pytest.mark.usefixtures("kept_for_no_time")
+def test_a_decorator_around_the_method_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What wraps such a method is run for each call."""
+    monkeypatch.setattr(Counter, "add_one", doubled(Counter.add_one))
+
+    async def main() -> list[int]:
+        return await asyncio.gather(*(Counter.by_name("a").acall(Counter.add_one, 1) for _ in range(5)))
+
+    assert sorted(run(main)) == [2, 4, 6, 8, 10]
+
+
+def test_two_methods_are_never_made_by_one_call() -> None:
+    """Calls of two that name the same are told apart."""
+
+    @exclusive(combine=True, many="add_all")
+    def take(counter: Counter, number: int) -> int:
+        return counter.add(-number)
+
+    calls = [functools.partial(method, Counter.by_name("a"), 1) for method in (Counter.add_one, take)]
+    assert together("a", calls) == [1, 0]
+
+
+def test_a_call_of_another_object_stays_that() -> None:
+    """What shares a turn by ``run_combined`` may be a call of any object, and each is made on its own."""
+    other = Counter.by_name("b")
+    mine = [combining.Call(Counter.by_name("a"), functools.partial(Counter.add_one, other, 1)) for _ in range(2)]
+    combining.run_all(mine[0].handle.key, mine)
+    assert [outcome(each.outcome) for each in mine] == [1, 2]
+    assert other.storage.get("count") == 2
+
+
+def test_the_list_may_be_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the method's own, to be changed at will."""
+
+    def add_all(counter: Counter, numbers: list[int]) -> list[int]:
+        return [counter.add(numbers.pop(0)) for _ in range(len(numbers))]
+
+    monkeypatch.setattr(Counter, "add_all", add_all)
+    calls = [functools.partial(Counter.add_one, Counter.by_name("a"), 1) for _ in range(2)]
+    assert together("a", calls) == [1, 2]
+
+
+def test_a_first_try_leaves_nothing_in_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made again finds the context variables as its caller had them."""
+    tries: contextvars.ContextVar[int] = contextvars.ContextVar("tries", default=0)
+
+    def add_all(counter: Counter, numbers: list[int]) -> list[int]:
+        tries.set(tries.get() + 1)
+        if len(numbers) > 1:
+            raise ValueError("one at a time")
+        return [tries.get()]
+
+    monkeypatch.setattr(Counter, "add_all", add_all)
+    calls = [functools.partial(Counter.add_one, Counter.by_name("a"), 1) for _ in range(2)]
+    assert together("a", calls) == [1, 1]
+
+
 CALLS = st.tuples(
     st.sampled_from([Counter.add_one, Counter.add_one, Counter.add_one, add_by_keyword, unlock, hide_an_error]),
     st.integers(-1, 9),
@@ -157,6 +225,32 @@ def test_a_class_has_to_have_it(wrong: str) -> None:
             async def later(self, numbers: list[int]) -> list[int]:
                 return numbers
 
+            class Meta:
+                app_label = "tests"
+                proxy = True
+
+
+def test_a_class_that_inherits_the_method_has_to_have_it_too() -> None:
+    """A subclass may not put anything else in its place, nor a mixin leave it out."""
+
+    class Mixin:
+        @exclusive(combine=True, many="tell_all")
+        def tell(self, text: str) -> str:
+            return text
+
+    with pytest.raises(TypeError, match=r"Late\.add_one has many='add_all', which is no plain method of the class"):
+
+        class Late(Counter):
+            async def add_all(self, numbers: list[int]) -> list[int]:  # type: ignore[override]  # it is wrong
+                return numbers
+
+            class Meta:
+                app_label = "tests"
+                proxy = True
+
+    with pytest.raises(TypeError, match=r"Mixed\.tell has many='tell_all', which is no plain method of the class"):
+
+        class Mixed(Mixin, Counter):
             class Meta:
                 app_label = "tests"
                 proxy = True
