@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from django.core.asgi import get_asgi_application
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_finished
@@ -15,10 +17,16 @@ from project.embedded.places import AsgiPlaces
 
 
 def asgi_application(most: int | None = None) -> FastPath:
-    """Return the application; Django's way, it answers at most ``most`` requests at a time (None: any number)."""
+    """Return the application; Django's way, it answers at most ``most`` requests at a time (None: any number).
+
+    What is in memory by now stays there: Python's garbage collector looks at none of it again.
+    """
     request_finished.connect(end_connections, sender=ASGIHandler)
     django: Application = get_asgi_application()
-    return FastPath(AsgiBodyLimit(django if most is None else AsgiPlaces(django, most)), api)
+    application = FastPath(AsgiBodyLimit(django if most is None else AsgiPlaces(django, most)), api)
+    gc.collect()
+    gc.freeze()
+    return application
 
 
 def end_connections(**_: object) -> None:
