@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from http.client import responses
@@ -50,6 +51,8 @@ WsgiApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 THREADS = 8
 #: Items that are added by one transaction at most: each may be as long as a body.
 MOST_AT_ONCE = 64
+#: How long a transaction waits at most for the next items of those who were answered by the one before.
+SECONDS_TO_GATHER = 0.005
 
 
 class FastPath:
@@ -63,8 +66,8 @@ class FastPath:
     def __init__(self, django: Application, api: NinjaAPI, prefix: str = "/batcher/") -> None:
         self._django, self._api, self._prefix = django, api, prefix
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fast-path")
-        #: Who waits for an item to be added, by batcher; while a name is in here, a thread works for it.
-        self._lines: dict[str, list[_Waiting]] = {}
+        #: By the name of their batcher; while one is in here, a task works for it.
+        self._lines: dict[str, _Line] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_near = scope["type"] == "http" and scope["path"].startswith(self._prefix)
@@ -90,31 +93,62 @@ class FastPath:
     async def _add(self, plain: Plain, item: Any) -> Receipt:
         loop = asyncio.get_running_loop()
         added: asyncio.Future[Receipt | BaseException] = loop.create_future()
-        idle = plain.name not in self._lines
-        self._lines.setdefault(plain.name, []).append(_Waiting(item, copy_context(), plain, added))
-        if idle:
-            loop.create_task(self._work(plain.name))  # noqa: RUF006  kept by the futures that it ends
+        line = self._lines.get(plain.name)
+        if line is None:
+            self._lines[plain.name] = line = _Line()
+            loop.create_task(self._work(plain.name, line))  # noqa: RUF006  kept by the futures that it ends
+        line.join(_Waiting(item, copy_context(), plain, added))
         answer = await added
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    async def _work(self, name: str) -> None:
+    async def _work(self, name: str, line: _Line) -> None:
         """Add what waits, again and again until nothing does. All that still wait get whatever ends it."""
         loop = asyncio.get_running_loop()
         waiting: list[_Waiting] = []
         try:
-            while line := self._lines[name]:
-                some, self._lines[name] = line[:MOST_AT_ONCE], line[MOST_AT_ONCE:]
+            while some := line.take():
                 if waiting := [one for one in some if not one.added.done()]:  # else the request was cut off
                     _tell(waiting, await loop.run_in_executor(self._threads, _add_all, name, waiting))
+                    await line.gather(len(waiting))
         except BaseException as error:
-            left = [*waiting, *self._lines[name]]
+            left = [*waiting, *line.waiting]
             _tell(left, [error] * len(left))
             if not isinstance(error, Exception):
                 raise
         finally:
             del self._lines[name]
+
+
+class _Line:
+    """Who waits for an item to be added to a batcher."""
+
+    def __init__(self) -> None:
+        self.waiting: list[_Waiting] = []
+        self._expected, self._has_expected = 0, asyncio.Event()
+
+    def join(self, one: _Waiting) -> None:
+        """Wait with the others."""
+        self.waiting.append(one)
+        if len(self.waiting) >= self._expected:
+            self._has_expected.set()
+
+    def take(self) -> list[_Waiting]:
+        """Return those whose items the next transaction adds; they have left the line."""
+        some, self.waiting = self.waiting[:MOST_AT_ONCE], self.waiting[MOST_AT_ONCE:]
+        return some
+
+    async def gather(self, answered: int) -> None:
+        """Wait until as many have come as were just answered, beside those who wait already: they send their next items
+        at nearly the same time, and the first of them would have a transaction to itself.
+        """
+        self._expected = min(len(self.waiting) + answered, MOST_AT_ONCE)
+        if len(self.waiting) < self._expected:
+            self._has_expected.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SECONDS_TO_GATHER):
+                    await self._has_expected.wait()
 
 
 def _tell(waiting: Sequence[_Waiting], answers: Sequence[Receipt | BaseException]) -> None:

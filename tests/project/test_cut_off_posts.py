@@ -61,7 +61,8 @@ class Held:
             hang_up(self.application)
 
     def _count(self) -> int:
-        return sum(self.begun) + len(self.application._lines.get("a", ()))
+        line = self.application._lines.get("a")
+        return sum(self.begun) + (len(line.waiting) if line else 0)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import threading
 from contextvars import ContextVar, copy_context
@@ -151,6 +152,18 @@ def test_under_asgi_no_request_leaves_its_connection_behind(monkeypatch: pytest.
     assert [each.connection for each in made] == [None] * len(made)
 
 
+def test_the_garbage_collector_leaves_the_application_alone() -> None:
+    """What is there when the application is made lives as long as the process: to go through it again and again would
+    take time of every request.
+    """
+    made = ["before the application"]
+    try:
+        asgi_application()
+    finally:
+        request_finished.disconnect(end_connections, sender=ASGIHandler)
+    assert all(each is not made for each in gc.get_objects())
+
+
 def test_requests_at_the_same_time_share_turns(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -225,6 +238,51 @@ def test_those_of_the_same_time_are_added_by_one_call(monkeypatch: pytest.Monkey
     assert [answer.headers["Location"] for answer in answers] == [f"/batcher/a/items/{item}" for item in range(1, 11)]
     items = Batcher.objects.get_by_name("a").storage.list(prefix="item:").values()
     assert [entry["item"] for entry in items] == list("abcdefghij")
+
+
+@pytest.mark.parametrize("seconds", [60.0, 0.0])
+def test_a_turn_waits_for_those_who_were_just_answered(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that post again once they are answered share each turn, though they do not come at the same moment; for
+    one who does not come back the others wait no longer than they may.
+    """
+    monkeypatch.setattr(fast_path, "SECONDS_TO_GATHER", seconds)
+    add_all, turns = fast_path._add_all, list[int]()
+    application = FastPath(ASGIHandler(), api)
+
+    def noting(name: str, waiting: Any) -> Any:
+        turns.append(len(waiting))
+        return add_all(name, waiting)
+
+    async def post(client: httpx.AsyncClient, which: int) -> None:
+        while len(turns) < (12 if which else 6):  # the first one leaves
+            for _ in range(20 * which):
+                await asyncio.sleep(0)  # the one after the other
+            assert (await client.post("/batcher/a", headers=GOOD, content=b"x")).status_code == 200
+
+    async def all_of_them() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://localhost") as client:
+            posting = [asyncio.create_task(post(client, which)) for which in range(4)]
+            done, left = await asyncio.wait(posting, return_when="FIRST_COMPLETED" if seconds else "ALL_COMPLETED")
+            for each in left:
+                each.cancel()
+            assert all(each.exception() is None for each in done)
+
+    monkeypatch.setattr(fast_path, "_add_all", noting)
+    try:
+        asyncio.run(asyncio.wait_for(all_of_them(), 30))
+    finally:
+        hang_up(application)
+    assert not seconds or turns[3:6] == [4] * 3
+
+
+def test_who_posts_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its next item is added as soon as it is there."""
+    monkeypatch.setattr(fast_path, "SECONDS_TO_GATHER", 60.0)
+    application = FastPath(ASGIHandler(), api)
+    try:
+        asyncio.run(asyncio.wait_for(two_in_a_row(application), 30))
+    finally:
+        hang_up(application)
 
 
 def test_a_limit_is_judged_item_by_item() -> None:
