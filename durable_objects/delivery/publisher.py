@@ -35,6 +35,10 @@ MOST_AFTER_COMMIT = 100
 MOST_PER_MESSAGE = 100
 TOGETHER_WITHIN = timedelta(milliseconds=50)
 
+#: Those that share a transaction may be more, which costs less for each, where that leaves this many messages: as many
+#: processes then have something to do.
+MOST_PER_GROUP, FEWEST_GROUPS = 200, 5
+
 #: Alarms that are due together and run each in a transaction of its own go in at least this many messages, if they are
 #: as many: for as many threads of workers. Those that wait behind a slow one are fewer, and most of them quick.
 FEWEST_MESSAGES, FEWEST_SENT_ON = 32, 8
@@ -230,9 +234,10 @@ def _messages(wake_ups: Iterable[WakeUp], fewest: int) -> Iterator[list[WakeUp]]
             yield [wake_up]
     for (shares, _), several in shared.items():
         for due in _due_together(several):
-            size = MOST_PER_MESSAGE
             if shares is Shares.MESSAGE:
                 size = min(max(len(due) // fewest, 1), MOST_PER_MESSAGE)
+            else:
+                size = min(max(len(due) // FEWEST_GROUPS, MOST_PER_MESSAGE), MOST_PER_GROUP)
             yield from (due[start : start + size] for start in range(0, len(due), size))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from datetime import timedelta
 
 import pytest
+from celery.signals import worker_process_init
 from django.db import OperationalError
 
 from durable_objects.delivery import dispatcher
@@ -32,6 +34,14 @@ def test_a_pass_that_the_database_refuses_is_one_line(
     assert error.getMessage().endswith(expected)
     assert "made again within 5s" in error.getMessage()
     assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_a_process_of_the_pool_does_not_go_through_what_it_has_inherited() -> None:
+    """Nothing that was there when a pool's process began is gone through by its garbage collections."""
+    inherited: list[object] = [[]]
+    assert any(each is inherited for each in gc.get_objects())
+    worker_process_init.send(sender=None)
+    assert not any(each is inherited for each in gc.get_objects())
 
 
 @pytest.mark.django_db

@@ -247,6 +247,13 @@ def test_early_ones_are_waited_for_and_far_ones_are_not(script: Script, messages
     assert all(run.started_at >= run.due_at for run in AlarmRun.objects.all())
 
 
+@pytest.mark.parametrize(("number", "sizes"), [(250, [100, 100, 50]), (600, [120] * 5), (1_000, [200] * 5)])
+def test_groups_are_larger_where_many_are_due(messages: Messages, number: int, sizes: list[int]) -> None:
+    """A message carries up to 200, but more than 100 only where five messages are left for several processes."""
+    Grouped.objects.set_alarms({str(each): timedelta(0) for each in range(number)})
+    assert [len(message) for message in messages] == sizes
+
+
 def test_dispatcher_publishes_groups_in_one_message(script: Script, messages: Messages) -> None:
     """Alarms of such classes that are due together go in one message, retries and rescues in their own."""
     with FakeClock():
