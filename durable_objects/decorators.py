@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
@@ -58,8 +59,8 @@ def exclusive(
     REPEATABLE READ or SERIALIZABLE transaction of the caller. On an ``async def`` or a generator: ``TypeError`` at
     import, since its body would run after the turn has ended (async code calls a plain one by ``acall``).
     """
-    if many is not None and not combine:
-        raise TypeError(f"@exclusive(many={many!r}) makes calls that share a turn: add combine=True")
+    if many is not None and not (combine and isinstance(many, str)):
+        raise TypeError(f"@exclusive(many={many!r}): it names a method, as text, for calls with combine=True")
     if method is None:
         return functools.partial(_as_turn, combine=combine, many=many)
     return _as_turn(method, combine=combine, many=many)
@@ -70,9 +71,25 @@ def flaw_of(cls: type) -> str | None:
     methods = [each for base in cls.__mro__ for each in vars(base).items() if isinstance(each[1], FunctionType)]
     for name, method in methods:
         several: Several | None = getattr(method, MANY, None)
-        if several and (not callable(found := getattr(cls, several.name, None)) or kind_of(found)):
-            return f"{cls.__name__}.{name} has many={several.name!r}, which is no plain method of the class: define it."
+        found = getattr(cls, several.name, None) if several else None
+        if several and (not callable(found) or kind_of(found)):
+            is_what = f"is an {kind_of(found)}" if callable(found) else "the class does not have"
+            wanted = "Write a plain method of that name, which takes a list and returns one."
+            return f"{cls.__name__}.{name} has many={several.name!r}, which {is_what}. {wanted}".replace(
+                "an gen", "a gen"
+            )
     return None
+
+
+def _check_takes_one(method: Callable[..., Any], many: str) -> None:
+    """Refuse a ``many`` for a method whose calls it could never make."""
+    try:
+        inspect.signature(method).bind(None, None)
+    except TypeError:
+        raise TypeError(
+            f"{method.__qualname__} has many={many!r}, but cannot be called with one positional argument, as "
+            f"all calls are that {many}() makes. Let it take one: a tuple, if there is more to say."
+        ) from None
 
 
 def several_of(function: object) -> Several | None:
@@ -97,6 +114,7 @@ def _as_turn(method: Method, *, combine: bool, many: str | None) -> Method:
         return self.run_combined(functools.partial(method, self, *args, **kwargs))
 
     if many is not None:
+        _check_takes_one(method, many)
         several = Several(many, (method, combined))
         setattr(method, MANY, several)
         setattr(combined, MANY, several)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from durable_objects import class_attributes
+from durable_objects import class_attributes, kinds
 from durable_objects.alarms import backoff
 from durable_objects.alarms.run import nobody_waits
 from durable_objects.database import clock, connection
@@ -57,9 +57,10 @@ def fire(
         return Fired(Verdict.AGAIN, backoff.busy_delay(waits))
     if handle is None:
         message = (
-            "object %s is of a class that this code does not have, or no object can have its name: tried again later"
+            "object %s of class %s: this worker's code does not have the class, or no object can have its name. Tried "
+            "again later: restart workers that began before the class was there"
         )
-        logger.warning(message, object_id, extra=about("class_unknown", object_id=object_id))
+        logger.warning(message, object_id, kinds.label_of(kind_id), extra=about("class_unknown", object_id=object_id))
         return Fired(Verdict.AGAIN, PARKED_FOR)
     if flaw := class_attributes.flaw_of(type(handle)):
         logger.error("%s No alarm of this class can run, object %s is tried again later", flaw, object_id)

@@ -204,16 +204,32 @@ def _alone(call: Callable[[Counter, int], int], name: str, number: int) -> int:
     return counter.run_exclusive(lambda: call(counter, number))
 
 
-def test_it_is_for_calls_that_combine() -> None:
-    """Anything else would name it for nothing: ``TypeError`` at import."""
-    with pytest.raises(TypeError, match="add combine=True"):
-        exclusive(combine=False, many="add_all")
+@pytest.mark.parametrize(("combine", "many"), [(False, "add_all"), (True, Counter.add_all), (True, 5)])
+def test_it_is_for_calls_that_combine(*, combine: bool, many: Any) -> None:
+    """Anywhere else, and as anything but a name, it would be for nothing: ``TypeError`` at import."""
+    with pytest.raises(TypeError, match="it names a method, as text, for calls with combine=True"):
+        exclusive(combine=combine, many=many)
 
 
-@pytest.mark.parametrize("wrong", ["missing", "storage_is_no_method", "later"])
-def test_a_class_has_to_have_it(wrong: str) -> None:
-    """A plain method of that name, or ``TypeError`` at import."""
-    with pytest.raises(TypeError, match=f"Flawed.add has many='{wrong}', which is no plain method of the class"):
+@pytest.mark.parametrize("method", [lambda counter: 0, lambda counter, one, two: 0, lambda counter, *, one: 0])
+def test_it_is_for_a_method_of_one_argument(method: Any) -> None:
+    """One whose calls it could never make is refused at import."""
+    with pytest.raises(TypeError, match="cannot be called with one positional argument"):
+        exclusive(combine=True, many="add_all")(method)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("missing", "the class does not have"),
+        ("storage_is_no_method", "the class does not have"),
+        ("later", "is an async function"),
+        ("lazily", "is a generator"),
+    ],
+)
+def test_a_class_has_to_have_it(wrong: str, said: str) -> None:
+    """A plain method of that name, or ``TypeError`` at import, which says what is wrong."""
+    with pytest.raises(TypeError, match=rf"Flawed.add has many='{wrong}', which {said}\. Write a plain method"):
 
         class Flawed(Counter):
             storage_is_no_method = 1
@@ -224,6 +240,9 @@ def test_a_class_has_to_have_it(wrong: str) -> None:
 
             async def later(self, numbers: list[int]) -> list[int]:
                 return numbers
+
+            def lazily(self, numbers: list[int]) -> Any:
+                yield from numbers
 
             class Meta:
                 app_label = "tests"
@@ -238,7 +257,7 @@ def test_a_class_that_inherits_the_method_has_to_have_it_too() -> None:
         def tell(self, text: str) -> str:
             return text
 
-    with pytest.raises(TypeError, match=r"Late\.add_one has many='add_all', which is no plain method of the class"):
+    with pytest.raises(TypeError, match=r"Late\.add_one has many='add_all', which is an async function"):
 
         class Late(Counter):
             async def add_all(self, numbers: list[int]) -> list[int]:  # type: ignore[override]  # it is wrong
@@ -248,7 +267,7 @@ def test_a_class_that_inherits_the_method_has_to_have_it_too() -> None:
                 app_label = "tests"
                 proxy = True
 
-    with pytest.raises(TypeError, match=r"Mixed\.tell has many='tell_all', which is no plain method of the class"):
+    with pytest.raises(TypeError, match=r"Mixed\.tell has many='tell_all', which the class does not have"):
 
         class Mixed(Mixin, Counter):
             class Meta:
