@@ -69,12 +69,14 @@ def _pauses(now: str) -> str:
 
 def slot_of(row: Row) -> tuple[Slot, datetime]:
     """Return the slot in a row that ``look`` gave, as it was then, and the database's now."""
-    read = {}
-    if row[2] is not None:
-        columns = zip(_COLUMNS, _READERS, row[2:_PAUSED], strict=True)
-        read = {name: reader(value) for name, reader, value in columns if value is not None}
-    paused = len(row) > _PAUSED + 2 and int(row[_PAUSED]) > 0
-    return Slot(int(row[0]), int(row[-2]), stored=bool(read), paused=paused, **read), clock.from_database(row[1])
+    slot = Slot(int(row[0]), int(row[-2]), stored=row[2] is not None)
+    if slot.stored:
+        for name, reader, value in zip(_COLUMNS, _READERS, row[2:_PAUSED], strict=True):
+            if value is not None:
+                setattr(slot, name, reader(value))
+    if len(row) > _PAUSED + 2:
+        slot.paused = int(row[_PAUSED]) > 0
+    return slot, clock.from_database(row[1])
 
 
 def copy_new(conn: BaseDatabaseWrapper, slots: Sequence[Slot]) -> None:

@@ -144,8 +144,8 @@ class LockedTransaction:
             failpoints.reach("turn.after_commit")
             publisher.publish(wake_ups, budget)
 
-        self._wake_ups, self._committed = wake_ups, committed
-        self.conn.on_commit(committed, robust=True)
+        self._wake_ups = wake_ups
+        self.conn.on_commit(committed, robust=True)  # kept there only: a cycle would make work for Python's collector
 
     def adopt(self, slot: Slot, reading: clock.Reading) -> None:
         """Stand for a part of a transaction that somebody else has opened and ends, with the row locked."""
@@ -160,7 +160,7 @@ class LockedTransaction:
         ``next_object``, if there is one, which is of the same class. It waits for nobody who has that locked.
         """
         self._wake_ups += flush.wake_ups
-        if (limits := self.limits) is not None:
+        if (limits := self._asked.limits) is not None:
             lock.restore_limits(self.conn, limits, outermost=self._blocks_around == 0)
         commits = not self.joins and len(self._atomics) == 1 == connection.depth(self.conn)
         before = [savepoints.RELEASING] if self._is_to_be_released else []
@@ -175,8 +175,9 @@ class LockedTransaction:
         results = flush.send(self.conn, before, commit=True, then=then, typed=len(self._asked.wanted.models))
         if (answered := lock.Answered(opening, results)).has_locked:
             opened_ahead.keep(self.conn, Ahead(following, self._atomics.pop(), answered))
-            self.conn.run_on_commit = []
-            self._committed()
+            hooks, self.conn.run_on_commit = self.conn.run_on_commit, []
+            for hook in hooks:  # its own
+                hook[1]()
 
     def _is_followed_at_once(self) -> bool:
         """Return whether another transaction may begin as soon as this one is committed: nobody is called before that,

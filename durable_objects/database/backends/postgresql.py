@@ -7,7 +7,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -123,15 +123,7 @@ class PostgreSQL(Backend):
         """Ask for READ COMMITTED by name, whatever the database's default: a turn must see what was committed while it
         waited for the lock. A run's wait has a limit of its own.
         """
-        return tuple(self._begin(limits, outermost))
-
-    def _begin(self, limits: Limits, outermost: bool) -> Iterator[Statement]:
-        if outermost:
-            yield "BEGIN ISOLATION LEVEL READ COMMITTED", ()
-            yield f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds(limits.time_limit)}", ()
-            if limits.is_run:
-                yield "SET LOCAL statement_timeout = 0", ()
-        yield from self.limit_lock_wait(limits.lock_timeout)
+        return _begin(limits, outermost)
 
     def after_lock(self, limits: Limits, *, outermost: bool) -> Sequence[Statement]:
         """Set ``lock_timeout`` as for calls, and ``statement_timeout`` to what the run may take."""
@@ -147,7 +139,7 @@ class PostgreSQL(Backend):
 
     def limit_lock_wait(self, limit: timedelta) -> Sequence[Statement]:
         """Set ``lock_timeout`` for this transaction."""
-        return [(f"SET LOCAL lock_timeout = {milliseconds(limit)}", ())]
+        return _limit_lock_wait(limit)
 
     def lock(self, select: Statement, *, skip_locked: bool = False) -> Sequence[Statement]:
         """Lock FOR NO KEY UPDATE."""
@@ -348,6 +340,24 @@ class PostgreSQL(Backend):
         with self.conn.cursor() as cursor:
             cursor.execute("SELECT current_setting(%s)", [name])
             return str(cursor.fetchone()[0])
+
+
+@functools.lru_cache
+def _limit_lock_wait(limit: timedelta) -> tuple[Statement, ...]:
+    return ((f"SET LOCAL lock_timeout = {milliseconds(limit)}", ()),)
+
+
+@functools.lru_cache
+def _begin(limits: Limits, outermost: bool) -> tuple[Statement, ...]:
+    if not outermost:
+        return _limit_lock_wait(limits.lock_timeout)
+    texts = [
+        "BEGIN ISOLATION LEVEL READ COMMITTED",
+        f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds(limits.time_limit)}",
+    ]
+    if limits.is_run:
+        texts.append("SET LOCAL statement_timeout = 0")
+    return (*((text, ()) for text in texts), *_limit_lock_wait(limits.lock_timeout))
 
 
 @functools.cache

@@ -26,10 +26,12 @@ def _driver() -> Any:
     """Return what is used of psycopg, which is not there on SQLite: imported once, not by each message."""
     import psycopg
     from psycopg import errors, generators, pq
+    from psycopg.adapt import Transformer
 
     return SimpleNamespace(
         ClientCursor=psycopg.ClientCursor,
         Escaping=pq.Escaping,
+        Transformer=Transformer,
         error_of=errors.error_from_result,
         execute=generators.execute,
         fine=(pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK),
@@ -153,11 +155,12 @@ def _as_text(pgconn: Any, statements: Iterable[Statement], prepared: Prepared | 
     parts: list[bytes] = []
     answering = []
     for sql, values in statements:
-        quoted = tuple(map(literal, values))
-        if values and prepared is not None:
-            parts += prepared.parts(sql, quoted)
+        if not values:
+            parts.append(sql.encode())
+        elif prepared is None:
+            parts.append(sql.encode() % tuple(map(literal, values)))
         else:
-            parts.append(sql.encode() % quoted if values else sql.encode())
+            parts += prepared.parts(sql, tuple(map(literal, values)))
         answering.append(len(parts) - 1)
     return b";".join(parts), answering
 
@@ -169,23 +172,18 @@ def types_of(result: Any) -> dict[str, int]:
 
 def text_rows(result: Any) -> list[Row]:
     """Return the rows of a result, each value as text or None."""
-    if not result.ntuples:
-        return []
-    columns = range(result.nfields)
-    return [tuple(_text(result.get_value(row, column)) for column in columns) for row in range(result.ntuples)]
+    columns, value = range(result.nfields), result.get_value
+    return [
+        tuple([None if (text := value(row, column)) is None else text.decode() for column in columns])
+        for row in range(result.ntuples)
+    ]
 
 
 def typed_rows(conn: BaseDatabaseWrapper, result: Any) -> list[Row]:
     """Return the rows of a result with values as a cursor gives them."""
-    from psycopg.adapt import Transformer
-
     if not result.ntuples:
         return []
-    loading = Transformer(conn.connection)
+    loading = _driver().Transformer(conn.connection)
     loading.set_pgresult(result)
     rows: list[Row] = loading.load_rows(0, result.ntuples, tuple)
     return rows
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode()

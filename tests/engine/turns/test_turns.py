@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 from datetime import timedelta
 
@@ -12,6 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from durable_objects import DurableObjectError
 from durable_objects.tables import Alarm, Entry, Object
 from durable_objects.testing import FakeClock, SimulatedCrash, crash_at
+from durable_objects.turns.transaction import LockedTransaction
+from durable_objects.turns.turn import Turn
 from tests.models import Counter, Note, Script, Scripted
 from tests.support.threads import run_in_threads
 
@@ -237,3 +240,18 @@ def test_turn_of_an_unknown_kind_is_refused_in_words(monkeypatch: pytest.MonkeyP
     with pytest.raises(DurableObjectError, match="run migrate"):
         Counter.objects.get_by_name("a").add()
     assert not Object.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_turn_leaves_nothing_to_the_garbage_collector(script: Script) -> None:
+    """What a turn was made of is gone with it, without a cycle that the collector has to find."""
+    obj = Scripted.objects.get_by_name("a")
+    obj.storage.put("first", 1)
+    gc.collect()
+    gc.disable()
+    try:
+        obj.storage.put("second", 2)
+        left = [each for each in gc.get_objects() if isinstance(each, Turn | LockedTransaction)]
+    finally:
+        gc.enable()
+    assert left == []
