@@ -253,7 +253,7 @@ def savepoints() -> None:
 
 def schedule_stands() -> None:
     """A run of a schedule settles it, also where it was cancelled or replaced meanwhile."""
-    _replace(scheduled_runs, "stands", lambda turn, run: True)
+    _replace(scheduled_runs, "_standing", lambda turn, run: run.schedule)
 
 
 def decision_kept() -> None:
