@@ -12,7 +12,7 @@ import psycopg
 from benchmarks.measuring import many
 from benchmarks.peers.environment import python_with
 
-TASKS = many(2_000)
+TASKS = many(1_000)
 
 _APP = """
 import asyncio, sys

@@ -19,7 +19,7 @@ BY_HAND, RECONNECTING = many(1_000), many(300)
 OX_REPEATS = 1 if QUICK else 3
 DUE_TOGETHER = many(1_000)
 #: How far ahead alarms are set that are due together: the dispatcher has sent them by then.
-SECONDS_AHEAD = 4
+SECONDS_AHEAD = 3
 SPREAD, SPREAD_SECONDS = many(600), 5 if QUICK else 60
 PEER, BY_HAND_PEER = "benchmarks.peers.celery_app", "benchmarks.peers.celery_by_hand"
 
