@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import parse_qs
 
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
@@ -149,3 +150,13 @@ def form_of(client: Client, url: str, sent: Mapping[str, Any] | None = None) -> 
     form.feed(response.content.decode())
     assert form.fields, f"{url} has no form"
     return form.fields
+
+
+def shape_of(url: str) -> tuple[str, frozenset[str]]:
+    """An address without what it is asked for: its path, and by which words it is asked."""
+    return path_of(url), frozenset(parse_qs(url.partition("?")[2]))
+
+
+def path_of(url: str) -> str:
+    """An address without what it is asked."""
+    return url.partition("?")[0]

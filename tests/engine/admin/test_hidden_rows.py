@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -25,7 +24,7 @@ from durable_objects.testing import FakeClock, run_due_alarms
 from reminders.models import Delivery, Digest, Plan, Reminder
 from tests.admin_urls import site
 from tests.models import Grouped, Script, Scripted
-from tests.support.admin_pages import list_url, page_url, text_of
+from tests.support.admin_pages import list_url, page_url, path_of, shape_of, text_of
 from tests.support.many_alarms import dead_alarms
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.admin_urls")]
@@ -87,20 +86,10 @@ def found_on(client: Client, url: str) -> tuple[set[str], bool]:
     return led, "whisper" in page
 
 
-def shape_of(url: str) -> tuple[str, frozenset[str]]:
-    """An address without what it is asked for: its path, and by which words it is asked."""
-    return path_of(url), frozenset(parse_qs(url.partition("?")[2]))
-
-
-def path_of(url: str) -> str:
-    """An address without what it is asked."""
-    return url.partition("?")[0]
-
-
-@pytest.mark.parametrize("once", [path_of, pytest.param(shape_of, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("once", [path_of, pytest.param(shape_of, marks=pytest.mark.chaos)])
 def test_no_page_tells(once: Callable[[str], object], hidden: Object, vic: Client, admin_user: User) -> None:
     """No page that can be reached tells a name, a value or an error of an object that is hidden, nor its history: each
-    is looked at once, in the slow case once for each set of filters.
+    is looked at once, in the case that takes minutes once for each set of filters.
     """
     pauses.pause(hidden, reason="prices", by="ada")
     LogEntry.objects.create(
