@@ -19,7 +19,8 @@ defaults = AppSettings(
         "WINDOW": timedelta(seconds=10),
         # When no item came for this long, the window ends early; 0: it does not.
         "QUIET": timedelta(0),
-        # The items that a batch has at most, and their bytes as JSON; a full one goes at once.
+        # The items that a batch has at most, and their bytes as JSON with a comma each; a full one goes at once, and an
+        # item with more bytes is refused.
         "MAX_ITEMS": 5000,
         "MAX_BYTES": 1_048_576,
         # The items that may be accepted and not finished, else QueueFull; 0: any number.
