@@ -228,14 +228,20 @@ def test_of_many_that_take_over_one_runs(clock: FakeClock, obj: Scripted, script
     assert (len(script.infos), AlarmRun.objects.count()) == (1, 1)
 
 
-def test_object_of_an_unknown_class_is_parked(clock: FakeClock, obj: Scripted, script: Script) -> None:
-    """A worker that lacks the class puts the wake-up off, uncounted; the alarm runs where the class is known."""
+def test_object_of_an_unknown_class_is_parked(
+    clock: FakeClock, obj: Scripted, script: Script, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that lacks the class puts the wake-up off, uncounted, and says which and what to do; the alarm runs
+    where the class is known.
+    """
     obj.storage.set_alarm(NOW)
     kind = Object.objects.get().kind
     gone = ContentType.objects.create(app_label="tests", model="notdeployedyet")
     make_of(gone)
     parked = fire(obj.pk)
     assert (parked.verdict, parked.delay) == (Verdict.AGAIN, executor.PARKED_FOR)
+    assert "of class tests.notdeployedyet: this worker's code does not have the class" in caplog.text
+    assert "restart workers that began before the class was there" in caplog.text
     assert run_due_alarms() == []
     slot = Alarm.objects.get()
     assert (slot.state, slot.retry_count, slot.crashed_starts) == ("armed", 0, 0)
