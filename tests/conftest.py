@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -56,6 +57,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("services"):
         for name in marker.args:
             services.require(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """A test that talks to others closes what it has opened: the garbage collector would find it in a later test, and
+    fail that one.
+    """
+    yield
+    if any(item.get_closest_marker(name) for name in ("slow", "services", "browser")):
+        with warnings.catch_warnings(record=True) as left:
+            warnings.simplefilter("always", ResourceWarning)
+            gc.collect()
+        assert not left, "left open: " + ", ".join(str(warning.message) for warning in left)
 
 
 @pytest.fixture(scope="session")

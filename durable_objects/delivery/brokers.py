@@ -89,11 +89,12 @@ class Broker:
         return Flaw(text, "Use Redis or RabbitMQ, which were.")
 
     def reach(self, app: Any, seconds: float) -> None:
-        """Connect, by the app's settings. Raises what the transport raises, within about ``seconds``."""
+        """Connect, by the app's settings, and hang up. Raises what the transport raises, within about ``seconds``."""
         names = {"redis": ("socket_connect_timeout", "socket_timeout"), "amqp": ("read_timeout", "write_timeout")}
         options = dict.fromkeys(names.get(self.kind, ()), seconds)
         with app.connection_for_write(url=self.url, connect_timeout=seconds, transport_options=options) as connection:
-            connection.transport.establish_connection()
+            transport = connection.transport
+            transport.close_connection(transport.establish_connection())
 
     def scrubbed(self, error: BaseException | str) -> str:
         """Return the error's text in one line, without what stands before the host in the address."""

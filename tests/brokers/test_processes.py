@@ -10,9 +10,12 @@ import pytest
 from tests.brokers.conftest import Running
 from tests.chaos.stage import arm
 
-POOLS = [("redis", "threads"), ("redis", "prefork")]
+POOLS = [
+    pytest.param(("redis", "threads"), id="threads", marks=pytest.mark.chaos),
+    pytest.param(("redis", "prefork"), id="prefork"),
+]
 pytestmark = [
-    pytest.mark.parametrize("running", POOLS, indirect=True, scope="module", ids=["threads", "prefork"]),
+    pytest.mark.parametrize("running", POOLS, indirect=True, scope="module"),
     pytest.mark.services("postgresql", "redis"),
 ]
 

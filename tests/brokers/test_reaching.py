@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from celery import current_app
@@ -26,7 +28,9 @@ from durable_objects.delivery.brokers import Broker
 from durable_objects.doctor import Finding, delivery, environment
 from durable_objects.operations import explain
 from durable_objects.tables import Alarm, Object
+from project.demo.processes import wait_for
 from tests.models import Script, Scripted
+from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -162,6 +166,22 @@ def test_a_broker_that_is_frozen_is_reported(scheme: str, say: Any, frozen: int)
     began = time.monotonic()
     assert PASSWORD not in findings()["broker_away"].text
     assert time.monotonic() - began < 15
+
+
+@pytest.mark.services("redis", "rabbitmq")
+@pytest.mark.parametrize("url", ["redis_url", "rabbitmq_url"])
+def test_to_ask_leaves_no_connection(url: str, request: pytest.FixtureRequest) -> None:
+    """Whoever asks whether a broker answers has hung up afterwards, without the garbage collector."""
+    where = urlsplit(request.getfixturevalue(url))
+    wire = TcpProxy(where.port or 0)
+    gc.disable()
+    try:
+        asked = Broker(urlunsplit(where._replace(netloc=where.netloc.replace(f":{where.port}", f":{wire.port}"))))
+        assert brokers.unreachable([asked], 5) == {}
+        wait_for("no connection", lambda: wire.connections, seconds=5, until=lambda seen: seen == 0)
+    finally:
+        gc.enable()
+        wire.stop()
 
 
 @pytest.mark.services("redis")

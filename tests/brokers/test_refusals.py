@@ -67,7 +67,9 @@ class Running:
         assert self.site.rows(early) == [(0,)]
 
 
-@pytest.fixture(scope="module", params=["threads", "prefork", pytest.param("solo", marks=pytest.mark.chaos)])
+@pytest.fixture(
+    scope="module", params=["prefork", *(pytest.param(pool, marks=pytest.mark.chaos) for pool in ("threads", "solo"))]
+)
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One worker of each pool, for all refusals; at the end all alarms of all tests have run."""
     folder = tmp_path_factory.mktemp("redis")

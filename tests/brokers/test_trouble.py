@@ -46,7 +46,8 @@ def frozen(wire: TcpProxy) -> Iterator[None]:
 
 Trouble = Callable[[TcpProxy], AbstractContextManager[None]]
 on_each_broker = pytest.mark.parametrize(
-    "broker_name", ["redis", pytest.param("rabbitmq", marks=pytest.mark.services("rabbitmq"))]
+    "broker_name",
+    [pytest.param("redis", marks=pytest.mark.chaos), pytest.param("rabbitmq", marks=pytest.mark.services("rabbitmq"))],
 )
 
 

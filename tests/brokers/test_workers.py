@@ -208,7 +208,7 @@ def test_a_worker_answers_without_a_silent_database(monkeypatch: pytest.MonkeyPa
     "broker_name",
     [
         pytest.param("redis", marks=pytest.mark.services("redis")),
-        pytest.param("rabbitmq", marks=pytest.mark.services("rabbitmq")),
+        pytest.param("rabbitmq", marks=[pytest.mark.services("rabbitmq"), pytest.mark.chaos]),
     ],
 )
 def test_two_real_projects_on_one_broker(broker_name: str, tmp_path: Path) -> None:

@@ -51,7 +51,14 @@ def postgresql(tmp_path: Path, migrated_postgresql: str) -> Iterator[Callable[..
         yield lambda **settings: Foreign(tmp_path / "foreign", {"default": url}, **settings)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))])
+#: The gate tries a project on PostgreSQL only.
+ON_EACH = [
+    pytest.param("sqlite", marks=pytest.mark.chaos),
+    pytest.param("postgresql", marks=pytest.mark.services("postgresql")),
+]
+
+
+@pytest.fixture(params=ON_EACH)
 def on_each(request: pytest.FixtureRequest) -> Any:
     """As ``foreign``, on SQLite and on PostgreSQL."""
     return request.getfixturevalue("foreign" if request.param == "sqlite" else "postgresql")

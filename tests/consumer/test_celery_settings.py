@@ -71,7 +71,7 @@ def worker(project: Foreign, *options: str, name: str = "worker") -> Iterator[Pr
     ("name", "queues"),
     [
         pytest.param("redis", EVERYTHING, marks=pytest.mark.services("redis")),
-        pytest.param("rabbitmq", EVERYTHING, marks=pytest.mark.services("rabbitmq")),
+        pytest.param("rabbitmq", EVERYTHING, marks=[pytest.mark.services("rabbitmq"), pytest.mark.chaos]),
         pytest.param("rabbitmq", SPLIT, marks=pytest.mark.services("rabbitmq")),
     ],
     ids=["redis", "rabbitmq", "rabbitmq, two workers"],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.consumer.conftest import ON_EACH
 from tests.consumer.foreign import REPOSITORY, Foreign
 from tests.support import services
 
@@ -58,7 +59,7 @@ WANTED = {
 }
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))])
+@pytest.fixture(params=ON_EACH)
 def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Foreign]]:
     """The project on two empty databases of one kind, ``default`` and ``other``."""
     if request.param == "sqlite":
@@ -98,7 +99,9 @@ def installed(project: Foreign) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("router", [True, False], ids=["router", "no router"])
+@pytest.mark.parametrize(
+    "router", [pytest.param(True, id="router"), pytest.param(False, id="no router", marks=pytest.mark.chaos)]
+)
 def test_tables_in_another_database(two: Callable[..., Foreign], router: bool) -> None:
     """With ``DATABASE`` other than default all works in that one, by our router; without, by the engine's own hands."""
     project = two(DURABLE_OBJECTS=OTHER, DATABASE_ROUTERS=ROUTER if router else [])

@@ -164,7 +164,13 @@ class Running(Processes):
 
 @pytest.mark.slow
 @pytest.mark.services("postgresql", "redis", "rabbitmq")
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=[] if "django-celery-beat" in name else [pytest.mark.chaos])
+        for name, case in CASES.items()
+    ],
+)
 def test_alarms_run_in_a_project_that_has_only_the_wheel(
     case: Case, tmp_path: Path, environments: dict[str, Path]
 ) -> None:

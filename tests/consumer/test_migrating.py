@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.consumer.conftest import ON_EACH
 from tests.consumer.foreign import REPOSITORY, Foreign
 from tests.support import services
 
@@ -58,7 +59,7 @@ class RolledBack(Uses, TransactionTestCase):
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))])
+@pytest.fixture(params=ON_EACH)
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Foreign]:
     """The project on an empty database."""
     if request.param == "sqlite":

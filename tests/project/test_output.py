@@ -76,7 +76,7 @@ def closed() -> Iterator[dict[str, Any]]:
     yield {"preexec_fn": lambda: os.closerange(0, 3)}
 
 
-STREAMS = [pytest.param(full, marks=needs_full), unread, closed]
+STREAMS = [pytest.param(full, marks=needs_full), pytest.param(unread, marks=pytest.mark.chaos), closed]
 Streams = Callable[[], contextlib.AbstractContextManager[dict[str, Any]]]
 
 
@@ -116,7 +116,9 @@ def passes(site: Site) -> list[Any]:
 
 @pytest.mark.services("redis")
 @pytest.mark.parametrize("streams", STREAMS)
-@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    "form", [pytest.param((), id="text"), pytest.param(("--json",), id="json", marks=pytest.mark.chaos)]
+)
 def test_a_dispatcher_outlives_its_output(site: Site, streams: Streams, form: Sequence[str], tmp_path: Path) -> None:
     """``alarms dispatch --loop`` passes on whatever becomes of its streams, and ends with 0."""
     site.execute(

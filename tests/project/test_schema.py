@@ -24,7 +24,9 @@ pytestmark = pytest.mark.services
 CASES = int(os.environ.get("TEST_API_CASES") or 10)
 WRONG_CASES = max(CASES // 5, 10)
 #: What a description cannot say (that a rule of recurrence has an occurrence, that something is set) is refused by 422.
-CONFIG = """
+CONFIG = f"""
+hooks = "{Path(__file__).with_name("schemathesis_hooks.py")}"
+
 [checks]
 positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429"]
 """
@@ -36,7 +38,7 @@ FUZZING = ("--phases", "coverage,fuzzing")
 REPORT = "report.ndjson"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.chaos), "postgresql"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     """A site on either database; its processes end with the ``with`` block."""
     if request.param == "sqlite":

@@ -215,10 +215,12 @@ def by_socket(port: int) -> Callable[[RawRequest], Answer]:
     """Return a function that sends a request to the server on this port."""
 
     def ask(sent: RawRequest) -> Answer:
-        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client,
+            http.client.HTTPResponse(client, method=sent.method) as response,
+        ):
             with suppress(OSError):  # who refuses early may close early
                 client.sendall(sent.on_the_wire())
-            response = http.client.HTTPResponse(client, method=sent.method)
             try:
                 response.begin()
             except (OSError, http.client.HTTPException):

@@ -22,6 +22,11 @@ class TcpProxy:
         self.port = 0
         self.start()
 
+    @property
+    def connections(self) -> int:
+        """How many connections there are now."""
+        return len(self._ends) // 2
+
     def start(self) -> None:
         """Take connections, again after ``stop`` too, on the same port."""
         self._server = socket.create_server((self._address, self.port))

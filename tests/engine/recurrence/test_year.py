@@ -183,7 +183,7 @@ def rrules(random: Random, count: int) -> Iterator[tuple[str, str, datetime, dat
             yield text, zone, begin, end, (None, wanted)
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(EXAMPLES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(EXAMPLES, marks=pytest.mark.chaos)])
 @pytest.mark.parametrize("kind", [crons, rrules], ids=lambda kind: kind.__name__)
 def test_a_year_of_random_rules(
     kind: Callable[[Random, int], Iterator[tuple[str, str, datetime, datetime, Sample]]], count: int
