@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,13 +49,6 @@ def script() -> Script:
     return Scripted.script
 
 
-@pytest.fixture
-def frozen() -> Iterator[int]:
-    """The port of a server that takes connections and says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
 def findings() -> dict[str, Finding]:
     """What the doctor finds about who consumes a wake-up, by its code."""
     return {finding.code: finding for ask in delivery.QUESTIONS for finding in ask(engine_clock.now())}
@@ -72,12 +64,6 @@ def answer(monkeypatch: pytest.MonkeyPatch, queues: dict[str, set[str]], theirs:
 
     monkeypatch.setattr(brokers, "unreachable", lambda asked, seconds: {})
     monkeypatch.setattr(workers, "_ask", ask)
-
-
-def closed_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -145,9 +131,9 @@ def test_a_package_that_the_transport_needs(package: str, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["redis", "amqp", "sentinel"])
-def test_a_broker_that_refuses_is_reported(scheme: str, say: Any) -> None:
+def test_a_broker_that_refuses_is_reported(scheme: str, say: Any, closed_port: int) -> None:
     """Nobody listens at its port: trouble within seconds, with its address and without the password."""
-    say(broker_url=f"{scheme}://user:{PASSWORD}@127.0.0.1:{closed_port()}/")
+    say(broker_url=f"{scheme}://user:{PASSWORD}@127.0.0.1:{closed_port}/")
     if scheme == "sentinel":
         say(broker_transport_options={"master_name": "m"})
     began = time.monotonic()
@@ -160,9 +146,9 @@ def test_a_broker_that_refuses_is_reported(scheme: str, say: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
-def test_a_broker_that_is_frozen_is_reported(scheme: str, say: Any, frozen: int) -> None:
+def test_a_broker_that_is_frozen_is_reported(scheme: str, say: Any, silent_port: int) -> None:
     """It takes the connection and never says a word: reported within a few seconds."""
-    say(broker_url=f"{scheme}://user:{PASSWORD}@127.0.0.1:{frozen}/")
+    say(broker_url=f"{scheme}://user:{PASSWORD}@127.0.0.1:{silent_port}/")
     began = time.monotonic()
     assert PASSWORD not in findings()["broker_away"].text
     assert time.monotonic() - began < 15
@@ -185,9 +171,9 @@ def test_to_ask_leaves_no_connection(url: str, request: pytest.FixtureRequest) -
 
 
 @pytest.mark.services("redis")
-def test_one_of_several_that_is_away_is_news(redis_url: str, say: Any) -> None:
+def test_one_of_several_that_is_away_is_news(redis_url: str, say: Any, closed_port: int) -> None:
     """Of a list one answers: the other is reported, and is no trouble."""
-    say(broker_url=f"redis://:{PASSWORD}@127.0.0.1:{closed_port()}/0;{redis_url}")
+    say(broker_url=f"redis://:{PASSWORD}@127.0.0.1:{closed_port}/0;{redis_url}")
     found = findings()
     assert not found["broker_away"].is_trouble
     assert "Another one does." in found["broker_away"].text
@@ -341,9 +327,9 @@ def test_an_address_is_shown_without_what_is_secret(url: str) -> None:
 
 @pytest.mark.parametrize("sign", ["#", "/", "?", "["])
 @pytest.mark.parametrize("beginning", ["12", "sE"])
-def test_a_password_that_is_not_encoded_is_shown_in_no_piece(beginning: str, sign: str) -> None:
+def test_a_password_that_is_not_encoded_is_shown_in_no_piece(beginning: str, sign: str, closed_port: int) -> None:
     """Where a sign in the password ends the host, no words have a piece of it, and they say what has to be encoded."""
-    broker = Broker(f"redis://:{beginning}{sign}cReT@127.0.0.1:{closed_port()}/0")
+    broker = Broker(f"redis://:{beginning}{sign}cReT@127.0.0.1:{closed_port}/0")
     flaw = broker.flaw()
     words = f"{broker} {broker.scrubbed(f'Error 111 connecting to 127.0.0.1:{beginning}.')} {flaw and flaw.text}"
     assert f":{beginning}" not in words
