@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 DOCS = Path(__file__).resolve().parents[1] / "docs/why"
+#: The load that a measurement makes by itself, at most.
+NOTHING_ELSE = 2.0
 
 
 def set_up(database_url: str) -> None:
@@ -103,7 +105,8 @@ def measured(seen: dict[str, Any]) -> str:
     """Return when and on what it was measured, in words."""
     machine, loads = seen["machine"], seen["loads"]
     where = f"{machine['processor']}, {machine['memory']}, PostgreSQL {machine['postgresql']}"
-    shared = f"The machine was shared with other work then: load {min(loads)} to {max(loads)}"
+    others = "had nothing else to do" if max(loads) <= NOTHING_ELSE else "was shared with other work"
+    shared = f"The machine {others} then: load {min(loads)} to {max(loads)}"
     return f"Measured at {seen['at']} on {where}. {shared}."
 
 

@@ -22,6 +22,8 @@ from tests.support.site_processes import Site
 MANY = many(1_000_000)
 #: Of a thousand alarms each, between two looks at memory: processes grow by running any, a little and in jumps.
 ROUNDS = 3
+#: Whose lateness counts, by the median: that of one differs by a tenth from the next.
+LATE_ROUNDS = 7
 #: Before anything is compared; a dispatcher has pruned twice by then, which is one of the jumps.
 WARM_UP_SECONDS = 0 if QUICK else 1.1 * dispatcher.PRUNE_EVERY
 #: So many each second for ten seconds, of which the fastest tenth counts: what the machine is at is not their time.
@@ -76,7 +78,8 @@ def growth(stage: Stage, store: Callable[[int], None], few: int, much: int) -> R
 def measure(site: Site) -> dict[str, float]:
     """Memory of the processes, the time of a pass, lateness of what is due together."""
     late = _rounds(site, ROUNDS)
-    memory = _memory(site)
+    memory = _memory(site)  # after as many rounds as it is held against
+    late += _rounds(site, LATE_ROUNDS - ROUNDS)
     passes = []
     for _ in range(SECONDS_OF_PASSES):
         time.sleep(1)
