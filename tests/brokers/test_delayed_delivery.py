@@ -57,7 +57,6 @@ def test_delayed_delivery_comes_back_by_itself(postgresql_url: str, tmp_path: Pa
         worker.kill()
 
 
-@pytest.mark.chaos
 def test_a_virtual_host_that_is_taken_away_ends_no_worker(postgresql_url: str, tmp_path: Path) -> None:
     """Its queues, its exchanges and the right to connect are gone for a while: the same worker goes on afterwards."""
     with own_rabbit() as rabbit, Site(tmp_path, postgresql_url, rabbit.url, engine={"DISPATCH_EVERY": 1}) as site:

@@ -104,7 +104,7 @@ def test_a_worker_is_killed_and_it_is_stopped_and_gone_on_with(site: Site, numbe
     assert site.rows(MOVED) == [(number, number)]
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_all_of_one_error_group_are_revived(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """Each dead alarm of the group is revived once and is once in the log, with a worker killed and a stop on the way;
     those of another class stay dead. What it took is printed.

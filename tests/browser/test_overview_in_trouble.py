@@ -62,7 +62,6 @@ def overview(running: Running, page: Page) -> Page:
     return page
 
 
-@pytest.mark.chaos
 def test_all_threads_are_busy(running: Running, overview: Page) -> None:
     """Eight runs that last, and one more alarm: it is late since no thread is free, and the longest run is shown."""
     arm(running.site, [(f"long{number}", 0, {"pause": 300}) for number in range(THREADS)])

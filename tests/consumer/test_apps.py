@@ -166,7 +166,6 @@ def test_the_apps_work_from_their_wheels(installed: Path, tmp_path: Path) -> Non
     }
 
 
-@pytest.mark.chaos
 def test_an_app_beside_another_of_its_label(installed: Path, tmp_path: Path) -> None:
     """A project whose own app is called batcher gives ours another label, with migrations of its own: batches go out,
     and the pages of admin are there.

@@ -173,7 +173,7 @@ def _alone() -> Iterator[list[str]]:
     yield from ([each] for each, label in by_class.items() if label in pages)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_each_permission_alone(rows: Rows, everything: list[Post]) -> None:
     """With any single permission no address fails, and nothing is changed but what that permission is for.
 
